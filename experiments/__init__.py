@@ -1,0 +1,1 @@
+"""Experiment files in; runs, tables, figures and reports out."""

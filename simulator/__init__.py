@@ -1,0 +1,1 @@
+"""Jobs, supply and a policy, turned into a record of who ran where on whose energy."""

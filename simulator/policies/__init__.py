@@ -1,0 +1,1 @@
+"""Policies: who next, where, when, how large; and the list scheduler that combines them."""

@@ -1,0 +1,147 @@
+"""What a simulation leaves behind: one outcome per job, every stint it ran, every flow of energy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.scenario import Scenario
+from workloads.job import Job
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+State = Literal["done", "failed", "cancelled", "rejected", "left"]
+
+FLOWS = (
+    "pv_to_load",
+    "pv_to_battery",
+    "export",
+    "curtailed",
+    "discharge",
+    "import_to_load",
+    "import_to_battery",
+    "unserved",
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one job; times in simulation seconds, NaN where it never happened.
+
+    `site` is the index of the last site that it ran on, -1 for none. `busy_gpu_s` counts every
+    GPU-second that it held, `lost_gpu_s` those whose work was lost to a kill, `work_left_gpu_s` what was
+    still to do at the end of the window.
+    """
+
+    state: State = "left"
+    site: int = -1
+    start_s: float = float("nan")
+    end_s: float = float("nan")
+    busy_gpu_s: float = 0.0
+    lost_gpu_s: float = 0.0
+    work_left_gpu_s: float = 0.0
+    pauses: int = 0
+    moves: int = 0
+    kills: int = 0
+    resizes: int = 0
+
+
+@dataclass(frozen=True)
+class Stints:
+    """Every interval in which a job held GPUs at one power, as columns of one length.
+
+    `job` and `site` are indices; `power_w` is the job's IT power with its GPUs' part of node idle.
+    `kind` is an index into `KINDS`.
+    """
+
+    KINDS = ("run", "wake", "restart", "checkpoint")
+
+    job: Ints
+    site: Ints
+    start_s: Floats
+    end_s: Floats
+    gpus: Ints
+    power_w: Floats
+    kind: Ints
+
+
+@dataclass(frozen=True)
+class SiteEnergy:
+    """The settled ledger of one site, as segments in which every flow is constant or is its mean.
+
+    `edges_s` has n + 1 times from 0 to the window's end and holds every event and every supply step;
+    every other column has n values. Powers are means over their segment [W]; `stored_j` has n + 1
+    values, at the edges. `pool_solar` is the share of the energy discharged in a segment that came from
+    the sun; `pool_carbon` and `pool_cost` are what a discharged joule carries [g/J] and [MAD/J], as
+    `price`, `export_price` [MAD/J] and `carbon` [g/J] are what a joule from or to the grid does.
+    """
+
+    edges_s: Floats
+    it_w: Floats
+    site_w: Floats
+    other_w: Floats
+    pv_w: Floats
+    flows_w: dict[str, Floats]
+    stored_j: Floats
+    price: Floats
+    export_price: Floats
+    carbon: Floats
+    pool_solar: Floats
+    pool_carbon: Floats
+    pool_cost: Floats
+    capacity_j: float = 0.0
+    extra_j: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def duration_s(self) -> Floats:
+        """Length of each segment [s]."""
+        return np.diff(self.edges_s)
+
+    def total_j(self, power_w: Floats) -> float:
+        """A column of powers, integrated over the window [J]."""
+        return float(np.dot(power_w, self.duration_s))
+
+    def flow_j(self, name: str) -> float:
+        """One of `FLOWS`, integrated over the window [J]."""
+        return self.total_j(self.flows_w[name])
+
+    def binned_j(self, power_w: Floats, edges_s: Floats) -> Floats:
+        """A column of powers, integrated over each bin of `edges_s` (n + 1 times) [J], shape (n,)."""
+        cumulative = np.concatenate(([0.0], np.cumsum(power_w * self.duration_s)))
+        return np.diff(np.interp(edges_s, self.edges_s, cumulative))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened, with the reason that the policy gave and the numbers it rested on.
+
+    `job` and `site` are indices, -1 for none. `kind` is one of `submit reject hold start pause move
+    resize kill end outage repair`.
+    """
+
+    time_s: float
+    kind: str
+    job: int = -1
+    site: int = -1
+    reason: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """All of one simulation; `jobs` and `outcomes` share their order, `energy` that of the sites."""
+
+    scenario: Scenario
+    policy: str
+    jobs: Sequence[Job]
+    outcomes: Sequence[Outcome]
+    stints: Stints
+    energy: Sequence[SiteEnergy]
+    events: Sequence[Event]
+    balance_residual: float
+    rounds: int = 0

@@ -1,0 +1,163 @@
+"""What a simulation is given beside its jobs: sites with their supply, all in seconds, watts and joules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sites.profile import StepProfile
+from workloads.job import Ask
+
+Coordination = Literal["regional", "federated", "root"]
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """A kind of GPU node.
+
+    `speed` is the work per GPU relative to the reference GPU; `sleep_after_s` is how long an empty node
+    idles before it sleeps [s], infinite where nodes never sleep; `wake_s` is what waking takes [s], at
+    idle power.
+    """
+
+    name: str
+    gpus: int
+    idle_w: float
+    loaded_w: float
+    sleep_w: float
+    wake_s: float = 0.0
+    sleep_after_s: float = math.inf
+    speed: float = 1.0
+
+    @property
+    def can_sleep(self) -> bool:
+        """Whether an empty node ever sleeps."""
+        return math.isfinite(self.sleep_after_s)
+
+
+@dataclass(frozen=True)
+class Battery:
+    """A battery as the ledger sees it, at its AC terminals.
+
+    Attributes
+    ----------
+    capacity_j : float
+        Energy between empty and full when new [J].
+    charge_w, discharge_w : float
+        Largest power in and out, at the AC bus [W].
+    eta_charge, eta_discharge : float
+        Efficiencies in (0, 1].
+    self_discharge_per_s : float
+        Share of the stored energy that is lost per second [1/s].
+    soc_min, soc_max, soc_start : float
+        Window of the state of charge, and where it starts; shares of the capacity.
+    taper_soc : float
+        Width of the band below `soc_max` in which the charging limit falls linearly to zero, and of the
+        one above `soc_min` in which the discharging limit does; 0 for none.
+    """
+
+    capacity_j: float
+    charge_w: float
+    discharge_w: float
+    eta_charge: float = 0.95
+    eta_discharge: float = 0.95
+    self_discharge_per_s: float = 0.0
+    soc_min: float = 0.05
+    soc_max: float = 0.95
+    soc_start: float = 0.05
+    taper_soc: float = 0.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A site's connection: price [MAD/J], carbon [g/J], limits [W] and outages [s].
+
+    `export_price` is what a fed-in joule earns [MAD/J]; `import_limit_w` and `export_limit_w` may be infinite;
+    `outages` are disjoint, ordered (start, end) pairs of simulation time.
+    """
+
+    price: StepProfile
+    carbon: StepProfile
+    export_price: StepProfile
+    import_limit_w: float = math.inf
+    export_limit_w: float = math.inf
+    outages: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Site:
+    """One data centre: its nodes, its sun, its battery, its grid.
+
+    `overhead` is the power for cooling and conversion per watt of IT load; `fixed_w` is drawn always;
+    `other` is what else the site runs (offices, services) [W]. All profiles share the scenario's grid.
+    """
+
+    name: str
+    region: str
+    node: NodeType
+    nodes: int
+    pv: StepProfile
+    overhead: StepProfile
+    other: StepProfile
+    grid: Grid
+    battery: Battery | None = None
+    fixed_w: float = 0.0
+    country: str = "MA"
+    is_root: bool = False
+    islandable: bool = False
+    online_s: float = 0.0
+
+    @property
+    def gpus(self) -> int:
+        """All GPUs of the site."""
+        return self.node.gpus * self.nodes
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything but the jobs and the policy.
+
+    `end_s` is the end of the accounting window, `step_s` the supply step; every profile of every site
+    covers 0 to `end_s` at least.
+
+    Raises
+    ------
+    ValueError
+        If two sites share a name, or a profile does not cover the window.
+    """
+
+    sites: tuple[Site, ...]
+    end_s: float
+    step_s: float
+    country: str = "MA"
+    coordination: Coordination = "root"
+    hold_min_s: float = 1800.0
+    _index: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        index = {site.name: i for i, site in enumerate(self.sites)}
+        if len(index) != len(self.sites):
+            raise ValueError("two sites share a name")
+        for site in self.sites:
+            for name in ("pv", "overhead", "other"):
+                profile: StepProfile = getattr(site, name)
+                if profile.start_s > 0 or profile.end_s < self.end_s or profile.step_s != self.step_s:
+                    raise ValueError(f"{site.name}: {name} does not cover the window in steps of {self.step_s} s")
+        object.__setattr__(self, "_index", index)
+
+    def site_index(self, name: str) -> int:
+        """Position of the site called `name`; -1 where there is none."""
+        return self._index.get(name, -1)
+
+    def may_run(self, ask: Ask, site: Site) -> bool:
+        """Whether the residency of the job's data and its size allow this site at all."""
+        if ask.gpus > site.gpus:
+            return False
+        residency = ask.dataset.residency
+        if residency == "open":
+            return True
+        home = self.site_index(ask.dataset.home)
+        if residency == "national":
+            return site.country == (self.sites[home].country if home >= 0 else self.country)
+        return site.region == (self.sites[home].region if home >= 0 else ask.tenant.region)

@@ -1,0 +1,1 @@
+"""Places, weather and grid connections, turned into supply over time."""

@@ -1,0 +1,25 @@
+"""Shared fixtures: where other people's data lie, and a cache that no test shares with the user."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("TAFUKT_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of fact tables, traces and weather that is not part of this repository."""
+    if not (DATA / "README.md").exists():
+        pytest.skip(f"no data folder at {DATA}: set TAFUKT_DATA to run this test")
+    return DATA
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the supply cache of the tests apart from the user's."""
+    os.environ["TAFUKT_CACHE"] = str(tmp_path_factory.mktemp("cache"))

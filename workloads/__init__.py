@@ -1,0 +1,1 @@
+"""Demand: generators and traces, turned into jobs."""
