@@ -359,7 +359,7 @@ def page() -> str:
         "Generated from `experiments/dictionary.py` by `python -m experiments.dictionary`; do not edit.",
         "",
         "Each Parquet field carries its unit and description in its metadata. A ratio has the unit 1. Hours "
-        "count from the experiment's start, in UTC. A column marked *blank* has no value where it has no meaning.",
+        "count from the experiment's start. A column marked *blank* has no value where it has no meaning.",
         "",
     ]
     for table, columns in TABLES.items():
