@@ -1,0 +1,178 @@
+"""The whole input format of an experiment: every key, its default, what it may be, and what it means.
+
+Sites and workloads are validated by their own packages; the descriptions here are what `tafukt schema`,
+the messages for mistakes and the reference are made of.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from workloads.workload import WorkloadModel
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+RUNS_LIMIT = 100_000
+STEPS_LIMIT = 50_000_000
+FIXED_KEYS = ("name", "question", "seeds", "policies", "baseline", "matrix", "bound")
+"""Keys that are no part of a scenario, and so cannot be an axis of a matrix."""
+
+
+class Table(BaseModel):
+    """A table of an experiment file: a misspelt key is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(
+            "letters, digits, '.', '_' and '-' only, starting with a letter or digit, at most 80 characters"
+        )
+    return value
+
+
+def _moment(value: Any) -> Any:
+    """Take a date and time, or its ISO 8601 text; a number or a bare date would be a guess."""
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        raise ValueError("a date without time and zone; write it as 2025-12-01T00:00:00Z")
+    if not isinstance(value, str):
+        raise ValueError("should be a date and time with its zone, as 2025-12-01T00:00:00Z")
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("should be a date and time with its zone, as 2025-12-01T00:00:00Z") from None
+
+
+Name = Annotated[str, BeforeValidator(lambda value: value), Field(max_length=200)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+Seed = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
+
+
+class SitesTable(Table):
+    """Which sites there are, and what is changed on them: a site, then `all`, then `change` over it."""
+
+    use: str | list[str] = Field(
+        default="",
+        description="`morocco` for the twelve of the catalogue, one name, or a list of names; `morocco` "
+        "where nothing is said and there are no sites of one's own",
+    )
+    all: dict[str, Any] = Field(default={}, description="Values set at every site")
+    own: dict[str, dict[str, Any]] = Field(
+        default={}, description="Sites of one's own by name; `like` names a site of the catalogue to start from"
+    )
+    change: dict[str, dict[str, Any]] = Field(
+        default={}, description="Values set at one site, by its name; they win over `all`"
+    )
+
+    @field_validator("own")
+    @classmethod
+    def _names(cls, own: dict[str, Any]) -> dict[str, Any]:
+        for name in own:
+            _name(name)
+        return own
+
+
+class OutputTable(Table):
+    """What is written of each run."""
+
+    step_min: Literal["auto"] | int = Field(
+        default="auto",
+        description="Rows of energy.parquet [min], a whole multiple of `step_min`; `auto`: the supply step up "
+        "to 31 days, else one hour",
+    )
+    events: Literal["all", "changes", "none"] = Field(
+        default="all",
+        description="Rows of events.parquet: all; only changes (starts, pauses, moves, resizes, kills, ends, "
+        "faults); or none",
+    )
+
+    @field_validator("step_min")
+    @classmethod
+    def _positive(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and not 1 <= value <= 1440:
+            raise ValueError("from 1 to 1440 minutes, or \"auto\"")
+        return value
+
+
+class MatrixTable(BaseModel):
+    """Axes: dotted keys of the experiment, each with the list of values that it takes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    zip: list[dict[str, Any]] = Field(
+        default=[], description="Tables of axes whose lists run together, position by position"
+    )
+
+
+class Experiment(Table):
+    """An experiment: one scenario, crossed with policies, seeds and the axes of a matrix."""
+
+    name: Annotated[str, Field(description="Name of the experiment and of its result folder")]
+    question: str = Field(default="", max_length=2000, description="What the experiment asks, in a sentence")
+    start: Moment = Field(description="When it begins, with a time zone")
+    days: int = Field(ge=1, le=11_000, strict=True, description="How long jobs arrive [days]")
+    step_min: Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60] = Field(
+        default=5, description="Step of sun, price and carbon [min]"
+    )
+    seeds: list[Seed] = Field(default=[1], min_length=1, description="One scenario of jobs and sky for each")
+    policies: list[str] = Field(
+        min_length=1, description="Policies to run; `file.py:name` and `module:name` are policies of one's own"
+    )
+    baseline: str = Field(default="fifo", description="The policy that all are compared with")
+    coordination: Literal["regional", "federated", "root"] = Field(
+        default="root",
+        description="Who decides: each institute alone, institutes with the root taking overflow, or the root",
+    )
+    bound: bool = Field(
+        default=True, strict=True, description="Whether to compute the clairvoyant lower bound on the draw"
+    )
+    sites: SitesTable = Field(default=SitesTable(), description="The data centres")
+    workload: WorkloadModel = Field(description="The jobs: a generator, or a trace")
+    output: OutputTable = Field(default=OutputTable(), description="What is written of each run")
+    matrix: MatrixTable = Field(default=MatrixTable(), description="Axes that are varied")
+
+    @field_validator("name")
+    @classmethod
+    def _safe_name(cls, value: str) -> str:
+        return _name(value)
+
+    @field_validator("start")
+    @classmethod
+    def _plausible(cls, value: datetime) -> datetime:
+        if not 1950 <= value.year <= 2150:
+            raise ValueError("from 1950 to 2150")
+        return value
+
+    @field_validator("seeds", "policies")
+    @classmethod
+    def _distinct(cls, values: list[Any]) -> list[Any]:
+        twice = sorted({str(v) for v in values if values.count(v) > 1})
+        if twice:
+            raise ValueError(f"listed twice: {', '.join(twice)}")
+        return values
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Experiment:
+        step = self.output.step_min
+        if isinstance(step, int) and step % self.step_min:
+            raise ValueError(f"output.step_min = {step} is no multiple of step_min = {self.step_min}")
+        return self
+
+    @property
+    def step_s(self) -> float:
+        """Step of the supply [s]."""
+        return self.step_min * 60.0
+
+    @property
+    def output_step_s(self) -> float:
+        """Step of the rows of energy.parquet [s]."""
+        if self.output.step_min == "auto":
+            return self.step_s if self.days <= 31 else 3600.0
+        return self.output.step_min * 60.0
