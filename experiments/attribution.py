@@ -1,0 +1,136 @@
+"""Which job caused how much: flows, carbon and cost of each site, shared out by IT power.
+
+At each instant a job's share of its site's data centre is its IT power over the site's IT power. With the
+running meter of a flow f,
+
+    K(t) = integral from 0 to t of f(u) / it(u) du,
+
+a job that holds a constant power p from t0 to t1 is charged p (K(t1) - K(t0)): one subtraction per stint.
+While the IT power is zero the meter stands still. What no job causes (idle GPUs, hours without jobs, and
+the load that is not the data centre's) stays with the site, so that for each quantity
+
+    jobs + rest of the sites + change of what the batteries carry = total.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.dictionary import ATTRIBUTED
+from simulator.record import Record, SiteEnergy
+from simulator.scenario import Site
+
+Floats = NDArray[np.float64]
+
+KWH_J = 3.6e6
+G_PER_KG = 1000.0
+
+
+def rates(energy: SiteEnergy) -> dict[str, Floats]:
+    """What the site's load draws per second, in each segment [kWh/s, kg/s, MAD/s].
+
+    The keys are those of `dictionary.ATTRIBUTED`. What is put into the battery is not in it: the battery
+    carries it until it is discharged.
+    """
+    flows = energy.flows_w
+    grid, battery = flows["import_to_load"], flows["discharge"]
+    return {
+        "energy_kwh": energy.site_w / KWH_J,
+        "pv_kwh": flows["pv_to_load"] / KWH_J,
+        "battery_kwh": battery / KWH_J,
+        "battery_pv_kwh": battery * energy.pool_solar / KWH_J,
+        "grid_kwh": grid / KWH_J,
+        "unserved_kwh": flows["unserved"] / KWH_J,
+        "emissions_kg": (grid * energy.carbon + battery * energy.pool_carbon) / G_PER_KG,
+        "cost_mad": grid * energy.price + battery * energy.pool_cost,
+    }
+
+
+def _per_it(energy: SiteEnergy) -> Floats:
+    """The data centre's part of the load per watt of IT power, relative to the whole load [1/W]."""
+    own = np.zeros_like(energy.site_w)
+    np.divide(energy.site_w - energy.other_w, energy.site_w, out=own, where=energy.site_w > 0)
+    per_it = np.zeros_like(own)
+    np.divide(own, energy.it_w, out=per_it, where=energy.it_w > 0)
+    return per_it
+
+
+def held(record: Record, site: int, values: NDArray[Any]) -> Floats:
+    """A column of the stints (power, GPUs), summed over the jobs at a site, as the mean of each segment.
+
+    A job may follow another of the same power without an edge of the ledger between them, so the sum is
+    integrated over its own steps and read at the ledger's edges.
+    """
+    energy, stints = record.energy[site], record.stints
+    mask = stints.site == site
+    times = np.concatenate((stints.start_s[mask], stints.end_s[mask]))
+    if not len(times):
+        return np.zeros(len(energy.edges_s) - 1)
+    steps = np.concatenate((values[mask], -values[mask])).astype(np.float64)
+    order = np.argsort(times, kind="stable")
+    level = np.cumsum(steps[order])
+    integral = np.concatenate(([0.0], np.cumsum(level[:-1] * np.diff(times[order]))))
+    return np.asarray(np.diff(np.interp(energy.edges_s, times[order], integral)) / energy.duration_s)
+
+
+def jobs_columns(record: Record) -> dict[str, Floats]:
+    """What each job caused, in order of the jobs: `dictionary.ATTRIBUTED`, `it_kwh`, `energy_lost_kwh`."""
+    stints, n = record.stints, len(record.jobs)
+    columns = {name: np.zeros(n) for name in ("it_kwh", *(column.name for column in ATTRIBUTED))}
+    columns["it_kwh"] += np.bincount(
+        stints.job, stints.power_w * (stints.end_s - stints.start_s) / KWH_J, minlength=n
+    )
+    for index, energy in enumerate(record.energy):
+        mask = stints.site == index
+        job, power = stints.job[mask], stints.power_w[mask]
+        begins, ends = stints.start_s[mask], stints.end_s[mask]
+        per_it = _per_it(energy) * energy.duration_s
+        for name, rate in rates(energy).items():
+            meter = np.concatenate(([0.0], np.cumsum(rate * per_it)))
+            run = np.interp(ends, energy.edges_s, meter) - np.interp(begins, energy.edges_s, meter)
+            columns[name] += np.bincount(job, power * run, minlength=n)
+    columns["energy_lost_kwh"] = _lost_kwh(record, columns["energy_kwh"])
+    return columns
+
+
+def _lost_kwh(record: Record, energy_kwh: Floats) -> Floats:
+    """Energy of the work that kills undid: each job's, by the share of its GPU-time that was lost [kWh]."""
+    busy = np.array([outcome.busy_gpu_s for outcome in record.outcomes])
+    lost = np.array([outcome.lost_gpu_s for outcome in record.outcomes])
+    share = np.zeros_like(busy)
+    np.divide(lost, busy, out=share, where=busy > 0)
+    return np.asarray(energy_kwh * share)
+
+
+def rest_columns(record: Record, site: int, edges_s: Floats) -> dict[str, Floats]:
+    """What no job caused at a site, in each bin of `edges_s` (n + 1 times), named `rest_...`, shape (n,)."""
+    energy = record.energy[site]
+    share = held(record, site, record.stints.power_w) * _per_it(energy)
+    return {
+        f"rest_{name}": energy.binned_j(rate * (1.0 - share), edges_s) for name, rate in rates(energy).items()
+    }
+
+
+def pool_columns(record: Record, site: int, edges_s: Floats) -> dict[str, Floats]:
+    """What the battery carries at the end of each bin: grid carbon [kg] and grid cost [MAD], shape (n,).
+
+    All that was charged, less all that was discharged; nothing is lost on the way, so that what is lost as
+    heat weighs on the joules that come out.
+    """
+    energy = record.energy[site]
+    put_in, taken = energy.flows_w["import_to_battery"], energy.flows_w["discharge"]
+    carried = {
+        "pool_emissions_kg": (put_in * energy.carbon - taken * energy.pool_carbon) / G_PER_KG,
+        "pool_cost_mad": put_in * energy.price - taken * energy.pool_cost,
+    }
+    return {name: np.cumsum(energy.binned_j(rate, edges_s)) for name, rate in carried.items()}
+
+
+def online_gpus(site: Site, edges_s: Floats) -> Floats:
+    """GPUs of the site that are online in each bin, as a mean over the bin, shape (n,)."""
+    begins, ends = edges_s[:-1], edges_s[1:]
+    share = np.clip((ends - site.online_s) / (ends - begins), 0.0, 1.0)
+    return np.asarray(site.gpus * share)
