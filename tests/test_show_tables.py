@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
-from experiments import dictionary, metrics, tables
+from experiments import attribution, dictionary, metrics, results
 from simulator.record import Record
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
@@ -30,39 +33,33 @@ def record() -> Record:
     return _load("show_records").record(unserved_from_s=0.9 * 86_400)
 
 
-def test_columns_are_the_dictionary(record: Record) -> None:
-    got = {
-        "jobs": tables.jobs_table(record, START),
-        "energy": tables.energy_table(record, START, 3600.0),
-        "events": tables.events_table(record, START),
+def _frames(record: Record, step_s: float = 3600.0, events: str = "all") -> dict[str, pd.DataFrame]:
+    """The tables, written as Parquet and read back."""
+    columns = {
+        "jobs": results.job_columns(record, START, attribution.jobs_columns(record)),
+        "energy": results.energy_columns(record, START, step_s, {}),
+        "events": results.event_columns(record, START, events),
     }
-    kinds = {"float64": "f", "int64": "i", "bool": "b", "string": "O", "timestamp": "M"}
-    for table, columns in got.items():
-        assert list(columns) == dictionary.names(table)
-        assert len({len(values) for values in columns.values()}) == 1
+    return {name: pd.read_parquet(io.BytesIO(results.parquet(name, columns[name], {}))) for name in columns}
+
+
+def test_columns_are_the_dictionary_and_blank_only_where_it_says_so(record: Record) -> None:
+    for table, frame in _frames(record).items():
+        assert list(frame) == dictionary.names(table)
         for column in dictionary.TABLES[table]:
-            values = columns[column.name]
-            assert values.dtype.kind == kinds[column.dtype], column.name
-            if not column.nullable:
-                blank = np.isnat if column.dtype == "timestamp" else np.isnan
-                assert column.dtype in ("string", "bool") or not blank(values).any(), column.name
+            assert column.nullable or not frame[column.name].isna().any(), column.name
 
 
-def test_tables_are_written_and_read_back(record: Record, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = tables.energy_table(record, START, 3600.0)
-    table = pa.table(columns, schema=dictionary.arrow_schema("energy", {"start": START.isoformat()}))
-    pq.write_table(table, tmp_path / "energy.parquet")
-    back = pq.read_table(tmp_path / "energy.parquet")
+def test_fields_carry_their_units(record: Record) -> None:
+    data = results.parquet("energy", results.energy_columns(record, START, 3600.0, {}), {"start": "2025"})
+    back = pq.read_table(io.BytesIO(data))
     assert back.schema.field("stored_kwh").metadata[b"unit"] == b"kWh"
     assert back.to_pandas()["time_utc"].iloc[1].isoformat() == "2025-12-01T01:00:00+00:00"
 
 
 @pytest.mark.parametrize("step_s", [60.0, 300.0, 3600.0, 7000.0])
 def test_energy_is_the_same_at_every_output_step(record: Record, step_s: float) -> None:
-    energy = tables.energy_table(record, START, step_s)
+    energy = results.energy_columns(record, START, step_s, {})
     run = metrics.summary(record)
     for name in ("grid_import_kwh", "pv_available_kwh", "site_kwh", "it_kwh", "unserved_kwh", "emissions_kg"):
         assert energy[name].sum() == pytest.approx(run[name], rel=1e-9), name
@@ -71,33 +68,27 @@ def test_energy_is_the_same_at_every_output_step(record: Record, step_s: float) 
 
 
 def test_attribution_can_be_added_up_from_the_files_alone(record: Record) -> None:
-    jobs = tables.jobs_table(record, START)
-    energy = tables.energy_table(record, START, 3600.0)
-    last = {site: np.flatnonzero(energy["site"] == site)[-1] for site in ("site0", "site1")}
-    pool = sum(energy["pool_emissions_kg"][row] for row in last.values())
+    frames = _frames(record)
+    jobs, energy = frames["jobs"], frames["energy"]
+    pool = energy.groupby("site").last()["pool_emissions_kg"].sum()
     total = jobs["emissions_kg"].sum() + energy["rest_emissions_kg"].sum() + pool
     assert total == pytest.approx(energy["emissions_kg"].sum(), rel=1e-9)
 
 
 def test_jobs_say_what_became_of_them(record: Record) -> None:
-    jobs = tables.jobs_table(record, START)
-    rejected = jobs["state"] == "rejected"
-    assert jobs["site"][rejected].tolist() == [""]
-    assert np.isnat(jobs["start_utc"][rejected]).all()
-    assert np.isnan(jobs["jct_h"][jobs["state"] == "left"]).all()
+    jobs = _frames(record)["jobs"]
+    rejected = jobs[jobs["state"] == "rejected"]
+    assert rejected["site"].tolist() == [""]
+    assert rejected["start_utc"].isna().all()
+    assert jobs.loc[jobs["state"] == "left", "jct_h"].isna().all()
     assert np.isinf(jobs["deadline_h"]).any()
-    assert not jobs["deadline_missed"][np.isinf(jobs["deadline_h"])].any()
+    assert not jobs.loc[np.isinf(jobs["deadline_h"]), "deadline_missed"].any()
 
 
 def test_events_can_be_thinned(record: Record) -> None:
-    everything = tables.events_table(record, START)
-    changes = tables.events_table(record, START, "changes")
-    assert "submit" in everything["kind"]
-    assert "submit" not in changes["kind"]
-    assert len(tables.events_table(record, START, "none")["kind"]) == 0
-    assert '"surplus_kw": 3.5' in changes["detail"][changes["kind"] == "start"][0]
-
-
-def test_detail_is_valid_json() -> None:
-    plain = tables._plain({"a": np.float64(1.5), "b": [np.int64(2), float("inf")], "c": np.arange(2)})
-    assert plain == {"a": 1.5, "b": [2, None], "c": [0, 1]}
+    everything = _frames(record)["events"]
+    changes = _frames(record, events="changes")["events"]
+    assert "submit" in set(everything["kind"])
+    assert "submit" not in set(changes["kind"])
+    assert len(_frames(record, events="none")["events"]) == 0
+    assert '"surplus_kw": 3.5' in changes.loc[changes["kind"] == "start", "detail"].iloc[0]
