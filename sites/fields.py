@@ -1,0 +1,61 @@
+"""What the sections of a site's description share: numbers, times with a zone, files, CSV columns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Monthly = Annotated[tuple[float, ...], Field(min_length=12, max_length=12)]
+Hourly = Annotated[tuple[float, ...], Field(min_length=24, max_length=24)]
+Fill = Literal["refuse", "interpolate", "previous-day", "clear-sky"]
+Label = Literal["left", "mid", "right"]
+
+
+def _with_zone(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs a zone, as in 2025-12-01T00:00:00Z")
+    return value
+
+
+def _resolved(value: Path, info: ValidationInfo) -> Path:
+    """A relative path counts from the folder of the file that names it."""
+    folder = (info.context or {}).get("folder")
+    return Path(folder) / value if folder is not None and not value.is_absolute() else value
+
+
+Instant = Annotated[datetime, AfterValidator(_with_zone)]
+FilePath = Annotated[Path, AfterValidator(_resolved)]
+
+
+class Section(BaseModel):
+    """A table of a site's file; unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SourceModel(Section):
+    """Where a figure comes from, and how far to trust it."""
+
+    source: str
+    confidence: str
+
+
+class SeriesModel(Section):
+    """A column of a CSV file."""
+
+    file: FilePath = Field(description="the CSV file, relative to the file that names it")
+    time: str = Field("time", description="column of the times")
+    column: str = Field(description="column of the values")
+    scale: float = Field(1.0, description="what one unit of the file is in this key's unit")
+    tz: str = Field("UTC", description="zone of times that carry none: IANA name or an offset such as +01:00")
+    label: Label = Field("left", description="which part of its interval a time names")
+    repeat: bool = Field(False, description="whether one year of data stands for every year")
+    fill: Fill = Field(
+        "refuse", description="what to do about missing values: refuse, interpolate, previous-day"
+    )

@@ -1,0 +1,265 @@
+"""What a site is; reads `sites/catalogue/*.toml`; merges a user's changes over a site of the catalogue."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from sites.connection import GridModel, OtherModel, TariffModel
+from sites.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, PiecewiseCooling, PVModel
+from sites.errors import SiteError, nearest
+from sites.explain import problems
+from sites.fields import Hourly, Instant, Monthly, NotNegative, Section, SourceModel
+from sites.weather_models import ClimateModel, Climatology, Weather
+
+__all__ = ["SiteError", "SiteModel", "catalogue", "node_types", "site_from"]
+
+
+class SiteModel(Section):
+    """One data centre with its place, its sun, its equipment and its connection."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    title: str = ""
+    region: str = Field("", description="code of its region; default: its name")
+    region_title: str = ""
+    country: str = "MA"
+    is_root: bool = Field(False, description="whether it is the hub of the network")
+    status: str = ""
+    lat: float = Field(ge=-90.0, le=90.0, description="latitude, north positive [deg]")
+    lon: float = Field(ge=-180.0, le=180.0, description="longitude, east positive [deg]")
+    altitude_m: float = Field(0.0, ge=-450.0, le=6000.0)
+    tz: str = Field("Africa/Casablanca", description="IANA time zone")
+    population: int = Field(0, ge=0, description="people of its region")
+    online: Instant | None = Field(None, description="when it opens; default: before the start")
+    islandable: bool | None = Field(None, description="runs without grid; default: where it has a battery")
+    climate: ClimateModel | None = None
+    weather: Weather = Field(default_factory=Climatology)
+    pv: PVModel | None = Field(default_factory=PVModel)  # type: ignore[arg-type]
+    battery: BatteryModel | None = Field(default_factory=BatteryModel)  # type: ignore[arg-type]
+    cluster: ClusterModel = Field(default_factory=ClusterModel)  # type: ignore[arg-type]
+    cooling: Cooling = Field(default_factory=PiecewiseCooling)  # type: ignore[arg-type]
+    grid: GridModel = Field(default_factory=GridModel)  # type: ignore[arg-type]
+    fixed_kw: NotNegative = Field(0.0, description="power drawn always, beside IT and cooling [kW]")
+    other: OtherModel = Field(default_factory=OtherModel)  # type: ignore[arg-type]
+    sources: dict[str, SourceModel] = Field(default_factory=dict, description="where its figures come from")
+
+    @field_validator("pv", "battery", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return None if value is False else value
+
+    @field_validator("tz")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"no time zone is called {value!r}; an IANA name is meant: Africa/Casablanca") from error
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.weather.kind == "climatology" and self.climate is None:
+            raise ValueError(
+                "weather.kind 'climatology' needs a climate: give climate.ghi_kwh_m2_d, tmax_c and tmin_c "
+                "(12 values each), or like = a site of the catalogue, or another weather.kind"
+            )
+        for key, name, known in (
+            ("cluster.node", self.cluster.node, node_types()),
+            ("grid.tariff", self.grid.tariff, tariffs()),
+            ("grid.carbon.table", getattr(self.grid.carbon, "table", None), carbon_tables()),
+            ("other.shape", self.other.shape, load_shapes()),
+        ):
+            if isinstance(name, str) and name not in known:
+                raise ValueError(f"{key}: {name!r} is not in the catalogue; {nearest(name, known)}")
+        return self
+
+    @property
+    def node(self) -> NodeModel:
+        """The kind of its nodes."""
+        node = self.cluster.node
+        return node_types()[node] if isinstance(node, str) else node
+
+    @property
+    def gpus(self) -> int:
+        """All its GPUs."""
+        return self.cluster.nodes * self.node.gpus
+
+    @property
+    def pv_kwp(self) -> float:
+        """Size of its PV array [kW at standard conditions]."""
+        if self.pv is None:
+            return 0.0
+        return self.pv.kwp_per_node * self.cluster.nodes if self.pv.kwp is None else self.pv.kwp
+
+    @property
+    def battery_kwh(self) -> float:
+        """Capacity of its battery when new [kWh]."""
+        if self.battery is None:
+            return 0.0
+        return self.battery.kwh_per_node * self.cluster.nodes if self.battery.kwh is None else self.battery.kwh
+
+    @property
+    def is_islandable(self) -> bool:
+        """Whether it can serve its load without the grid."""
+        return self.battery_kwh > 0 if self.islandable is None else self.islandable
+
+    @property
+    def tariff(self) -> TariffModel:
+        """Its tariff."""
+        tariff = self.grid.tariff
+        return tariffs()[tariff] if isinstance(tariff, str) else tariff
+
+    @property
+    def demand_mad_per_kw_month(self) -> float:
+        """Its demand charge, on the largest 15-minute mean of a local calendar month [MAD/kW]."""
+        own = self.grid.demand_mad_per_kw_month
+        return self.tariff.demand_mad_per_kw_month if own is None else own
+
+
+class CarbonTable(Section):
+    """Carbon intensity by season and local hour [g/kWh]."""
+
+    title: str = ""
+    DJF: Hourly
+    MAM: Hourly
+    JJA: Hourly
+    SON: Hourly
+    source: str = ""
+    confidence: str = ""
+
+
+class LoadShape(Section):
+    """A load relative to its yearly mean, by local hour in winter and summer, and by month."""
+
+    title: str = ""
+    hourly_winter: Hourly
+    hourly_summer: Hourly
+    monthly: Monthly
+    source: str = ""
+    confidence: str = ""
+
+
+def _toml(name: str) -> dict[str, Any]:
+    return tomllib.loads((files("sites") / "catalogue" / name).read_text(encoding="utf-8"))
+
+
+@cache
+def node_types() -> dict[str, NodeModel]:
+    """The nodes of the catalogue by name."""
+    return TypeAdapter(dict[str, NodeModel]).validate_python(_toml("_nodes.toml"))
+
+
+@cache
+def tariffs() -> dict[str, TariffModel]:
+    """The tariffs of the catalogue by name."""
+    return TypeAdapter(dict[str, TariffModel]).validate_python(_toml("_tariffs.toml"))
+
+
+@cache
+def carbon_tables() -> dict[str, CarbonTable]:
+    """The carbon tables of the catalogue by name."""
+    return TypeAdapter(dict[str, CarbonTable]).validate_python(_toml("_carbon.toml"))
+
+
+@cache
+def load_shapes() -> dict[str, LoadShape]:
+    """The shapes of other load in the catalogue by name."""
+    return TypeAdapter(dict[str, LoadShape]).validate_python(_toml("_load_shapes.toml"))
+
+
+@cache
+def sky_facts() -> dict[str, Any]:
+    """What is common to the seeded sky: daily spread, correlation length and its fixed nodes."""
+    return _toml("_sky.toml")
+
+
+_KINDS: dict[str, Any] = {
+    "weather": {"kind": "climatology"},
+    "cooling": {"kind": "piecewise"},
+    "pv": {"soiling": {"kind": "accumulating"}},
+    "grid": {"carbon": {"kind": "hourly"}},
+}
+
+
+@cache
+def _catalogue_tables() -> dict[str, dict[str, Any]]:
+    folder = files("sites") / "catalogue"
+    names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml") and not f.name.startswith("_"))
+    tables = [_toml(name) for name in names]
+    return {table["name"]: table for table in sorted(tables, key=lambda t: (not t["is_root"], -t["lat"]))}
+
+
+@cache
+def _catalogue() -> dict[str, SiteModel]:
+    return {name: SiteModel.model_validate(table) for name, table in _catalogue_tables().items()}
+
+
+def catalogue() -> dict[str, SiteModel]:
+    """The twelve Moroccan sites by name: the root hub first, then from north to south."""
+    return dict(_catalogue())
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `over`, table by table; a table whose `kind` changes is replaced whole."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        same = isinstance(value, Mapping) and isinstance(below, Mapping)
+        if same and value.get("kind", below.get("kind")) == below.get("kind"):
+            result[key] = merged(below, value)
+        else:
+            result[key] = dict(value) if isinstance(value, Mapping) else value
+    return result
+
+
+def site_from(
+    table: Mapping[str, Any], base: str | None, where: str, folder: Path | None = None, name: str | None = None
+) -> SiteModel:
+    """A site of one's own, or a site of the catalogue with changes.
+
+    Parameters
+    ----------
+    table : mapping
+        The keys that the user wrote. `like = "dakhla"` in it names the base.
+    base : str or None
+        The site of the catalogue that `table` is merged over.
+    where : str
+        File and table, for messages: `week.toml: sites.own.mysite`.
+    folder : Path, optional
+        Where relative paths in it count from.
+    name : str, optional
+        Its name, where the table does not hold one.
+
+    Raises
+    ------
+    SiteError
+        With one line per mistake: where, key, value, what is allowed, the nearest known key.
+    """
+    own = dict(table)
+    like = own.pop("like", base)
+    start: dict[str, Any] = {}
+    if like is not None:
+        known = _catalogue_tables()
+        if not isinstance(like, str) or like not in known:
+            raise SiteError(f"{where}: like: no site is called {like!r}; {nearest(str(like), known)}")
+        start = known[like]
+        if base is None:
+            start = {key: value for key, value in start.items() if key not in ("is_root", "status")}
+    full = merged(merged(_KINDS, start), own)
+    if name is not None and "name" not in own:
+        full["name"] = name
+    if like is not None and base is None and "title" not in own and full.get("name") != start.get("name"):
+        full["title"] = str(full.get("name", ""))
+    full.setdefault("region", str(full.get("name", "")))
+    try:
+        return SiteModel.model_validate(full, context={"folder": folder})
+    except ValidationError as error:
+        raise SiteError(problems(error, SiteModel, where)) from error
