@@ -1,0 +1,368 @@
+"""Draws jobs from a mix: how many arrive each day at each site, and what each of them is.
+
+Every draw belongs to one (site, class, local day) and, within it, to one position, so that a site more,
+a longer run or another rate leaves all other jobs as they were. `stratified` draws (a choice) keep weeks
+alike although few large jobs hold most of the work: the number of jobs of a class, site and day is its
+expectation rounded up or down at random, and sizes and runtimes follow a randomly shifted Kronecker
+sequence over the days (Cranley and Patterson 1976, doi 10.1137/0713071), so each job's own distribution is
+exactly that of the mix. `independent` draws are Poisson arrivals of independent jobs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads import streams
+from workloads.assemble import Columns, assemble
+from workloads.errors import WorkloadError, nearest
+from workloads.mix import ClassModel, MixModel, load_mix
+from workloads.workload import Demand, GeneratorModel, Place
+
+Floats = NDArray[np.float64]
+
+DAY_S = 86_400.0
+YEAR_S = 365.25 * DAY_S
+MIN_RUNTIME_S = 1.0
+# Powers of the plastic number's inverse: evenly spread points in the plane of (runtime, size).
+ALPHA = (0.7548776662466927, 0.5698402909980532)
+# How far the positions within one day lie apart in that sequence; any number prime to the days' count.
+STRIDE = 7919
+# Failures come early (the square of a uniform draw), cancellations at any time; choices.
+FAIL_POWER, CANCEL_POWER = 2.0, 1.0
+MARKS = ("time", "function", "data", "slack", "interruptible", "ending", "ends_at", "estimate", "elastic", "runtime", "gpus")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A mix made absolute: what arrives where, on an average day."""
+
+    mix: MixModel
+    classes: dict[str, ClassModel]
+    class_share: dict[str, float]
+    function_share: dict[str, tuple[tuple[str, ...], Floats]]
+    mean_work_gpu_s: dict[str, float]
+    jobs_per_day: float
+    home_share: dict[str, float]
+    gang_cap: int
+    gpus: int
+
+    @property
+    def mean_job_gpu_s(self) -> float:
+        """Expected work of one arrival, early ends and caps counted [GPU-s]."""
+        return sum(share * self.mean_work_gpu_s[name] for name, share in self.class_share.items())
+
+    @property
+    def load(self) -> float:
+        """Work offered over the capacity of the mix's country, on an average day."""
+        return self.jobs_per_day * self.mean_job_gpu_s / (self.gpus * DAY_S)
+
+
+def power_of_two_within(limit: float) -> int:
+    """The largest power of two that is at most `limit`, at least 1."""
+    return 1 << max(0, int(math.floor(math.log2(max(limit, 1.0)))))
+
+
+def gang_weights(model: ClassModel, cap: int) -> tuple[NDArray[np.int64], Floats]:
+    """Sizes and their probabilities, sizes above the cap cut to it."""
+    sizes = np.minimum(np.array(model.gpus, dtype=np.int64), cap)
+    weights = np.array(model.gpus_weights)
+    return sizes, weights / weights.sum()
+
+
+def mean_share_done(model: ClassModel) -> float:
+    """Expected share of a job's work that is done before it ends of itself."""
+    lost_fail = 1 - 1 / (1 + FAIL_POWER)
+    lost_cancel = 1 - 1 / (1 + CANCEL_POWER)
+    return 1 - model.fail_prob * lost_fail - model.cancel_prob * lost_cancel
+
+
+def chosen_classes(model: GeneratorModel, mix: MixModel) -> dict[str, ClassModel]:
+    """The classes that take part, after `include` and `leave_out`.
+
+    Raises
+    ------
+    WorkloadError
+        If a name is unknown or nothing is left.
+    """
+    for option, words in (("include", model.include), ("leave_out", model.leave_out)):
+        for word in words:
+            if word not in mix.classes:
+                raise WorkloadError(f"workload.{option}: no class {word!r}; {nearest(word, mix.classes)}")
+    out = (set(mix.left_out) - set(model.include)) | set(model.leave_out)
+    chosen = {name: value for name, value in mix.classes.items() if name not in out}
+    if not any(function.classes.get(name, 0) > 0 for function in mix.functions.values() for name in chosen):
+        raise WorkloadError("workload.leave_out: no class is left that anybody submits")
+    return chosen
+
+
+def _shares(mix: MixModel, classes: dict[str, ClassModel]) -> dict[str, dict[str, float]]:
+    """Share of all jobs by class and function."""
+    joint: dict[str, dict[str, float]] = {name: {} for name in classes}
+    for function_name, function in mix.functions.items():
+        total = sum(weight for name, weight in function.classes.items() if name in classes)
+        for name, weight in function.classes.items():
+            if name in classes and weight > 0:
+                joint[name][function_name] = function.share * weight / total
+    everything = sum(sum(by.values()) for by in joint.values())
+    return {name: {f: s / everything for f, s in by.items()} for name, by in joint.items() if by}
+
+
+def plan(model: GeneratorModel, places: Sequence[Place], folder: Path) -> Plan:
+    """Make a mix absolute for these places.
+
+    Raises
+    ------
+    WorkloadError
+        If the mix cannot be read, or there is no GPU in its country for a load to refer to.
+    """
+    mix = load_mix(model.mix, folder, model.classes)
+    classes = chosen_classes(model, mix)
+    joint = _shares(mix, classes)
+    own = [place for place in places if place.country == mix.country]
+    gpus = sum(place.gpus for place in own)
+    if not gpus:
+        raise WorkloadError(f"workload.load: no site in {mix.country} has GPUs, so a load means nothing")
+    cap = model.gang_cap or power_of_two_within(min(place.gpus for place in own if place.gpus) / 2)
+    most_s = model.runtime_cap_h * 3600.0 * model.segments_max
+    work = {}
+    for name in joint:
+        sizes, weights = gang_weights(classes[name], cap)
+        runtime = classes[name].mean_runtime_s(MIN_RUNTIME_S, most_s)
+        work[name] = float(sizes @ weights) * runtime * mean_share_done(classes[name])
+    home_share, people = _home_shares(places)
+    class_share = {name: sum(by.values()) for name, by in joint.items()}
+    draft = Plan(
+        mix=mix,
+        classes={name: classes[name] for name in joint},
+        class_share=class_share,
+        function_share={
+            name: (tuple(by), np.cumsum(np.array(list(by.values()))) / class_share[name]) for name, by in joint.items()
+        },
+        mean_work_gpu_s=work,
+        jobs_per_day=1.0,
+        home_share=home_share,
+        gang_cap=cap,
+        gpus=gpus,
+    )
+    if model.load is not None:
+        return replace(draft, jobs_per_day=model.load * gpus * DAY_S / draft.mean_job_gpu_s)
+    assert model.jobs_per_day_per_million is not None
+    return replace(draft, jobs_per_day=model.jobs_per_day_per_million * people / 1e6)
+
+
+def _home_shares(places: Sequence[Place]) -> tuple[dict[str, float], float]:
+    """Share of the demand by site, and the people: regions by population, sites of one region by GPUs."""
+    people = {place.region: 0.0 for place in places}
+    gpus = dict.fromkeys(people, 0)
+    for place in places:
+        people[place.region] = max(people[place.region], place.population)
+        gpus[place.region] += place.gpus if place.population > 0 else 0
+    total = sum(people.values())
+    shares = {}
+    for place in places:
+        if place.population > 0:
+            within = place.gpus / gpus[place.region] if gpus[place.region] else 1.0
+            shares[place.site] = people[place.region] / total * within
+    return shares, total
+
+
+def generate(
+    model: GeneratorModel, places: Sequence[Place], start: datetime, days: float, seed: int, folder: Path
+) -> Demand:
+    """Draw the jobs that are submitted in [0, days) (see `workloads.workload.build`)."""
+    scheme = plan(model, places, folder)
+    zone = ZoneInfo(scheme.mix.arrival.timezone)
+    first = start.astimezone(zone).date() - timedelta(days=_carry_in_days(model, scheme))
+    last = (start + timedelta(days=days)).astimezone(zone).date()
+    dates = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    midnights = np.array([datetime(d.year, d.month, d.day, tzinfo=zone).timestamp() for d in dates]) - start.timestamp()
+    blocks = []
+    for place in places:
+        share = scheme.home_share.get(place.site, 0.0)
+        if share <= 0:
+            continue
+        for name in scheme.classes:
+            daily = scheme.jobs_per_day * share * scheme.class_share[name] * _rates(model, scheme, dates, midnights)
+            blocks.append(_draw(model, scheme, place, name, daily, dates, midnights, seed))
+    columns = Columns.concatenate(blocks)
+    online = {place.site: place.online_s if model.before_online == "none" else -math.inf for place in places}
+    opened = np.array([online[home] for home in columns.homes])[columns.home] if len(columns) else np.empty(0)
+    columns = columns.take((columns.submit_s >= np.maximum(opened, 0.0)) & (columns.submit_s < days * DAY_S))
+    jobs = assemble(columns, scheme.mix, scheme.classes, model.elastic, scheme.gang_cap, {p.site: p for p in places})
+    return Demand(jobs, _notes(model, scheme, dates, midnights, days, columns))
+
+
+def _carry_in_days(model: GeneratorModel, scheme: Plan) -> int:
+    """Days before the start whose chains may still submit segments after it."""
+    longest = max(float(c.runtime_s(np.array([1 - 1e-9]))[0]) for c in scheme.classes.values())
+    cap_s = model.runtime_cap_h * 3600.0
+    return 1 + math.ceil(min(longest, cap_s * model.segments_max) / DAY_S) if longest > cap_s else 1
+
+
+def _rates(model: GeneratorModel, scheme: Plan, dates: Sequence[date], midnights: Floats) -> Floats:
+    """Demand on each local day, relative to an average day at the start."""
+    weekday = np.array([scheme.mix.arrival.weekday[d.weekday()] for d in dates])
+    return np.asarray(weekday * (1 + model.growth_per_year) ** (np.maximum(midnights, 0.0) / YEAR_S))
+
+
+def _draw(
+    model: GeneratorModel,
+    scheme: Plan,
+    place: Place,
+    name: str,
+    daily: Floats,
+    dates: Sequence[date],
+    midnights: Floats,
+    seed: int,
+) -> Columns:
+    """All jobs of one class at one site, days in order."""
+    path = f"workload/{place.site}/{name}"
+    key = streams.key(seed, path)
+    shift = [streams.uniform(seed, f"{path}/{what}") for what in ("runtime", "gpus")]
+    stratified = model.draws == "stratified"
+    rows, day_index, position = [], [], []
+    for index, (day, mean) in enumerate(zip(dates, daily, strict=True)):
+        rng = streams.stream(key, day.toordinal())
+        u = float(rng.random())
+        count = int(mean + u) if stratified else _poisson_quantile(u, mean)
+        if count:
+            rows.append(rng.random((count, len(MARKS))))
+            day_index.append(np.full(count, index))
+            position.append(np.arange(count))
+    if not rows:
+        return Columns.empty(place.site, name)
+    marks = dict(zip(MARKS, np.concatenate(rows).T, strict=True))
+    index_of = np.concatenate(day_index)
+    within = np.concatenate(position)
+    ordinal = np.array([d.toordinal() for d in dates])[index_of]
+    if stratified:
+        for what, phase, alpha in zip(("runtime", "gpus"), shift, ALPHA, strict=True):
+            # Exact in floating point: ordinals stay below 2**20, so the product keeps 10 digits after the point.
+            marks[what] = np.clip((phase + alpha * (ordinal + STRIDE * within)) % 1.0, 1e-12, 1 - 1e-12)
+    marks["runtime"] = np.clip(marks["runtime"], 1e-12, 1 - 1e-12)
+    hours = np.concatenate(([0.0], np.cumsum(scheme.mix.arrival.hour))) / 24.0
+    submit = np.floor(midnights[index_of] + np.interp(marks["time"], hours, np.arange(25) * 3600.0))
+    return _segments(model, scheme, place, name, submit, marks, ordinal, within)
+
+
+def _poisson_quantile(u: float, mean: float) -> int:
+    """The Poisson quantile of `u`: by inversion, so that a larger mean never takes a job away."""
+    from scipy.special import pdtrik
+
+    count = max(0, math.ceil(float(pdtrik(u, mean)))) if mean > 0 else 0
+    return count if u > math.exp(-mean) else 0
+
+
+def _segments(
+    model: GeneratorModel,
+    scheme: Plan,
+    place: Place,
+    name: str,
+    submit: Floats,
+    marks: dict[str, Floats],
+    ordinal: NDArray[np.int64],
+    within: NDArray[np.int64],
+) -> Columns:
+    """Turn draws into jobs, splitting what is longer than the cap into a chain of equal segments.
+
+    A chain is several jobs: each is submitted when its predecessor would end if it started at once. What
+    comes after the point at which the whole fails or is cancelled is never submitted.
+    """
+    kind = scheme.classes[name]
+    cap_s = model.runtime_cap_h * 3600.0
+    total = np.clip(kind.runtime_s(marks["runtime"]), MIN_RUNTIME_S, cap_s * model.segments_max)
+    sizes, weights = gang_weights(kind, scheme.gang_cap)
+    gpus = sizes[np.minimum(np.searchsorted(np.cumsum(weights), marks["gpus"], side="right"), len(sizes) - 1)]
+    failed = marks["ending"] < kind.fail_prob
+    cancelled = ~failed & (marks["ending"] < kind.fail_prob + kind.cancel_prob)
+    ends_at = np.where(failed, marks["ends_at"] ** FAIL_POWER, np.where(cancelled, marks["ends_at"] ** CANCEL_POWER, 1.0))
+    parts = np.ceil(total / cap_s - 1e-9).astype(np.int64)
+    submitted = np.clip(np.ceil(ends_at * parts), 1, parts).astype(np.int64)
+    row = np.repeat(np.arange(len(total)), submitted)
+    segment = np.arange(len(row)) - np.repeat(np.cumsum(submitted) - submitted, submitted)
+    runtime = np.maximum(total / parts, MIN_RUNTIME_S)[row]
+    is_last = segment == submitted[row] - 1
+    ending = np.where(is_last, np.where(failed, 1, np.where(cancelled, 2, 0))[row], 0).astype(np.int8)
+    share = np.where(is_last, np.clip(ends_at * parts - (submitted - 1), 1e-6, 1.0)[row], 1.0)
+    names, cumulative = scheme.function_share[name]
+    function = np.minimum(np.searchsorted(cumulative, marks["function"], side="right"), len(names) - 1)
+    low, high = (3600.0 * hours for hours in kind.slack_h)
+    return Columns(
+        homes=(place.site,),
+        classes=(name,),
+        functions=names,
+        home=np.zeros(len(row), dtype=np.int16),
+        kind=np.zeros(len(row), dtype=np.int16),
+        function=function[row].astype(np.int16),
+        data=marks["data"][row],
+        ordinal=ordinal[row],
+        position=within[row],
+        segment=np.where(parts[row] > 1, segment, -1),
+        submit_s=np.floor(submit[row] + segment * runtime),
+        gpus=gpus[row],
+        runtime_s=runtime,
+        ending=ending,
+        ends_at=share,
+        slack_s=np.rint(low + (high - low) * marks["slack"])[row],
+        interruptible=(marks["interruptible"] < kind.interruptible_share)[row],
+        estimate_s=_estimates(model, runtime, marks["estimate"][row], cap_s),
+        elastic=((marks["elastic"] < model.elastic.share) & (gpus > 1))[row],
+    )
+
+
+# Limits that users type, up to a day by the hour [s]; a choice after the modal estimates that
+# Tsafrir, Etsion and Feitelson (2005, doi 10.1007/11605300_1) found.
+USUAL_LIMITS_S = np.array([5, 10, 15, 30, 60, 90, 120, 180, 240, 360, 480, 600, 720, 960, 1200, 1440]) * 60.0
+
+
+def _estimates(model: GeneratorModel, runtime: Floats, u: Floats, cap_s: float) -> Floats:
+    """What users state, never below the truth for `users`.
+
+    The runtime times a factor uniform in [1, 2] (the f-model with f = 1 of Mu'alem and Feitelson 2001, doi
+    10.1109/71.932708), rounded up to a usual limit, above a day to the next six hours; no more than the
+    cap on runtimes.
+    """
+    if model.estimates == "exact":
+        return runtime
+    if model.estimates == "factor":
+        return np.asarray(runtime * model.estimate_factor)
+    wanted = runtime * (1.0 + u)
+    short = USUAL_LIMITS_S[np.minimum(np.searchsorted(USUAL_LIMITS_S, wanted), len(USUAL_LIMITS_S) - 1)]
+    long = np.ceil(wanted / 21_600.0) * 21_600.0
+    return np.asarray(np.maximum(np.minimum(np.where(wanted <= USUAL_LIMITS_S[-1], short, long), cap_s), runtime))
+
+
+def _notes(
+    model: GeneratorModel, scheme: Plan, dates: Sequence[date], midnights: Floats, days: float, columns: Columns
+) -> dict[str, Any]:
+    """What the manifest says about this workload."""
+    due = columns.gpus * columns.runtime_s * columns.ends_at
+    capacity = scheme.gpus * days * DAY_S
+    edges = np.append(midnights, midnights[-1] + DAY_S)
+    covered = np.clip(np.minimum(edges[1:], days * DAY_S) - np.maximum(edges[:-1], 0.0), 0.0, None) / DAY_S
+    rates = _rates(model, scheme, dates, midnights)
+    return {
+        "kind": "generator",
+        "mix": model.mix,
+        "classes": list(scheme.classes),
+        "draws": model.draws,
+        "gang_cap_gpus": scheme.gang_cap,
+        "jobs_per_day": round(scheme.jobs_per_day, 6),
+        "load_weekly_mean": round(scheme.load, 6),
+        "load_expected_on_these_days": round(scheme.load * float(rates @ covered) / days, 6),
+        "load_offered": round(float(due.sum()) / capacity, 6),
+        "jobs": len(columns),
+        "chained_segments": int((columns.segment >= 0).sum()),
+        "gpu_hours_by_class": {
+            name: round(float(due[columns.kind == i].sum()) / 3600.0, 3) for i, name in enumerate(columns.classes)
+        },
+    }

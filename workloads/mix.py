@@ -1,0 +1,218 @@
+"""A mix of job classes, as its TOML file states it: who submits what, when, and what it asks for."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from workloads.errors import WorkloadError, nearest, sentences
+from workloads.job import Residency
+
+Floats = NDArray[np.float64]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArrivalModel(Strict):
+    """When jobs arrive: relative rates by local hour and by weekday, each with mean 1."""
+
+    timezone: str = Field("Africa/Casablanca", description="the clock that the hours are read on")
+    hour: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="relative rate in each local hour, from 0")
+    weekday: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="relative rate by day, Monday first")
+    source: str = ""
+
+    @field_validator("hour", "weekday")
+    @classmethod
+    def _mean_one(cls, values: tuple[float, ...], info: Any) -> tuple[float, ...]:
+        wanted = 24 if info.field_name == "hour" else 7
+        if len(values) != wanted or not sum(values) > 0:
+            raise ValueError(f"needs {wanted} values that are not all zero, got {len(values)}")
+        mean = sum(values) / wanted
+        return tuple(value / mean for value in values)
+
+
+class DatasetModel(Strict):
+    """Named data: its size, how far it may travel, and where it lives (`own`: at the tenant's own site)."""
+
+    size_gb: float = Field(ge=0)
+    residency: Residency = "national"
+    home: str = Field("own", description="a site's name, or `own`: one copy for each site's own tenants")
+    basis: str = ""
+
+
+class FunctionModel(Strict):
+    """One of an institute's functions: its share of the jobs, split over the classes."""
+
+    title: str = ""
+    share: Annotated[float, Field(gt=0)] = Field(description="share of all jobs")
+    classes: dict[str, Annotated[float, Field(ge=0)]] = Field(description="its jobs by class, relative")
+    programmes: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: {"": 1.0})
+    datasets: dict[str, Annotated[float, Field(ge=0)]] = Field(description="data that its jobs read, relative")
+    priority: int = 0
+    basis: str = ""
+
+
+class ClassModel(Strict):
+    """One class of jobs: its sizes, runtimes, slack, and what becomes of it."""
+
+    title: str = ""
+    code: str = Field(min_length=1, max_length=4, description="short form, used in job names")
+    gpus: tuple[Annotated[int, Field(ge=1)], ...] = Field(description="sizes that are asked for")
+    gpus_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="how often each, relative")
+    runtime_median_h: float | None = Field(None, gt=0, description="median of the lognormal runtime [h]")
+    runtime_sigma: float | None = Field(None, ge=0, description="standard deviation of the runtime's logarithm")
+    runtime_quantiles_h: tuple[tuple[float, float], ...] | None = Field(
+        None, description="instead of the two above: (probability, runtime [h]) pairs, log-linear between"
+    )
+    slack_h: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = Field(
+        description="how long the start may be put off: least and most, uniform between [h]"
+    )
+    interruptible_share: Share = Field(description="share of the jobs that may be paused and moved")
+    checkpoint_gb: float = Field(0.0, ge=0, description="what a move transfers [GB]")
+    checkpoint_write_s: float = Field(0.0, ge=0)
+    restart_s: float = Field(0.0, ge=0)
+    checkpoint_interval_s: float | None = Field(None, gt=0, description="none: Young's and Daly's optimum")
+    fail_prob: Share = 0.0
+    cancel_prob: Share = 0.0
+    intensity: float = Field(1.0, ge=0, le=1.5, description="power drawn, as a share of the loaded power")
+    basis: dict[str, str] = Field(default_factory=dict, description="where each number comes from")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ClassModel:
+        if len(self.gpus) != len(self.gpus_weights) or not sum(self.gpus_weights) > 0:
+            raise ValueError("gpus and gpus_weights must be of one length, with a weight above zero")
+        if self.slack_h[0] > self.slack_h[1]:
+            raise ValueError(f"slack_h must be [least, most], got {list(self.slack_h)}")
+        if self.fail_prob + self.cancel_prob > 1:
+            raise ValueError("fail_prob and cancel_prob add up to more than 1")
+        lognormal = self.runtime_median_h is not None and self.runtime_sigma is not None
+        if lognormal == (self.runtime_quantiles_h is not None):
+            raise ValueError("give runtime_median_h and runtime_sigma, or else runtime_quantiles_h")
+        if self.runtime_quantiles_h is not None:
+            p, h = np.array(self.runtime_quantiles_h).T
+            if len(p) < 2 or p[0] != 0 or p[-1] != 1 or (np.diff(p) <= 0).any() or (np.diff(h) < 0).any() or h[0] <= 0:
+                raise ValueError("runtime_quantiles_h must rise from probability 0 to 1 with runtimes above zero")
+        return self
+
+    def runtime_s(self, quantile: Floats) -> Floats:
+        """Runtimes at the given quantiles in (0, 1) [s]."""
+        if self.runtime_quantiles_h is not None:
+            p, h = np.array(self.runtime_quantiles_h).T
+            return np.asarray(3600.0 * np.exp(np.interp(quantile, p, np.log(h))))
+        from scipy.special import ndtri
+
+        assert self.runtime_median_h is not None and self.runtime_sigma is not None
+        return np.asarray(3600.0 * self.runtime_median_h * np.exp(self.runtime_sigma * ndtri(quantile)))
+
+    def mean_runtime_s(self, least_s: float, most_s: float) -> float:
+        """Mean of the runtime, cut to [least, most] [s]; by the midpoint rule over 200,000 quantiles."""
+        n = 200_000
+        return float(np.clip(self.runtime_s((np.arange(n) + 0.5) / n), least_s, most_s).mean())
+
+
+class MixModel(Strict):
+    """All of a mix: arrivals, data, functions, classes."""
+
+    title: str = ""
+    country: str = Field("MA", description="the country whose GPUs a load refers to")
+    arrival: ArrivalModel
+    datasets: dict[str, DatasetModel]
+    functions: dict[str, FunctionModel]
+    classes: dict[str, ClassModel]
+    left_out: tuple[str, ...] = Field((), description="classes that are left out unless asked for")
+
+    @model_validator(mode="after")
+    def _known_names(self) -> MixModel:
+        for name, function in self.functions.items():
+            for kind, used, known in (
+                ("class", function.classes, self.classes),
+                ("data set", function.datasets, self.datasets),
+            ):
+                for word in used:
+                    if word not in known:
+                        raise ValueError(f"functions.{name}: unknown {kind} {word!r}; {nearest(word, known)}")
+            if not sum(function.datasets.values()) > 0 or not sum(function.programmes.values()) > 0:
+                raise ValueError(f"functions.{name}: data sets and programmes need a weight above zero")
+        for word in self.left_out:
+            if word not in self.classes:
+                raise ValueError(f"left_out: unknown class {word!r}; {nearest(word, self.classes)}")
+        return self
+
+
+def catalogue() -> dict[str, Path]:
+    """The bundled mixes, by name."""
+    folder = Path(str(resources.files("workloads"))) / "catalogue"
+    return {path.stem: path for path in sorted(folder.glob("*.toml")) if not path.stem.startswith("trace_")}
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(path: Path, _changed_ns: int) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WorkloadError(f"{path}: not a TOML file: {error}") from None
+
+
+def mix_path(name: str, folder: Path) -> Path:
+    """The file of a mix: a catalogue name, or a path (`.toml`) relative to the experiment's folder.
+
+    Raises
+    ------
+    WorkloadError
+        If there is none.
+    """
+    if name.endswith(".toml"):
+        path = folder / name
+        if not path.is_file():
+            raise WorkloadError(f"workload.mix: no file {path}")
+        return path
+    known = catalogue()
+    if name not in known:
+        raise WorkloadError(f"workload.mix: no mix {name!r}; {nearest(name, known)}; or a path that ends in .toml")
+    return known[name]
+
+
+def load_mix(name: str, folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> MixModel:
+    """Read a mix, with changes to its classes merged over it.
+
+    Parameters
+    ----------
+    name : str
+        A catalogue name, or a path to a TOML file relative to `folder`.
+    changes : dict of dict, optional
+        Class name -> keys that replace those of the file.
+
+    Raises
+    ------
+    WorkloadError
+        If there is no such mix or class, or a value is wrong.
+    """
+    path = mix_path(name, folder)
+    table = dict(_parsed(path, path.stat().st_mtime_ns))
+    classes = {key: dict(value) for key, value in table.get("classes", {}).items()}
+    for word, keys in (changes or {}).items():
+        if word not in classes:
+            raise WorkloadError(f"workload.classes: no class {word!r}; {nearest(word, classes)}")
+        for option in keys:
+            if option not in ClassModel.model_fields:
+                known = nearest(option, ClassModel.model_fields)
+                raise WorkloadError(f"workload.classes.{word}: no key {option!r}; {known}")
+        classes[word] |= keys
+    table["classes"] = classes
+    try:
+        return MixModel.model_validate(table)
+    except ValidationError as error:
+        where = f"mix {path.name}" if not changes else f"mix {path.name} with workload.classes"
+        raise WorkloadError(sentences(error, where)) from None
