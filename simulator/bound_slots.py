@@ -1,0 +1,225 @@
+"""Slots for the bound, and a scenario's supply averaged over them, rounded in the schedule's favour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from simulator.relaxation import Supply
+from simulator.relaxation_matrix import Floats
+from simulator.scenario import Scenario, Site
+from sites.profile import StepProfile
+
+Objective = Literal["draw", "cost", "carbon"]
+
+# A slot in which all sites together have less than this share of their highest sun counts as night [-]
+# (a choice: where a slot begins never makes the bound false, only looser).
+NIGHT_SUN = 0.01
+
+
+@dataclass(frozen=True)
+class Grain:
+    """How coarse the programme is.
+
+    Attributes
+    ----------
+    slot_s : float
+        Length of a slot by day, rounded to whole supply steps [s].
+    night_blocks : int
+        Slots that a night is cut into, as far as prices or carbon allow.
+    weight_change : float
+        A slot by night ends where a weight of the objective has changed by more than this share.
+    own_cells : int
+        Largest number of (job, slot) variables of jobs that are not pooled.
+    iterations : int
+        Limit on the solver's iterations.
+    """
+
+    slot_s: float = 3600.0
+    night_blocks: int = 2
+    weight_change: float = 0.01
+    own_cells: int = 40_000
+    iterations: int = 150
+
+    def coarser(self) -> Grain:
+        """The next smaller problem."""
+        return replace(
+            self,
+            slot_s=2 * self.slot_s,
+            night_blocks=1,
+            weight_change=5 * self.weight_change,
+            own_cells=self.own_cells // 4,
+        )
+
+
+def spans(profile: StepProfile, edges_s: Floats) -> Floats:
+    """Means over the slots, shape (slots,)."""
+    total = np.diff(profile.integral_to(np.minimum(edges_s, profile.end_s)))
+    return np.asarray(total / np.diff(edges_s))
+
+
+def least(profile: StepProfile, edges_s: Floats) -> Floats:
+    """The least value that a profile takes in each slot, shape (slots,)."""
+    first = np.floor((edges_s[:-1] - profile.start_s) / profile.step_s + 1e-9).astype(np.int64)
+    last = np.ceil((edges_s[1:] - profile.start_s) / profile.step_s - 1e-9).astype(np.int64)
+    last = np.minimum(np.maximum(last, first + 1), len(profile.values))
+    first = np.minimum(first, last - 1)
+    # reduceat takes pairs of limits; an infinite last value keeps the closing limit inside the array.
+    values = np.append(profile.values, np.inf)
+    return np.asarray(np.minimum.reduceat(values, np.stack((first, last), axis=1).ravel())[::2])
+
+
+def most(profile: StepProfile, edges_s: Floats) -> Floats:
+    """The largest value that a profile takes in each slot, shape (slots,)."""
+    negative = StepProfile(-profile.values, profile.step_s, profile.start_s)
+    return np.asarray(-least(negative, edges_s))
+
+
+def overlap(start_s: float, end_s: float, edges_s: Floats) -> Floats:
+    """Time that the interval from `start_s` to `end_s` shares with each slot [s], shape (slots,)."""
+    return np.maximum(0.0, np.minimum(edges_s[1:], end_s) - np.maximum(edges_s[:-1], start_s))
+
+
+def weights(scenario: Scenario, objective: Objective, edges_s: Floats) -> tuple[Floats, Floats, Floats]:
+    """The objective's weight of a joule of import, unserved load and export, each (sites, slots)."""
+    shape = (len(scenario.sites), len(edges_s) - 1)
+    none = np.zeros(shape)
+    if objective == "draw":
+        return np.ones(shape), np.ones(shape), none
+    if objective == "carbon":
+        return np.array([least(site.grid.carbon, edges_s) for site in scenario.sites]), none, none
+    sold = np.array([np.maximum(0.0, most(site.grid.export_price, edges_s)) for site in scenario.sites])
+    return np.array([least(site.grid.price, edges_s) for site in scenario.sites]), none, sold
+
+
+def slot_edges(scenario: Scenario, objective: Objective, grain: Grain) -> Floats:
+    """The times between slots [s]: even by day, a few blocks by night, the end of the window last."""
+    steps = max(1, round(grain.slot_s / scenario.step_s))
+    even = np.arange(0.0, scenario.end_s, steps * scenario.step_s)
+    edges = np.append(even, scenario.end_s)
+    sun = np.sum([spans(site.pv, edges) for site in scenario.sites], axis=0)
+    night = sun <= NIGHT_SUN * sun.max()
+    bought, _, sold = weights(scenario, objective, edges)
+    weight = np.concatenate((bought, sold))
+    tolerance = grain.weight_change * max(float(np.abs(weight).max()), 1e-300)
+    longest = max(1, round(12 * 3600.0 / (steps * scenario.step_s)))  # where the sun never shines
+    keep = [0]
+    for begin, end in _runs(night, longest):
+        cuts = np.linspace(begin, end, grain.night_blocks + 1).round().astype(int)[1:-1]
+        for slot in range(begin, end):
+            changed = np.max(np.abs(weight[:, slot] - weight[:, keep[-1]])) > tolerance
+            if not night[slot] or slot == begin or slot in cuts or changed:
+                keep.append(slot)
+    return np.append(edges[np.unique(keep)], scenario.end_s)
+
+
+def _runs(night: np.ndarray[tuple[int], np.dtype[np.bool_]], longest: int) -> list[tuple[int, int]]:
+    """Maximal runs of slots that are all night or all day, nights cut at `longest` slots."""
+    change = np.flatnonzero(np.diff(night.astype(np.int8))) + 1
+    limits = [0, *change.tolist(), len(night)]
+    runs = []
+    for begin, end in pairwise(limits):
+        step = longest if night[begin] else end - begin
+        runs += [(at, min(at + step, end)) for at in range(begin, end, step)]
+    return runs
+
+
+def base_it_w(site: Site) -> float:
+    """IT power of a site whose GPUs are all free: asleep where nodes can sleep, idle where not [W]."""
+    node = site.node
+    return site.nodes * (min(node.sleep_w, node.idle_w) if node.can_sleep else node.idle_w)
+
+
+def gpu_power_w(site: Site) -> tuple[float, float]:
+    """What a busy GPU adds to the base load: at intensity 0, and from intensity 0 to 1 [W].
+
+    A node that hosts a job draws its whole idle power; sharing that out by GPU is exact for a full node
+    and too little for others, so it is a bound. Nodes that never sleep add nothing at intensity 0.
+    """
+    node = site.node
+    still = max(0.0, node.idle_w - node.sleep_w) / node.gpus if node.can_sleep else 0.0
+    return still, (node.loaded_w - node.idle_w) / node.gpus
+
+
+def supply_of(scenario: Scenario, edges_s: Floats, objective: Objective, capacity_left: float = 1.0) -> Supply:
+    """The scenario's supply over the slots.
+
+    Mean sun; base load by its mean, since it is known; what jobs add by the least overhead; no taper, no
+    fade of what can be stored, a floor as low as fade can make it; least price and carbon.
+    """
+    columns = [_site_rows(site, edges_s, scenario) for site in scenario.sites]
+    stacked = {name: np.array([column[name] for column in columns]) for name in columns[0]}
+    bought, unserved, sold = weights(scenario, objective, edges_s)
+    battery = {
+        name: np.array(values)
+        for name, values in zip(
+            ("high_j", "start_j", "charge_w", "discharge_w", "eta_charge", "eta_discharge", "leak_per_s"),
+            zip(*(_battery(site, capacity_left) for site in scenario.sites), strict=True),
+            strict=True,
+        )
+    }
+    return Supply(
+        duration_s=np.diff(edges_s),
+        import_weight=bought,
+        unserved_weight=unserved,
+        export_weight=sold,
+        node_gpus=np.array([float(site.node.gpus) for site in scenario.sites]),
+        gpu_w=np.array([gpu_power_w(site)[0] for site in scenario.sites]),
+        dynamic_w=np.array([gpu_power_w(site)[1] for site in scenario.sites]),
+        speed=np.array([site.node.speed for site in scenario.sites]),
+        missing_weight=1.0 if objective == "draw" else 0.0,
+        **stacked,
+        **battery,
+    )
+
+
+def _site_rows(site: Site, edges_s: Floats, scenario: Scenario) -> dict[str, Floats]:
+    """What one site offers and needs in each slot, by field of `Supply`."""
+    duration = np.diff(edges_s)
+    online = np.clip((edges_s[1:] - site.online_s) / duration, 0.0, 1.0)
+    pv = spans(site.pv, edges_s)
+    per_it = 1.0 + least(site.overhead, edges_s)
+    # Over the online part of the slot, since base IT power is drawn from then on.
+    up = np.clip(edges_s, min(site.online_s, scenario.end_s), scenario.end_s)
+    base_per_it = online + np.diff(site.overhead.integral_to(up)) / duration
+    base_it = base_it_w(site)
+    steady = site.fixed_w + spans(site.other, edges_s)
+    outage = np.sum([overlap(start, end, edges_s) for start, end in site.grid.outages], axis=0) / duration
+    limit = site.grid.import_limit_w * (1.0 - outage) if np.isfinite(site.grid.import_limit_w) else None
+    short = outage > 0 if limit is None else np.ones(len(duration), dtype=bool)
+    highest = 1.0 + most(site.overhead, edges_s)
+    can_lack = site.fixed_w + most(site.other, edges_s) + site.nodes * site.node.idle_w * highest * online
+    lacking = np.minimum(outage, 1.0) if limit is None else np.ones(len(duration))
+    return {
+        "free_w": pv - steady - base_it * base_per_it,
+        "import_w": np.where(outage < 1.0, np.inf, 0.0) if limit is None else limit,
+        # A shortage pauses jobs before it leaves load unserved, so what can go unserved is what no job
+        # causes, with empty nodes that still idle.
+        "shed_w": can_lack * lacking,
+        "export_w": np.minimum(pv, site.grid.export_limit_w),
+        "per_it": per_it,
+        "gpus": site.gpus * online,
+        # Nodes that a shortage has switched off may stay off after it.
+        "off_nodes": np.where(np.logical_or.accumulate(short), site.nodes * online, 0.0),
+        "off_w": base_it / max(site.nodes, 1) * highest,
+    }
+
+
+def _battery(site: Site, capacity_left: float) -> tuple[float, float, float, float, float, float, float]:
+    """The battery by field of `Supply`, energies above the lowest floor that it may have."""
+    battery = site.battery
+    if battery is None or battery.capacity_j <= 0:
+        return 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0
+    floor = min(battery.soc_min * capacity_left, battery.soc_start) * battery.capacity_j
+    return (
+        max(battery.soc_max, battery.soc_start) * battery.capacity_j - floor,
+        battery.soc_start * battery.capacity_j - floor,
+        battery.charge_w,
+        battery.discharge_w,
+        battery.eta_charge,
+        battery.eta_discharge,
+        battery.self_discharge_per_s,
+    )
