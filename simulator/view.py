@@ -1,0 +1,117 @@
+"""What a policy sees: a live, read-only window on the engine. No true runtime, nothing of the future."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from simulator.forecast import Forecast
+from simulator.life import Life
+from simulator.scenario import Scenario
+from simulator.scenario import Site as SiteSpec
+from workloads.job import Ask
+
+if TYPE_CHECKING:
+    from simulator.cluster import Cluster
+    from simulator.engine import Engine
+    from simulator.ledger import SiteLedger
+
+
+class SiteView:
+    """One site now: its nodes, its sun, its battery."""
+
+    __slots__ = ("_clock", "_cluster", "_engine", "_ledger", "index", "spec")
+
+    def __init__(self, index: int, spec: SiteSpec, cluster: Cluster, ledger: SiteLedger, engine: Engine) -> None:
+        self.index = index
+        self.spec = spec
+        self._cluster = cluster
+        self._ledger = ledger
+        self._clock = engine.clock
+        self._engine = engine
+
+    @property
+    def name(self) -> str:
+        """The site's name."""
+        return self.spec.name
+
+    @property
+    def free_gpus(self) -> int:
+        """GPUs that no job holds."""
+        return 0 if self._cluster.offline else self._cluster.free_gpus
+
+    @property
+    def nodes(self) -> Cluster:
+        """The nodes; reservations look at which are free, and change nothing."""
+        return self._cluster
+
+    def fits(self, gpus: int) -> bool:
+        """Whether a gang of this size could start now: there is room, and the site is not short of supply."""
+        guard = self._engine.guard
+        return self._cluster.fits(gpus) and (guard is None or guard.accepts(self.index))
+
+    def draws_w(self, ask: Ask, gpus: int = 0, cap: float = 1.0) -> float:
+        """What a job would draw at the meter here [W], overhead at its present value included."""
+        it_w = self._cluster.draws_w(gpus or ask.gpus, ask.intensity * cap)
+        return it_w * self._ledger.per_it(self._clock.now)
+
+    @property
+    def it_w(self) -> float:
+        """IT power now [W]."""
+        return self._ledger.it_w
+
+    @property
+    def surplus_w(self) -> float:
+        """Sun less load now [W]; negative where the load is larger."""
+        return self._ledger.surplus_w(self._clock.now)
+
+    @property
+    def stored_j(self) -> float:
+        """Energy in the battery now [J]."""
+        self._ledger.settle(self._clock.now)
+        return self._ledger.stored_j
+
+    @property
+    def usable_j(self) -> float:
+        """Energy that the battery could deliver now [J, at its terminals]."""
+        battery = self.spec.battery
+        if battery is None:
+            return 0.0
+        floor = battery.soc_min * self._ledger.capacity_j
+        return max(self.stored_j - floor, 0.0) * battery.eta_discharge
+
+
+class View:
+    """The whole system now. `waiting` and `running` map a job's index to its `Life`."""
+
+    def __init__(self, engine: Engine, forecast: Forecast) -> None:
+        self._engine = engine
+        self.scenario: Scenario = engine.scenario
+        self.sites = tuple(
+            SiteView(i, spec, engine.clusters[i], engine.ledgers[i], engine)
+            for i, spec in enumerate(engine.scenario.sites)
+        )
+        self.forecast = forecast
+
+    @property
+    def now_s(self) -> float:
+        """Simulation time [s]."""
+        return float(self._engine.clock.now)
+
+    @property
+    def waiting(self) -> Mapping[int, Life]:
+        """Jobs that wait to start or to go on, by index."""
+        return self._engine.waiting
+
+    @property
+    def running(self) -> Mapping[int, Life]:
+        """Jobs that hold GPUs, by index."""
+        return self._engine.running
+
+    def running_at(self, site: int) -> Iterable[Life]:
+        """The jobs that hold GPUs at one site."""
+        return (life for life in self._engine.running.values() if life.site == site)
+
+    def allowed(self, ask: Ask) -> tuple[int, ...]:
+        """Indices of the sites that may ever have this job."""
+        return self._engine.allowed(ask)
