@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -50,7 +49,12 @@ def _moment(value: Any) -> Any:
         raise ValueError("should be a date and time with its zone, as 2025-12-01T00:00:00Z") from None
 
 
-Name = Annotated[str, BeforeValidator(lambda value: value), Field(max_length=200)]
+def _kind(value: Any) -> Any:
+    """A workload that does not say its kind is a generator."""
+    return {"kind": "generator", **value} if isinstance(value, dict) else value
+
+
+Workload = Annotated[WorkloadModel, BeforeValidator(_kind)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 Seed = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
@@ -77,6 +81,39 @@ class SitesTable(Table):
         for name in own:
             _name(name)
         return own
+
+
+class EngineTable(Table):
+    """How the simulation goes about it."""
+
+    remainder: Literal["share", "whole"] = Field(
+        default="share", description="What a gang larger than a node takes at its end: part of a node, or all of it"
+    )
+    overrun: Literal["extend", "kill"] = Field(
+        default="extend", description="What becomes of a job past its estimate"
+    )
+    hold_min: float = Field(
+        default=30.0,
+        ge=0.0,
+        le=1440.0,
+        description="How long a battery must carry an added load before a site short of power starts jobs [min]",
+    )
+
+
+class ForecastTable(Table):
+    """What the policies know of the sun to come."""
+
+    sun: Literal["perfect", "persistence", "climatology", "noisy"] = Field(
+        default="noisy", description="Kind of the forecast"
+    )
+    error: float = Field(
+        default=0.1, ge=0.0, le=2.0, description="Relative standard error a day ahead, of a noisy forecast"
+    )
+    autocorrelation: float = Field(
+        default=0.8, ge=0.0, lt=1.0, description="Of that error from one hour to the next"
+    )
+    horizon_h: int = Field(default=72, ge=1, le=720, description="How far it looks ahead [h]")
+    issue_h: int = Field(default=1, ge=1, le=48, description="Hours between one forecast and the next [h]")
 
 
 class OutputTable(Table):
@@ -118,6 +155,13 @@ class Experiment(Table):
     question: str = Field(default="", max_length=2000, description="What the experiment asks, in a sentence")
     start: Moment = Field(description="When it begins, with a time zone")
     days: int = Field(ge=1, le=11_000, strict=True, description="How long jobs arrive [days]")
+    drain_days: int | None = Field(
+        default=None,
+        ge=0,
+        le=3650,
+        strict=True,
+        description="Days accounted after the arrivals end; not given: as long as the jobs themselves need",
+    )
     step_min: Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60] = Field(
         default=5, description="Step of sun, price and carbon [min]"
     )
@@ -134,7 +178,9 @@ class Experiment(Table):
         default=True, strict=True, description="Whether to compute the clairvoyant lower bound on the draw"
     )
     sites: SitesTable = Field(default=SitesTable(), description="The data centres")
-    workload: WorkloadModel = Field(description="The jobs: a generator, or a trace")
+    workload: Workload = Field(description="The jobs: a generator, or a trace")
+    engine: EngineTable = Field(default=EngineTable(), description="How the simulation goes about it")
+    forecast: ForecastTable = Field(default=ForecastTable(), description="What policies know of the sun to come")
     output: OutputTable = Field(default=OutputTable(), description="What is written of each run")
     matrix: MatrixTable = Field(default=MatrixTable(), description="Axes that are varied")
 

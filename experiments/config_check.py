@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -26,28 +27,37 @@ def problems_of(
     error: ValidationError, model: type[BaseModel], file: str, prefix: Location = ()
 ) -> list[Problem]:
     """Every finding of a validation as a `Problem`; `prefix` is where the model stands in the file."""
-    found = []
+    found: dict[str, Problem] = {}
     for finding in error.errors(include_url=False):
         models, location = walk(model, finding["loc"])
-        found.append(_problem(dict(finding), models, file, prefix + location))
-    return found
+        problem = _problem(dict(finding), models, file, prefix + location)
+        # of the members of a union only the first that complains about a key is told
+        found.setdefault(problem.key or problem.message, problem)
+    return list(found.values())
 
 
 def walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list[type[BaseModel]], Location]:
-    """The models that own the last part of a location, and the location without pydantic's union tags."""
-    current, path = [model], []
-    for depth, part in enumerate(location):
-        last = depth == len(location) - 1
-        owners = [m for m in current if isinstance(part, str) and part in m.model_fields]
-        if owners:
+    """The models that own the last part of a location, and the location without what pydantic adds to it.
+
+    pydantic puts a union's tag, a member's type or a validator's name between the keys of the file.
+    """
+    current, owners, path = [model], [model], []
+    for part in location:
+        tagged = _tag_of(current, part)
+        holding = [m for m in current if isinstance(part, str) and part in m.model_fields]
+        if tagged:
+            current = owners = tagged
+        elif holding:
             path.append(part)
-            if not last:
-                current = [n for m in owners for n in _models_in(m.model_fields[part].annotation)] or owners
-        elif isinstance(part, int) or last or not _tag_of(current, part):
+            owners = holding
+            current = [n for m in holding for n in _models_in(m.model_fields[str(part)].annotation)]
+        elif isinstance(part, int) or not _ADDED.match(part):
             path.append(part)
-        else:
-            current = _tag_of(current, part)
-    return current, tuple(path)
+            owners = current
+    return owners, tuple(path)
+
+
+_ADDED = re.compile(r"(function-|tagged-union|str$|int$|float$|bool$|list\[|dict\[|tuple\[|literal\[|lax-or-strict)")
 
 
 def _tag_of(models: list[type[BaseModel]], tag: int | str) -> list[type[BaseModel]]:

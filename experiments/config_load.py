@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,23 +47,29 @@ class Loaded:
         document = self.experiment.model_dump(exclude={"sites", "matrix"})
         document["policies"] = [policy.absolute for policy in self.policies]
         document["baseline"] = _baseline(self)
-        own = {name: site.model_dump(exclude_none=True) for name, site in self.sites.items()}
-        document["sites"] = {
-            "use": [],
-            "all": self.experiment.sites.all,
-            "own": own,
-            "change": self.experiment.sites.change,
-        }
-        document = _absolute(document, self)
+        own = {name: _site_table(site) for name, site in self.sites.items()}
+        changes = copy.deepcopy(self.experiment.sites)
+        document["sites"] = {"use": [], "all": changes.all, "own": own, "change": changes.change}
+        for key, path in self.files().items():
+            for place in _places(key):
+                if toml.get(document, place) is not None:
+                    toml.put(document, place, str(path.resolve()), self.file)
         if self.axes:
             document["matrix"] = self.raw["matrix"]
-        return toml.without_none(document)
+        return toml.without_none(_plain(document))
 
     def files(self) -> dict[str, Path]:
         """Every file that the experiment reads, by the key that names it."""
-        found = {f"workload.{key}": path for key, path in _paths(self.experiment.workload)}
+        workload = self.experiment.workload
+        names = [("file", workload.file), ("format", workload.format)] if workload.kind == "trace" else []
+        names += [("mix", workload.mix)] if workload.kind == "generator" else []
+        found = {
+            f"workload.{key}": Path(value)
+            for key, value in names
+            if key == "file" or value.endswith(".toml")  # else it names something of the catalogue
+        }
         for name, site in self.sites.items():
-            found |= {f"sites.{name}.{key}": path for key, path in _paths(site)}
+            found |= {f"sites.own.{name}.{key}": path for key, path in _paths(site)}
         return {key: self.folder / path for key, path in found.items()}
 
 
@@ -87,7 +94,7 @@ def check(raw: toml.Document, file: str, folder: Path) -> Loaded:
         With everything that is wrong, in the document itself and at each value of each axis.
     """
     loaded, problems = _checked(raw, file, folder)
-    axes, more = _axes(raw.get("matrix", {}), file)
+    axes, more = axes_of(raw.get("matrix", {}), file)
     problems += more
     told = {(problem.key, problem.message) for problem in problems}
     for axis in axes:
@@ -133,7 +140,7 @@ def _checked(raw: toml.Document, file: str, folder: Path) -> tuple[Loaded | None
         experiment = Experiment.model_validate(raw)
     except ValidationError as error:
         problems += problems_of(error, Experiment, file)
-    sites, more = _sites(raw, experiment, file)
+    sites, more = _sites(raw, experiment, file, folder)
     problems += more
     policies, more = policy_refs(raw.get("policies"), file, folder)
     problems += more
@@ -149,15 +156,15 @@ def _checked(raw: toml.Document, file: str, folder: Path) -> tuple[Loaded | None
 
 
 def _sites(
-    raw: toml.Document, experiment: Experiment | None, file: str
+    raw: toml.Document, experiment: Experiment | None, file: str, folder: Path
 ) -> tuple[dict[str, SiteModel], list[Problem]]:
     """The sites, also where something else in the document is wrong, so that all is told at once."""
     from experiments.config import SitesTable
 
     if experiment is not None:
-        return resolve(experiment.sites, file)
+        return resolve(experiment.sites, file, folder)
     try:
-        return resolve(SitesTable.model_validate(raw.get("sites", {})), file)
+        return resolve(SitesTable.model_validate(raw.get("sites", {})), file, folder)
     except ValidationError:
         return {}, []
 
@@ -170,7 +177,7 @@ def _at(raw: toml.Document, axis: Axis, row: tuple[Any, ...], file: str, folder:
     return [Problem(file, f"matrix: {p.key}", p.message, p.nearest) for p in problems]
 
 
-def _axes(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
+def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
     """The axes of a `[matrix]` table: one for each dotted key, one for each table of `zip`."""
     if not isinstance(matrix, dict):
         return [], []
@@ -235,13 +242,33 @@ def _paths(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Path]]:
             yield from _paths(value, f"{prefix}{key}.")
 
 
-def _absolute(value: Any, loaded: Loaded) -> Any:
-    """The document with its paths made absolute, as text."""
+def _site_table(site: SiteModel) -> toml.Document:
+    """A site with everything written out, what its catalogue says of its nodes and tariff included."""
+    table = site.model_dump(exclude_none=True)
+    for key in ("pv", "battery"):
+        if getattr(site, key) is None:
+            table[key] = False  # TOML has no null
+    table["cluster"]["node"] = site.node.model_dump(exclude_none=True)
+    table["grid"]["tariff"] = site.tariff.model_dump(exclude_none=True)
+    return table
+
+
+def _places(key: str) -> list[str]:
+    """Where a document may name the file of a key: at the site itself, and in what is changed on it."""
+    section, _, rest = key.partition(".")
+    if section != "sites":
+        return [key]
+    name, _, rest = rest.removeprefix("own.").partition(".")
+    return [key, f"sites.all.{rest}", f"sites.change.{name}.{rest}"]
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types of TOML."""
     if isinstance(value, dict):
-        return {key: _absolute(inner, loaded) for key, inner in value.items()}
+        return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_absolute(inner, loaded) for inner in value]
-    return str((loaded.folder / value).resolve()) if isinstance(value, Path) else value
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _baseline(loaded: Loaded) -> str:

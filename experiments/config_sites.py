@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from experiments.config import SitesTable
 from experiments.config_check import Location, dotted, problems_of
-from experiments.config_toml import Document, merged
-from experiments.errors import Problem, listed, nearest
-from sites.site import SiteError, SiteModel, catalogue, site_from
+from experiments.config_toml import Document
+from experiments.errors import Problem, listed, nearest, shown
+from sites.site import SiteError, SiteModel, catalogue, merged, site_from
 
 MOROCCO = "morocco"
 
 
-def resolve(table: SitesTable, file: str) -> tuple[dict[str, SiteModel], list[Problem]]:
+def resolve(table: SitesTable, file: str, folder: Path) -> tuple[dict[str, SiteModel], list[Problem]]:
     """Every site of an experiment by name, in the order given, and what is wrong with the table."""
     text = json.dumps(table.model_dump(mode="json"), sort_keys=False)
-    sites, problems = _resolve(text, file)
+    sites, problems = _resolve(text, file, folder)
     return dict(sites), list(problems)
 
 
 @lru_cache(maxsize=256)
-def _resolve(text: str, file: str) -> tuple[tuple[tuple[str, SiteModel], ...], tuple[Problem, ...]]:
+def _resolve(
+    text: str, file: str, folder: Path
+) -> tuple[tuple[tuple[str, SiteModel], ...], tuple[Problem, ...]]:
     table = SitesTable.model_validate(json.loads(text))
     names, problems = _names(table, file)
     sites: list[tuple[str, SiteModel]] = []
@@ -35,7 +38,7 @@ def _resolve(text: str, file: str) -> tuple[tuple[tuple[str, SiteModel], ...], t
         for _, layer in layers:
             values = merged(values, layer)
         try:
-            sites.append((name, site_from(values, base, f"sites.{name}")))
+            sites.append((name, site_from(values, base, f"{file}: sites.{name}", folder, name)))
         except (SiteError, ValidationError) as error:
             problems.extend(_told(error, layers, name, file))
     return tuple(sites), tuple(dict.fromkeys(problems))
@@ -75,14 +78,16 @@ def _layers(
     base: str | None = name
     layers: list[tuple[Location, Document]] = []
     if name in table.own:
-        own = dict(table.own[name])
-        base = own.pop("like", None)
-        if base is not None and base not in catalogue():
+        own, base = dict(table.own[name]), None
+        like = own.get("like")
+        if like is not None and like not in catalogue():
             known = list(catalogue())
             key = f"sites.own.{name}.like"
-            problems.append(Problem(file, key, f"no site {base!r}; known: {listed(known)}", nearest(str(base), known)))
-            base = None
-        layers.append((("sites", "own", name), own | {"name": name}))
+            problems.append(
+                Problem(file, key, f"no site {shown(like)}; known: {listed(known)}", nearest(str(like), known))
+            )
+            del own["like"]
+        layers.append((("sites", "own", name), own))
     layers.append((("sites", "all"), table.all))
     layers.append((("sites", "change", name), table.change.get(name, {})))
     return base, layers
@@ -101,13 +106,14 @@ def _told(error: Exception, layers: list[tuple[Location, Document]], name: str, 
 def _where(key: str, layers: list[tuple[Location, Document]], name: str) -> str:
     """The place in the file that a key of a merged site came from: the last table that says it."""
     for place, layer in reversed(layers):
-        if _says(layer, key):
+        if key and _says(layer, key):
             return f"{dotted(place)}.{key}"
-    return f"{dotted(layers[0][0])}.{key}" if layers[0][0][1] == "own" else f"sites.{name}.{key}"
+    place = layers[0][0] if len(layers) == 3 else ("sites", name)
+    return f"{dotted(place)}.{key}" if key else dotted(place)
 
 
 def _says(layer: Any, key: str) -> bool:
-    for part in key.split("."):
+    for part in key.split("["[0])[0].split("."):
         if not isinstance(layer, dict) or part not in layer:
             return False
         layer = layer[part]

@@ -63,7 +63,8 @@ def cells_of(loaded: Loaded) -> Iterator[Cell]:
             for key, value in zip(axis.keys, row, strict=True)
         }
         at = at_values(loaded.raw, axes, loaded.file, loaded.folder)
-        document = at.document()
+        # the policy goes with each run, so that runs of one cell share all but it
+        document = at.document() | {"policies": ["fifo"], "baseline": "fifo"}
         inputs = scenario_inputs(at)
         for seed in loaded.experiment.seeds:
             key = digest({"inputs": inputs, "seed": seed, "source": source_digest()})

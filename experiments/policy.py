@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,7 @@ class PolicyRef:
         if not hasattr(module, name):
             public = [key for key in vars(module) if not key.startswith("_")]
             raise InputError(Problem(origin, "", f"holds no {name!r}", nearest(name, public)))
-        from simulator.policies.presets import own_policy
-
-        return own_policy(getattr(module, name), self.label)
+        return _as_policy(getattr(module, name), self)
 
 
 def policy_refs(
@@ -117,6 +115,43 @@ def _from_source(origin: str, source: str) -> types.ModuleType:
         line = _line_of(error, origin)
         raise InputError(Problem(origin, line, f"{type(error).__name__}: {error}")) from error
     return module
+
+
+class _FunctionPolicy:
+    """A policy that is one function, from the view to the actions of a round."""
+
+    def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
+        self.name = name
+        self.round = function
+
+    def begin(self, view: Any) -> None:
+        """A function keeps nothing between runs."""
+
+    def waiting(self, job: Any) -> None:
+        """It looks at `view.waiting` itself."""
+
+    def freed(self, site: int) -> None:
+        """It looks at the sites itself."""
+
+
+def _as_policy(thing: Any, ref: PolicyRef) -> Any:
+    """A policy from what a user's source holds: parts, a class, an object with `round`, or a function."""
+    from simulator.policies.scheduler import ListScheduler, Parts
+
+    if isinstance(thing, Parts):
+        return ListScheduler(ref.label, thing)
+    if isinstance(thing, type):
+        thing = thing()
+    if callable(getattr(thing, "round", None)):
+        for name in ("begin", "waiting", "freed"):
+            if not callable(getattr(thing, name, None)):
+                raise InputError(Problem(ref.given, "", f"has `round` but no method `{name}`"))
+        thing.name = ref.label
+        return thing
+    if callable(thing):
+        return _FunctionPolicy(ref.label, thing)
+    what = "should be a function view -> actions, a class with `round`, or Parts of the list scheduler"
+    raise InputError(Problem(ref.given, "", f"{what}, not {type(thing).__name__}"))
 
 
 def _line_of(error: Exception, origin: str) -> str:

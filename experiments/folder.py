@@ -1,0 +1,191 @@
+"""The result folder: whose it is, what is complete in it, and writing so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import FolderError, Problem
+
+MANIFEST = "manifest.json"
+EXPERIMENT = "experiment.toml"
+SUMMARY = "summary.csv"
+SCRATCH = ".tmp"
+STALE_S = 86_400.0
+TABLE_FILES = ("jobs.parquet", "energy.parquet", "events.parquet")
+
+
+class Folder:
+    """A result folder at `path`; every write is one rename, so a reader sees the old or the new, whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"Folder({str(self.path)!r})"
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def is_new(self) -> bool:
+        """Whether there is nothing in it yet, or nothing but what a stopped start left behind.
+
+        Raises
+        ------
+        FolderError
+            If the path is no folder, or holds something that is not Tafukt's.
+        """
+        if not self.path.exists():
+            return True
+        if not self.path.is_dir():
+            raise FolderError(Problem(str(self.path), "", "is a file, not a folder"))
+        if (self.path / MANIFEST).is_file():
+            return False
+        if any(entry.name != SCRATCH for entry in self.path.iterdir()):
+            message = f"holds files but no {MANIFEST}, so it is no result folder; choose another with -o"
+            raise FolderError(Problem(str(self.path), "", message))
+        return True
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest.
+
+        Raises
+        ------
+        FolderError
+            If there is none, or it cannot be read.
+        """
+        file = self.path / MANIFEST
+        try:
+            manifest = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            what = "is no result folder" if self.path.is_dir() else "no such folder"
+            raise FolderError(Problem(str(self.path), "", f"{what}: there is no {MANIFEST}")) from None
+        except (OSError, ValueError) as error:
+            raise FolderError(Problem(str(file), "", f"cannot be read: {error}")) from None
+        if not isinstance(manifest, dict) or "runs" not in manifest:
+            raise FolderError(Problem(str(file), "", "is not a manifest of Tafukt"))
+        return manifest
+
+    def run_path(self, run_id: str) -> Path:
+        """The folder of a run."""
+        return self.path / "runs" / run_id
+
+    def run_summary(self, run_id: str) -> dict[str, Any] | None:
+        """The summary of a run that is there, complete or failed; `None` where it is missing."""
+        return self.json(f"runs/{run_id}/summary.json")
+
+    def is_complete(self, run_id: str) -> bool:
+        """Whether a run is there and did not fail."""
+        summary = self.run_summary(run_id)
+        return summary is not None and summary.get("status") == "complete"
+
+    def json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the folder; `None` where it is missing or unreadable."""
+        try:
+            value = json.loads((self.path / name).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file; where it holds the same bytes already, nothing happens."""
+        target = self.path / name
+        if target.is_file() and target.read_bytes() == data:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with self._scratch() as scratch:
+            _write_synced(scratch / "file", data)
+            os.replace(scratch / "file", target)
+
+    def write_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Put a whole run in place; a run that is complete already stays as it is."""
+        target = self.run_path(run_id)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with self._scratch() as scratch:
+            ready = scratch / run_id
+            ready.mkdir()
+            for name, data in files.items():
+                _write_synced(ready / name, data)
+            if target.exists() and not self.is_complete(run_id):
+                os.replace(target, scratch / "failed")
+            with contextlib.suppress(OSError):  # another process has put the same run there meanwhile
+                os.replace(ready, target)
+        if not (target / "summary.json").is_file():
+            raise OSError(f"{target} could not be put in place")
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A folder for what is not ready yet, on the same file system; its name says whose it is."""
+        root = self.path / SCRATCH
+        scratch = None
+        while scratch is None:
+            root.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process has just removed the empty root
+                scratch = Path(tempfile.mkdtemp(prefix=f"{_host()}-{os.getpid()}-", dir=root))
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                root.rmdir()
+
+    def sweep(self) -> None:
+        """Remove what processes that are no more left unfinished."""
+        root = self.path / SCRATCH
+        for entry in root.iterdir() if root.is_dir() else ():
+            host, _, rest = entry.name.rpartition("-")[0].rpartition("-")
+            ours = host == _host() and rest.isdigit()
+            with contextlib.suppress(OSError):
+                gone = not _alive(int(rest)) if ours else time.time() - entry.stat().st_mtime > STALE_S
+                if gone:
+                    shutil.rmtree(entry, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            root.rmdir()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against other processes, where the system has such locks."""
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _host() -> str:
+    return "".join(c if c.isalnum() else "_" for c in socket.gethostname()) or "host"
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # signal 0 is no mere question there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,156 @@
+"""One run: a cell of the matrix under one policy, from its resolved inputs to the files of its folder."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments import config_toml as toml
+from experiments import results
+from experiments.attribution import KWH_J, jobs_columns
+from experiments.build import Inputs, build
+from experiments.config_load import at_values
+from experiments.identity import canonical
+from experiments.matrix import Run
+from experiments.metrics import HOUR_S, job_times, summary
+from experiments.policy import PolicyRef
+from experiments.results import json_bytes
+from simulator.bound import Bound, lower_bound
+from simulator.engine import simulate
+from simulator.record import Record
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs for one run, wherever it works; `cell` is the hash of the shared inputs."""
+
+    run_id: str
+    cell: str
+    document: toml.Document
+    axes: dict[str, Any]
+    seed: int
+    policy: PolicyRef
+    bound: bool
+
+
+def task_of(run: Run) -> Task:
+    """The task of a run."""
+    cell = run.cell
+    return Task(
+        run.run_id, cell.key, cell.document, cell.axes, cell.seed, run.policy, bool(cell.document["bound"])
+    )
+
+
+def inputs_of(task: Task) -> Inputs:
+    """The scenario and jobs of a task's cell; kept, since policies of one cell come one after another."""
+    return _inputs(task.cell, _Document(task.document), task.seed)
+
+
+class _Document:
+    """A document that hashes alike always, so that it is no part of the cache's key; the cell's hash is."""
+
+    def __init__(self, value: toml.Document) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Document)
+
+
+@lru_cache(maxsize=2)
+def _inputs(cell: str, document: _Document, seed: int) -> Inputs:
+    loaded = at_values(document.value, {}, "experiment", Path("/"))
+    return build(loaded, seed)
+
+
+def head(task: Task, status: str) -> dict[str, Any]:
+    """The columns of a summary that come before its metrics."""
+    return {
+        "run": task.run_id,
+        "status": status,
+        "policy": task.policy.label,
+        "seed": task.seed,
+        **{key: _label(value) for key, value in task.axes.items()},
+    }
+
+
+def _label(value: Any) -> Any:
+    return value if isinstance(value, int | float | str) else canonical(value)
+
+
+def execute(task: Task) -> Files:
+    """Simulate one run; returns the files of its folder, by name. A failure is a result of its own."""
+    try:
+        return _simulated(task)
+    except Exception as error:
+        return failure(task, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def failure(task: Task, reason: str, details: str = "") -> Files:
+    """The files of a run that failed."""
+    files = {"summary.json": json_bytes({**head(task, "failed"), "reason": reason[:2000]})}
+    return files | ({"error.txt": details.encode()} if details else {})
+
+
+def _simulated(task: Task) -> Files:
+    inputs = inputs_of(task)
+    experiment = inputs.experiment
+    record = simulate(
+        inputs.scenario, inputs.jobs, task.policy.load(), seed=task.seed, settings=inputs.settings
+    )
+    attributed = jobs_columns(record)
+    row = {**head(task, "complete"), **results.metric_values(summary(record, inputs.costs, attributed))}
+    start = experiment.start
+    about = {"run": task.run_id, "policy": task.policy.label, "start": start.isoformat(), "tz": inputs.tz}
+    tables = {
+        "jobs": results.job_columns(record, start, attributed),
+        "energy": results.energy_columns(record, start, experiment.output_step_s, inputs.temp_air_c),
+        "events": results.event_columns(record, start, experiment.output.events),
+    }
+    files = {f"{name}.parquet": results.parquet(name, columns, about) for name, columns in tables.items()}
+    if task.bound and row["jobs_left"] == 0 and (ends_s := late_ends_s(record)) is not None:
+        files["bound.json"] = bound_bytes(bound_of(inputs, ends_s))
+    return files | {"summary.json": json_bytes(row)}
+
+
+def late_ends_s(record: Record) -> NDArray[np.float64] | None:
+    """When each job that missed its deadline ended [s], NaN for the others; `None` where none missed it."""
+    times = job_times(record)
+    late = times["missed"] & times["ended"]
+    return np.where(late, times["end_s"], np.nan) if late.any() else None
+
+
+def bound_of(inputs: Inputs, ends_s: NDArray[np.float64] | None = None) -> Bound:
+    """The lower bound on the draw of a cell, with the windows of late jobs stretched to their ends."""
+    return lower_bound(
+        inputs.scenario, inputs.jobs, deadlines_s=ends_s, overrun=inputs.experiment.engine.overrun
+    )
+
+
+def cell_notes(task: Task) -> bytes:
+    """What is worth knowing of a cell's inputs, as JSON: how its jobs came about."""
+    inputs = inputs_of(task)
+    notes = {"seed": task.seed, "axes": task.axes, "jobs": len(inputs.jobs)}
+    return json_bytes({**notes, "window_h": inputs.scenario.end_s / HOUR_S, "workload": inputs.notes})
+
+
+def cell_bound(task: Task) -> bytes:
+    """The bound that the runs of a cell share where they miss no deadline, as JSON."""
+    return bound_bytes(bound_of(inputs_of(task)))
+
+
+def bound_bytes(bound: Bound) -> bytes:
+    """A bound as JSON, with how it came about."""
+    values = {"bound_draw_kwh": bound.draw_j / KWH_J, "estimate_kwh": bound.primal / KWH_J}
+    about = {name: getattr(bound, name) for name in ("status", "iterations", "columns", "rows", "slots")}
+    return json_bytes({**values, **about, "stretched_h": bound.stretched_s / HOUR_S})

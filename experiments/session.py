@@ -1,0 +1,186 @@
+"""An experiment from its file to a result folder: what is missing is run, what is complete is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.build import Inputs
+from experiments.config_load import Loaded
+from experiments.errors import InputError, Problem
+from experiments.folder import Folder
+from experiments.manifest import begin, manifest_of
+from experiments.matrix import Run, runs_of
+from experiments.run import Task, inputs_of, task_of
+from experiments.summary import Row, failed, rebuild
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment's runs and which of them are missing in a folder; `bounds` are the cells without one."""
+
+    loaded: Loaded
+    folder: Folder
+    runs: tuple[Run, ...]
+    missing: tuple[Run, ...]
+    bounds: tuple[Run, ...]
+
+    @property
+    def cells(self) -> int:
+        """Scenarios and seeds."""
+        return len({run.cell.key for run in self.runs})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it: the rows of the summary, and faults that belong to no row."""
+
+    plan: Plan
+    rows: list[Row]
+    faults: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.faults and not failed(self.rows)
+
+
+def plan(loaded: Loaded, path: Path, index: int | None = None) -> Plan:
+    """What would run: everything that is not complete, or the run at `index` alone.
+
+    Raises
+    ------
+    InputError
+        If there is no such index, or the values of a cell do not go together.
+    """
+    folder, runs = Folder(path), tuple(runs_of(loaded))
+    if index is not None and not 0 <= index < len(runs):
+        raise InputError(Problem("--index", str(index), f"there are {len(runs)} runs: 0 to {len(runs) - 1}"))
+    chosen = runs if index is None else (runs[index],)
+    missing = tuple(run for run in chosen if not folder.is_complete(run.run_id))
+    first = {run.cell.key: run for run in reversed(chosen)} if loaded.experiment.bound else {}
+    bounds = tuple(
+        run
+        for run in dict.fromkeys(first[run.cell.key] for run in chosen if run.cell.key in first)
+        if folder.json(f"cells/{run.cell.key[:16]}.bound.json") is None
+    )
+    return Plan(loaded, folder, runs, missing, bounds)
+
+
+def check_inputs(plan: Plan) -> Inputs:
+    """Make the inputs of the first cell, and of each cell with files of its own, so that bad ones are told.
+
+    Policies of the user's own are read, too.
+
+    Raises
+    ------
+    SiteError, WorkloadError, InputError
+        If a file or a policy cannot be used.
+    """
+    for policy in plan.loaded.policies:
+        policy.load()
+    wanted: dict[str, Task] = {}
+    for run in plan.missing or plan.runs[:1]:
+        task = task_of(run)
+        files = str([value for key, value in task.axes.items() if key.rpartition(".")[2] in _FILE_KEYS])
+        wanted.setdefault(files, task)
+    *_, inputs = [inputs_of(task) for task in reversed(wanted.values())]
+    return inputs
+
+
+_FILE_KEYS = ("file", "format", "mix", "kind")
+
+
+def carry_out(plan: Plan, workers: int = 1, cluster: str = "", progress: Progress | None = None) -> Outcome:
+    """Run what is missing and bring the folder up to date.
+
+    Raises
+    ------
+    FolderError
+        If the folder belongs to another experiment.
+    SiteError, WorkloadError, InputError
+        If an input cannot be used; nothing has been written then.
+    """
+    from experiments import work
+
+    folder, loaded = plan.folder, plan.loaded
+    if plan.missing or plan.bounds:
+        if not folder.is_new():
+            begin(folder, loaded, plan.runs)
+        check_inputs(plan)
+    begin(folder, loaded, plan.runs)
+    tasks = [task_of(run) for run in plan.missing]
+    bounds = [task_of(run) for run in plan.bounds]
+    total = len(tasks) + len(bounds)
+    report = _reporter(plan, progress, total)
+    faults: list[str] = []
+    try:
+        if total and cluster:
+            faults = work.on_cluster(folder, work.pieces_of(tasks, bounds, len(tasks)), cluster, report)
+        elif total > 1 and workers > 1:
+            faults = work.in_processes(folder, work.pieces_of(tasks, bounds, workers), workers, report)
+        elif total:
+            faults = work.here(folder, work.pieces_of(tasks, bounds, 1), report)
+    finally:
+        folder.sweep()
+        rows = rebuild(folder, manifest_of(loaded, plan.runs, folder))
+    return Outcome(plan, rows, faults)
+
+
+def _reporter(plan: Plan, progress: Progress | None, total: int) -> Callable[[], None]:
+    """A function that counts what is there by now, and tells."""
+    folder = plan.folder
+    open_runs = {run.run_id for run in plan.missing}
+    open_bounds = {f"cells/{run.cell.key[:16]}.bound.json" for run in plan.bounds}
+
+    def report() -> None:
+        if progress is None:
+            return
+        open_runs.difference_update([name for name in open_runs if folder.run_path(name).is_dir()])
+        open_bounds.difference_update([name for name in open_bounds if (folder.path / name).is_file()])
+        progress(total - len(open_runs) - len(open_bounds), total)
+
+    return report
+
+
+def run_experiment(
+    experiment: str | Path,
+    output: str | Path | None = None,
+    settings: Sequence[str] = (),
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Any:
+    """Run an experiment file, or a bundled experiment by its name, and load its results.
+
+    Parameters
+    ----------
+    experiment : str or Path
+    output : str or Path, optional
+        The result folder; `results/NAME` where it is not given.
+    settings : sequence of str
+        `key=value`, as after `--set`.
+    workers : int
+        Local processes.
+
+    Returns
+    -------
+    Results
+        As `experiments.load` gives them.
+    """
+    from experiments.config_load import load as load_experiment
+    from experiments.config_toml import find
+    from experiments.frames import load
+
+    loaded = load_experiment(find(str(experiment)), settings)
+    path = default_folder(loaded) if output is None else Path(output)
+    carry_out(plan(loaded, path), workers, progress=progress)
+    return load(path)
+
+
+def default_folder(loaded: Loaded) -> Path:
+    """`results/NAME` in the current folder."""
+    return Path("results") / loaded.experiment.name

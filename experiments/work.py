@@ -1,0 +1,233 @@
+"""Doing the missing runs: in this process, in local ones, or on a Dask cluster; the bytes are the same.
+
+A piece of work is all the runs of one cell that go to one worker, or a cell's bound. Each piece writes its
+results as it goes, so that a stop loses what is in flight and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.folder import Folder
+from experiments.run import Task
+
+POLL_S = 0.2
+Report = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Runs of one cell, or its bound where there are none; `cell` stands for the cell's inputs."""
+
+    cell: Task
+    runs: tuple[Task, ...]
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        return ", ".join(run.run_id for run in self.runs) or f"bound of {self.cell.cell[:16]}"
+
+
+def do(path: str, piece: Piece) -> None:
+    """Do one piece of work and put its results into the folder at `path`."""
+    for name, files in results_of(piece):
+        store(Folder(Path(path)), name, files)
+
+
+def results_of(piece: Piece) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The results of a piece, one after another: a run's id, or `cells`, and its files."""
+    from experiments.run import cell_bound, cell_notes, execute
+
+    cell = piece.cell.cell[:16]
+    if not piece.runs:
+        yield "cells", {f"{cell}.bound.json": cell_bound(piece.cell)}
+    for run in piece.runs:
+        files = execute(run)
+        yield run.run_id, files
+        if "error.txt" not in files:
+            yield "cells", {f"{cell}.json": cell_notes(run)}
+
+
+def store(folder: Folder, name: str, files: dict[str, bytes]) -> None:
+    """Put the files of a run, or of a cell, into a folder."""
+    if name == "cells":
+        for file, data in files.items():
+            folder.write(f"cells/{file}", data)
+    else:
+        folder.write_run(name, files)
+
+
+def pieces_of(tasks: Sequence[Task], bounds: Sequence[Task], workers: int) -> list[Piece]:
+    """The tasks in pieces, cell after cell, each after its bound.
+
+    Pieces are whole cells, so that a worker makes a cell's inputs once; the last cells are taken apart, so
+    that no worker stands idle at the end.
+    """
+    cells: dict[str, list[Task]] = {task.cell: [] for task in (*tasks, *bounds)}
+    for task in tasks:
+        cells[task.cell].append(task)
+    bound_of = {task.cell: task for task in bounds}
+    pieces = []
+    whole = len(cells) - workers
+    for position, (cell, runs) in enumerate(cells.items()):
+        if cell in bound_of:
+            pieces.append(Piece(bound_of[cell], ()))
+        if runs and (position < whole or workers == 1):
+            pieces.append(Piece(runs[0], tuple(runs)))
+        else:
+            pieces += [Piece(run, (run,)) for run in runs]
+    return pieces
+
+
+def here(folder: Folder, pieces: Sequence[Piece], report: Report) -> list[str]:
+    """Do the work in this process; returns what went wrong."""
+    faults = []
+    for piece in pieces:
+        fault = _tried(lambda piece=piece: do(str(folder.path), piece), piece)
+        faults += [fault] if fault else []
+        report()
+    return faults
+
+
+def _tried(call: Callable[[], Any], piece: Piece) -> str:
+    try:
+        call()
+    except Exception as error:
+        return _told(piece, error)
+    return ""
+
+
+def _told(piece: Piece, error: BaseException) -> str:
+    return f"{piece.name}: {type(error).__name__}: {error}"
+
+
+# --- local processes -------------------------------------------------------------------------------
+
+
+def in_processes(folder: Folder, pieces: Sequence[Piece], workers: int, report: Report) -> list[str]:
+    """Do the work in local processes; returns what went wrong.
+
+    A worker that dies takes its pool along. Then what is not done is tried again, each run in a piece of its
+    own; a piece that is there when a pool dies for the second time is given up.
+    """
+    faults, broken = _pooled(folder, pieces, workers, report)
+    single = [Piece(run, (run,)) for piece in broken for run in piece.runs] + [p for p in broken if not p.runs]
+    for piece in single:
+        if piece.runs and folder.is_complete(piece.runs[0].run_id):
+            continue
+        again, dead = _pooled(folder, [piece], 1, report)
+        faults += again
+        if dead:
+            faults.append(f"{piece.name}: its worker died twice (out of memory?)")
+    return faults
+
+
+def _pooled(
+    folder: Folder, pieces: Sequence[Piece], workers: int, report: Report
+) -> tuple[list[str], list[Piece]]:
+    """One pool's life: what went wrong in it, and the pieces that were not done when it broke."""
+    import multiprocessing
+
+    faults: list[str] = []
+    broken: list[Piece] = []
+    pool = ProcessPoolExecutor(
+        min(workers, len(pieces)), mp_context=multiprocessing.get_context("spawn"), initializer=_worker
+    )
+    try:
+        futures = {pool.submit(do, str(folder.path), piece): piece for piece in pieces}
+        for future in _as_done(set(futures), report):
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                broken.append(futures[future])
+            elif error is not None:
+                faults.append(_told(futures[future], error))
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return faults, broken
+
+
+def _as_done(futures: set[Future[None]], report: Report) -> Iterator[Future[None]]:
+    """Futures as they are done; `report` is called while waiting."""
+    while futures:
+        done, futures = wait(futures, timeout=POLL_S, return_when=FIRST_COMPLETED)
+        report()
+        yield from done
+
+
+def _worker() -> None:
+    """What a worker does first: leave Ctrl-C to its parent, and follow it into death."""
+    import multiprocessing
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+# --- a Dask cluster --------------------------------------------------------------------------------
+
+
+def on_cluster(folder: Folder, pieces: Sequence[Piece], address: str, report: Report) -> list[str]:
+    """Do the work on an existing Dask cluster; results come back here, workers need not see the folder.
+
+    Raises
+    ------
+    InputError
+        If `distributed` is not installed, or there is no scheduler at the address.
+    """
+    from experiments.errors import InputError, Problem
+
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        message = "needs the extra [cluster]: pip install 'tafukt[cluster]'"
+        raise InputError(Problem("--cluster", "", message)) from None
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        message = f"no Dask scheduler answers there ({type(error).__name__})"
+        raise InputError(Problem("--cluster", address, message)) from None
+    faults = []
+    with client:
+        single = [Piece(run, (run,)) for piece in pieces for run in piece.runs] + [p for p in pieces if not p.runs]
+        futures = {client.submit(_listed, piece, pure=False, retries=1): piece for piece in single}
+        for future in as_completed(list(futures)):
+            fault = _tried(lambda future=future: _store_all(folder, future.result()), futures[future])
+            faults += [fault] if fault else []
+            future.release()
+            report()
+    return faults
+
+
+def _listed(piece: Piece) -> list[tuple[str, dict[str, bytes]]]:
+    return list(results_of(piece))
+
+
+def _store_all(folder: Folder, found: list[tuple[str, dict[str, bytes]]]) -> None:
+    for name, files in found:
+        store(folder, name, files)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    with contextlib.suppress(AttributeError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
