@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,18 +63,19 @@ class Columns:
         united: dict[str, tuple[str, ...]] = {}
         for names in ("homes", "classes", "functions"):
             united[names] = tuple(dict.fromkeys(name for block in blocks for name in getattr(block, names)))
-        data = {}
+        data: dict[str, Any] = dict(united)
+        indices = {"home": "homes", "kind": "classes", "function": "functions"}
         for item in fields(cls)[3:]:
             parts = []
             for block in blocks:
                 values = getattr(block, item.name)
-                names = {"home": "homes", "kind": "classes", "function": "functions"}.get(item.name)
-                if names:
+                if len(values) and item.name in indices:
+                    names = indices[item.name]
                     index = np.array([united[names].index(name) for name in getattr(block, names)], dtype=np.int16)
-                    values = index[values] if len(values) else values.astype(np.int16)
+                    values = index[values]
                 parts.append(values)
             data[item.name] = np.concatenate([part for part in parts if len(part)] or parts[:1])
-        return cls(**united, **data)
+        return cls(**data)
 
     def take(self, keep: NDArray[np.bool_]) -> Columns:
         """The rows where `keep` is true."""
@@ -104,11 +106,11 @@ class _Shared:
         self.datasets: dict[tuple[str, str], Dataset] = {}
         self.cuts: dict[str, tuple[list[str], Floats, list[str], Floats]] = {}
         for name, function in mix.functions.items():
-            cut = []
+            cut: list[Any] = []
             for table in (function.programmes, function.datasets):
                 weights = np.array(list(table.values()))
                 cut += [list(table), np.cumsum(weights) / weights.sum()]
-            self.cuts[name] = tuple(cut)  # type: ignore[assignment]
+            self.cuts[name] = (cut[0], cut[1], cut[2], cut[3])
 
     def tenant_and_data(self, home: str, function: str, u: float) -> tuple[Tenant, Dataset]:
         """Who asks, and what is read: one draw decides both."""

@@ -18,8 +18,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"{meant}known: {', '.join(names)}"
 
 
-def sentences(error: Exception, where: str) -> str:
-    """A pydantic validation error as one line per mistake, each naming its key and value."""
+def sentences(error: Exception, where: str, known: Iterable[str] = ()) -> str:
+    """A pydantic validation error as one line per mistake, each naming its key and value.
+
+    `known` are the keys that an unknown one may have been meant for.
+    """
     errors = getattr(error, "errors", None)
     if errors is None:
         return f"{where}: {error}"
@@ -28,5 +31,7 @@ def sentences(error: Exception, where: str) -> str:
         key = ".".join(str(part) for part in item["loc"]) or "(all)"
         shown = f" (got {item['input']!r})" if not isinstance(item["input"], dict) else ""
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = f"unknown key; {nearest(str(item['loc'][-1]), known)}" if known else "unknown key"
         lines.append(f"{where}: {key}: {message}{shown}")
     return "\n".join(lines)

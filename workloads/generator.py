@@ -32,13 +32,25 @@ Floats = NDArray[np.float64]
 DAY_S = 86_400.0
 YEAR_S = 365.25 * DAY_S
 MIN_RUNTIME_S = 1.0
-# Powers of the plastic number's inverse: evenly spread points in the plane of (runtime, size).
-ALPHA = (0.7548776662466927, 0.5698402909980532)
-# How far the positions within one day lie apart in that sequence; any number prime to the days' count.
-STRIDE = 7919
+# Steps of the evenly spread sequences of (runtime, size): from day to day powers of the plastic number's
+# inverse, from job to job within a day the fractions of the roots of 2 and 3.
+DAY_STEP = (0.7548776662466927, 0.5698402909980532)
+JOB_STEP = (0.41421356237309515, 0.7320508075688772)
 # Failures come early (the square of a uniform draw), cancellations at any time; choices.
 FAIL_POWER, CANCEL_POWER = 2.0, 1.0
-MARKS = ("time", "function", "data", "slack", "interruptible", "ending", "ends_at", "estimate", "elastic", "runtime", "gpus")
+MARKS = (
+    "time",
+    "function",
+    "data",
+    "slack",
+    "interruptible",
+    "ending",
+    "ends_at",
+    "estimate",
+    "elastic",
+    "runtime",
+    "gpus",
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Plan:
 
 def power_of_two_within(limit: float) -> int:
     """The largest power of two that is at most `limit`, at least 1."""
-    return 1 << max(0, int(math.floor(math.log2(max(limit, 1.0)))))
+    return 1 << max(0, math.floor(math.log2(max(limit, 1.0))))
 
 
 def gang_weights(model: ClassModel, cap: int) -> tuple[NDArray[np.int64], Floats]:
@@ -245,9 +257,9 @@ def _draw(
     within = np.concatenate(position)
     ordinal = np.array([d.toordinal() for d in dates])[index_of]
     if stratified:
-        for what, phase, alpha in zip(("runtime", "gpus"), shift, ALPHA, strict=True):
-            # Exact in floating point: ordinals stay below 2**20, so the product keeps 10 digits after the point.
-            marks[what] = np.clip((phase + alpha * (ordinal + STRIDE * within)) % 1.0, 1e-12, 1 - 1e-12)
+        for what, phase, by_day, by_job in zip(("runtime", "gpus"), shift, DAY_STEP, JOB_STEP, strict=True):
+            # Ordinals stay below 2**20, so the sums keep ten digits after the point.
+            marks[what] = (phase + by_day * ordinal + by_job * within) % 1.0
     marks["runtime"] = np.clip(marks["runtime"], 1e-12, 1 - 1e-12)
     hours = np.concatenate(([0.0], np.cumsum(scheme.mix.arrival.hour))) / 24.0
     submit = np.floor(midnights[index_of] + np.interp(marks["time"], hours, np.arange(25) * 3600.0))
@@ -284,7 +296,9 @@ def _segments(
     gpus = sizes[np.minimum(np.searchsorted(np.cumsum(weights), marks["gpus"], side="right"), len(sizes) - 1)]
     failed = marks["ending"] < kind.fail_prob
     cancelled = ~failed & (marks["ending"] < kind.fail_prob + kind.cancel_prob)
-    ends_at = np.where(failed, marks["ends_at"] ** FAIL_POWER, np.where(cancelled, marks["ends_at"] ** CANCEL_POWER, 1.0))
+    ends_at = np.where(
+        failed, marks["ends_at"] ** FAIL_POWER, np.where(cancelled, marks["ends_at"] ** CANCEL_POWER, 1.0)
+    )
     parts = np.ceil(total / cap_s - 1e-9).astype(np.int64)
     submitted = np.clip(np.ceil(ends_at * parts), 1, parts).astype(np.int64)
     row = np.repeat(np.arange(len(total)), submitted)

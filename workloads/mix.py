@@ -113,7 +113,8 @@ class ClassModel(Strict):
             return np.asarray(3600.0 * np.exp(np.interp(quantile, p, np.log(h))))
         from scipy.special import ndtri
 
-        assert self.runtime_median_h is not None and self.runtime_sigma is not None
+        assert self.runtime_median_h is not None
+        assert self.runtime_sigma is not None
         return np.asarray(3600.0 * self.runtime_median_h * np.exp(self.runtime_sigma * ndtri(quantile)))
 
     def mean_runtime_s(self, least_s: float, most_s: float) -> float:

@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from workloads.errors import WorkloadError, sentences
+from workloads.errors import WorkloadError, nearest, sentences
 from workloads.job import Elasticity, Job, Residency
 
 __all__ = [
@@ -134,7 +134,7 @@ class GeneratorModel(_Strict):
     draws: Literal["stratified", "independent"] = Field(
         "stratified", description="stratified: evenly spread draws, so that weeks are alike; or Poisson arrivals"
     )
-    elastic: ElasticModel = ElasticModel()
+    elastic: ElasticModel = Field(default_factory=ElasticModel)
     growth_per_year: float = Field(0.0, gt=-1, le=10, description="demand grows by this share every year")
     before_online: Literal["none", "submit"] = Field(
         "none", description="whether a region submits jobs before its own site is online"
@@ -171,7 +171,7 @@ class TraceModel(_Strict):
     homes: Literal["population", "jobs"] | dict[str, str] = Field(
         "population",
         description="population: each virtual cluster gets a home site by population and hash; jobs: each job "
-        "does; or a table of virtual cluster = site",
+        "does, as where the trace has no virtual clusters; or a table of virtual cluster = site",
     )
     slack_h: float | None = Field(None, ge=0, description="how long every start may be put off [h]")
     slack_factor: float | None = Field(None, ge=0, description="the same, as a multiple of the estimate")
@@ -211,11 +211,15 @@ def workload_from(table: dict[str, Any], where: str = "workload") -> GeneratorMo
     WorkloadError
         One line per mistake, with key, value and what is allowed.
     """
-    adapter: TypeAdapter[GeneratorModel | TraceModel] = TypeAdapter(WorkloadModel)
+    kinds: dict[str, type[GeneratorModel] | type[TraceModel]] = {"generator": GeneratorModel, "trace": TraceModel}
+    kind = table.get("kind", "generator")
+    if kind not in kinds:
+        raise WorkloadError(f"{where}: kind: {nearest(str(kind), kinds)} (got {kind!r})")
+    model = kinds[kind]
     try:
-        return adapter.validate_python({"kind": "generator", **table})
+        return model.model_validate(table)
     except ValidationError as error:
-        raise WorkloadError(sentences(error, where)) from None
+        raise WorkloadError(sentences(error, where, [*model.model_fields, *ElasticModel.model_fields])) from None
 
 
 def build(

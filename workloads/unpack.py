@@ -1,0 +1,82 @@
+"""Opens a trace, gzipped or plain, and never unpacks more than a stated amount: no file can fill the memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from workloads.errors import WorkloadError
+
+# The largest full GPU trace in use unpacks to some 0.5 GB; raise this for larger ones.
+MAX_UNPACKED_BYTES = 1 << 30
+# No line of a trace is longer; a bomb of one endless line is stopped here.
+MAX_LINE_BYTES = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _Limited(io.RawIOBase):
+    """A readable stream that counts what passes and stops at the limits, naming the file."""
+
+    def __init__(self, source: BinaryIO, path: Path) -> None:
+        self._source = source
+        self._path = path
+        self._passed = 0
+        self._line = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        try:
+            data = self._source.read(min(len(view), MAX_LINE_BYTES // 4))
+        except EOFError:
+            raise WorkloadError(
+                f"{self._path}: the gzip file is cut off, after {self._passed} bytes of its contents"
+            ) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise WorkloadError(f"{self._path}: the gzip file is damaged: {error}") from None
+        self._passed += len(data)
+        if self._passed > MAX_UNPACKED_BYTES:
+            raise WorkloadError(
+                f"{self._path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes; "
+                "if that is meant, raise workloads.unpack.MAX_UNPACKED_BYTES"
+            )
+        newline = data.rfind(b"\n")
+        self._line = self._line + len(data) if newline < 0 else len(data) - newline - 1
+        if self._line > MAX_LINE_BYTES:
+            raise WorkloadError(f"{self._path}: a line is longer than {MAX_LINE_BYTES} bytes, so this is no trace")
+        view[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """A trace's bytes, unpacked on the fly.
+
+    Raises
+    ------
+    WorkloadError
+        If the file is missing, a folder, empty, damaged, cut off, or unpacks to too much.
+    """
+    if not path.exists():
+        near = sorted(p.name for p in path.parent.glob("*")) if path.parent.is_dir() else []
+        hint = f"; that folder holds: {', '.join(near[:8])}" if near else f"; there is no folder {path.parent}"
+        raise WorkloadError(f"workload.file: no file {path}{hint}")
+    if not path.is_file():
+        raise WorkloadError(f"workload.file: {path} is not a file")
+    try:
+        with path.open("rb") as raw:
+            magic = raw.read(2)
+            if not magic:
+                raise WorkloadError(f"{path}: the file is empty")
+            raw.seek(0)
+            source = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if magic == GZIP_MAGIC else cast(BinaryIO, raw)
+            yield io.BufferedReader(_Limited(source, path), 1 << 16)
+    except OSError as error:
+        raise WorkloadError(f"{path}: cannot be read: {error}") from None
