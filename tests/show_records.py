@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import tomli_w
 from numpy.typing import NDArray
 
+from experiments import attribution, metrics, results
 from simulator.record import FLOWS, Event, Outcome, Record, SiteEnergy, Stints
 from simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from sites.profile import StepProfile
@@ -12,12 +21,8 @@ from workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
 
 Floats = NDArray[np.float64]
 
-NODE = NodeType(
-    "a100", gpus=8, idle_w=1500.0, loaded_w=5500.0, sleep_w=100.0, wake_s=60.0, sleep_after_s=600.0
-)
-BATTERY = Battery(
-    capacity_j=50 * 3.6e6, charge_w=25e3, discharge_w=25e3, soc_min=0.1, soc_max=0.9, soc_start=0.85
-)
+NODE = NodeType("a100", gpus=8, idle_w=1500.0, loaded_w=5500.0, sleep_w=100.0, wake_s=60.0, sleep_after_s=600.0)
+BATTERY = Battery(capacity_j=50 * 3.6e6, charge_w=25e3, discharge_w=25e3, soc_min=0.1, soc_max=0.9, soc_start=0.85)
 STEP_S = 300.0
 
 
@@ -186,3 +191,63 @@ def record(
             events.append(Event(outcome.end_s, "end", j, outcome.site, "done"))
     events.sort(key=lambda event: event.time_s)
     return Record(what, "fifo", jobs, outcomes, stints, books, events, balance_residual=1e-13)
+
+
+# --- a result folder ---------------------------------------------------------------------------------
+
+
+def write_folder(
+    path: Path,
+    policies: tuple[str, ...] = ("fifo", "solar", "wait-for-sun"),
+    seeds: tuple[int, ...] = (1, 2),
+    axis: dict[str, list[float]] | None = None,
+    name: str = "small",
+    question: str = "How much less is drawn?",
+    sites: int = 2,
+    days: float = 2.0,
+    count: int = 24,
+) -> Path:
+    """A result folder of synthetic runs, in which each later policy draws less."""
+    start = datetime(2025, 12, 1, tzinfo=UTC)
+    rows, axes = [], axis or {}
+    for values in product(*axes.values()):
+        for seed in seeds:
+            base: dict[str, Any] | None = None
+            for place, policy in enumerate(policies):
+                made = record(sites, days, count, seed + 10 * place)
+                made = dataclasses.replace(made, policy=policy)
+                attributed = attribution.jobs_columns(made)
+                metrics_row: dict[str, Any] = metrics.summary(made, {}, attributed)
+                metrics_row["draw_kwh"] *= (1.0 - 0.17 * place) * (1 + 0.03 * seed) / (1 + sum(values) / 10)
+                metrics_row |= {"jobs_left": 0, "work_left_gpu_hours": 0.0}
+                base = base or metrics_row
+                metrics_row |= metrics.comparison(metrics_row, base, 0.45 * base["draw_kwh"])
+                run = f"{policy}-s{seed}-{'-'.join(map(str, values)) or 'x'}"
+                head = {"run": run, "status": "complete", "policy": policy, "seed": seed}
+                head |= dict(zip(axes, values, strict=True))
+                rows.append(head | results.metric_values(metrics_row))
+                tables = {
+                    "jobs": results.job_columns(made, start, attributed),
+                    "energy": results.energy_columns(made, start, 900.0, {}),
+                    "events": results.event_columns(made, start, "all"),
+                }
+                (path / "runs" / run).mkdir(parents=True)
+                about = {"run": run, "policy": policy, "start": start.isoformat(), "tz": "Africa/Casablanca"}
+                for table, columns in tables.items():
+                    data = results.parquet(table, columns, about)
+                    (path / "runs" / run / f"{table}.parquet").write_bytes(data)
+    (path / "summary.csv").write_bytes(results.csv_bytes(list(rows[0]), [list(row.values()) for row in rows]))
+    manifest = {"experiment": name, "versions": {"tafukt": "0.1.0", "python": "3.11"}, "runs": {}}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    own = {
+        f"site{i}": {
+            "title": f"Site {i}",
+            "lat": 34.0 - 1.1 * i,
+            "lon": -6.8 - 0.9 * (i % 4),
+            "sources": [{"key": "lat", "source": "a map", "confidence": "high"}],
+        }
+        for i in range(sites)
+    }
+    experiment = {"name": name, "question": question, "start": start, "days": int(days), "baseline": policies[0]}
+    (path / "experiment.toml").write_text(tomli_w.dumps(experiment | {"sites": {"own": own}}))
+    return path

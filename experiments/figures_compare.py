@@ -1,0 +1,292 @@
+"""Figures that set runs against one another: policies, trade-offs, axes of a matrix, and sites on a map.
+
+Each takes rows of `summary.csv`; runs of one policy that differ in seed alone are one point, with a bar for
+the 95 % confidence interval of its mean (Student t) where there are at least two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.dictionary import column
+from experiments.figures_style import (
+    BATTERY,
+    GRID,
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    STROKES,
+    SUN,
+    axes_or_new,
+    legend_above,
+    title_above_legend,
+)
+from experiments.statistics import mean_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+TITLES = {
+    "draw_kwh": "grid draw",
+    "wait_mean_h": "mean wait",
+    "cost_mad": "cost",
+    "emissions_kg": "emissions",
+    "renewable_fraction": "share of the sun in the load",
+    "grid_cut": "cut in grid draw",
+    "captured": "captured share of the possible saving",
+    "jct_mean_h": "mean time from submission to end",
+}
+
+
+def label_of(metric: str) -> str:
+    """An axis label: what the metric is, and its unit."""
+    unit = column("summary", metric).unit
+    name = TITLES.get(metric, metric.rsplit("_", 1)[0].replace("_", " ") if unit not in ("", "1") else metric)
+    return f"{name} [{unit}]" if unit not in ("", "1") else name.replace("_", " ")
+
+
+def policies(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Grid draw of each policy, most first, with the clairvoyant bound as a line and the cut beside each bar.
+
+    Takes the rows of one scenario (all axes fixed).
+    """
+    groups = _by_policy(summary, "draw_kwh").sort_values("mean", ascending=False, kind="stable")
+    ax = axes_or_new(ax, height=1.1 + 0.36 * len(groups))
+    names, means = groups.index.tolist(), groups["mean"].to_numpy()
+    errors = groups["half"].fillna(0.0).to_numpy()
+    bars = ax.barh(names, means, color=GRID, height=0.66, zorder=2)
+    if (errors > 0).any():
+        ax.errorbar(means, range(len(names)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=3, zorder=3)
+    bounds = summary["bound_draw_kwh"].dropna()
+    if len(bounds):
+        bound = float(summary.groupby("seed")["bound_draw_kwh"].max().mean())
+        ax.axvline(bound, color="#D55E00", linewidth=1.6, linestyle="--", zorder=4, label="lower bound: knows all")
+        ax.axvspan(0, bound, color="#F3F3F3", zorder=0)
+    cuts = summary.groupby("policy")["grid_cut"].mean()
+    waits = summary.groupby("policy")["wait_mean_h"].mean()
+    for bar, name, mean, error in zip(bars, names, means, errors, strict=True):
+        cut = cuts.get(name, math.nan)
+        text = "" if math.isnan(cut) or abs(cut) < 5e-5 else f"{-cut:+.1%}, "
+        text += f"waits {waits[name]:.1f} h"
+        y = bar.get_y() + bar.get_height() / 2
+        ax.annotate(text.replace("-", "−"), (mean + error, y), xytext=(5, 0), textcoords="offset points", va="center")
+    ax.invert_yaxis()
+    ax.set_xlim(0, float((means + errors).max()) * 1.24 or 1.0)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel(label_of("draw_kwh") + _seeds(summary))
+    if len(bounds):
+        legend_above(ax, columns=1)
+    title_above_legend(ax, "Grid draw of each policy", rows=1 if len(bounds) else 0)
+    return ax
+
+
+def _seeds(summary: pd.DataFrame) -> str:
+    count = summary["seed"].nunique()
+    return f", mean of {count} seeds and its 95 % interval" if count > 1 else ", one seed"
+
+
+def _by_policy(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean and half-width of its interval for each policy, in order of appearance."""
+    import pandas as pd
+
+    rows = {}
+    for name, part in summary.groupby("policy", sort=False):
+        rows[name] = mean_interval(part[metric].to_numpy())[:2]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "half"])
+
+
+def pareto(summary: pd.DataFrame, ax: Axes | None = None, *, x: str = "wait_mean_h", y: str = "draw_kwh") -> Axes:
+    """Grid draw against mean waiting (or any two metrics), with the policies that no other beats in both."""
+    ax = axes_or_new(ax, width=5.4, height=4.0)
+    across, up = _by_policy(summary, x), _by_policy(summary, y)
+    xs, ys = across["mean"].to_numpy(), up["mean"].to_numpy()
+    front = [i for i in range(len(xs)) if not np.any((xs <= xs[i]) & (ys <= ys[i]) & ((xs < xs[i]) | (ys < ys[i])))]
+    front.sort(key=lambda i: (xs[i], -ys[i]))
+    if len(front) > 1:
+        ax.step(xs[front], ys[front], where="post", color=MUTED, linewidth=0.9, linestyle=":", zorder=1)
+    for index, name in enumerate(across.index):
+        colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
+        ax.errorbar(
+            xs[index],
+            ys[index],
+            xerr=_half(across["half"].iloc[index]),
+            yerr=_half(up["half"].iloc[index]),
+            fmt=marker,
+            color=colour,
+            markersize=6,
+            elinewidth=0.9,
+            capsize=2,
+            label=name,
+            zorder=3,
+            markerfacecolor=colour if index in front else "white",
+        )
+    if y == "draw_kwh" and summary["bound_draw_kwh"].notna().any():
+        bound = float(summary.groupby("seed")["bound_draw_kwh"].max().mean())
+        ax.axhline(bound, color="#D55E00", linewidth=1.4, linestyle="--", label="lower bound")
+    ax.grid(True)
+    ax.margins(0.08)
+    ax.set_xlabel(label_of(x))
+    ax.set_ylabel(label_of(y))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.set_title("What a lower draw costs; filled where none is better in both")
+    return ax
+
+
+def _half(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def matrix_heatmap(
+    summary: pd.DataFrame, ax: Axes | None = None, *, x: str, y: str, metric: str = "draw_kwh", policy: str = ""
+) -> Axes:
+    """A metric over two axes of the matrix, for one policy (the last where none is named), mean over seeds."""
+    ax = axes_or_new(ax, width=5.4, height=4.0)
+    name = policy or str(summary["policy"].iloc[-1])
+    rows = summary[summary["policy"] == name]
+    table = rows.pivot_table(index=y, columns=x, values=metric, aggfunc="mean", sort=False)
+    mesh = ax.imshow(table.to_numpy(), cmap="cividis", aspect="auto", origin="lower")
+    ax.set_xticks(range(table.shape[1]), [_short(value) for value in table.columns])
+    ax.set_yticks(range(table.shape[0]), [_short(value) for value in table.index])
+    middle = float(np.nanmean(mesh.get_clim()))
+    ratio = column("summary", metric).unit == "1"
+    for (i, j), value in np.ndenumerate(table.to_numpy()):
+        text = "" if np.isnan(value) else f"{value:.2f}" if ratio else f"{value:,.0f}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if value < middle else "black")
+    ax.figure.colorbar(mesh, ax=ax, label=label_of(metric), pad=0.02)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.set_title(f"{label_of(metric).split(' [')[0].capitalize()} under {name}")
+    return ax
+
+
+def matrix_lines(summary: pd.DataFrame, ax: Axes | None = None, *, x: str, metric: str = "draw_kwh") -> Axes:
+    """A metric along one axis of the matrix, a line for each policy, with 95 % intervals over seeds."""
+    ax = axes_or_new(ax, width=5.6, height=3.6)
+    values = list(dict.fromkeys(summary[x]))
+    numeric = all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in values)
+    values = sorted(values) if numeric else values
+    places = np.array(values, dtype=float) if numeric else np.arange(len(values), dtype=float)
+    for index, (name, part) in enumerate(summary.groupby("policy", sort=False)):
+        found = [mean_interval(part.loc[part[x] == value, metric].to_numpy()) for value in values]
+        means = np.array([item[0] for item in found])
+        halves = np.nan_to_num(np.array([item[1] for item in found]))
+        ax.errorbar(
+            places,
+            means,
+            yerr=halves if halves.any() else None,
+            color=SERIES[index % len(SERIES)],
+            marker=MARKERS[index % len(MARKERS)],
+            linestyle=STROKES[index % len(STROKES)],
+            markersize=4,
+            capsize=2,
+            elinewidth=0.9,
+            label=name,
+        )
+    if metric == "draw_kwh" and summary["bound_draw_kwh"].notna().any():
+        least = summary.groupby([x, "seed"])["bound_draw_kwh"].max().groupby(level=0).mean()
+        ax.plot(places, [least.get(value, np.nan) for value in values], "--", color="#D55E00", label="lower bound")
+    if not numeric:
+        ax.set_xticks(places, [_short(value) for value in values])
+    ax.grid(True)
+    ax.set_xlabel(x)
+    ax.set_ylabel(label_of(metric))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.set_title(f"{label_of(metric).split(' [')[0].capitalize()} along {x}")
+    return ax
+
+
+def _short(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 18 else text[:17] + "…"
+
+
+def site_map(energy: pd.DataFrame, ax: Axes | None = None, *, places: Mapping[str, Mapping[str, Any]]) -> Axes:
+    """The sites where they lie: the disc is as large as the load, its filled part is the share of the sun.
+
+    `places` has `lat`, `lon` [degrees] and maybe `title` of each site by name.
+    """
+    from matplotlib.patches import Circle, Wedge
+
+    missing = sorted(set(energy["site"]) - {name for name, place in places.items() if "lat" in place})
+    if missing:
+        raise ValueError(f"no coordinates of {', '.join(missing)}")
+    ax = axes_or_new(ax, width=6.0, height=6.0)
+    table = energy.groupby("site")[["site_kwh", "pv_to_load_kwh", "discharge_pv_kwh"]].sum()
+    lats = np.array([float(places[name]["lat"]) for name in table.index])
+    lons = np.array([float(places[name]["lon"]) for name in table.index])
+    squeeze = math.cos(math.radians(float(lats.mean())))
+    xs = lons * squeeze
+    span = max(float(np.ptp(xs)), float(np.ptp(lats)), 1.0)
+    largest = table["site_kwh"].max() or 1.0
+    for (name, row), x, y in zip(table.iterrows(), xs, lats, strict=True):
+        radius = 0.042 * span * math.sqrt(row["site_kwh"] / largest)
+        share = (row["pv_to_load_kwh"] + row["discharge_pv_kwh"]) / row["site_kwh"] if row["site_kwh"] else 0.0
+        ax.add_patch(Circle((x, y), radius, facecolor=GRID, edgecolor="white", linewidth=0.8, zorder=2))
+        if share > 0:
+            ax.add_patch(Wedge((x, y), radius, 90 - 360 * min(share, 1), 90, facecolor=SUN, linewidth=0, zorder=3))
+        label = f"{places[str(name)].get('title', name)}\n{share:.0%}"
+        ax.annotate(
+            label, (x + radius, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, zorder=4
+        )
+    pad = 0.09 * span
+    ax.set_xlim(float(xs.min()) - pad, float(xs.max()) + 2.6 * pad)
+    ax.set_ylim(float(lats.min()) - pad, float(lats.max()) + pad)
+    ax.set_aspect("equal")
+    ax.grid(True)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value / squeeze:.0f}°")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}°")
+    ax.set_xlabel("longitude")
+    ax.set_ylabel("latitude")
+    handles = [
+        Circle((0, 0), facecolor=SUN, label="sun, also through the battery"),
+        Circle((0, 0), facecolor=GRID, label="grid"),
+    ]
+    legend_above(ax, handles, columns=2)
+    title_above_legend(ax, "Share of the sun in each site's load", rows=1)
+    return ax
+
+
+def size_front(points: pd.DataFrame, ax: Axes | None = None, *, metric: str, target: float) -> Axes:
+    """Cost of sun and battery against what they reach: every simulated size, the front, and the chosen one.
+
+    `points` has `cost_mad`, the metric, `pv_factor`, `battery_factor`, and `chosen`.
+    """
+    ax = axes_or_new(ax, width=5.8, height=3.8)
+    millions = points["capital_mad"] / 1e6
+    shades = ax.scatter(
+        millions,
+        points[metric],
+        c=points["battery_kwh"],
+        cmap="viridis_r",
+        s=26,
+        edgecolors=INK,
+        linewidths=0.4,
+        zorder=3,
+    )
+    order = points.sort_values("capital_mad")
+    falling = _lower_is_better(metric)
+    best = order[metric].cummin() if falling else order[metric].cummax()
+    ax.step(order["capital_mad"] / 1e6, best, where="post", color=MUTED, linewidth=1.0, zorder=2, label="best so far")
+    ax.axhline(target, color="#D55E00", linestyle="--", linewidth=1.3, label=f"target {target:g}")
+    chosen = points[points["chosen"]]
+    ring: dict[str, Any] = {"s": 130, "facecolors": "none", "edgecolors": BATTERY, "linewidths": 2, "zorder": 4}
+    ax.scatter(chosen["capital_mad"] / 1e6, chosen[metric], label="cheapest that meets it", **ring)
+    ax.figure.colorbar(shades, ax=ax, label="battery capacity of all sites [kWh]", pad=0.02)
+    ax.grid(True)
+    ax.set_xlabel("price of PV and batteries [million MAD]")
+    ax.set_ylabel(label_of(metric))
+    legend_above(ax, columns=3)
+    title_above_legend(ax, "What each size costs and reaches", rows=1)
+    return ax
+
+
+def _lower_is_better(metric: str) -> bool:
+    return metric not in ("renewable_fraction", "self_consumption", "grid_cut", "captured", "utilisation")
