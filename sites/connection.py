@@ -72,9 +72,7 @@ class OutagesModel(Section):
     """Outages on given dates, and outages drawn at a rate; none unless asked for."""
 
     listed: tuple[OutageModel, ...] = ()
-    per_year: NotNegative = Field(
-        0.0, description="mean number per year; Morocco's SAIDI: 1 h/yr, BACKGROUND, low"
-    )
+    per_year: NotNegative = Field(0.0, description="mean number per year; Morocco's SAIDI: 1 h/yr, BACKGROUND, low")
     mean_hours: Positive = Field(1.0, description="mean length of a drawn outage, exponential [h]: CHOICE")
 
 
@@ -83,14 +81,10 @@ class GridModel(Section):
 
     import_limit_kw: NotNegative | None = Field(None, description="none: unlimited")
     export_limit_kw: NotNegative | None = Field(None, description="none: unlimited; 0: no export")
-    export_cap_share: Share = Field(
-        0.2, description="export over generation that is paid; law 82-21, pv-magazine"
-    )
+    export_cap_share: Share = Field(0.2, description="export over generation that is paid; law 82-21, pv-magazine")
     tariff: str | TariffModel = Field("mv_default", description="a tariff of the catalogue, or one's own")
     price_mad_per_kwh: SeriesModel | None = Field(None, description="a price series in place of the bands")
-    export_mad_per_kwh: NotNegative | None = Field(
-        None, description="one export price in place of the bands'"
-    )
+    export_mad_per_kwh: NotNegative | None = Field(None, description="one export price in place of the bands'")
     demand_mad_per_kw_month: NotNegative | None = Field(None, description="in place of the tariff's")
     carbon: Carbon = Field(default_factory=HourlyCarbon)  # type: ignore[arg-type]
     outages: OutagesModel = Field(default_factory=OutagesModel)  # type: ignore[arg-type]

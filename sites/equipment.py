@@ -28,18 +28,14 @@ class AccumulatingSoiling(Section):
 
     kind: Literal["accumulating"] = "accumulating"
     rate_per_day: Share = Field(0.003, description="loss added per dry day; by zone, BACKGROUND KNOWLEDGE")
-    cleaning_days: int = Field(
-        14, ge=0, description="days between cleanings, 0 for never; BACKGROUND KNOWLEDGE"
-    )
+    cleaning_days: int = Field(14, ge=0, description="days between cleanings, 0 for never; BACKGROUND KNOWLEDGE")
     rain_index: Share = Field(
         0.3,
         description="a day whose clear-sky index is below this brings the rain that cleans: MODELLING CHOICE",
     )
     max_loss: Share = Field(0.3, description="most that dust takes; worst year measured 0.30, PMC9649957")
     storms_per_year: NotNegative = Field(0.0, description="dust storms drawn at this rate: MODELLING CHOICE")
-    storm_loss: Share = Field(
-        0.06, description="loss a drawn storm adds; half of Benguerir's worst week: CHOICE"
-    )
+    storm_loss: Share = Field(0.06, description="loss a drawn storm adds; half of Benguerir's worst week: CHOICE")
     storms: tuple[DustStorm, ...] = Field((), description="dust storms on given days")
 
 
@@ -61,40 +57,26 @@ class LossesModel(Section):
 class PVModel(Section):
     """A PV array and its inverter, after PVWatts."""
 
-    kwp: NotNegative | None = Field(
-        None, description="size [kW at standard conditions]; wins over kwp_per_node"
-    )
+    kwp: NotNegative | None = Field(None, description="size [kW at standard conditions]; wins over kwp_per_node")
     kwp_per_node: NotNegative = Field(12.0, description="size per GPU node [kW]: CHOICE")
-    mount: Literal["fixed", "tracking"] = Field(
-        "fixed", description="fixed, or one horizontal north-south axis"
-    )
-    tilt_deg: float = Field(
-        30.0, ge=0.0, le=90.0, description="tilt from the horizontal, of a fixed array [deg]"
-    )
+    mount: Literal["fixed", "tracking"] = Field("fixed", description="fixed, or one horizontal north-south axis")
+    tilt_deg: float = Field(30.0, ge=0.0, le=90.0, description="tilt from the horizontal, of a fixed array [deg]")
     azimuth_deg: float = Field(180.0, ge=0.0, le=360.0, description="direction it faces: 180 is south [deg]")
-    axis_azimuth_deg: float = Field(
-        180.0, ge=0.0, le=360.0, description="direction of a tracker's axis [deg]"
-    )
+    axis_azimuth_deg: float = Field(180.0, ge=0.0, le=360.0, description="direction of a tracker's axis [deg]")
     max_angle_deg: float = Field(60.0, gt=0.0, le=90.0, description="most that a tracker turns [deg]: CHOICE")
     ground_cover: float = Field(0.4, gt=0.0, le=1.0, description="tracker width over row distance: CHOICE")
-    backtrack: bool = Field(
-        True, description="whether trackers turn back to keep rows out of each other's shade"
-    )
-    albedo: Share = Field(
-        0.2, description="share of light that the ground gives back; pvlib's usual 0.2-0.25"
-    )
+    backtrack: bool = Field(True, description="whether trackers turn back to keep rows out of each other's shade")
+    albedo: Share = Field(0.2, description="share of light that the ground gives back; pvlib's usual 0.2-0.25")
     dc_ac_ratio: Positive = Field(1.2, description="array over inverter power; PVWatts")
     inverter_efficiency: float = Field(0.98, gt=0, le=1, description="at nominal power; BACKGROUND KNOWLEDGE")
-    temp_coeff_per_c: float = Field(
-        -0.0037, le=0, description="of power [1/degC]; poly/mono PERC, BACKGROUND"
-    )
+    temp_coeff_per_c: float = Field(-0.0037, le=0, description="of power [1/degC]; poly/mono PERC, BACKGROUND")
     temp_model: Literal[
         "open_rack_glass_glass",
         "open_rack_glass_polymer",
         "close_mount_glass_glass",
         "insulated_back_glass_polymer",
     ] = Field("open_rack_glass_polymer", description="SAPM cell temperature, SAND2004-3535")
-    losses: LossesModel = Field(default_factory=LossesModel)  # type: ignore[arg-type]
+    losses: LossesModel = Field(default_factory=LossesModel)
     soiling: Soiling = Field(default_factory=AccumulatingSoiling)  # type: ignore[arg-type]
     degradation_per_year: Share = Field(0.005, description="loss per year of age; Atlas Solar README, medium")
     age_years: NotNegative = Field(0.0, description="age at the start of the experiment [years]")
@@ -111,39 +93,25 @@ class BatteryModel(Section):
     kwh_per_node: NotNegative = Field(10.0, description="capacity per GPU node [kWh]: CHOICE")
     c_rate: Positive = Field(0.5, description="power over capacity [1/h]; 0.25-0.5, BACKGROUND KNOWLEDGE")
     charge_kw: NotNegative | None = Field(None, description="largest charging power [kW]; wins over c_rate")
-    discharge_kw: NotNegative | None = Field(
-        None, description="largest discharging power [kW]; wins over c_rate"
-    )
+    discharge_kw: NotNegative | None = Field(None, description="largest discharging power [kW]; wins over c_rate")
     eta_charge: float = Field(0.922, gt=0, le=1, description="root of 85 % AC to AC, NREL ATB")
     eta_discharge: float = Field(0.922, gt=0, le=1, description="root of 85 % AC to AC, NREL ATB")
-    soc_min: Share = Field(
-        0.05, description="floor of the state of charge; depth of discharge 90 %: BACKGROUND"
-    )
+    soc_min: Share = Field(0.05, description="floor of the state of charge; depth of discharge 90 %: BACKGROUND")
     soc_max: Share = Field(0.95, description="ceiling of the state of charge")
     soc_start: Share | None = Field(None, description="state of charge at the start; default: the floor")
     taper_soc: Share = Field(0.05, description="band at either end in which the limit falls to zero: CHOICE")
     self_discharge_per_day: Share = Field(0.0005, description="share of the stored energy lost a day: CHOICE")
-    fade_per_cycle: Share = Field(
-        3.33e-5, description="capacity lost per cycle; 20 % over 6000 cycles, BACKGROUND"
-    )
-    fade_per_year: Share = Field(
-        0.008, description="capacity lost per year at 25 degC; 2 %/yr with daily cycles"
-    )
-    fade_doubling_c: Positive = Field(
-        10.0, description="warming that doubles the calendar fade [degC]: CHOICE"
-    )
+    fade_per_cycle: Share = Field(3.33e-5, description="capacity lost per cycle; 20 % over 6000 cycles, BACKGROUND")
+    fade_per_year: Share = Field(0.008, description="capacity lost per year at 25 degC; 2 %/yr with daily cycles")
+    fade_doubling_c: Positive = Field(10.0, description="warming that doubles the calendar fade [degC]: CHOICE")
     replacement_mad_per_kwh: NotNegative = Field(1380.0, description="150 USD/kWh x 9.2 MAD/USD; medium")
     end_of_life: float = Field(0.8, gt=0, lt=1, description="share of the capacity at which it is replaced")
     strategy: Strategy = Field("self-consumption", description="when to charge and discharge")
     peak_kw: NotNegative | None = Field(None, description="peak-shaving: import to keep below [kW]")
     charge_below_mad_per_kwh: NotNegative | None = Field(None, description="tariff: default the lowest price")
-    discharge_above_mad_per_kwh: NotNegative | None = Field(
-        None, description="tariff: default the highest price"
-    )
+    discharge_above_mad_per_kwh: NotNegative | None = Field(None, description="tariff: default the highest price")
     charge_below_g_per_kwh: NotNegative | None = Field(None, description="carbon: default its lower quartile")
-    discharge_above_g_per_kwh: NotNegative | None = Field(
-        None, description="carbon: default its upper quartile"
-    )
+    discharge_above_g_per_kwh: NotNegative | None = Field(None, description="carbon: default its upper quartile")
 
     @model_validator(mode="after")
     def _window(self) -> Self:
@@ -191,18 +159,14 @@ class ConstantCooling(Section):
     """The same overhead at every temperature."""
 
     kind: Literal["constant"] = "constant"
-    overhead: NotNegative = Field(
-        0.2, description="overhead power per watt of IT load; 0.2, trade press, low"
-    )
+    overhead: NotNegative = Field(0.2, description="overhead power per watt of IT load; 0.2, trade press, low")
 
 
 class PiecewiseCooling(Section):
     """PUE against outdoor temperature, linear between points, and beyond the last as between the last two."""
 
     kind: Literal["piecewise"] = "piecewise"
-    temp_c: tuple[float, ...] = Field(
-        (18.0, 30.0, 40.0), min_length=2, description="outdoor temperatures [degC]"
-    )
+    temp_c: tuple[float, ...] = Field((18.0, 30.0, 40.0), min_length=2, description="outdoor temperatures [degC]")
     pue: tuple[float, ...] = Field(
         (1.12, 1.27, 1.47),
         min_length=2,
@@ -229,12 +193,8 @@ class ChillerCooling(Section):
     approach_c: NotNegative = Field(10.0, description="condenser above outdoor air [degC]: CHOICE")
     carnot_share: float = Field(0.45, gt=0, le=1, description="COP over Carnot's: CHOICE")
     cop_max: Positive = Field(8.0, description="COP is never better than this: CHOICE")
-    free_below_c: float = Field(
-        20.0, description="outdoor air alone cools below this [degC]; BACKGROUND, low"
-    )
-    chiller_above_c: float = Field(
-        28.0, description="the chiller does it all above this [degC]; BACKGROUND, low"
-    )
+    free_below_c: float = Field(20.0, description="outdoor air alone cools below this [degC]; BACKGROUND, low")
+    chiller_above_c: float = Field(28.0, description="the chiller does it all above this [degC]; BACKGROUND, low")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -56,6 +56,4 @@ class SeriesModel(Section):
     tz: str = Field("UTC", description="zone of times that carry none: IANA name or an offset such as +01:00")
     label: Label = Field("left", description="which part of its interval a time names")
     repeat: bool = Field(False, description="whether one year of data stands for every year")
-    fill: Fill = Field(
-        "refuse", description="what to do about missing values: refuse, interpolate, previous-day"
-    )
+    fill: Fill = Field("refuse", description="what to do about missing values: refuse, interpolate, previous-day")

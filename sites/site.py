@@ -61,7 +61,7 @@ class SiteModel(Section):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"no time zone is called {value!r}; an IANA name is meant: Africa/Casablanca") from error
+            raise ValueError(f"no time zone is called {value!r}; allowed: IANA names, as Africa/Casablanca") from error
         return value
 
     @model_validator(mode="after")
@@ -212,16 +212,21 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
-        same = isinstance(value, Mapping) and isinstance(below, Mapping)
-        if same and value.get("kind", below.get("kind")) == below.get("kind"):
+        if not isinstance(value, Mapping):
+            result[key] = value
+        elif isinstance(below, Mapping) and value.get("kind", below.get("kind")) == below.get("kind"):
             result[key] = merged(below, value)
         else:
-            result[key] = dict(value) if isinstance(value, Mapping) else value
+            result[key] = dict(value)
     return result
 
 
 def site_from(
-    table: Mapping[str, Any], base: str | None, where: str, folder: Path | None = None, name: str | None = None
+    table: Mapping[str, Any],
+    base: str | None,
+    where: str,
+    folder: Path | None = None,
+    name: str | None = None,
 ) -> SiteModel:
     """A site of one's own, or a site of the catalogue with changes.
 

@@ -15,20 +15,12 @@ class ClimateModel(Section):
     ghi_kwh_m2_d: Monthly = Field(description="global horizontal irradiation [kWh/m2/day]")
     tmax_c: Monthly = Field(description="mean daily maximum of the air temperature [degC]")
     tmin_c: Monthly = Field(description="mean daily minimum of the air temperature [degC]")
-    tmean_c: Monthly | None = Field(
-        None, description="mean air temperature [degC]; default: middle of the two"
-    )
-    clearsky_ghi_kwh_m2_d: Monthly | None = Field(
-        None, description="the same under a clear sky, for reference"
-    )
+    tmean_c: Monthly | None = Field(None, description="mean air temperature [degC]; default: middle of the two")
+    clearsky_ghi_kwh_m2_d: Monthly | None = Field(None, description="the same under a clear sky, for reference")
     clearsky_index: Monthly | None = Field(None, description="ratio of the two, for reference")
     ghi_kwh_m2_y: float | None = Field(None, description="yearly irradiation, for reference [kWh/m2]")
-    pv_yield_kwh_kwp_y: float | None = Field(
-        None, description="published PV yield to check against [kWh/kWp]"
-    )
-    wind_speed_ms: NotNegative = Field(
-        3.0, description="mean wind at 10 m [m/s]; 3.0 where none was found: choice"
-    )
+    pv_yield_kwh_kwp_y: float | None = Field(None, description="published PV yield to check against [kWh/kWp]")
+    wind_speed_ms: NotNegative = Field(3.0, description="mean wind at 10 m [m/s]; 3.0 where none was found: choice")
 
     @model_validator(mode="after")
     def _plausible(self) -> Self:
@@ -37,9 +29,7 @@ class ClimateModel(Section):
                 raise ValueError(f"tmin_c {low} is above tmax_c {high} in month {month}")
         for month, value in enumerate(self.ghi_kwh_m2_d, 1):
             if not 0.0 <= value <= 12.5:
-                raise ValueError(
-                    f"ghi_kwh_m2_d {value} in month {month} is not between 0 and 12.5 kWh/m2/day"
-                )
+                raise ValueError(f"ghi_kwh_m2_d {value} in month {month} is not between 0 and 12.5 kWh/m2/day")
         return self
 
 
@@ -47,9 +37,7 @@ class ClearSky(Section):
     """No cloud ever; temperatures of the climate without their day-to-day changes."""
 
     kind: Literal["clear-sky"] = "clear-sky"
-    temp_air_c: float = Field(
-        20.0, description="air temperature where the site has no climate [degC]: CHOICE"
-    )
+    temp_air_c: float = Field(20.0, description="air temperature where the site has no climate [degC]: CHOICE")
 
 
 class Climatology(Section):

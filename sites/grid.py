@@ -1,0 +1,155 @@
+"""The grid along a run: price, export price, carbon intensity, outages; and other load, which shares its clocks."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+
+from sites.clock import DAY_S, Span, local_hour_and_month, stream
+from sites.connection import ConstantCarbon, GridModel, HourlyCarbon, OtherModel, OutagesModel, TariffModel
+from sites.errors import SiteError
+from sites.profile import Floats
+from sites.site import carbon_tables, load_shapes
+from sites.sky_draws import SEASONS, season_of
+
+_RANGE = re.compile(r"^(\d{1,2}(?:\.\d+)?)\s*-\s*(\d{1,2}(?:\.\d+)?)$")
+_RESOLUTION_H = 0.25  # clock hours in a tariff are whole quarters of an hour
+
+
+def hours(text: str, where: str) -> list[tuple[float, float]]:
+    """Clock hours such as `"7-17; 21-22"` or `"22-7"` as (from, to) pairs within a day.
+
+    Raises
+    ------
+    SiteError
+        If the text is something else.
+    """
+    pairs: list[tuple[float, float]] = []
+    for part in text.split(";"):
+        match = _RANGE.match(part.strip())
+        first, last = (float(x) for x in match.groups()) if match else (-1.0, -1.0)
+        whole = all((x / _RESOLUTION_H).is_integer() for x in (first, last))
+        if not (match and whole and 0 <= first <= 24 and 0 <= last <= 24 and first != last):
+            raise SiteError(f"{where}: {text!r} are not clock hours; allowed: '17-21', '22-7', '7-17; 21-22'")
+        pairs += [(first, last)] if first < last else [(first, 24.0), (0.0, last)]
+    return [pair for pair in pairs if pair[0] < pair[1]]
+
+
+def band_table(tariff: TariffModel) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Which band holds in each quarter of an hour of a day, in winter and in summer, shape (2, 96).
+
+    Raises
+    ------
+    SiteError
+        If the bands leave a gap or overlap.
+    """
+    per_day = round(24 / _RESOLUTION_H)
+    table = np.full((2, per_day), -1, dtype=np.int64)
+    for number, band in enumerate(tariff.bands):
+        for season, text in enumerate((band.winter, band.summer)):
+            where = f"grid.tariff.bands: {band.name}.{('winter', 'summer')[season]}"
+            for first, last in hours(text, where):
+                cells = table[season, round(first / _RESOLUTION_H) : round(last / _RESOLUTION_H)]
+                if (cells >= 0).any():
+                    raise SiteError(f"{where}: {text!r} overlaps {tariff.bands[cells.max()].name!r}")
+                cells[:] = number
+    for season in range(2):
+        if (table[season] < 0).any():
+            hour = float(np.flatnonzero(table[season] < 0)[0]) * _RESOLUTION_H
+            raise SiteError(f"grid.tariff.bands: no band holds at {hour:g} h in {('winter', 'summer')[season]}")
+    return table
+
+
+def bands(tariff: TariffModel, tz: str, span: Span) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Number of the tariff's band that holds in each step, by the local clock; the band at a step's begin."""
+    hour, month = local_hour_and_month(tz, span.begins)
+    summer = np.isin(month, tariff.summer_months).astype(np.int64)
+    return np.asarray(band_table(tariff)[summer, (hour / _RESOLUTION_H).astype(np.int64)])
+
+
+def prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> tuple[Floats, Floats]:
+    """Price of an imported and of an exported kilowatt-hour in each step [MAD/kWh], shapes (steps,)."""
+    number = bands(tariff, tz, span)
+    price = np.array([band.mad_per_kwh for band in tariff.bands])[number]
+    export = np.array([band.export_mad_per_kwh for band in tariff.bands])[number]
+    if model.price_mad_per_kwh is not None:
+        from sites.series import series
+
+        price = series(model.price_mad_per_kwh, span, "grid.price_mad_per_kwh")
+    if model.export_mad_per_kwh is not None:
+        export = np.full(span.steps, model.export_mad_per_kwh)
+    return price, export
+
+
+def carbon(model: GridModel, tz: str, span: Span) -> Floats:
+    """Carbon intensity of the grid in each step [g/kWh], shape (steps,)."""
+    if isinstance(model.carbon, ConstantCarbon):
+        return np.full(span.steps, model.carbon.g_per_kwh)
+    if isinstance(model.carbon, HourlyCarbon):
+        table = carbon_tables()[model.carbon.table]
+        hour, month = local_hour_and_month(tz, span.begins)
+        values = np.array([getattr(table, season) for season in SEASONS])
+        return np.asarray(values[season_of(month), hour.astype(np.int64)])
+    from sites.series import series
+
+    return series(model.carbon.series, span, "grid.carbon.series")
+
+
+def other_kw(model: OtherModel, tz: str, span: Span) -> Floats:
+    """Other load of a site in each step [kW], shape (steps,)."""
+    if model.kind == "none":
+        return np.zeros(span.steps)
+    if model.kind == "constant":
+        return np.full(span.steps, model.kw)
+    if model.kind == "shape":
+        shape = load_shapes()[model.shape]
+        hour, month = local_hour_and_month(tz, span.begins)
+        # April to September is summer, as in the tariff
+        daily = np.array([shape.hourly_winter, shape.hourly_summer])
+        daily = daily / daily.mean(axis=1, keepdims=True)
+        monthly = np.array(shape.monthly) / np.mean(shape.monthly)
+        summer = ((month >= 4) & (month <= 9)).astype(np.int64)
+        return np.asarray(model.kw * daily[summer, hour.astype(np.int64)] * monthly[month - 1])
+    from sites.series import series
+
+    assert model.series is not None
+    return series(model.series, span, "other.series")
+
+
+def outages(model: OutagesModel, name: str, span: Span, seed: int) -> tuple[tuple[float, float], ...]:
+    """Outages that touch the span, merged and in order, as (start, end) from its start [s].
+
+    Drawn ones are keyed by site and month, so that a longer run keeps its earlier outages.
+    """
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    found = [((each.start - epoch).total_seconds(), each.hours * 3600.0) for each in model.listed]
+    if model.per_year > 0:
+        months = np.arange(
+            np.datetime64(span.start_unix - 31 * DAY_S, "s").astype("datetime64[M]"),
+            np.datetime64(span.end_unix, "s").astype("datetime64[M]") + 1,
+        )
+        for month in months:
+            begin, end = (float((month + k).astype("datetime64[s]").astype(np.int64)) for k in (0, 1))
+            rng = stream(seed, f"outages/{name}/{month}")
+            count = int(rng.poisson(model.per_year * (end - begin) / (365.25 * DAY_S)))
+            found += [
+                (begin + float(share) * (end - begin), float(length) * model.mean_hours * 3600.0)
+                for share, length in zip(rng.random(count), rng.exponential(size=count), strict=True)
+            ]
+    return _merged(found, span)
+
+
+def _merged(found: list[tuple[float, float]], span: Span) -> tuple[tuple[float, float], ...]:
+    result: list[tuple[float, float]] = []
+    for begin, length in sorted(found):
+        first = max(begin - span.start_unix, 0.0)
+        last = min(begin + length - span.start_unix, float(span.end_unix - span.start_unix))
+        if last <= first:
+            continue
+        if result and first <= result[-1][1]:
+            result[-1] = (result[-1][0], max(result[-1][1], last))
+        else:
+            result.append((first, last))
+    return tuple(result)

@@ -1,0 +1,152 @@
+"""Sites become supply over time: profiles of sun, overhead, other load, price and carbon on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sites.cache import default_folder, file_hash, kept, key_of
+from sites.clock import Span
+from sites.clock import span as span_of
+from sites.errors import SiteError
+from sites.grid import carbon, other_kw, outages, prices
+from sites.profile import Floats, StepProfile
+from sites.site import SiteModel
+
+_CACHED = ("pv_w", "overhead", "temp_air_c", "ghi")
+
+
+@dataclass(frozen=True)
+class SiteSupply:
+    """What a site has along a run. All profiles share one grid that starts at 0 s.
+
+    Attributes
+    ----------
+    pv_w : StepProfile
+        AC power that the PV array could give [W].
+    overhead : StepProfile
+        Power for cooling and conversion per watt of IT load.
+    other_w : StepProfile
+        What else the site runs [W].
+    temp_air_c, ghi : StepProfile
+        Outdoor air [degC]; global horizontal irradiance [W/m2].
+    price_mad_per_kwh, export_price_mad_per_kwh, carbon_g_per_kwh : StepProfile
+        Of the grid.
+    outages : tuple of (float, float)
+        Disjoint, in order: start and end [s].
+    """
+
+    pv_w: StepProfile
+    overhead: StepProfile
+    other_w: StepProfile
+    temp_air_c: StepProfile
+    ghi: StepProfile
+    price_mad_per_kwh: StepProfile
+    export_price_mad_per_kwh: StepProfile
+    carbon_g_per_kwh: StepProfile
+    outages: tuple[tuple[float, float], ...] = ()
+
+
+def supply(
+    sites: Sequence[SiteModel], start: datetime, days: float, step_s: float, seed: int, cache: Path | None = None
+) -> dict[str, SiteSupply]:
+    """The supply of some sites along a run.
+
+    What takes long, sun and weather, is kept on disk under a hash of its inputs.
+
+    Parameters
+    ----------
+    sites : sequence of SiteModel
+    start : datetime
+        With a time zone, on a whole step.
+    days : float
+    step_s : float
+        Length of a step; divides an hour [s].
+    seed : int
+        Of the sky, dust and drawn outages.
+    cache : Path, optional
+        Folder of the cache; default: `TAFUKT_CACHE`, else the user's cache folder.
+
+    Returns
+    -------
+    dict of str to SiteSupply
+        By the sites' names, in their order.
+
+    Raises
+    ------
+    SiteError
+        If an input file or a setting cannot be used.
+    """
+    span = span_of(start, days, step_s)
+    folder = default_folder() if cache is None else cache
+    suns = _Suns(span, seed, folder)
+    shared: dict[Any, StepProfile] = {}
+    result = {}
+    for site in sites:
+        try:
+            result[site.name] = _one(site, span, seed, suns, shared)
+        except SiteError as error:
+            raise SiteError([f"site {site.name}: {line}" for line in error.problems]) from error
+    return result
+
+
+def _one(site: SiteModel, span: Span, seed: int, suns: _Suns, shared: dict[Any, StepProfile]) -> SiteSupply:
+    def profile(name: str, inputs: Any, values: Any) -> StepProfile:
+        """Sites with the same tariff and the same clock share their profiles."""
+        key = (name, inputs)
+        if key not in shared:
+            shared[key] = StepProfile(values(), float(span.step_s))
+        return shared[key]
+
+    pv_w, overhead, temp_air, ghi = suns.of(site)
+    step = float(span.step_s)
+    money = (site.grid.model_dump_json(exclude={"outages"}), site.tariff.model_dump_json(), site.tz)
+    price = profile("price", money, lambda: prices(site.grid, site.tariff, site.tz, span)[0])
+    export = profile("export", money, lambda: prices(site.grid, site.tariff, site.tz, span)[1])
+    green = (site.grid.carbon.model_dump_json(), site.tz)
+    other = (site.other.model_dump_json(), site.tz)
+    return SiteSupply(
+        pv_w=StepProfile(pv_w, step),
+        overhead=StepProfile(overhead, step),
+        other_w=profile("other", other, lambda: 1000.0 * other_kw(site.other, site.tz, span)),
+        temp_air_c=StepProfile(temp_air, step),
+        ghi=StepProfile(ghi, step),
+        price_mad_per_kwh=price,
+        export_price_mad_per_kwh=export,
+        carbon_g_per_kwh=profile("carbon", green, lambda: carbon(site.grid, site.tz, span)),
+        outages=outages(site.grid.outages, site.name, span, seed),
+    )
+
+
+class _Suns:
+    """Sun and weather of sites on one span, from the cache where it has them."""
+
+    def __init__(self, span: Span, seed: int, folder: Path) -> None:
+        self.span, self.seed, self.folder = span, seed, folder
+        self._table: Any = None
+
+    def of(self, site: SiteModel) -> Floats:
+        """Power, overhead, temperature and irradiance, shape (4, steps)."""
+        return kept(self.folder, self._key(site), (len(_CACHED), self.span.steps), lambda: self._make(site))
+
+    def _key(self, site: SiteModel) -> str:
+        keys = {"lat", "lon", "altitude_m", "climate", "weather", "pv", "cooling"}
+        inputs = site.model_dump(mode="json", include=keys)
+        files = [getattr(site.weather, "file", None)]
+        if site.pv is not None and site.pv.series is not None:
+            files.append(site.pv.series.file)
+        span = (self.span.start_unix, self.span.step_s, self.span.steps)
+        return key_of([inputs, site.pv_kwp, [file_hash(f) for f in files if f], span, self.seed])
+
+    def _make(self, site: SiteModel) -> Floats:
+        from sites.modelled import modelled
+        from sites.weather import sun_table
+
+        if self._table is None:
+            self._table = sun_table(self.span)
+        return np.stack(modelled(site, self.span, self.seed, self._table, self.folder))
