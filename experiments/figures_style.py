@@ -46,8 +46,11 @@ SUN = FLOWS["pv_to_load"].colour
 GRID = FLOWS["import_to_load"].colour
 BATTERY = FLOWS["discharge"].colour
 
-# After Okabe and Ito (2008), ordered by lightness; with line styles and markers beside the colour.
-SERIES = ("#1B1B1B", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A7A7A")
+BOUND = "#D55E00"
+"""The clairvoyant bound, always dashed."""
+
+# After Okabe and Ito (2008), less the bound's; line styles and markers tell them apart beside the colour.
+SERIES = ("#1B1B1B", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A7A7A", "#5D3A9B")
 STROKES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
