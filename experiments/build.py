@@ -6,14 +6,13 @@ The jobs come first, since the accounting window follows from them; then the sup
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sites.supply import SiteSupply, supply
 
 from experiments.config import Experiment
 from experiments.config_load import Loaded
@@ -22,9 +21,9 @@ from experiments.errors import InputError, Problem
 from simulator.engine import Settings
 from simulator.forecast import ForecastSettings
 from simulator.scenario import Battery, Grid, NodeType, Scenario, Site
+from sites.equipment import BatteryModel, NodeModel
 from sites.profile import StepProfile
-from sites.site import BatteryModel, NodeModel, SiteModel
-from sites.supply import SiteSupply, supply
+from sites.site import SiteModel
 from workloads.job import Job, accounting_end_s
 from workloads.workload import Place
 from workloads.workload import build as build_jobs
@@ -50,15 +49,6 @@ class Inputs:
     tz: str
 
 
-def cache_folder() -> Path:
-    """Where supply is kept between runs: `TAFUKT_CACHE`, else the user's own cache folder."""
-    named = os.environ.get("TAFUKT_CACHE")
-    if named:
-        return Path(named)
-    local = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
-    return (Path(local) if local else Path.home() / ".cache") / "tafukt"
-
-
 def build(loaded: Loaded, seed: int) -> Inputs:
     """Jobs, accounting window and supply of one cell.
 
@@ -79,7 +69,7 @@ def build(loaded: Loaded, seed: int) -> Inputs:
     if end_s > WINDOW_LIMIT_DAYS * DAY_S:
         message = f"the jobs need an accounting window of {end_s / DAY_S:.0f} days on these sites"
         raise InputError(Problem(loaded.file, "workload", f"{message}; at most {WINDOW_LIMIT_DAYS} are allowed"))
-    given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed, cache_folder())
+    given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed)
     scenario = Scenario(
         sites=tuple(_site(site, given[site.name], start) for site in sites),
         end_s=end_s,

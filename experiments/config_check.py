@@ -6,6 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -23,9 +24,7 @@ def dotted(location: Iterable[int | str]) -> str:
     return text
 
 
-def problems_of(
-    error: ValidationError, model: type[BaseModel], file: str, prefix: Location = ()
-) -> list[Problem]:
+def problems_of(error: ValidationError, model: type[BaseModel], file: str, prefix: Location = ()) -> list[Problem]:
     """Every finding of a validation as a `Problem`; `prefix` is where the model stands in the file."""
     found: dict[str, Problem] = {}
     for finding in error.errors(include_url=False):
@@ -81,9 +80,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in typing.get_args(annotation) for model in _models_in(argument)]
 
 
-def _problem(
-    finding: dict[str, Any], models: list[type[BaseModel]], file: str, location: Location
-) -> Problem:
+def _problem(finding: dict[str, Any], models: list[type[BaseModel]], file: str, location: Location) -> Problem:
     kind, value, context = finding["type"], finding.get("input"), finding.get("ctx", {})
     key, name = dotted(location), str(location[-1]) if location else ""
     known = [field for model in models for field in model.model_fields]
@@ -104,7 +101,7 @@ def _problem(
     if kind == "union_tag_not_found":
         key = dotted((*location, context["discriminator"].strip("'")))
         return Problem(file, key, f"is missing{_tags(models, location)}")
-    if kind == "timezone_aware":
+    if kind == "timezone_aware" and isinstance(value, datetime):
         return Problem(file, key, f"{value} has no time zone; write it as {value.isoformat()}Z or with an offset")
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return Problem(file, key, f"{shown(value)} is not a table{_described(models, name)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,16 @@ class Loaded:
         own = {name: _site_table(site) for name, site in self.sites.items()}
         changes = copy.deepcopy(self.experiment.sites)
         document["sites"] = {"use": [], "all": changes.all, "own": own, "change": changes.change}
+        if any(key == "sites.use" for axis in self.axes for key in axis.keys):
+            document["sites"] = changes.model_dump()  # which sites there are is not settled here
         for key, path in self.files().items():
             for place in _places(key):
                 if toml.get(document, place) is not None:
                     toml.put(document, place, str(path.resolve()), self.file)
         if self.axes:
             document["matrix"] = self.raw["matrix"]
-        return toml.without_none(_plain(document))
+        plain: toml.Document = toml.without_none(_plain(document))
+        return plain
 
     def files(self) -> dict[str, Path]:
         """Every file that the experiment reads, by the key that names it."""
@@ -99,16 +102,15 @@ def check(raw: toml.Document, file: str, folder: Path) -> Loaded:
     told = {(problem.key, problem.message) for problem in problems}
     for axis in axes:
         for row in axis.rows:
-            found = _at(raw, axis, row, file, folder)
-            problems += [p for p in found if (p.key, p.message) not in told]
-            told |= {(problem.key, problem.message) for problem in found}
+            for problem in _at(raw, axis, row, file, folder):
+                if (problem.key, problem.message) not in told:
+                    told.add((problem.key, problem.message))
+                    problems.append(replace(problem, key=f"matrix: {problem.key}"))
     if loaded is not None:
         problems += _too_many(loaded, axes, file)
     if problems or loaded is None:
         raise InputError(problems)
-    return Loaded(
-        loaded.file, loaded.folder, loaded.raw, loaded.experiment, loaded.sites, loaded.policies, tuple(axes)
-    )
+    return Loaded(loaded.file, loaded.folder, loaded.raw, loaded.experiment, loaded.sites, loaded.policies, tuple(axes))
 
 
 def at_values(raw: toml.Document, values: dict[str, Any], file: str, folder: Path) -> Loaded:
@@ -174,7 +176,7 @@ def _at(raw: toml.Document, axis: Axis, row: tuple[Any, ...], file: str, folder:
         _, problems = _checked(_with(raw, dict(zip(axis.keys, row, strict=True)), file), file, folder)
     except InputError as error:
         problems = list(error.problems)
-    return [Problem(file, f"matrix: {p.key}", p.message, p.nearest) for p in problems]
+    return problems
 
 
 def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
@@ -194,9 +196,7 @@ def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
         ):
             axes.append(axis)
     keys = [key for axis in axes for key in axis.keys]
-    problems += [
-        Problem(file, f"matrix.{key}", "is an axis twice") for key in sorted(set(keys)) if keys.count(key) > 1
-    ]
+    problems += [Problem(file, f"matrix.{key}", "is an axis twice") for key in sorted(set(keys)) if keys.count(key) > 1]
     return axes, problems
 
 

@@ -26,9 +26,7 @@ def resolve(table: SitesTable, file: str, folder: Path) -> tuple[dict[str, SiteM
 
 
 @lru_cache(maxsize=256)
-def _resolve(
-    text: str, file: str, folder: Path
-) -> tuple[tuple[tuple[str, SiteModel], ...], tuple[Problem, ...]]:
+def _resolve(text: str, file: str, folder: Path) -> tuple[tuple[tuple[str, SiteModel], ...], tuple[Problem, ...]]:
     table = SitesTable.model_validate(json.loads(text))
     names, problems = _names(table, file)
     sites: list[tuple[str, SiteModel]] = []
@@ -64,7 +62,9 @@ def _names(table: SitesTable, file: str) -> tuple[list[str], list[Problem]]:
     for name in table.change:
         if name not in names:
             problems.append(
-                Problem(file, f"sites.change.{name}", f"no such site here; known: {listed(names)}", nearest(name, names))
+                Problem(
+                    file, f"sites.change.{name}", f"no such site here; known: {listed(names)}", nearest(name, names)
+                )
             )
     if not names and not problems:
         problems.append(Problem(file, "sites.use", "names no site at all"))

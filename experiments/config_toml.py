@@ -37,9 +37,7 @@ def find(name: str) -> Path:
     if name.removesuffix(".toml") in known:
         return known[name.removesuffix(".toml")]
     close = nearest(Path(name).stem, known)
-    raise InputError(
-        Problem(name, "", f"no such file, and no bundled experiment; bundled: {listed(known)}", close)
-    )
+    raise InputError(Problem(name, "", f"no such file, and no bundled experiment; bundled: {listed(known)}", close))
 
 
 def read(path: Path) -> Document:
@@ -173,4 +171,4 @@ def text(document: Document) -> str:
     """A document as TOML."""
     import tomli_w
 
-    return tomli_w.dumps(without_none(document))
+    return str(tomli_w.dumps(without_none(document)))

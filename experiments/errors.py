@@ -1,11 +1,11 @@
 """What can go wrong that is the user's to mend.
 
-    Exception
-    ├── ValueError
-    │   └── InputError          mistakes in a file or on the command line, all of them at once: exit code 2
-    │       └── FolderError     a result folder that belongs to another experiment
-    └── RuntimeError
-        └── RunsFailed          some runs could not be done, the others are kept: exit code 1
+Exception
+├── ValueError
+│   └── InputError          mistakes in a file or on the command line, all of them at once: exit code 2
+│       └── FolderError     a result folder that belongs to another experiment
+└── RuntimeError
+    └── RunsFailed          some runs could not be done, the others are kept: exit code 1
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def scenario_inputs(loaded: Loaded) -> toml.Document:
     """What a scenario is made of, with each input file by its contents: names and places do not matter."""
     document = {key: value for key, value in loaded.document().items() if key not in FIXED_KEYS}
     hashes = {str(path.resolve()): file_digest(path, key) for key, path in loaded.files().items()}
-    return _by_contents(document, hashes)
+    return {key: _by_contents(value, hashes) for key, value in document.items()}
 
 
 def _by_contents(value: Any, hashes: dict[str, str]) -> Any:

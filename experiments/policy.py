@@ -66,7 +66,10 @@ def policy_refs(
         where = f"{key}[{position}]" if key == "policies" else key
         if isinstance(given, str):
             found = _ref(given, file, where, folder)
-            (refs if isinstance(found, PolicyRef) else problems).append(found)  # type: ignore[attr-defined]
+            if isinstance(found, PolicyRef):
+                refs.append(found)
+            else:
+                problems.append(found)
     labels = [ref.label for ref in refs]
     for ref in refs:
         if labels.count(ref.label) > 1 and len({r.absolute for r in refs if r.label == ref.label}) > 1:
@@ -81,9 +84,7 @@ def _ref(given: str, file: str, where: str, folder: Path) -> PolicyRef | Problem
         if given in PRESETS:
             return PolicyRef(given, given, given)
         own = "; a policy of your own is written as file.py:name"
-        return Problem(
-            file, where, f"no policy {shown(given)}; known: {listed(PRESETS)}{own}", nearest(given, PRESETS)
-        )
+        return Problem(file, where, f"no policy {shown(given)}; known: {listed(PRESETS)}{own}", nearest(given, PRESETS))
     origin, _, name = given.rpartition(":")
     if not name.isidentifier():
         return Problem(file, where, f"{shown(given)}: the part after ':' should be the name of a function or class")

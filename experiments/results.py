@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -64,9 +64,7 @@ def job_columns(record: Record, start: datetime, attributed: Mapping[str, Floats
     return columns | dict(attributed)
 
 
-def energy_columns(
-    record: Record, start: datetime, step_s: float, temp_air_c: Mapping[str, StepProfile]
-) -> Columns:
+def energy_columns(record: Record, start: datetime, step_s: float, temp_air_c: Mapping[str, StepProfile]) -> Columns:
     """The columns of energy.parquet, by name: one row per site and output step of `step_s` [s]."""
     end_s = record.scenario.end_s
     edges = np.append(np.arange(0.0, end_s - 1e-6, step_s), end_s)
@@ -78,9 +76,7 @@ def energy_columns(
     return columns
 
 
-def _site_energy(
-    record: Record, index: int, edges: Floats, temp_air_c: Mapping[str, StepProfile]
-) -> dict[str, Floats]:
+def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[str, StepProfile]) -> dict[str, Floats]:
     site, books = record.scenario.sites[index], record.energy[index]
     lengths = np.diff(edges)
 
@@ -137,7 +133,7 @@ def event_columns(record: Record, start: datetime, which: str) -> Columns:
 
 def _moments(start: datetime, seconds: Floats) -> NDArray[np.datetime64]:
     """Moments in UTC, to the millisecond, where a time is NaN none."""
-    origin = np.datetime64(start.astimezone(timezone.utc).replace(tzinfo=None), "ms")
+    origin = np.datetime64(start.astimezone(UTC).replace(tzinfo=None), "ms")
     moments = np.full(len(seconds), np.datetime64("NaT"), dtype="datetime64[ms]")
     known = np.isfinite(seconds)
     moments[known] = origin + np.round(seconds[known] * 1000.0).astype("timedelta64[ms]")

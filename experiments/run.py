@@ -44,9 +44,7 @@ class Task:
 def task_of(run: Run) -> Task:
     """The task of a run."""
     cell = run.cell
-    return Task(
-        run.run_id, cell.key, cell.document, cell.axes, cell.seed, run.policy, bool(cell.document["bound"])
-    )
+    return Task(run.run_id, cell.key, cell.document, cell.axes, cell.seed, run.policy, bool(cell.document["bound"]))
 
 
 def inputs_of(task: Task) -> Inputs:
@@ -105,9 +103,7 @@ def failure(task: Task, reason: str, details: str = "") -> Files:
 def _simulated(task: Task) -> Files:
     inputs = inputs_of(task)
     experiment = inputs.experiment
-    record = simulate(
-        inputs.scenario, inputs.jobs, task.policy.load(), seed=task.seed, settings=inputs.settings
-    )
+    record = simulate(inputs.scenario, inputs.jobs, task.policy.load(), seed=task.seed, settings=inputs.settings)
     attributed = jobs_columns(record)
     row = {**head(task, "complete"), **results.metric_values(summary(record, inputs.costs, attributed))}
     start = experiment.start
@@ -132,9 +128,7 @@ def late_ends_s(record: Record) -> NDArray[np.float64] | None:
 
 def bound_of(inputs: Inputs, ends_s: NDArray[np.float64] | None = None) -> Bound:
     """The lower bound on the draw of a cell, with the windows of late jobs stretched to their ends."""
-    return lower_bound(
-        inputs.scenario, inputs.jobs, deadlines_s=ends_s, overrun=inputs.experiment.engine.overrun
-    )
+    return lower_bound(inputs.scenario, inputs.jobs, deadlines_s=ends_s, overrun=inputs.experiment.engine.overrun)
 
 
 def cell_notes(task: Task) -> bytes:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments.build import Inputs
 from experiments.config_load import Loaded
@@ -65,8 +64,8 @@ def plan(loaded: Loaded, path: Path, index: int | None = None) -> Plan:
     first = {run.cell.key: run for run in reversed(chosen)} if loaded.experiment.bound else {}
     bounds = tuple(
         run
-        for run in dict.fromkeys(first[run.cell.key] for run in chosen if run.cell.key in first)
-        if folder.json(f"cells/{run.cell.key[:16]}.bound.json") is None
+        for key in dict.fromkeys(run.cell.key for run in chosen)
+        if (run := first.get(key)) and folder.json(f"cells/{key[:16]}.bound.json") is None
     )
     return Plan(loaded, folder, runs, missing, bounds)
 
@@ -145,40 +144,6 @@ def _reporter(plan: Plan, progress: Progress | None, total: int) -> Callable[[],
         progress(total - len(open_runs) - len(open_bounds), total)
 
     return report
-
-
-def run_experiment(
-    experiment: str | Path,
-    output: str | Path | None = None,
-    settings: Sequence[str] = (),
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> Any:
-    """Run an experiment file, or a bundled experiment by its name, and load its results.
-
-    Parameters
-    ----------
-    experiment : str or Path
-    output : str or Path, optional
-        The result folder; `results/NAME` where it is not given.
-    settings : sequence of str
-        `key=value`, as after `--set`.
-    workers : int
-        Local processes.
-
-    Returns
-    -------
-    Results
-        As `experiments.load` gives them.
-    """
-    from experiments.config_load import load as load_experiment
-    from experiments.config_toml import find
-    from experiments.frames import load
-
-    loaded = load_experiment(find(str(experiment)), settings)
-    path = default_folder(loaded) if output is None else Path(output)
-    carry_out(plan(loaded, path), workers, progress=progress)
-    return load(path)
 
 
 def default_folder(loaded: Loaded) -> Path:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,15 @@ def here(folder: Folder, pieces: Sequence[Piece], report: Report) -> list[str]:
     """Do the work in this process; returns what went wrong."""
     faults = []
     for piece in pieces:
-        fault = _tried(lambda piece=piece: do(str(folder.path), piece), piece)
+        fault = _tried(partial(do, str(folder.path)), piece)
         faults += [fault] if fault else []
         report()
     return faults
 
 
-def _tried(call: Callable[[], Any], piece: Piece) -> str:
+def _tried(call: Callable[[Piece], Any], piece: Piece) -> str:
     try:
-        call()
+        call(piece)
     except Exception as error:
         return _told(piece, error)
     return ""
@@ -131,9 +132,7 @@ def in_processes(folder: Folder, pieces: Sequence[Piece], workers: int, report: 
     return faults
 
 
-def _pooled(
-    folder: Folder, pieces: Sequence[Piece], workers: int, report: Report
-) -> tuple[list[str], list[Piece]]:
+def _pooled(folder: Folder, pieces: Sequence[Piece], workers: int, report: Report) -> tuple[list[str], list[Piece]]:
     """One pool's life: what went wrong in it, and the pieces that were not done when it broke."""
     import multiprocessing
 
@@ -210,7 +209,7 @@ def on_cluster(folder: Folder, pieces: Sequence[Piece], address: str, report: Re
         single = [Piece(run, (run,)) for piece in pieces for run in piece.runs] + [p for p in pieces if not p.runs]
         futures = {client.submit(_listed, piece, pure=False, retries=1): piece for piece in single}
         for future in as_completed(list(futures)):
-            fault = _tried(lambda future=future: _store_all(folder, future.result()), futures[future])
+            fault = _tried(partial(_store_all, folder, future), futures[future])
             faults += [fault] if fault else []
             future.release()
             report()
@@ -221,8 +220,8 @@ def _listed(piece: Piece) -> list[tuple[str, dict[str, bytes]]]:
     return list(results_of(piece))
 
 
-def _store_all(folder: Folder, found: list[tuple[str, dict[str, bytes]]]) -> None:
-    for name, files in found:
+def _store_all(folder: Folder, future: Any, piece: Piece) -> None:
+    for name, files in future.result():
         store(folder, name, files)
 
 

@@ -1,0 +1,165 @@
+"""The command `tafukt`: what may be asked. What is done stands in `cli_run`, `cli_show` and `cli_check`.
+
+Everything heavy is imported inside the commands, so that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="tafukt",
+    help="Simulates AI training jobs on solar-powered data centres, and measures how much less grid electricity "
+    "a better schedule draws.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Experiment = Annotated[str, typer.Argument(help="An experiment file, or the name of a bundled experiment.")]
+ResultFolder = Annotated[Path, typer.Argument(help="A result folder.", metavar="DIR")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the experiment; may be given repeatedly."),
+]
+Workers = Annotated[int, typer.Option(min=0, max=1024, help="Local processes; 0: as many as there are processors.")]
+
+
+@app.command()
+def run(
+    experiment: Experiment,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Result folder; default: results/NAME.")
+    ] = None,
+    settings: Settings = None,
+    workers: Workers = 0,
+    cluster: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="An existing Dask scheduler, as tcp://host:8786.")
+    ] = "",
+    index: Annotated[int | None, typer.Option(help="Run this run of the matrix alone, counted from 0.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
+) -> None:
+    """Run what is missing of an experiment, and show how its policies compare."""
+    from experiments.cli_run import run_command
+
+    _leave(run_command(experiment, output, settings or [], workers, cluster, index, quiet))
+
+
+@app.command()
+def validate(experiment: Experiment, settings: Settings = None) -> None:
+    """Say everything that is wrong with an experiment, or what it would run. Simulates nothing."""
+    from experiments.cli_run import validate_command
+
+    _leave(validate_command(experiment, settings or []))
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.toml"),
+) -> None:
+    """Write a commented first experiment."""
+    from experiments.cli_run import init_command
+
+    _leave(init_command(file))
+
+
+@app.command()
+def replay(
+    folder: ResultFolder,
+    workers: Workers = 0,
+) -> None:
+    """Run a result folder's experiment again, and say whether the results agree."""
+    from experiments.cli_check import replay_command
+
+    _leave(replay_command(folder, workers))
+
+
+@app.command()
+def policies(
+    name: Annotated[str, typer.Argument(help="A policy to explain.")] = "",
+) -> None:
+    """List the policies, or explain one."""
+    from experiments.cli_show import policies_command
+
+    _leave(policies_command(name))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors."""
+    from experiments.cli_show import schema_command
+
+    _leave(schema_command())
+
+
+def _leave(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point: mistakes of the user's become a message and exit code 2, never a traceback."""
+    shadowed = _shadowed()
+    if shadowed:
+        print(shadowed, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(guarded(lambda: app(standalone_mode=False)))
+
+
+def guarded(call: Callable[[], Any]) -> int:
+    """Call, and turn what it raises into an exit code and a message on stderr."""
+    try:
+        result = call()
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("\nStopped. What was complete is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a mistake on the command line
+            error.show()
+            return 2
+        if not _is_users(error):
+            raise
+        if isinstance(error, OSError):
+            print(f"{error.filename or ''}: {error.strerror}".lstrip(": "), file=sys.stderr)
+            return 1
+        print(error, file=sys.stderr)
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _is_users(error: BaseException) -> bool:
+    """Whether an error is a mistake in what the user gave, or of the disk; anything else is ours."""
+    from experiments.errors import InputError
+    from sites.errors import SiteError
+    from workloads.errors import WorkloadError
+
+    return isinstance(error, InputError | SiteError | WorkloadError | OSError)
+
+
+def _shadowed() -> str:
+    """A message where a folder of the user's own hides one of our packages; empty where none does."""
+    ours = Path(__file__).resolve().parent.parent
+    for name in ("sites", "workloads", "simulator"):
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if found != ours / name:
+            return (
+                f"A folder or file called {name!r} at {found or 'an unknown place'} hides Tafukt's own package of "
+                f"that name. Run the command from another folder, rename yours, or take it off PYTHONPATH."
+            )
+    return ""
+
+
+if __name__ == "__main__":
+    main()

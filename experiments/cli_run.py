@@ -1,0 +1,118 @@
+"""`tafukt run`, `validate` and `init`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from experiments import session
+from experiments.cli_text import answer, comparison_table, console, next_command, notes_lines, plural
+from experiments.config_load import load
+from experiments.config_toml import find
+from experiments.errors import InputError, Problem
+from experiments.summary import failed
+from experiments.work import processors
+
+
+def run_command(
+    experiment: str,
+    output: Path | None,
+    settings: Sequence[str],
+    workers: int,
+    cluster: str,
+    index: int | None,
+    quiet: bool,
+) -> int:
+    """Run what is missing; show the table, the answer, the folder and the next command."""
+    loaded = load(find(experiment), settings)
+    path = output or session.default_folder(loaded)
+    plan = session.plan(loaded, path, index)
+    err = console(stderr=True)
+    if not quiet and plan.missing:
+        done = len(plan.runs) - len(plan.missing)
+        kept = f", {done} of them complete already" if done and index is None else ""
+        err.print(f"{loaded.experiment.name}: {plural(len(plan.runs), 'run')}{kept} -> {path}")
+    with _progress(quiet) as progress:
+        outcome = session.carry_out(plan, workers or processors(), cluster, progress)
+    if not quiet:
+        out = console()
+        out.print(comparison_table(outcome.rows, loaded))
+        out.print(answer(outcome.rows, loaded))
+        out.print(f"Results: {path}")
+        out.print(f"Next:    {next_command(path)}")
+    for row in failed(outcome.rows):
+        err.print(f"failed: {row['run']}: {row['reason']}", style="red")
+    for fault in outcome.faults:
+        err.print(f"failed: {fault}", style="red")
+    return 0 if outcome.ok else 1
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[session.Progress | None]:
+    """A progress bar on stderr with the time that remains; none where stderr is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("running"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def validate_command(experiment: str, settings: Sequence[str]) -> int:
+    """Say what an experiment would run; everything wrong with it is raised, all at once."""
+    loaded = load(find(experiment), settings)
+    plan = session.plan(loaded, session.default_folder(loaded))
+    inputs = session.check_inputs(plan)
+    out = console()
+    name = loaded.experiment.name
+    out.print(f"{loaded.file} is valid: {name}")
+    if loaded.experiment.question:
+        out.print(f"  {loaded.experiment.question}")
+    policies = ", ".join(policy.label for policy in loaded.policies)
+    seeds = len(loaded.experiment.seeds)
+    scenarios = plural(plan.cells // seeds, "scenario")
+    times = f"{scenarios} x {plural(seeds, 'seed')} x {plural(len(loaded.policies), 'policy', 'policies')}"
+    out.print(f"  {plural(len(plan.runs), 'run')}: {times} ({policies})")
+    for axis in loaded.axes:
+        for position, key in enumerate(axis.keys):
+            out.print(f"  axis {key}: {', '.join(str(row[position]) for row in axis.rows)}")
+    for line in notes_lines(inputs):
+        out.print(f"  {line}")
+    if not plan.missing:
+        out.print(f"  all of it is complete in {plan.folder.path}")
+    return 0
+
+
+def init_command(file: Path) -> int:
+    """Write a commented first experiment; an existing file is never overwritten."""
+    text = (Path(__file__).parent / "templates" / "first_experiment.toml").read_text(encoding="utf-8")
+    if file.is_dir():
+        file = file / "experiment.toml"
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise InputError(Problem(str(file), "", "is there already; name another file")) from None
+    except OSError as error:
+        raise InputError(Problem(str(file), "", f"cannot be written: {error.strerror}")) from None
+    console().print(f"Wrote {file}. Next: tafukt validate {file}, then tafukt run {file}")
+    return 0
