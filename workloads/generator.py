@@ -128,15 +128,15 @@ def _shares(mix: MixModel, classes: dict[str, ClassModel]) -> dict[str, dict[str
     return {name: {f: s / everything for f, s in by.items()} for name, by in joint.items() if by}
 
 
-def plan(model: GeneratorModel, places: Sequence[Place], folder: Path) -> Plan:
-    """Make a mix absolute for these places.
+def plan(model: GeneratorModel, places: Sequence[Place], folder: Path, mix: MixModel | None = None) -> Plan:
+    """Make a mix absolute for these places: the one that the model names, or the one given.
 
     Raises
     ------
     WorkloadError
         If the mix cannot be read, or there is no GPU in its country for a load to refer to.
     """
-    mix = load_mix(model.mix, folder, model.classes)
+    mix = mix or load_mix(model.mix, folder, model.classes)
     classes = chosen_classes(model, mix)
     joint = _shares(mix, classes)
     own = [place for place in places if place.country == mix.country]
@@ -188,10 +188,19 @@ def _home_shares(places: Sequence[Place]) -> tuple[dict[str, float], float]:
 
 
 def generate(
-    model: GeneratorModel, places: Sequence[Place], start: datetime, days: float, seed: int, folder: Path
+    model: GeneratorModel,
+    places: Sequence[Place],
+    start: datetime,
+    days: float,
+    seed: int,
+    folder: Path,
+    mix: MixModel | None = None,
 ) -> Demand:
-    """Draw the jobs that are submitted in [0, days) (see `workloads.workload.build`)."""
-    scheme = plan(model, places, folder)
+    """Draw the jobs that are submitted in [0, days) (see `workloads.workload.build`).
+
+    `mix` takes the place of the one that the model names.
+    """
+    scheme = plan(model, places, folder, mix)
     zone = ZoneInfo(scheme.mix.arrival.timezone)
     first = start.astimezone(zone).date() - timedelta(days=_carry_in_days(model, scheme))
     last = (start + timedelta(days=days)).astimezone(zone).date()
@@ -299,7 +308,7 @@ def _segments(
     ends_at = np.where(
         failed, marks["ends_at"] ** FAIL_POWER, np.where(cancelled, marks["ends_at"] ** CANCEL_POWER, 1.0)
     )
-    parts = np.ceil(total / cap_s - 1e-9).astype(np.int64)
+    parts = np.maximum(1, np.ceil(total / cap_s - 1e-9)).astype(np.int64)
     submitted = np.clip(np.ceil(ends_at * parts), 1, parts).astype(np.int64)
     row = np.repeat(np.arange(len(total)), submitted)
     segment = np.arange(len(row)) - np.repeat(np.cumsum(submitted) - submitted, submitted)

@@ -155,7 +155,9 @@ class MixModel(Strict):
 def catalogue() -> dict[str, Path]:
     """The bundled mixes, by name."""
     folder = Path(str(resources.files("workloads"))) / "catalogue"
-    return {path.stem: path for path in sorted(folder.glob("*.toml")) if not path.stem.startswith("trace_")}
+    return {
+        path.stem: path for path in sorted(folder.glob("*.toml")) if not path.stem.startswith(("trace_", "service_"))
+    }
 
 
 @functools.lru_cache(maxsize=32)

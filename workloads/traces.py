@@ -41,7 +41,8 @@ class TraceTable:
 
     `submit_s` counts from midnight of the day of the first submission [s]; `units` are the GPUs or
     processors asked for; `estimate_s` is NaN where there is none; `status` indexes `STATUS`; `cluster` and
-    `kind` index their names; `row` is the line number in the file.
+    `kind` index their names; `row` is the line number in the file. `epoch_day` is the first day, counted from
+    1970-01-01, where the trace has dates.
     """
 
     row: Ints
@@ -55,6 +56,7 @@ class TraceTable:
     kind: Ints
     kinds: tuple[str, ...]
     ids: tuple[str, ...] | None
+    epoch_day: int | None = None
 
     def __len__(self) -> int:
         return len(self.row)
@@ -158,7 +160,7 @@ def read_table(path: Path, mapping: ColumnMap) -> tuple[TraceTable, Integrity]:
     if not report.read:
         raise WorkloadError(f"{path}: no row below the header")
     merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return table_of(merged, report, mapping.zero_gpus), report
+    return table_of(merged, report, mapping.zero_gpus, mapping.submit.unit == "datetime"), report
 
 
 def _check_header(path: Path, header: list[str], mapping: ColumnMap) -> list[str]:
@@ -273,7 +275,7 @@ def _statuses(words: NDArray[Any], model: ColumnModel, rows: Ints, report: Integ
     return codes
 
 
-def table_of(data: dict[str, Any], report: Integrity, zero_gpus: str) -> TraceTable:
+def table_of(data: dict[str, Any], report: Integrity, zero_gpus: str, dated: bool = False) -> TraceTable:
     """Check parsed columns, and put what makes sense into a table.
 
     `data` holds `row submit gpus runtime` and, where the file has them, `estimate status cluster kind id`.
@@ -305,10 +307,10 @@ def table_of(data: dict[str, Any], report: Integrity, zero_gpus: str) -> TraceTa
         keep = keep & ~again
     instant = (data["runtime"] == 0) & keep
     report.repair("runtime of 0, below the log's resolution, set to 1 s", row[instant])
-    return _selected(data, keep)
+    return _selected(data, keep, dated)
 
 
-def _selected(data: dict[str, Any], keep: NDArray[np.bool_]) -> TraceTable:
+def _selected(data: dict[str, Any], keep: NDArray[np.bool_], dated: bool) -> TraceTable:
     n = int(keep.sum())
     submit = data["submit"][keep]
     midnight = DAY_S * np.floor(submit.min() / DAY_S) if n else 0.0
@@ -332,6 +334,7 @@ def _selected(data: dict[str, Any], keep: NDArray[np.bool_]) -> TraceTable:
         kind=codes["kind"],
         kinds=names["kind"],
         ids=tuple(str(name) for name in data["id"][keep]) if "id" in data else None,
+        epoch_day=int(midnight // DAY_S) if dated else None,
     )
 
 

@@ -134,7 +134,7 @@ class GeneratorModel(_Strict):
     draws: Literal["stratified", "independent"] = Field(
         "stratified", description="stratified: evenly spread draws, so that weeks are alike; or Poisson arrivals"
     )
-    elastic: ElasticModel = Field(default_factory=ElasticModel)
+    elastic: ElasticModel = Field(default=ElasticModel.model_validate({}))
     growth_per_year: float = Field(0.0, gt=-1, le=10, description="demand grows by this share every year")
     before_online: Literal["none", "submit"] = Field(
         "none", description="whether a region submits jobs before its own site is online"

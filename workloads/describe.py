@@ -1,0 +1,280 @@
+"""What a workload looks like: facts and one page of figures, for jobs of any origin and for raw traces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.job import Job
+from workloads.traces import DAY_S, STATUS, TraceTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+PERCENTILES = (5, 25, 50, 75, 95, 99)
+INK, BARS, FAINT = "#1f3b4d", "#e0912f", "#9fb4c0"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Jobs as columns: what facts and figures need. `local_s` counts from a local midnight.
+
+    `weekday` is that of the first day (0 is Monday), -1 where it is unknown.
+    """
+
+    title: str
+    local_s: Floats
+    duration_s: Floats
+    gpus: Floats
+    ending: Ints
+    kind: Ints
+    kinds: tuple[str, ...]
+    region: Ints
+    regions: tuple[str, ...]
+    weekday: int
+    slack_s: Floats | None = None
+    estimate_s: Floats | None = None
+    interruptible: NDArray[np.bool_] | None = None
+
+    @property
+    def work_gpu_h(self) -> Floats:
+        """GPU-hours of each job."""
+        return self.gpus * self.duration_s / 3600.0
+
+
+def _codes(words: Sequence[str]) -> tuple[Ints, tuple[str, ...]]:
+    names, codes = np.unique(np.array(words, dtype=object).astype(str), return_inverse=True)
+    return codes.astype(np.int64), tuple(str(name) for name in names)
+
+
+def of_jobs(jobs: Sequence[Job], start: datetime, title: str = "workload", zone: str = "Africa/Casablanca") -> Workload:
+    """The columns of a workload's jobs; `start` is the time of second 0, with its time zone."""
+    local = start.astimezone(ZoneInfo(zone))
+    offset = local.hour * 3600.0 + local.minute * 60.0 + local.second
+    kind, kinds = _codes([job.ask.job_class for job in jobs])
+    region, regions = _codes([job.ask.tenant.region for job in jobs])
+    return Workload(
+        title=title,
+        local_s=np.array([job.ask.submit_s for job in jobs]) + offset,
+        duration_s=np.array([job.runtime_s for job in jobs]),
+        gpus=np.array([float(job.ask.gpus) for job in jobs]),
+        ending=np.array([STATUS.index(job.truth.ending) for job in jobs], dtype=np.int64),
+        kind=kind,
+        kinds=kinds,
+        region=region,
+        regions=regions,
+        weekday=local.weekday(),
+        slack_s=np.array([job.ask.slack_s for job in jobs]),
+        estimate_s=np.array([job.ask.estimate_s for job in jobs]),
+        interruptible=np.array([job.ask.interruptible for job in jobs], dtype=bool),
+    )
+
+
+def of_table(table: TraceTable, title: str = "trace") -> Workload:
+    """The columns of a raw trace; its virtual clusters take the place of regions."""
+    known = np.isfinite(table.estimate_s).all() and len(table) > 0
+    return Workload(
+        title=title,
+        local_s=table.submit_s,
+        duration_s=table.runtime_s,
+        gpus=table.units,
+        ending=table.status.astype(np.int64),
+        kind=table.kind,
+        kinds=table.kinds,
+        region=table.cluster,
+        regions=table.clusters,
+        weekday=(table.epoch_day + 3) % 7 if table.epoch_day is not None else -1,
+        estimate_s=table.estimate_s if known else None,
+    )
+
+
+def facts(workload: Workload) -> dict[str, Any]:
+    """The numbers of a workload, as plain data; units are in the names."""
+    n = len(workload.local_s)
+    if not n:
+        return {"title": workload.title, "jobs": 0}
+    work = workload.work_gpu_h
+    by_size = np.unique(workload.gpus, return_counts=True)
+    table: dict[str, Any] = {
+        "title": workload.title,
+        "jobs": n,
+        "days": round(float(np.ptp(workload.local_s)) / DAY_S, 3),
+        "gpu_hours": round(float(work.sum()), 3),
+        "duration_mean_s": round(float(workload.duration_s.mean()), 3),
+        "duration_percentiles_s": _percentiles(workload.duration_s),
+        "gpus_mean": round(float(workload.gpus.mean()), 4),
+        "gpus_max": float(workload.gpus.max()),
+        "jobs_by_gpus": {f"{size:g}": int(count) for size, count in zip(*by_size, strict=True)},
+        "jobs_by_ending": {name: int((workload.ending == i).sum()) for i, name in enumerate(STATUS)},
+        "by_class": _grouped(workload, workload.kind, workload.kinds),
+        "by_region": _grouped(workload, workload.region, workload.regions),
+        "gpu_hours_share_of_largest_tenth": round(float(np.sort(work)[-max(1, n // 10) :].sum() / work.sum()), 4),
+    }
+    if n > 1:
+        table["inter_arrival_percentiles_s"] = _percentiles(np.diff(np.sort(workload.local_s)))
+    if workload.slack_s is not None:
+        finite = workload.slack_s[np.isfinite(workload.slack_s)]
+        table["slack_mean_h"] = round(float(finite.mean()) / 3600.0, 3) if len(finite) else None
+        table["jobs_without_deadline"] = n - len(finite)
+    if workload.estimate_s is not None:
+        ratio = workload.estimate_s / np.maximum(workload.duration_s, 1.0)
+        table["estimate_over_runtime_median"] = round(float(np.median(ratio)), 3)
+        table["estimates_below_runtime"] = int((ratio < 1 - 1e-9).sum())
+    if workload.interruptible is not None:
+        table["interruptible_share"] = round(float(workload.interruptible.mean()), 4)
+    return table
+
+
+def _percentiles(values: Floats) -> dict[str, float]:
+    return {
+        f"p{p:02d}": round(float(v), 3) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
+    }
+
+
+def _grouped(workload: Workload, codes: Ints, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    jobs = np.bincount(codes, minlength=len(names))
+    hours = np.bincount(codes, weights=workload.work_gpu_h, minlength=len(names))
+    return {
+        name or "(none)": {"jobs": int(jobs[i]), "gpu_hours": round(float(hours[i]), 3)} for i, name in enumerate(names)
+    }
+
+
+def arrivals_by_hour(workload: Workload) -> Floats:
+    """Share of the jobs submitted in each local hour, shape (24,)."""
+    hour = ((workload.local_s % DAY_S) // 3600.0).astype(np.int64)
+    return np.asarray(np.bincount(hour, minlength=24) / max(1, len(hour)))
+
+
+def arrivals_by_weekday(workload: Workload) -> Floats:
+    """Share of the jobs submitted on each weekday, Monday first (first day first if unknown), shape (7,)."""
+    day = ((workload.local_s // DAY_S).astype(np.int64) + max(workload.weekday, 0)) % 7
+    return np.asarray(np.bincount(day, minlength=7) / max(1, len(day)))
+
+
+def page(workload: Workload) -> Figure:
+    """One page of six figures."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.7, 7.4), layout="constrained")
+    axes = figure.subplots(2, 3)
+    numbers = facts(workload)
+    head = f"{workload.title}: {numbers['jobs']:,} jobs"
+    if numbers["jobs"]:
+        head += f", {numbers['gpu_hours']:,.0f} GPU-hours, {numbers['days']:.1f} days"
+        _durations(axes[0, 0], workload)
+        _sizes(axes[0, 1], workload)
+        _bars(axes[0, 2], "GPU time by class", workload, workload.kind, workload.kinds)
+        _hours(axes[1, 0], workload)
+        _weekdays(axes[1, 1], workload)
+        _bars(axes[1, 2], "GPU time by region or cluster", workload, workload.region, workload.regions)
+    figure.suptitle(head, fontsize=13, color=INK, x=0.01, ha="left")
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    return figure
+
+
+def save(workload: Workload, path: Path) -> Path:
+    """Write the page of figures to a PNG, SVG or PDF file, by its ending."""
+    page(workload).savefig(path, dpi=130)
+    return path
+
+
+def _title(axis: Axes, title: str, x: str, y: str = "") -> None:
+    axis.set_title(title, fontsize=10, color=INK, loc="left")
+    axis.set_xlabel(x, fontsize=8)
+    axis.set_ylabel(y, fontsize=8)
+
+
+def _durations(axis: Axes, workload: Workload) -> None:
+    """Cumulative shares of jobs and of GPU time over the duration."""
+    order = np.argsort(workload.duration_s, kind="stable")
+    hours = np.maximum(workload.duration_s[order], 1.0) / 3600.0
+    share = np.arange(1, len(hours) + 1) / len(hours)
+    work = np.cumsum(workload.work_gpu_h[order])
+    axis.step(hours, 100 * share, color=INK, where="post", label="jobs")
+    axis.step(hours, 100 * work / work[-1], color=BARS, where="post", label="GPU time")
+    axis.set_xscale("log")
+    ticks = [(1 / 3600, "1 s"), (1 / 60, "1 min"), (1.0, "1 h"), (24.0, "1 d"), (720.0, "30 d")]
+    shown = [(at, label) for at, label in ticks if hours[0] / 3 <= at <= hours[-1] * 3]
+    axis.set_xticks([at for at, _ in shown], [label for _, label in shown])
+    axis.minorticks_off()
+    axis.legend(frameon=False, fontsize=8)
+    _title(axis, "Duration", "up to", "cumulative share [%]")
+
+
+def _sizes(axis: Axes, workload: Workload) -> None:
+    """Shares of jobs and of GPU time by gang size, in powers of two."""
+    bucket = np.ceil(np.log2(np.maximum(workload.gpus, 1.0))).astype(np.int64)
+    jobs = np.bincount(bucket)
+    work = np.bincount(bucket, weights=workload.work_gpu_h)
+    at = np.arange(len(jobs))
+    axis.bar(at - 0.2, 100 * jobs / jobs.sum(), 0.4, color=INK, label="jobs")
+    axis.bar(at + 0.2, 100 * work / work.sum(), 0.4, color=BARS, label="GPU time")
+    labels = ["1", "2"] + [f"{2 ** (i - 1) + 1}-{2**i}" for i in range(2, len(jobs))]
+    axis.set_xticks(at, labels[: len(jobs)], rotation=45 if len(jobs) > 6 else 0)
+    axis.legend(frameon=False, fontsize=8)
+    _title(axis, "Gang size", "GPUs", "share [%]")
+
+
+def _bars(axis: Axes, title: str, workload: Workload, codes: Ints, names: tuple[str, ...]) -> None:
+    """Share of GPU time by name, largest first, at most twelve."""
+    work = np.bincount(codes, weights=workload.work_gpu_h, minlength=len(names))
+    order = np.argsort(-work, kind="stable")[:12]
+    share = 100 * work[order] / work.sum()
+    axis.barh(np.arange(len(order)), share, color=BARS, height=0.7)
+    axis.set_yticks(np.arange(len(order)), [(names[i] or "all").replace("_", " ") for i in order])
+    axis.invert_yaxis()
+    axis.set_xlim(0, max(share) * 1.15)
+    for i, value in enumerate(share):
+        axis.text(value + max(share) * 0.01, i, f"{value:.1f}", va="center", fontsize=7, color=INK)
+    _title(axis, title, "share [%]")
+
+
+def _hours(axis: Axes, workload: Workload) -> None:
+    axis.bar(np.arange(24), 100 * arrivals_by_hour(workload), color=INK, width=0.8)
+    axis.axhline(100 / 24, color=FAINT, linewidth=1)
+    axis.set_xticks(range(0, 24, 3))
+    _title(axis, "Arrivals by hour", "local hour", "share of jobs [%]")
+
+
+def _weekdays(axis: Axes, workload: Workload) -> None:
+    known = workload.weekday >= 0
+    axis.bar(np.arange(7), 100 * arrivals_by_weekday(workload), color=INK, width=0.7)
+    axis.axhline(100 / 7, color=FAINT, linewidth=1)
+    axis.set_xticks(range(7), WEEKDAYS if known else [str(n + 1) for n in range(7)])
+    _title(
+        axis,
+        "Arrivals by weekday",
+        "" if known else "day of the trace, modulo 7 (it has no dates)",
+        "share of jobs [%]",
+    )
+
+
+def of_file(path: Path) -> tuple[Workload, dict[str, Any]]:
+    """A trace file's columns and its integrity report; the format is found from its name and columns.
+
+    Raises
+    ------
+    WorkloadError
+        If the file cannot be read, or no bundled format fits it.
+    """
+    from workloads.scaling import load_table
+    from workloads.traces import sniff
+
+    format_name = sniff(path)
+    table, report = load_table(path.name, format_name, path.parent)
+    report.settle("drop")
+    return of_table(table, path.name), {"format": format_name, **report.notes()}

@@ -1,0 +1,142 @@
+"""Services that answer citizens: power that each region's site draws by hour, weekday and season, and cannot wait."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workloads.errors import WorkloadError, nearest, sentences
+from workloads.workload import Place
+
+Floats = NDArray[np.float64]
+Rate = Annotated[float, Field(ge=0)]
+
+DAY_S = 86_400.0
+YEAR_DAYS = 365.25
+# The coldest part of the year is mid-January, the hottest mid-July: the two hourly shapes blend between them.
+MIDWINTER_DAY = 15.0
+
+
+class ServiceModel(BaseModel):
+    """A service: how many people use it, how often, and what an answer takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    title: str = ""
+    timezone: str
+    users_share: float = Field(ge=0, le=1, description="share of the population that uses it")
+    requests_per_user_day: Rate
+    wh_per_request: Rate = Field(description="energy of one answer, cooling included [Wh]")
+    base_share: float = Field(ge=0, le=1, description="share of the mean power that is drawn at all hours")
+    growth_per_year: float = Field(gt=-1, le=10)
+    weekday: tuple[Rate, ...] = Field(min_length=7, max_length=7, description="relative, Monday first")
+    hour_winter: tuple[Rate, ...] = Field(min_length=24, max_length=24, description="relative, by local hour")
+    hour_summer: tuple[Rate, ...] = Field(min_length=24, max_length=24, description="relative, by local hour")
+    basis: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def mean_w_per_person(self) -> float:
+        """Power per inhabitant on an average day [W]."""
+        return self.users_share * self.requests_per_user_day * self.wh_per_request / 24.0
+
+
+def catalogue() -> dict[str, Path]:
+    """The bundled services, by name."""
+    folder = Path(str(resources.files("workloads"))) / "catalogue"
+    return {path.stem.removeprefix("service_"): path for path in sorted(folder.glob("service_*.toml"))}
+
+
+def service_from(table: dict[str, Any], where: str = "service") -> ServiceModel:
+    """A service's table: changes over a bundled one, `use = "citizens"` where none is named.
+
+    Raises
+    ------
+    WorkloadError
+        One line per mistake.
+    """
+    changes = dict(table)
+    name = str(changes.pop("use", "citizens"))
+    known = catalogue()
+    if name not in known:
+        raise WorkloadError(f"{where}.use: no service {name!r}; {nearest(name, known)}")
+    base = tomllib.loads(known[name].read_text(encoding="utf-8"))
+    try:
+        return ServiceModel.model_validate(base | changes)
+    except ValidationError as error:
+        raise WorkloadError(sentences(error, where, ServiceModel.model_fields)) from None
+
+
+def service_load(
+    model: ServiceModel, places: Sequence[Place], start: datetime, days: float, step_s: float
+) -> dict[str, Floats]:
+    """The power of the service at each site [W], one value per step.
+
+    A region is served at its own sites, in proportion to their GPUs, from the day that they come online;
+    the power at a step is that at its middle. There is no chance in it.
+
+    Parameters
+    ----------
+    model : ServiceModel
+    places : sequence of Place
+    start : datetime
+        Start of the experiment, with a time zone.
+    days, step_s : float
+        How far the series reaches [days], and its step [s].
+
+    Raises
+    ------
+    WorkloadError
+        If the start has no time zone.
+    """
+    if start.tzinfo is None:
+        raise WorkloadError(f"start: {start.isoformat()} has no time zone")
+    n = math.ceil(days * DAY_S / step_s - 1e-9)
+    middle = np.asarray((np.arange(n) + 0.5) * step_s, dtype=np.float64)
+    shape = _shape(model, start, middle) * (1 + model.growth_per_year) ** (middle / (YEAR_DAYS * DAY_S))
+    shape = model.base_share + (1 - model.base_share) * shape
+    gpus: dict[str, int] = {}
+    for place in places:
+        gpus[place.region] = gpus.get(place.region, 0) + place.gpus
+    load = {}
+    for place in places:
+        share = place.gpus / gpus[place.region] if gpus[place.region] else 0.0
+        mean_w = model.mean_w_per_person * place.population * share
+        load[place.site] = np.where(middle >= place.online_s, mean_w * shape, 0.0)
+    return load
+
+
+def _shape(model: ServiceModel, start: datetime, time_s: Floats) -> Floats:
+    """Relative demand at each time, by local hour, weekday and season; mean 1 over a week."""
+    zone = ZoneInfo(model.timezone)
+    hours = np.floor(time_s / 3600.0).astype(np.int64)
+    first = start.timestamp()
+    # The offset from UTC changes at whole hours, so one look-up an hour is exact enough for any start.
+    unique, where = np.unique(hours, return_inverse=True)
+    offsets = np.array([_offset_s(datetime.fromtimestamp(first + 3600.0 * hour, tz=zone)) for hour in unique.tolist()])
+    local = first + time_s + offsets[where]
+    hour = (local / 3600.0) % 24.0
+    weekday = ((local // DAY_S).astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
+    season = 0.5 + 0.5 * np.cos(2 * np.pi * ((local / DAY_S) % YEAR_DAYS - MIDWINTER_DAY) / YEAR_DAYS)
+    shapes = [_hourly(np.array(values), hour) for values in (model.hour_winter, model.hour_summer)]
+    by_day = np.array(model.weekday) * 7.0 / sum(model.weekday)
+    return np.asarray((season * shapes[0] + (1 - season) * shapes[1]) * by_day[weekday])
+
+
+def _offset_s(local: datetime) -> float:
+    offset = local.utcoffset()
+    return offset.total_seconds() if offset is not None else 0.0
+
+
+def _hourly(values: Floats, hour: Floats) -> Floats:
+    """Values of mean 1, linear between the middles of the hours."""
+    centres = np.arange(-1, 25) + 0.5
+    return np.asarray(np.interp(hour, centres, np.concatenate(([values[-1]], values, [values[0]])) / values.mean()))
