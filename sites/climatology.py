@@ -3,7 +3,7 @@
 Each day has an index K, Beta-distributed between 0 and an upper bound, whose mean follows the month and whose
 spread follows the season; days hang together in time and space (`sites.sky_draws`). Within the day the index
 wanders by a first-order autoregressive process in its logit, and is scaled so that the day keeps its K.
-Months differ from year to year by half of what independent draws of such days would give (a choice: nothing
+Months differ from year to year by two fifths of what independent draws of such days would give (a choice: nothing
 is published for these sites), and are drawn to that mean exactly.
 """
 
@@ -31,7 +31,7 @@ from sites.sun import Sky, sky
 
 # Drawing months to their mean takes a little off the spread and memory of days: both are put back, as measured.
 _WIDER, _LONGER = 1.06, 1.06
-YEAR_TO_YEAR = 0.5  # share of the year-to-year spread of independent draws: choice
+YEAR_TO_YEAR = 0.4  # share of the year-to-year spread of independent draws: choice
 WITHIN_DAY_SD = 1.0  # of the index's logit: choice
 WITHIN_DAY_MEMORY_S = 2700.0  # of the autoregressive process: choice
 TEMP_SD_C = 2.5  # of the daily temperature about its month: choice

@@ -35,7 +35,7 @@ class AccumulatingSoiling(Section):
     )
     max_loss: Share = Field(0.3, description="most that dust takes; worst year measured 0.30, PMC9649957")
     storms_per_year: NotNegative = Field(0.0, description="dust storms drawn at this rate: MODELLING CHOICE")
-    storm_loss: Share = Field(0.06, description="loss a drawn storm adds; half of Benguerir's worst week: CHOICE")
+    storm_loss: Share = Field(0.06, description="loss a drawn storm adds; half of Benguerir's worst week, 12 %: CHOICE")
     storms: tuple[DustStorm, ...] = Field((), description="dust storms on given days")
 
 
