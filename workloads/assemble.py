@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
@@ -104,19 +105,19 @@ class _Shared:
         self.places = places
         self.tenants: dict[tuple[str, str, str], Tenant] = {}
         self.datasets: dict[tuple[str, str], Dataset] = {}
-        self.cuts: dict[str, tuple[list[str], Floats, list[str], Floats]] = {}
+        self.cuts: dict[str, tuple[list[str], list[float], list[str], list[float]]] = {}
         for name, function in mix.functions.items():
             cut: list[Any] = []
             for table in (function.programmes, function.datasets):
                 weights = np.array(list(table.values()))
-                cut += [list(table), np.cumsum(weights) / weights.sum()]
+                cut += [list(table), (np.cumsum(weights) / weights.sum()).tolist()]
             self.cuts[name] = (cut[0], cut[1], cut[2], cut[3])
 
     def tenant_and_data(self, home: str, function: str, u: float) -> tuple[Tenant, Dataset]:
         """Who asks, and what is read: one draw decides both."""
         programmes, programme_cut, datasets, dataset_cut = self.cuts[function]
-        programme = programmes[min(int(np.searchsorted(programme_cut, u, side="right")), len(programmes) - 1)]
-        dataset = datasets[min(int(np.searchsorted(dataset_cut, u, side="right")), len(datasets) - 1)]
+        programme = programmes[min(bisect_right(programme_cut, u), len(programmes) - 1)]
+        dataset = datasets[min(bisect_right(dataset_cut, u), len(datasets) - 1)]
         place = self.places[home]
         who = (place.region, function, programme)
         if who not in self.tenants:

@@ -207,7 +207,15 @@ def _durations(axis: Axes, workload: Workload) -> None:
     axis.step(hours, 100 * share, color=INK, where="post", label="jobs")
     axis.step(hours, 100 * work / work[-1], color=BARS, where="post", label="GPU time")
     axis.set_xscale("log")
-    ticks = [(1 / 3600, "1 s"), (1 / 60, "1 min"), (1.0, "1 h"), (24.0, "1 d"), (720.0, "30 d")]
+    ticks = [
+        (1 / 3600, "1 s"),
+        (1 / 60, "1 min"),
+        (1 / 6, "10 min"),
+        (1.0, "1 h"),
+        (6.0, "6 h"),
+        (24.0, "1 d"),
+        (720.0, "30 d"),
+    ]
     shown = [(at, label) for at, label in ticks if hours[0] / 3 <= at <= hours[-1] * 3]
     axis.set_xticks([at for at, _ in shown], [label for _, label in shown])
     axis.minorticks_off()
@@ -236,7 +244,7 @@ def _bars(axis: Axes, title: str, workload: Workload, codes: Ints, names: tuple[
     share = 100 * work[order] / work.sum()
     axis.barh(np.arange(len(order)), share, color=BARS, height=0.7)
     axis.set_yticks(np.arange(len(order)), [(names[i] or "all").replace("_", " ") for i in order])
-    axis.invert_yaxis()
+    axis.set_ylim(max(len(order), 4) - 0.5, -0.5)
     axis.set_xlim(0, max(share) * 1.15)
     for i, value in enumerate(share):
         axis.text(value + max(share) * 0.01, i, f"{value:.1f}", va="center", fontsize=7, color=INK)
