@@ -41,6 +41,7 @@ __all__ = [
     "battery_state",
     "draw",
     "energy_by_site",
+    "example_runs",
     "gantt",
     "grid_heatmap",
     "matrix_heatmap",
@@ -50,6 +51,7 @@ __all__ = [
     "plan",
     "policies",
     "power_balance",
+    "save",
     "save_all",
     "site_map",
     "size_front",
@@ -124,7 +126,7 @@ def save_all(results: Results, names: Sequence[str] = (), kind: str = "png", fol
     paths = []
     for item in planned:
         path = target / f"{item.name}.{kind}"
-        save(draw(item), path)
+        save(draw(item), path, kind)
         paths.append(path)
     return paths
 
@@ -196,6 +198,19 @@ def _plan_policies(results: Results) -> Iterator[Planned]:
     height = 1.2 + 0.36 * rows["policy"].nunique()
     caption = f"Grid draw of each policy{_at(results)}"
     yield Planned("policies", "policies", caption, (7.2, height), lambda ax: policies(rows, ax))
+
+
+def _plan_site(results: Results) -> Iterator[Planned]:
+    runs = example_runs(results)
+    site = str(runs[-1].energy.groupby("site")["pv_to_load_kwh"].sum().idxmax())
+    for run in runs:
+        policy = str(run.row["policy"])
+        caption = f"Power balance of {site}, under {policy}, seed {run.row['seed']}{_at(results)}"
+        yield Planned("site", f"site_{_slug(policy)}", caption, _wide(run), _balance(run, site))
+
+
+def _balance(run: RunData, site: str) -> Drawer:
+    return lambda ax: power_balance(run.energy, ax, site=site, tz=run.tz)
 
 
 def _plan_pareto(results: Results) -> Iterator[Planned]:
@@ -281,16 +296,14 @@ def _classes(run: RunData) -> tuple[float, float]:
 
 FIGURES: dict[str, Figure] = {
     "policies": Figure("grid draw of each policy, with intervals over seeds and the bound", _plan_policies),
+    "pareto": Figure("grid draw against mean waiting, and against cost", _plan_pareto),
     "network": Figure(
         "power balance of all sites over time",
         _for_runs(
             "network", "Power balance of all sites", _wide, lambda run, ax: network_balance(run.energy, ax, tz=run.tz)
         ),
     ),
-    "site": Figure(
-        "power balance of the site with the most sun in its load",
-        _for_runs("site", "Power balance of one site", _wide, lambda run, ax: power_balance(run.energy, ax, tz=run.tz)),
-    ),
+    "site": Figure("power balance of the site that used most sun", _plan_site),
     "gantt": Figure(
         "jobs on the GPUs of each site over time, beside its sun",
         _for_runs("gantt", "Jobs on the sites", _by_sites(1.2, 0.52), lambda run, ax: gantt(run, ax, tz=run.tz)),
@@ -314,12 +327,11 @@ FIGURES: dict[str, Figure] = {
         _for_runs("sites", "What fed each site", _by_sites(1.1, 0.28), lambda run, ax: energy_by_site(run.energy, ax)),
     ),
     "site_map": Figure("the sites on a map, with the share of the sun", _plan_map),
-    "waiting_cdf": Figure("how long jobs wait under each policy", _plan_cdf),
-    "pareto": Figure("grid draw against mean waiting, and against cost", _plan_pareto),
     "attribution": Figure(
         "where the energy of each class of jobs came from",
         _for_runs("attribution", "Energy attributed to jobs", _classes, lambda run, ax: attribution(run, ax)),
     ),
+    "waiting_cdf": Figure("how long jobs wait under each policy", _plan_cdf),
     "lines": Figure("metrics along each axis of the matrix", _plan_lines),
     "heatmap": Figure("metrics over each pair of axes of the matrix", _plan_heatmaps),
 }

@@ -1,8 +1,7 @@
 """Figures that set runs against one another: policies, trade-offs, axes of a matrix, and sites on a map.
 
 Each takes rows of `summary.csv`; runs of one policy that differ in seed alone are one point, with a bar for
-the 95 % confidence interval of its mean (Student t) from three seeds on: with two it is 13 times as wide as the
-spread, and would hide what it is meant to show.
+the 95 % confidence interval of its mean (Student t) from three seeds on.
 """
 
 from __future__ import annotations
@@ -28,13 +27,12 @@ from experiments.figures_style import (
     legend_above,
     title_above_legend,
 )
-from experiments.statistics import mean_interval
+from experiments.statistics import FEWEST_SEEDS, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-FEWEST_SEEDS = 3
 TITLES = {
     "draw_kwh": "grid draw",
     "wait_mean_h": "mean wait",

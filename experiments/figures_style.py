@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,16 +119,15 @@ def new_figure(width: float = 7.2, height: float = 3.6) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, the same bytes each time: no dates, no software versions."""
-    kind = path.suffix.lstrip(".")
+def save(figure: Figure, target: Path | IO[bytes], kind: str) -> None:
+    """Write a figure as `png`, `svg` or `pdf`, the same bytes each time: no dates, no software versions."""
     metadata: dict[str, Any] = {
         "png": {"Software": None},
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     }[kind]
     with style():
-        figure.savefig(path, format=kind, metadata=metadata)
+        figure.savefig(target, format=kind, metadata=metadata)
 
 
 def dates() -> Any:

@@ -139,8 +139,7 @@ class Results:
     @property
     def baseline(self) -> str:
         """The policy that all are compared with."""
-        name = str(self.experiment.get("baseline", "fifo"))
-        return name.rpartition("/")[2]
+        return str(self.manifest.get("baseline", self.experiment.get("baseline", "fifo")))
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -167,7 +166,7 @@ class Results:
     @property
     def axes(self) -> list[str]:
         """The columns of the summary that are axes of the matrix."""
-        known = {column.name for column in (*KEYS, *METRICS)} | {"reason"}
+        known = {column.name for column in (*KEYS, *METRICS)}
         return [str(name) for name in self.summary if name not in known]
 
     @property
