@@ -82,6 +82,18 @@ def replay(
 
 
 @app.command()
+def explain(
+    folder: ResultFolder,
+    job: Annotated[str, typer.Argument(help="Id of a job, as in jobs.parquet.")],
+    policy: Annotated[str, typer.Option(help="Under this policy alone.")] = "",
+) -> None:
+    """Say why a job ran where and when it did, under each policy."""
+    from experiments.cli_check import explain_command
+
+    _leave(explain_command(folder, job, policy))
+
+
+@app.command()
 def policies(
     name: Annotated[str, typer.Argument(help="A policy to explain.")] = "",
 ) -> None:

@@ -30,12 +30,14 @@ def run_command(
     path = output or session.default_folder(loaded)
     plan = session.plan(loaded, path, index)
     err = console(stderr=True)
-    if not quiet and plan.missing:
-        done = len(plan.runs) - len(plan.missing)
-        kept = f", {done} of them complete already" if done and index is None else ""
-        err.print(f"{loaded.experiment.name}: {plural(len(plan.runs), 'run')}{kept} -> {path}")
-    with _progress(quiet) as progress:
-        outcome = session.carry_out(plan, workers or processors(), cluster, progress)
+    inputs = session.check(plan)
+    if inputs is not None:
+        estimated = session.estimate_s(plan, inputs)
+        workers = workers or session.workers_for(plan, estimated, processors())
+        if not quiet:
+            err.print(_announced(plan, estimated, workers, cluster, index))
+    with progress_bar(quiet) as progress:
+        outcome = session.carry_out(plan, workers, cluster, progress)
     if not quiet:
         out = console()
         out.print(comparison_table(outcome.rows, loaded))
@@ -49,8 +51,25 @@ def run_command(
     return 0 if outcome.ok else 1
 
 
+def _announced(plan: session.Plan, estimated_s: float, workers: int, cluster: str, index: int | None) -> str:
+    """What is about to run, and about how long it will take."""
+    done = len(plan.runs) - len(plan.missing)
+    kept = f", {done} of them complete already" if done and index is None else ""
+    runs = plural(len(plan.runs), "run") if index is None else f"run {index} of {len(plan.runs)}"
+    where = f"on {cluster}" if cluster else f"in {plural(workers, 'process', 'processes')}"
+    about = f", about {_duration(estimated_s / workers)}" if not cluster else ""
+    return f"{plan.loaded.experiment.name}: {runs}{kept} {where}{about} -> {plan.folder.path}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 @contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[session.Progress | None]:
+def progress_bar(quiet: bool = False) -> Iterator[session.Progress | None]:
     """A progress bar on stderr with the time that remains; none where stderr is no terminal."""
     if quiet or not sys.stderr.isatty():
         yield None

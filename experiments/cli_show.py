@@ -28,7 +28,7 @@ def policies_command(name: str) -> int:
                 if value is not None:
                     out.print(f"  {part:9} {shown}{': ' + doc if doc else ''}", markup=False)
     if not name:
-        out.print("\nA policy of your own: policies = [\"my_policy.py:name\"], relative to the experiment file.")
+        out.print('\nA policy of your own: policies = ["my_policy.py:name"], relative to the experiment file.')
     return 0
 
 

@@ -17,14 +17,14 @@ from experiments.config_load import Loaded
 from experiments.summary import Row
 
 COLUMNS = (
-    ("draw_kwh", "draw\n[kWh]", "{:,.0f}"),
+    ("draw_kwh", "draw\nkWh", "{:,.0f}"),
     ("grid_cut", "grid\ncut", "{:.1%}"),
     ("captured", "captured", "{:.0%}"),
     ("renewable_fraction", "renew-\nable", "{:.1%}"),
-    ("wait_mean_h", "wait\n[h]", "{:.2f}"),
+    ("wait_mean_h", "wait\nh", "{:.2f}"),
     ("deadline_miss_rate", "late", "{:.1%}"),
-    ("cost_mad", "cost\n[MAD]", "{:,.0f}"),
-    ("emissions_kg", "CO2e\n[kg]", "{:,.0f}"),
+    ("cost_mad", "cost\nMAD", "{:,.0f}"),
+    ("emissions_kg", "CO2e\nkg", "{:,.0f}"),
 )
 WIDTH = 120
 ROWS_SHOWN = 60

@@ -102,11 +102,7 @@ def begin(folder: Folder, loaded: Loaded, runs: Sequence[Run]) -> None:
     """
     from experiments.results import json_bytes
 
-    if not folder.is_new():
-        differing = differences(folder, loaded)
-        if differing:
-            hint = "choose another folder with -o, or put the experiment back as it was"
-            raise FolderError([*differing, Problem(str(folder.path), "", f"holds another experiment: {hint}")])
+    refuse_other(folder, loaded)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -119,12 +115,29 @@ def begin(folder: Folder, loaded: Loaded, runs: Sequence[Run]) -> None:
             folder.write(_kept(ref), ref.source.encode())
 
 
+def refuse_other(folder: Folder, loaded: Loaded) -> None:
+    """Do nothing where a folder is new or of this very experiment.
+
+    Raises
+    ------
+    FolderError
+        If it belongs to another experiment, with every key that differs.
+    """
+    if folder.is_new():
+        return
+    differing = differences(folder, loaded)
+    if differing:
+        hint = "choose another folder with -o, or put the experiment back as it was"
+        raise FolderError([*differing, Problem(str(folder.path), "", f"holds another experiment: {hint}")])
+
+
 def differences(folder: Folder, loaded: Loaded) -> list[Problem]:
     """Every key in which an experiment differs from a folder's, other than by more runs."""
     file, manifest = str(folder.path), folder.manifest()
     found: list[Problem] = []
     if manifest.get("source_sha256") != source_digest():
-        message = f"the results are from other code (version {manifest.get('tafukt')}; this is {version()})"
+        theirs = f"{manifest.get('tafukt')}, {str(manifest.get('source_sha256'))[:8]}"
+        message = f"the results are of other code than this ({theirs}; now {version()}, {source_digest()[:8]})"
         found.append(Problem(file, "tafukt", message))
     for key, entry in _inputs(loaded).items():
         before = manifest.get("inputs", {}).get(key, {})

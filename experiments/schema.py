@@ -58,7 +58,9 @@ def _reached(value: Any, definitions: dict[str, Any], seen: set[str] | None = No
 def _renamed(value: Any, names: set[str]) -> Any:
     """The schema with its references led to the partial definitions."""
     if isinstance(value, dict):
-        return {key: _reference(inner, names) if key == "$ref" else _renamed(inner, names) for key, inner in value.items()}
+        return {
+            key: _reference(inner, names) if key == "$ref" else _renamed(inner, names) for key, inner in value.items()
+        }
     if isinstance(value, list):
         return [_renamed(inner, names) for inner in value]
     return _reference(value, names) if isinstance(value, str) and value.startswith("#/$defs/") else value

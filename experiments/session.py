@@ -10,12 +10,18 @@ from experiments.build import Inputs
 from experiments.config_load import Loaded
 from experiments.errors import InputError, Problem
 from experiments.folder import Folder
-from experiments.manifest import begin, manifest_of
+from experiments.manifest import begin, manifest_of, refuse_other
 from experiments.matrix import Run, runs_of
 from experiments.run import Task, inputs_of, task_of
 from experiments.summary import Row, failed, rebuild
 
 Progress = Callable[[int, int], None]
+
+# Processor time on a machine of 2024, rounded: of a run, of each of its jobs and supply steps, of a bound [s];
+# and the work that is worth the start of one more process [s].
+RUN_S, JOB_S, STEP_S = 0.08, 2.5e-4, 1.5e-6
+BOUND_S, BOUND_JOB_S = 0.1, 4e-4
+WORTH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,34 @@ def check_inputs(plan: Plan) -> Inputs:
 _FILE_KEYS = ("file", "format", "mix", "kind")
 
 
+def check(plan: Plan) -> Inputs | None:
+    """Make sure that a plan can be carried out; the inputs of its first run, `None` where nothing is to do.
+
+    Raises
+    ------
+    FolderError
+        If the folder belongs to another experiment.
+    SiteError, WorkloadError, InputError
+        If an input cannot be used.
+    """
+    refuse_other(plan.folder, plan.loaded)
+    return check_inputs(plan) if plan.missing or plan.bounds else None
+
+
+def estimate_s(plan: Plan, inputs: Inputs) -> float:
+    """A rough estimate of the processor time that a plan will take, by the size of its first run [s]."""
+    jobs, scenario = len(inputs.jobs), inputs.scenario
+    steps = len(scenario.sites) * scenario.end_s / scenario.step_s
+    run = RUN_S + JOB_S * jobs + STEP_S * steps
+    return run * len(plan.missing) + (BOUND_S + BOUND_JOB_S * jobs) * len(plan.bounds)
+
+
+def workers_for(plan: Plan, estimated_s: float, processors: int) -> int:
+    """How many processes are worth their start for a plan."""
+    pieces = len(plan.missing) + len(plan.bounds)
+    return max(1, min(processors, pieces, round(estimated_s / WORTH_S)))
+
+
 def carry_out(plan: Plan, workers: int = 1, cluster: str = "", progress: Progress | None = None) -> Outcome:
     """Run what is missing and bring the folder up to date.
 
@@ -107,10 +141,7 @@ def carry_out(plan: Plan, workers: int = 1, cluster: str = "", progress: Progres
     from experiments import work
 
     folder, loaded = plan.folder, plan.loaded
-    if plan.missing or plan.bounds:
-        if not folder.is_new():
-            begin(folder, loaded, plan.runs)
-        check_inputs(plan)
+    check(plan)
     begin(folder, loaded, plan.runs)
     tasks = [task_of(run) for run in plan.missing]
     bounds = [task_of(run) for run in plan.bounds]
