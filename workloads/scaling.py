@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads import streams
+from workloads.assemble import paused_collection
 from workloads.errors import WorkloadError, nearest
 from workloads.integrity import SHOWN_ROWS, Integrity
 from workloads.job import Ask, Checkpoint, Dataset, Ending, Job, Tenant, Truth, in_order
@@ -79,7 +80,8 @@ def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: fl
         factor = model.load * capacity / float(gpus @ (runtime * np.minimum(fits, parts) / parts))
     picked = _copies(model, table, inside, gpus, runtime, factor, days, seed)
     picked, mapping = _homes(model, table, picked, places)
-    jobs, beyond = _jobs(model, table, picked, places, days, seed, report)
+    with paused_collection():
+        jobs, beyond = _jobs(model, table, picked, places, days, seed, report)
     work = sum(job.truth.due_gpu_s for job in jobs)
     scale |= {
         "window_start_day": model.start_day,
