@@ -10,14 +10,12 @@ and within a taper band p itself is linear in s; both are linear equations with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, log
+from math import exp, expm1, log1p
 
 from simulator.scenario import Battery
 
-Advance = Callable[[float, float, float], tuple[float, float, float]]
-
-# An interval shorter than this [s] is taken as none, so that a limit that is met by rounding is met.
-TINY_S = 1e-7
+Advance = Callable[[float, float, float, tuple[float, ...]], tuple[float, float, float]]
+Taper = Callable[[float, float, float, tuple[float, ...]], tuple[float, float, float]]
 
 
 def stepper(battery: Battery, capacity_j: float) -> Advance:
@@ -25,114 +23,116 @@ def stepper(battery: Battery, capacity_j: float) -> Advance:
 
     Returns
     -------
-    advance(stored_j, offer_w, dt_s) -> (power_w, stored_j, used_s)
+    advance(stored_j, offer_w, dt_s, kinks_w) -> (power_w, stored_j, used_s)
         `offer_w` > 0 is what the battery may charge with, < 0 what it is asked to deliver [W, AC]. The
         result is the mean power over the first `used_s` <= `dt_s` seconds (> 0 charging, < 0
         discharging; the one signed power of the code, because it is one number per segment), and what
-        is stored after them. `used_s` < `dt_s` where the law of motion changes: a limit is reached.
+        is stored after them. `used_s` < `dt_s` where the law of motion changes, or where a tapering
+        power passes one of `kinks_w` [W, > 0]: the powers at which a flow of the site begins or ends.
+        A limit that is reached is stored exactly, so that the next call takes up from there.
     """
     eta_c, eta_d, k = battery.eta_charge, battery.eta_discharge, battery.self_discharge_per_s
     p_c, p_d = battery.charge_w, battery.discharge_w
     low, high = battery.soc_min * capacity_j, battery.soc_max * capacity_j
     band = battery.taper_soc * capacity_j
-    slope_c = p_c / band if band else 0.0
-    slope_d = p_d / band if band else 0.0
+    taper_up = _taper(eta_c, p_c / band, k, high) if band and p_c else None
+    taper_down = _taper(-1.0 / eta_d, -p_d / band, k, low) if band and p_d else None
 
-    def charge(stored: float, offer: float, dt: float) -> tuple[float, float, float]:
+    def idle(stored: float, dt: float) -> tuple[float, float, float]:
+        return 0.0, (stored * exp(-k * dt) if k else stored), dt
+
+    def charge(stored: float, offer: float, dt: float, kinks: tuple[float, ...]) -> tuple[float, float, float]:
         power = offer if offer < p_c else p_c
-        if stored >= high:
-            if stored > high or not k:
-                return 0.0, _decayed(stored, k, dt), dt
-            hold = k * high / eta_c  # just enough to stay full
-            if power >= hold:
-                return hold, high, dt
-        if band:
-            knee = high - power / slope_c
-            if stored >= knee:
-                return _taper_charge(stored, power, dt)
-            used = _time_to(stored, knee, eta_c * power, k, dt)
-            if used <= TINY_S:
-                return _taper_charge(knee, power, dt)
-            return power, (knee if used < dt else _driven(stored, eta_c * power, k, dt)), used
-        used = _time_to(stored, high, eta_c * power, k, dt)
-        if used >= dt:
-            return power, min(_driven(stored, eta_c * power, k, dt), high), dt
-        if used <= TINY_S:
-            return charge(high, offer, dt)
-        return power, high, used
+        if stored > high:  # above the window nothing goes in; self-discharge may lead back into it
+            used = log1p((stored - high) / high) / k if k and high else dt
+            return idle(stored, dt) if used >= dt else (0.0, high, used)
+        if taper_up is not None:
+            limit = high - power * band / p_c
+            # At the knee itself, self-discharge may outweigh a weak offer: then the battery sinks from it.
+            if stored > limit or (stored == limit and eta_c * power >= k * limit):
+                return taper_up(stored, limit, dt, kinks)
+        else:
+            limit = high
+            if stored >= high:
+                hold = k * high / eta_c  # just enough to stay full
+                if power >= hold:
+                    return hold, high, dt
+        drive = eta_c * power
+        if k:
+            goal = drive / k
+            after = stored - (goal - stored) * expm1(-k * dt)
+            if after < limit:
+                return power, after, dt
+            return power, limit, _not_over(dt, log1p((limit - stored) / (goal - limit)) / k if goal > limit else dt)
+        after = stored + drive * dt
+        if after < limit:
+            return power, after, dt
+        return power, limit, _not_over(dt, (limit - stored) / drive)
 
-    def _taper_charge(stored: float, power: float, dt: float) -> tuple[float, float, float]:
-        # p = slope (high - s), so ds/dt = rate (goal - s)
-        rate = eta_c * slope_c + k
-        goal = eta_c * slope_c * high / rate
-        knee = high - power / slope_c
-        used = dt
-        if goal < knee:  # self-discharge outweighs so weak an offer: the battery sinks to the knee and past it
-            if stored <= knee:
-                return power, _driven(stored, eta_c * power, k, dt), dt
-            used = min(dt, log((stored - goal) / (knee - goal)) / rate)
-        after = goal + (stored - goal) * exp(-rate * used)
-        mean_stored = goal + (stored - after) / (rate * used)
-        return slope_c * (high - mean_stored), (after if used == dt else knee), used
-
-    def discharge(stored: float, asked: float, dt: float) -> tuple[float, float, float]:
+    def discharge(stored: float, asked: float, dt: float, kinks: tuple[float, ...]) -> tuple[float, float, float]:
         if stored <= low:
-            return 0.0, _decayed(stored, k, dt), dt
+            return idle(stored, dt)
         power = asked if asked < p_d else p_d
-        if band:
-            knee = low + power / slope_d
-            if stored <= knee:
-                rate = slope_d / eta_d + k
-                goal = slope_d / eta_d * low / rate
-                used = dt
-                if k:  # self-discharge reaches the floor in finite time
-                    used = min(dt, log((stored - goal) / (low - goal)) / rate)
-                if used <= TINY_S:
-                    return 0.0, _decayed(low, k, dt), dt
-                after = goal + (stored - goal) * exp(-rate * used)
-                mean_stored = goal + (stored - after) / (rate * used)
-                return -slope_d * (mean_stored - low), (after if used == dt else low), used
-            used = _time_to(stored, knee, -power / eta_d, k, dt)
-            if used <= TINY_S:
-                return discharge(knee, asked, dt)
-            return -power, (knee if used < dt else _driven(stored, -power / eta_d, k, dt)), used
-        used = _time_to(stored, low, -power / eta_d, k, dt)
-        if used >= dt:
-            return -power, max(_driven(stored, -power / eta_d, k, dt), low), dt
-        if used <= TINY_S:
-            return 0.0, _decayed(low, k, dt), dt
-        return -power, low, used
+        limit = low
+        if taper_down is not None:
+            limit = low + power * band / p_d
+            if stored <= limit:
+                mean, after, used = taper_down(stored, limit, dt, kinks)
+                return -mean, after, used
+        drive = power / eta_d
+        if k:
+            goal = -drive / k
+            after = stored - (goal - stored) * expm1(-k * dt)
+            if after > limit:
+                return -power, after, dt
+            return -power, limit, _not_over(dt, log1p((stored - limit) / (limit - goal)) / k)
+        after = stored - drive * dt
+        if after > limit:
+            return -power, after, dt
+        return -power, limit, _not_over(dt, (stored - limit) / drive)
 
-    def advance(stored: float, offer: float, dt: float) -> tuple[float, float, float]:
-        if offer > 0.0:
-            return charge(stored, offer, dt)
-        if offer < 0.0:
-            return discharge(stored, -offer, dt)
-        return 0.0, _decayed(stored, k, dt), dt
+    def advance(
+        stored: float, offer: float, dt: float, kinks: tuple[float, ...] = ()
+    ) -> tuple[float, float, float]:
+        if offer > 0.0 and p_c:
+            return charge(stored, offer, dt, kinks)
+        if offer < 0.0 and p_d:
+            return discharge(stored, -offer, dt, kinks)
+        return idle(stored, dt)
 
     return advance
 
 
-def _decayed(stored: float, k: float, dt: float) -> float:
-    """What self-discharge leaves after `dt` [s]."""
-    return stored * exp(-k * dt) if k else stored
+def _taper(eta: float, slope: float, k: float, end: float) -> Taper:
+    """Motion inside a taper band, where the power is slope (end - s) [W].
+
+    Then ds/dt = rate (goal - s). `eta` is what is stored of a joule at the terminals, and `slope` [1/s]
+    is negative at the lower end, like `eta`, so that one law serves both ends.
+    """
+    rate = eta * slope + k
+    goal = eta * slope * end / rate
+
+    def taper(stored: float, knee: float, dt: float, kinks: tuple[float, ...]) -> tuple[float, float, float]:
+        shrink = -expm1(-rate * dt)
+        after = goal + (stored - goal) * (1.0 - shrink)  # never past the goal, whatever rounding does
+        used = dt
+        # The band ends at `knee`, and at `end` where self-discharge leads out of it.
+        bounds = (knee, end, *[end - kink / slope for kink in kinks]) if kinks else (knee, end)
+        for bound in bounds:
+            if stored < bound < after or stored > bound > after:
+                after, used = bound, _not_over(dt, log1p((stored - bound) / (bound - goal)) / rate)
+        if used < dt:
+            shrink = -expm1(-rate * used)
+        if not used:
+            return slope * (end - stored), after, 0.0
+        # The mean of s over the interval is goal + (stored - goal) shrink / (rate used).
+        mean = slope * ((end - goal) - (stored - goal) * shrink / (rate * used))
+        ends = slope * (end - stored), slope * (end - after)
+        return min(max(mean, min(ends)), max(ends)), after, used
+
+    return taper
 
 
-def _driven(stored: float, drive: float, k: float, dt: float) -> float:
-    """Stored energy after `dt` under a constant drive [W] and self-discharge."""
-    if not k:
-        return stored + drive * dt
-    goal = drive / k
-    return goal + (stored - goal) * exp(-k * dt)
-
-
-def _time_to(stored: float, target: float, drive: float, k: float, dt: float) -> float:
-    """The time after which `target` is reached under a constant drive, at most `dt` [s]."""
-    if not k:
-        time = (target - stored) / drive
-        return time if time < dt else dt
-    goal = drive / k
-    if (goal - target) * (target - stored) <= 0.0:  # the motion settles before it gets there
-        return dt
-    time = log((stored - goal) / (target - goal)) / k
-    return time if time < dt else dt
+def _not_over(dt: float, time: float) -> float:
+    """`time`, which rounding must not carry past the end of the interval or before its beginning."""
+    return dt if time > dt else (time if time > 0.0 else 0.0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from simulator.strategies import Strategy
 from sites.profile import StepProfile
 from workloads.job import Ask
 
@@ -18,7 +20,8 @@ class NodeType:
 
     `speed` is the work per GPU relative to the reference GPU; `sleep_after_s` is how long an empty node
     idles before it sleeps [s], infinite where nodes never sleep; `wake_s` is what waking takes [s], at
-    idle power.
+    idle power. `caps` is the speed under a power cap: (share of the power above idle, share of the full
+    speed), from the lowest cap that it takes to (1, 1); empty where it takes none.
     """
 
     name: str
@@ -29,6 +32,7 @@ class NodeType:
     wake_s: float = 0.0
     sleep_after_s: float = math.inf
     speed: float = 1.0
+    caps: tuple[tuple[float, float], ...] = ()
 
     @property
     def can_sleep(self) -> bool:
@@ -55,6 +59,12 @@ class Battery:
     taper_soc : float
         Width of the band below `soc_max` in which the charging limit falls linearly to zero, and of the
         one above `soc_min` in which the discharging limit does; 0 for none.
+    strategy : Strategy, optional
+        When it charges and discharges; `None` for self-consumption.
+    fade_per_cycle, fade_per_s : float
+        Share of the capacity lost per full cycle, and per second at 25 degC [1/s].
+    fade_doubling_c : float
+        Warming that doubles the fade by age [degC].
     """
 
     capacity_j: float
@@ -67,6 +77,10 @@ class Battery:
     soc_max: float = 0.95
     soc_start: float = 0.05
     taper_soc: float = 0.0
+    strategy: Strategy | None = None
+    fade_per_cycle: float = 0.0
+    fade_per_s: float = 0.0
+    fade_doubling_c: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ class Grid:
     """A site's connection: price [MAD/J], carbon [g/J], limits [W] and outages [s].
 
     `export_price` is what a fed-in joule earns [MAD/J]; `import_limit_w` and `export_limit_w` may be infinite;
+    `export_cap_share` is the largest share of the window's generation that may be exported in all;
     `outages` are disjoint, ordered (start, end) pairs of simulation time.
     """
 
@@ -82,6 +97,7 @@ class Grid:
     export_price: StepProfile
     import_limit_w: float = math.inf
     export_limit_w: float = math.inf
+    export_cap_share: float = 1.0
     outages: tuple[tuple[float, float], ...] = ()
 
 
@@ -91,6 +107,8 @@ class Site:
 
     `overhead` is the power for cooling and conversion per watt of IT load; `fixed_w` is drawn always;
     `other` is what else the site runs (offices, services) [W]. All profiles share the scenario's grid.
+    While the grid is out, sun and battery serve the load only where the site is `islandable`. The battery's
+    fade is applied at `midnights_s` [s], by the ambient temperature `temp_air` [degC] (25 degC without one).
     """
 
     name: str
@@ -107,6 +125,8 @@ class Site:
     is_root: bool = False
     islandable: bool = False
     online_s: float = 0.0
+    temp_air: StepProfile | None = None
+    midnights_s: tuple[float, ...] = ()
 
     @property
     def gpus(self) -> int:
@@ -115,11 +135,31 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A line between two sites, by name, that carries `gb_per_s` [GB/s] in each direction at once."""
+
+    a: str
+    b: str
+    gb_per_s: float
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many GPUs the tenants of a region may hold at once: in all, and outside their own region."""
+
+    gpus: float = math.inf
+    gpus_outside: float = math.inf
+
+
+@dataclass(frozen=True)
 class Scenario:
     """Everything but the jobs and the policy.
 
     `end_s` is the end of the accounting window, `step_s` the supply step; every profile of every site
-    covers 0 to `end_s` at least.
+    covers 0 to `end_s` at least. Without `links` data are wherever they are needed, at no cost; with them
+    data sets and checkpoints travel over them, at `network_j_per_gb` [J/GB] from end to end.
+    `information_age_s` is how old what the root knows of the sites' free GPUs is, under `federated` [s].
+    `quotas` go by region.
 
     Raises
     ------
@@ -133,6 +173,10 @@ class Scenario:
     country: str = "MA"
     coordination: Coordination = "root"
     hold_min_s: float = 1800.0
+    links: tuple[Link, ...] = ()
+    network_j_per_gb: float = 0.0
+    information_age_s: float = 900.0
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
     _index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -152,7 +196,7 @@ class Scenario:
 
     def may_run(self, ask: Ask, site: Site) -> bool:
         """Whether the residency of the job's data and its size allow this site at all."""
-        if ask.gpus > site.gpus:
+        if (ask.gpus_min or ask.gpus) > site.gpus:
             return False
         residency = ask.dataset.residency
         if residency == "open":
