@@ -139,8 +139,8 @@ def _setting(rows: pd.DataFrame) -> str:
     if sun.empty or busy.empty:
         return ""
     return (
-        f"There was {_range(sun, '{:.2f}')} times as much sun as load, and the GPUs were {_range(busy * 100, '{:.0f}')} % "
-        "busy while jobs arrived."
+        f"There was {_range(sun, '{:.2f}')} times as much sun as load, and the GPUs were "
+        f"{_range(busy * 100, '{:.0f}')} % busy while jobs arrived."
     )
 
 

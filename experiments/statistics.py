@@ -210,14 +210,15 @@ def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]
     if unclear:
         names = [f"{pair.policy}{' at ' + pair.group if pair.group else ''}" for pair in unclear]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        what = ", ".join(sorted({pair.metric for pair in pairs}))
         found.append(
-            f"the interval of {len(unclear)} of {len(pairs)} differences in {', '.join(sorted({p.metric for p in pairs}))} "
+            f"the interval of {len(unclear)} of {len(pairs)} differences in {what} "
             f"includes zero, so their sign is not shown: {'; '.join(names[:NAMED])}{more}"
         )
     left = summary[summary["jobs_left"] > 0]
     if len(left):
-        names = ", ".join(sorted(set(left["policy"])))
-        found.append(f"{len(left)} runs left work undone ({names}): they have no grid cut and compare with nothing")
+        whose = ", ".join(sorted(set(left["policy"])))
+        found.append(f"{len(left)} runs left work undone ({whose}): they have no grid cut and compare with nothing")
     found.append(
         "runs start and end with empty sites; start-up and drain are part of the window, the same for every policy"
     )
