@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from workloads.job import Job
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# What an event without numbers carries: one for all, never written to.
+NOTHING: Mapping[str, Any] = {}
 
 State = Literal["done", "failed", "cancelled", "rejected", "left"]
 
@@ -56,10 +59,11 @@ class Stints:
     """Every interval in which a job held GPUs at one power, as columns of one length.
 
     `job` and `site` are indices; `power_w` is the job's IT power with its GPUs' part of node idle.
-    `kind` is an index into `KINDS`.
+    `kind` is an index into `KINDS`; `lost` is a run whose work a kill has undone, `wake` any waiting for
+    nodes or data with GPUs in hand.
     """
 
-    KINDS = ("run", "wake", "restart", "checkpoint")
+    KINDS = ("run", "wake", "restart", "checkpoint", "lost")
 
     job: Ints
     site: Ints
@@ -104,7 +108,7 @@ class SiteEnergy:
 
     def total_j(self, power_w: Floats) -> float:
         """A column of powers, integrated over the window [J]."""
-        return float(np.dot(power_w, self.duration_s))
+        return float(np.sum(power_w * self.duration_s))
 
     def flow_j(self, name: str) -> float:
         """One of `FLOWS`, integrated over the window [J]."""
@@ -116,12 +120,11 @@ class SiteEnergy:
         return np.diff(np.interp(edges_s, self.edges_s, cumulative))
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened, with the reason that the policy gave and the numbers it rested on.
 
     `job` and `site` are indices, -1 for none. `kind` is one of `submit reject hold start pause move
-    resize kill end outage repair`.
+    resize kill end outage repair offload cap`.
     """
 
     time_s: float
@@ -129,7 +132,21 @@ class Event:
     job: int = -1
     site: int = -1
     reason: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = NOTHING
+
+
+class Transfer(NamedTuple):
+    """One data set or checkpoint that travelled; `job`, `source`, `target` are indices. Not in any site's books."""
+
+    start_s: float
+    end_s: float
+    kind: str
+    name: str
+    job: int
+    source: int
+    target: int
+    size_gb: float
+    energy_j: float
 
 
 @dataclass(frozen=True)
@@ -145,3 +162,9 @@ class Record:
     events: Sequence[Event]
     balance_residual: float
     rounds: int = 0
+    transfers: Sequence[Transfer] = ()
+
+    @property
+    def network_j(self) -> float:
+        """Energy of everything that travelled between sites [J]; beside the sites' books, not in them."""
+        return float(sum(transfer.energy_j for transfer in self.transfers))
