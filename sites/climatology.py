@@ -63,10 +63,10 @@ def _clear_by_day(lat: float, lon: float, altitude_m: float) -> Floats:
     first = 19_358  # 1 January 2023
     days = np.arange(first, first + 365, 6)
     begins = days * DAY_S - round(lon * 240.0 / step) * step
-    mids = (begins[:, None] + step * np.arange(DAY_S // step) + step / 2).ravel()
+    mids = np.asarray(begins[:, None] + step * np.arange(DAY_S // step) + step / 2, dtype=np.float64).ravel()
     clear = sky(lat, lon, altitude_m, mids)
     energy = clear.full(clear.ghi_clear).reshape(len(days), -1).sum(axis=1) * step / 3.6e6
-    return np.interp(np.arange(365), days - first, energy, period=365)
+    return np.asarray(np.interp(np.arange(365), days - first, energy, period=365))
 
 
 def _month_of_common_year() -> Ints:
@@ -192,7 +192,7 @@ def solar_days(place_shift_s: float, span: Span) -> SolarDays:
     lead = int((solar - first * DAY_S) // span.step_s)
     count = -(-(lead + span.steps) // per_day)
     begin = span.start_unix - lead * span.step_s
-    mids = begin + span.step_s * (np.arange(count * per_day) + 0.5)
+    mids = begin + span.step_s * (np.arange(count * per_day, dtype=np.float64) + 0.5)
     return SolarDays(np.arange(first, first + count), per_day, lead, mids)
 
 

@@ -50,7 +50,7 @@ class Span:
     @property
     def mids(self) -> Floats:
         """Middle of each step [s since 1970], shape (steps,)."""
-        return self.begins + 0.5 * self.step_s
+        return np.asarray(self.begins + 0.5 * self.step_s, dtype=np.float64)
 
 
 def span(start: datetime, days: float, step_s: float) -> Span:
@@ -75,7 +75,7 @@ def span(start: datetime, days: float, step_s: float) -> Span:
     return Span(int(seconds), step, steps)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16384)
 def _offset(tz: str, hour: int) -> int:
     offset = datetime.fromtimestamp(hour * HOUR_S, ZoneInfo(tz)).utcoffset()
     return 0 if offset is None else round(offset.total_seconds())
@@ -109,23 +109,25 @@ def utc_offsets(tz: str, times_unix: Ints) -> Ints:
 def local_hour_and_month(tz: str, times_unix: Ints) -> tuple[Floats, Ints]:
     """Local clock hour [0, 24) and month 1..12 at each of some rising times [s since 1970]."""
     local = times_unix + utc_offsets(tz, times_unix)
-    return (local % DAY_S) / HOUR_S, months_of(local // DAY_S)
+    days = local // DAY_S
+    months = months_of(np.arange(days[0], days[-1] + 1))[days - days[0]]
+    return (local % DAY_S) / HOUR_S, months
 
 
 def months_of(days: Ints) -> Ints:
     """Month 1..12 of days counted from 1970-01-01."""
-    return days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12 + 1
+    return np.asarray(days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12 + 1)
 
 
 def years_of(days: Ints) -> Ints:
     """Year of days counted from 1970-01-01."""
-    return days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
+    return np.asarray(days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970)
 
 
 def day_of_year(days: Ints) -> Ints:
     """Day 1..366 of the year, of days counted from 1970-01-01."""
     dates = days.astype("datetime64[D]")
-    return (dates - dates.astype("datetime64[Y]")).astype(np.int64) + 1
+    return np.asarray((dates - dates.astype("datetime64[Y]")).astype(np.int64) + 1)
 
 
 def stream(seed: int, name: str) -> np.random.Generator:

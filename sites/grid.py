@@ -69,18 +69,20 @@ def bands(tariff: TariffModel, tz: str, span: Span) -> np.ndarray[tuple[int], np
     return np.asarray(band_table(tariff)[summer, (hour / _RESOLUTION_H).astype(np.int64)])
 
 
-def prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> tuple[Floats, Floats]:
-    """Price of an imported and of an exported kilowatt-hour in each step [MAD/kWh], shapes (steps,)."""
-    number = bands(tariff, tz, span)
-    price = np.array([band.mad_per_kwh for band in tariff.bands])[number]
-    export = np.array([band.export_mad_per_kwh for band in tariff.bands])[number]
+def prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> Floats:
+    """Price of an imported kilowatt-hour in each step [MAD/kWh], shape (steps,)."""
     if model.price_mad_per_kwh is not None:
         from sites.series import series
 
-        price = series(model.price_mad_per_kwh, span, "grid.price_mad_per_kwh")
+        return series(model.price_mad_per_kwh, span, "grid.price_mad_per_kwh")
+    return np.array([band.mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)]
+
+
+def export_prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> Floats:
+    """What an exported kilowatt-hour earns in each step [MAD/kWh], shape (steps,)."""
     if model.export_mad_per_kwh is not None:
-        export = np.full(span.steps, model.export_mad_per_kwh)
-    return price, export
+        return np.full(span.steps, model.export_mad_per_kwh)
+    return np.array([band.export_mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)]
 
 
 def carbon(model: GridModel, tz: str, span: Span) -> Floats:

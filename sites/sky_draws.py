@@ -122,8 +122,8 @@ def _weights(lat: float, lon: float) -> tuple[Floats, float]:
     apart = distance_km(base.lat, base.lon, np.array(lat), np.array(lon))
     near = int(np.argmin(apart))
     if apart[near] < 1.0:
-        return base.factor[near], 0.0
-    weights = np.linalg.solve(base.factor, latent(np.exp(-apart / base.length_km)))
+        return np.asarray(base.factor[near]), 0.0
+    weights = np.asarray(np.linalg.solve(base.factor, latent(np.exp(-apart / base.length_km))), dtype=np.float64)
     left = 1.0 - float(weights @ weights)
     return (weights, math.sqrt(left)) if left > 0 else (weights / np.linalg.norm(weights), 0.0)
 

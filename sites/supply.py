@@ -14,7 +14,7 @@ from sites.cache import default_folder, file_hash, kept, key_of
 from sites.clock import Span
 from sites.clock import span as span_of
 from sites.errors import SiteError
-from sites.grid import carbon, other_kw, outages, prices
+from sites.grid import carbon, export_prices, other_kw, outages, prices
 from sites.profile import Floats, StepProfile
 from sites.site import SiteModel
 
@@ -106,8 +106,8 @@ def _one(site: SiteModel, span: Span, seed: int, suns: _Suns, shared: dict[Any, 
     pv_w, overhead, temp_air, ghi = suns.of(site)
     step = float(span.step_s)
     money = (site.grid.model_dump_json(exclude={"outages"}), site.tariff.model_dump_json(), site.tz)
-    price = profile("price", money, lambda: prices(site.grid, site.tariff, site.tz, span)[0])
-    export = profile("export", money, lambda: prices(site.grid, site.tariff, site.tz, span)[1])
+    price = profile("price", money, lambda: prices(site.grid, site.tariff, site.tz, span))
+    export = profile("export", money, lambda: export_prices(site.grid, site.tariff, site.tz, span))
     green = (site.grid.carbon.model_dump_json(), site.tz)
     other = (site.other.model_dump_json(), site.tz)
     return SiteSupply(
