@@ -1,0 +1,94 @@
+"""The story of a job: what is told, in which order, on what numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from experiments import explain, load
+from experiments.errors import InputError
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> load.Results:
+    folder = _load("show_records").write_folder(tmp_path_factory.mktemp("folder"), seeds=(1,), count=12)
+    return load.load(folder)
+
+
+def test_story_runs_from_submission_to_end(results: load.Results) -> None:
+    run = results["solar"]
+    row = explain.find(run, "job-003")
+    story = explain.steps(run, row)
+    assert [step.kind for step in story] == ["submit", "start", "end"]
+    assert [step.time_h for step in story] == sorted(step.time_h for step in story)
+    assert "surplus covers it (surplus 3.5 kW" in story[1].text
+    assert f"started on {row['site']}" in story[1].text
+    assert story[2].text.startswith("done")
+
+
+def test_lines_name_policy_clock_energy_and_the_other_runs(results: load.Results) -> None:
+    text = "\n".join(line.plain for line in explain.explain(results, "job-003", policy="solar"))
+    assert "under solar, seed 1; local time (Africa/Casablanca)" in text
+    assert "kWh from the sun" in text
+    assert "kg CO2e" in text
+    assert "  fifo: on site" in text
+    assert "  wait-for-sun: on site" in text
+    assert "█ runs" in text
+    assert "sun  " in text
+
+
+def test_without_a_policy_it_is_the_one_that_drew_least(results: load.Results) -> None:
+    text = "\n".join(line.plain for line in explain.explain(results, "job-003"))
+    least = results.complete.sort_values("draw_kwh")["policy"].iloc[0]
+    assert least != "fifo"
+    assert f"under {least}" in text
+
+
+@pytest.mark.parametrize(("job", "said"), [("job-001", "rejected"), ("job-002", "still not ended")])
+def test_jobs_that_did_not_end_are_told(results: load.Results, job: str, said: str) -> None:
+    text = "\n".join(line.plain for line in explain.explain(results, job, policy="fifo"))
+    assert said in text
+
+
+def test_an_unknown_job_names_the_nearest(results: load.Results) -> None:
+    with pytest.raises(InputError, match="did you mean 'job-003'"):
+        explain.explain(results, "job003")
+
+
+def test_state_follows_the_steps() -> None:
+    kinds = [(0.0, "submit"), (1.0, "hold"), (2.0, "start"), (3.0, "pause"), (4.0, "start"), (5.0, "kill")]
+    story = [explain.Step(time, kind, "a", "") for time, kind in kinds]
+    states = [explain._state_at(time + 0.5, story) for time, _ in kinds]
+    assert states == ["waits", "is held", "runs", "is paused", "runs", "waits"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("grid_kwh", 3.14159, "expected from the grid then 3.14 kWh"),
+        ("grid_kwh_now", 12.0, "if it started at once 12 kWh"),
+        ("battery_left_s", 5400.0, "battery left 90 min"),
+        ("carbon_g_per_kwh", 604.0, "carbon 604 g/kWh"),
+        ("rank", 4, "rank 4"),
+    ],
+)
+def test_numbers_carry_their_units(key: str, value: float, words: str) -> None:
+    assert explain._quantity(key, value) == words
+
+
+def test_reasons_are_explained_by_the_part_that_gave_them() -> None:
+    assert "draw least from the grid" in explain.reason_words("lowest-grid-window")
+    assert explain.reason_words("some_own_reason") == "some own reason"
+    assert explain.reason_words("surplus covers it") == "surplus covers it"
