@@ -171,9 +171,7 @@ def test_utilisation_stops_at_the_last_arrival_and_counts_sites_once_online() ->
         (0.0, 0.0, 0.0, None, None),
     ],
 )
-def test_comparison(
-    draw: float, base: float, bound: float | None, cut: float | None, captured: float | None
-) -> None:
+def test_comparison(draw: float, base: float, bound: float | None, cut: float | None, captured: float | None) -> None:
     done = {"jobs_left": 0, "work_left_gpu_hours": 0.0}
     got = metrics.comparison(done | {"draw_kwh": draw}, done | {"draw_kwh": base}, bound)
     for value, expected in ((got["grid_cut"], cut), (got["captured"], captured)):
