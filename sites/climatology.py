@@ -16,14 +16,13 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import lfilter
 
-from sites.clock import DAY_S, Ints, Span, months_of, stream, years_of
+from sites.clock import DAY_S, Ints, Span, months_of, season_of, stream, years_of
 from sites.profile import Floats
 from sites.sky_draws import (
     beta_index,
     daily_normals,
     latent,
     place_key,
-    season_of,
     spread,
     yearly_normal,
 )

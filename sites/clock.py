@@ -16,6 +16,7 @@ from sites.profile import Floats
 
 DAY_S = 86_400
 HOUR_S = 3_600
+SEASONS = ("DJF", "MAM", "JJA", "SON")
 Ints = NDArray[np.int64]
 
 
@@ -128,6 +129,11 @@ def day_of_year(days: Ints) -> Ints:
     """Day 1..366 of the year, of days counted from 1970-01-01."""
     dates = days.astype("datetime64[D]")
     return np.asarray((dates - dates.astype("datetime64[Y]")).astype(np.int64) + 1)
+
+
+def season_of(months: Ints) -> Ints:
+    """Index into `SEASONS` of months 1..12."""
+    return (months % 12) // 3
 
 
 def stream(seed: int, name: str) -> np.random.Generator:

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from sites.clock import DAY_S, Span, local_hour_and_month, stream
+from sites.clock import DAY_S, SEASONS, Span, local_hour_and_month, season_of, stream
 from sites.connection import ConstantCarbon, GridModel, HourlyCarbon, OtherModel, OutagesModel, TariffModel
 from sites.errors import SiteError
 from sites.profile import Floats
 from sites.site import carbon_tables, load_shapes
-from sites.sky_draws import SEASONS, season_of
 
 _RANGE = re.compile(r"^(\d{1,2}(?:\.\d+)?)\s*-\s*(\d{1,2}(?:\.\d+)?)$")
 _RESOLUTION_H = 0.25  # clock hours in a tariff are whole quarters of an hour

@@ -20,17 +20,11 @@ from sites.site import sky_facts
 
 EARTH_RADIUS_KM = 6371.0
 MEMORY_DAYS = 32
-SEASONS = ("DJF", "MAM", "JJA", "SON")
-
-
-def season_of(months: Ints) -> Ints:
-    """Index into `SEASONS` of months 1..12."""
-    return (months % 12) // 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How the daily clear-sky index spreads, by season: the mean of what the catalogue's data sets say.
+    """How the daily clear-sky index spreads, by season: the mean of the catalogue's data sets.
 
     `dispersion` is variance over m (1 - m), with m the mean over the upper bound; `lag1` is the
     correlation from day to day; both have shape (4,).
