@@ -16,6 +16,7 @@ import numpy as np
 from simpy.events import Event as SimEvent
 
 from simulator.actions import Action, Hold, Move, Pause, Resize, Start, Wake
+from simulator.balance import residual
 from simulator.clock import TICKS_PER_S, Clock, Kind, cancel, on_grid
 from simulator.cluster import Cluster, Remainder
 from simulator.errors import BreachError, PolicyError
@@ -25,7 +26,7 @@ from simulator.ledger import SiteLedger
 from simulator.life import Life, Phase
 from simulator.record import Event, Outcome, Record, State, Stints
 from simulator.scenario import Scenario
-from simulator.settle import close, residual
+from simulator.settle import close
 from simulator.shortage import Guard
 from simulator.view import View
 from workloads.job import Ask, Job, in_order

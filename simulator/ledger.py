@@ -1,4 +1,4 @@
-"""Who fed whom at one site: settles sun, battery and grid between events, exactly, and checks the sum.
+"""Who fed whom at one site: settles sun, battery and grid between events, exactly.
 
 Inside the run only what depends on the past is decided: the battery's power, one number per segment.
 Every other flow follows from it and is computed afterwards with numpy (`simulator.settle`).
@@ -7,75 +7,101 @@ Every other flow follows from it and is computed afterwards with numpy (`simulat
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from bisect import bisect_right
+from enum import IntEnum
 from math import exp, inf
 
 import numpy as np
 
+from simulator import fade
 from simulator.battery import Advance, stepper
+from simulator.record import Floats, Ints
 from simulator.scenario import Site
+from simulator.strategies import import_band
 
-# offer(step, surplus_w, stored_j, limit_w) -> what the battery is offered (> 0) or asked for (< 0) [W]
-Strategy = Callable[[int, float, float, float], float]
+# A shortage smaller than this share of the load is rounding.
+ROUNDING = 1e-9
+
+
+class Supply(IntEnum):
+    """What feeds the site: the grid with all else, sun and battery alone, or nothing at all."""
+
+    GRID = 0
+    ISLAND = 1
+    NONE = 2
 
 
 class SiteLedger:
     """The running books of one site.
 
-    The engine tells it every change of the IT power and of the import limit, in order of time; supply
-    steps are walked when it is asked. `it_w` is the IT power now [W], `limit_w` the import limit now [W].
+    The engine tells it every change of the IT power and of the supply, in order of time; supply steps are
+    walked when it is asked. `it_w` is the IT power now [W], `supply` what feeds the site now, `limit_w`
+    the import limit that follows from it [W].
 
     Parameters
     ----------
     site : Site
     end_s : float
         End of the accounting window [s].
-    strategy : callable or None
-        When the battery charges and discharges; `None` for self-consumption, which charges with what the
-        sun leaves over and discharges into what it leaves open.
-    marks_s : sequence of float
-        Times at which `on_mark` is to be called (local midnights, for fade), ascending.
     """
 
-    def __init__(
-        self,
-        site: Site,
-        end_s: float,
-        strategy: Strategy | None = None,
-        marks_s: tuple[float, ...] = (),
-        on_mark: Callable[[SiteLedger, float], None] | None = None,
-    ) -> None:
+    def __init__(self, site: Site, end_s: float) -> None:
         self.site = site
         self.end_s = end_s
         self.step_s = site.pv.step_s
         n = int(np.ceil(end_s / self.step_s - 1e-9))
+        self.steps = n
         pv, other = site.pv.values[:n], site.other.values[:n]
         # What is left of the sun before IT, and what a watt of IT draws; plain floats are what a Python
         # loop reads fastest.
-        free = pv - other - site.fixed_w
+        free, per_it = pv - other - site.fixed_w, 1.0 + site.overhead.values[:n]
         self._free: list[float] = free.tolist()
-        self._per_it: list[float] = (1.0 + site.overhead.values[:n]).tolist()
+        self._per_it: list[float] = per_it.tolist()
         # From each step, the next one in which the sun could exceed the load at all: through the others
         # an empty battery may sleep.
         positive = np.where(free > 0, np.arange(n), n)
         self._next_sun: list[int] = np.minimum.accumulate(positive[::-1])[::-1].tolist()
-        self.strategy = strategy
         self.now_s = 0.0
         self.it_w = 0.0
+        self.supply = Supply.GRID
         self.limit_w = site.grid.import_limit_w
-        self._it_times, self._it_values = array("d", [0.0]), array("d", [0.0])
-        self._limit_times, self._limit_values = array("d", [0.0]), array("d", [self.limit_w])
-        self._ends, self._powers, self._stored = array("d"), array("d"), array("d")
-        # What a shrinking capacity took out of the battery, and when.
+        self.it_times, self.it_values = array("d", [0.0]), array("d", [0.0])
+        self.supply_times, self.supply_values = array("d", [0.0]), array("d", [Supply.GRID])
+        # The battery's segments: where each ends [s], its mean power [W], and what is then stored [J].
+        self.ends, self.powers, self.stored = array("d"), array("d"), array("d")
+        # What a shrinking window took out of the battery, and when.
         self.loss_times, self.losses_j = array("d"), array("d")
-        self._marks = [*marks_s, inf]
-        self._next_mark = 0
-        self._on_mark = on_mark
-        self.capacity_j = site.battery.capacity_j if site.battery else 0.0
-        self.stored_j = site.battery.soc_start * self.capacity_j if site.battery else 0.0
+        self._capacities: list[tuple[float, float]] = []
+        self._headroom: dict[float, tuple[Floats, list[float]]] = {}
+        self._begin_battery(n)
+
+    def _begin_battery(self, n: int) -> None:
+        site = self.site
+        battery = site.battery if site.battery and site.battery.capacity_j > 0 else None
+        self.battery = battery
+        self.capacity_j = battery.capacity_j if battery else 0.0
+        self.stored_j = battery.soc_start * self.capacity_j if battery else 0.0
         self.stored_start_j = self.stored_j
+        self.faded_j = (0.0, 0.0)
         self._advance: Advance | None = None
-        self.set_capacity(self.capacity_j)
+        self._band: tuple[list[float], list[float]] | None = None
+        self._low_j = self._taken_j = 0.0
+        self._counted = self._next_mark = 0
+        self._marks, self._aged_s = [inf], [0.0]
+        self._watched = False
+        if battery is None:
+            return
+        self._advance = stepper(battery, self.capacity_j)
+        self._low_j = battery.soc_min * self.capacity_j
+        limit, export = site.grid.import_limit_w, site.grid.export_limit_w
+        band = import_band(battery.strategy, site.grid, np.arange(n) * self.step_s)
+        if band is not None:
+            self._band = np.minimum(band[0], limit).tolist(), np.minimum(band[1], limit).tolist()
+        # Only a power that tapers can pass a limit inside a segment.
+        self._watched = battery.taper_soc > 0 and (limit < inf or 0 < export < inf or band is not None)
+        if battery.fade_per_cycle or battery.fade_per_s:
+            marks = [mark for mark in site.midnights_s if 0.0 < mark <= self.end_s]
+            self._marks, self._aged_s = [*marks, inf], fade.ageing_s(battery, site.temp_air, marks)
 
     # --- what the engine tells -------------------------------------------------------------------
 
@@ -86,102 +112,127 @@ class SiteLedger:
         if self._advance is not None:
             self.settle(time_s)
         self.it_w = it_w
-        if self._it_times[-1] == time_s:
-            self._it_values[-1] = it_w
-        else:
-            self._it_times.append(time_s)
-            self._it_values.append(it_w)
+        _note(self.it_times, self.it_values, time_s, it_w)
 
-    def set_limit(self, time_s: float, limit_w: float) -> None:
-        """The grid gives at most `limit_w` [W] from `time_s` [s] on; 0 in an outage."""
+    def set_supply(self, time_s: float, supply: Supply) -> None:
+        """What feeds the site from `time_s` [s] on: changes with an outage and its repair."""
         self.settle(time_s)
-        self.limit_w = limit_w
-        if self._limit_times[-1] == time_s:
-            self._limit_values[-1] = limit_w
-        else:
-            self._limit_times.append(time_s)
-            self._limit_values.append(limit_w)
-
-    def set_capacity(self, capacity_j: float) -> None:
-        """The battery holds `capacity_j` from now on [J]; what is stored above its window is lost."""
-        battery = self.site.battery
-        if battery is None or capacity_j <= 0:
-            return
-        self.capacity_j = capacity_j
-        self._advance = stepper(battery, capacity_j)
-        self._low_j = battery.soc_min * capacity_j
-        high_j = battery.soc_max * capacity_j
-        if self.stored_j > high_j:
-            self.loss_times.append(self.now_s)
-            self.losses_j.append(self.stored_j - high_j)
-            self.stored_j = high_j
-            if self._stored:
-                self._stored[-1] = high_j
+        self.supply = supply
+        self.limit_w = self.site.grid.import_limit_w if supply is Supply.GRID else 0.0
+        _note(self.supply_times, self.supply_values, time_s, supply)
 
     # --- what it answers -------------------------------------------------------------------------
 
     def surplus_w(self, time_s: float) -> float:
         """Sun less load at `time_s` [W]; negative where the load is larger."""
-        index = self._step_at(time_s)
+        index = self.step_at(time_s)
         return self._free[index] - self.it_w * self._per_it[index]
 
     def free_w(self, time_s: float) -> float:
         """Sun less all load but IT at `time_s` [W]."""
-        return self._free[self._step_at(time_s)]
+        return self._free[self.step_at(time_s)]
 
     def per_it(self, time_s: float) -> float:
         """Watts drawn at the meter per watt of IT at `time_s`."""
-        return self._per_it[self._step_at(time_s)]
+        return self._per_it[self.step_at(time_s)]
 
-    def _step_at(self, time_s: float) -> int:
-        return min(int(time_s // self.step_s), len(self._free) - 1)
+    def capacity_at(self, time_s: float) -> float:
+        """The battery's capacity just after `time_s`, which may lie in the past [J]."""
+        return next((before for until, before in self._capacities if time_s < until), self.capacity_j)
+
+    def offer_at(self, time_s: float) -> float:
+        """What the battery was offered (> 0) or asked for (< 0) just after `time_s`, in the past [W]."""
+        step = self.step_at(time_s)
+        it_w = self.it_values[bisect_right(self.it_times, time_s) - 1]
+        surplus = self._free[step] - it_w * self._per_it[step]
+        on_grid = self.supply_values[bisect_right(self.supply_times, time_s) - 1] == Supply.GRID
+        return self._steered(surplus, step) if self._band is not None and on_grid else surplus
+
+    def step_at(self, time_s: float) -> int:
+        """Index of the supply step that holds `time_s`; at an edge, of the one that begins there."""
+        index = int(time_s // self.step_s)
+        if (index + 1) * self.step_s <= time_s:  # division may fall short of an edge that it stands on
+            index += 1
+        return index if index < self.steps else self.steps - 1
 
     def settle(self, until_s: float) -> None:
         """Walk the battery forward to `until_s` [s]."""
         if self._advance is None:
             self.now_s = until_s
             return
-        while self.now_s < until_s:
-            mark = self._marks[self._next_mark]
-            if mark < until_s:
-                self._walk(mark)
-                self._next_mark += 1
-                if self._on_mark is not None:
-                    self._on_mark(self, mark)
-            else:
-                self._walk(until_s)
+        while self._marks[self._next_mark] <= until_s:
+            self._walk(self._marks[self._next_mark])
+            self._fade()
+        self._walk(until_s)
 
-    def _walk(self, until_s: float) -> None:
-        """The inner loop: one closed-form move of the battery per segment."""
+    def _fade(self) -> None:
+        """Shrink the battery at local midnight; what is then stored above its window is lost."""
+        battery = self.battery
+        assert battery is not None
+        ends = np.concatenate(([self.ends[self._counted - 1] if self._counted else 0.0], self.ends[self._counted :]))
+        drawn = np.maximum(-np.asarray(self.powers[self._counted :]), 0.0)
+        self._taken_j += float(np.dot(drawn, np.diff(ends))) / battery.eta_discharge
+        self._counted = len(self.ends)
+        self._capacities.append((self.now_s, self.capacity_j))
+        aged_s = self._aged_s[self._next_mark]
+        self._next_mark += 1
+        self.faded_j = fade.faded_j(battery, self._taken_j, aged_s)
+        self.capacity_j = fade.capacity_j(battery, self._taken_j, aged_s)
+        self._advance = stepper(battery, self.capacity_j)
+        self._low_j = battery.soc_min * self.capacity_j
+        high_j = battery.soc_max * self.capacity_j
+        if self.stored_j > high_j:
+            self.loss_times.append(self.now_s)
+            self.losses_j.append(self.stored_j - high_j)
+            self.stored_j = self.stored[-1] = high_j
+
+    # --- the walk ----------------------------------------------------------------------------------
+
+    def _walk(self, until_s: float, skip: bool = True) -> None:
+        """The inner loop: one closed-form move of the battery per segment.
+
+        With `skip`, an empty battery sleeps through the steps without sun in one segment.
+        """
+        if until_s <= self.now_s:
+            return
+        if self.supply is Supply.NONE:
+            self._idle(until_s)
+            return
         advance = self._advance
         assert advance is not None
         step_s, free, per_it, next_sun = self.step_s, self._free, self._per_it, self._next_sun
-        it_w, limit_w, strategy, low_j = self.it_w, self.limit_w, self.strategy, self._low_j
-        add_end, add_power, add_stored = self._ends.append, self._powers.append, self._stored.append
-        now, stored = self.now_s, self.stored_j
-        index = int(now // step_s)
-        edge = (index + 1) * step_s
+        it_w, low_j = self.it_w, self._low_j
+        plain = self._band is None or self.supply is not Supply.GRID
+        watched = self._watched
         k = self.site.battery.self_discharge_per_s if self.site.battery else 0.0
+        add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
+        now, stored = self.now_s, self.stored_j
+        index = self.step_at(now)
+        edge = (index + 1) * step_s
+        kinks: tuple[float, ...] = ()
         while now < until_s:
-            net = free[index] - it_w * per_it[index]
-            if strategy is not None:
-                net = strategy(index, net, stored, limit_w)
-            elif net <= 0.0 and stored <= low_j:
-                # Empty, and no sun to come before `next_sun`: one segment for all of it.
-                index = max(next_sun[index], index + 1)
-                edge = index * step_s
-                end = edge if edge < until_s else until_s
-                if k:
-                    stored *= exp(-k * (end - now))
-                now = end
-                add_end(now)
-                add_power(0.0)
-                add_stored(stored)
-                if now == edge:
-                    edge += step_s
-                continue
+            offer = free[index] - it_w * per_it[index]
+            if plain:
+                if offer <= 0.0 and stored <= low_j and skip:
+                    index = max(next_sun[index], index + 1)
+                    edge = index * step_s
+                    end = edge if edge < until_s else until_s
+                    if k:
+                        stored *= exp(-k * (end - now))
+                    now = end
+                    add_end(now)
+                    add_power(0.0)
+                    add_stored(stored)
+                    edge = (index + 1) * step_s
+                    continue
+                if watched:
+                    kinks = self._kinks(offer, offer)
+            else:
+                surplus, offer = offer, self._steered(offer, index)
+                if watched:
+                    kinks = self._kinks(surplus, offer)
             end = edge if edge < until_s else until_s
-            power, stored, used = advance(stored, net, end - now)
+            power, stored, used = advance(stored, offer, end - now, kinks)
             now = end if used == end - now else now + used
             add_end(now)
             add_power(power)
@@ -190,3 +241,127 @@ class SiteLedger:
                 index += 1
                 edge = (index + 1) * step_s
         self.now_s, self.stored_j = now, stored
+
+    def _idle(self, until_s: float) -> None:
+        """A site that nothing feeds: the battery only loses by itself."""
+        if self.battery is not None and self.battery.self_discharge_per_s:
+            self.stored_j *= exp(-self.battery.self_discharge_per_s * (until_s - self.now_s))
+        self.now_s = until_s
+        self.ends.append(until_s)
+        self.powers.append(0.0)
+        self.stored.append(self.stored_j)
+
+    def _steered(self, surplus_w: float, step: int) -> float:
+        """What the battery is offered (> 0) or asked for (< 0) so that import stays in its band [W]."""
+        assert self._band is not None
+        missing = surplus_w + self._band[0][step]
+        if missing > 0.0:
+            return missing
+        too_much = surplus_w + self._band[1][step]
+        return too_much if too_much < 0.0 else 0.0
+
+    def _kinks(self, surplus_w: float, offer_w: float) -> tuple[float, ...]:
+        """Battery powers at which, while it tapers, a flow of the site begins, ends or meets its limit [W]."""
+        if offer_w > 0.0:
+            export = self.site.grid.export_limit_w if self.supply is Supply.GRID else 0.0
+            found = []
+            if 0.0 < surplus_w < offer_w:  # the grid has charged along, and stops
+                found.append(surplus_w)
+            if surplus_w > export > 0.0:  # what the battery leaves meets the export limit
+                found.append(surplus_w - export)
+            return tuple(found)
+        short = -surplus_w - self.limit_w
+        return (short,) if short > 0.0 else ()
+
+    # --- shortage ------------------------------------------------------------------------------------
+
+    def headroom(self) -> tuple[Floats, list[float]]:
+        """IT power that sun and grid carry without the battery [W]: in each step, and from it to the end."""
+        found = self._headroom.get(self.limit_w)
+        if found is None:
+            with np.errstate(invalid="ignore"):
+                carried = (np.asarray(self._free) + self.limit_w) / np.asarray(self._per_it)
+            least = np.minimum.accumulate(carried[::-1])[::-1]
+            found = self._headroom[self.limit_w] = carried, least.tolist()
+        return found
+
+    def strained_s(self, it_w: float, until_s: float) -> float:
+        """When, from now up to `until_s`, an IT power of `it_w` first needs the battery to be fed [s].
+
+        Infinite where it never does. The present supply is taken to last.
+        """
+        if self.supply is Supply.NONE:
+            return self.now_s
+        carried, least = self.headroom()
+        first = self.step_at(self.now_s)
+        if it_w <= least[first] or until_s <= self.now_s:
+            return inf
+        short = carried[first : self.step_at(until_s) + 1] < it_w * (1.0 - ROUNDING)
+        begin_s = max((first + int(short.argmax())) * self.step_s, self.now_s)
+        return begin_s if short.any() and begin_s < until_s else inf
+
+    def falls_short_s(self, it_w: float, until_s: float) -> float:
+        """The first instant from now up to `until_s` at which an IT power of `it_w` cannot be fed [s].
+
+        Infinite where there is none. Fade at a midnight on the way is not foreseen.
+        """
+        until_s = min(until_s, self.end_s)
+        strained_s = self.strained_s(it_w, until_s)
+        if self._advance is None or strained_s == inf or self.supply is Supply.NONE:
+            return strained_s
+        return self._emptied_s(it_w, until_s)
+
+    def _emptied_s(self, it_w: float, until_s: float) -> float:
+        """Walk ahead on trial: where the battery first gives less than is asked of it."""
+        kept = self.now_s, self.stored_j, self.it_w
+        mark = len(self.ends)
+        self.it_w = it_w
+        self._walk(until_s, skip=False)
+        start, found = kept[0], inf
+        for end, power in zip(self.ends[mark:], self.powers[mark:], strict=True):
+            step = self.step_at(start)
+            load = it_w * self._per_it[step]
+            if load - self._free[step] - self.limit_w + power > ROUNDING * load and end > start:
+                found = start
+                break
+            start = end
+        for column in (self.ends, self.powers, self.stored):
+            del column[mark:]
+        self.now_s, self.stored_j, self.it_w = kept
+        return found
+
+    def carries_s(self, it_w: float, hold_s: float) -> float:
+        """How long an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].
+
+        At most `hold_s`; a policy's guard must not look into the future.
+        """
+        step = self.step_at(self.now_s)
+        lacking = it_w * self._per_it[step] - self._free[step] - self.limit_w
+        if self.supply is Supply.NONE:
+            return 0.0
+        if lacking <= 0.0:
+            return hold_s
+        if self._advance is None:
+            return 0.0
+        stored, carried = self.stored_j, 0.0
+        while carried < hold_s:
+            power, stored, used = self._advance(stored, -lacking, hold_s - carried, (lacking,))
+            if -power < lacking * (1.0 - ROUNDING):
+                break
+            carried += used
+        return carried
+
+
+def _note(times: array[float], values: array[float], time_s: float, value: float) -> None:
+    """Write down a change; of several at one instant the last one counts."""
+    if times[-1] == time_s:
+        values[-1] = value
+    else:
+        times.append(time_s)
+        values.append(value)
+
+
+def step_index(times_s: Floats, step_s: float) -> Ints:
+    """Index of the supply step that holds each time; at an edge, of the one that begins there."""
+    index = np.floor_divide(times_s, step_s).astype(np.int64)
+    return np.asarray(index + ((index + 1) * step_s <= times_s))

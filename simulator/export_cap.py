@@ -1,0 +1,72 @@
+"""The yearly export cap: a share of the window's own generation, split exactly where it is reached.
+
+Morocco's law 82-21 lets a producer for own use sell at most 20 % of a year's generation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulator.battery import stepper
+from simulator.ledger import SiteLedger
+from simulator.record import Floats
+
+HALVINGS = 100
+
+
+def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Floats]) -> float | None:
+    """When export reaches its share of the generation [s]; `None` if it never does."""
+    duration = np.diff(edges)
+    allowed = ledger.site.grid.export_cap_share * float(np.dot(pv, duration))
+    exported = np.concatenate(([0.0], np.cumsum(flows["export"] * duration)))
+    if exported[-1] <= allowed:
+        return None
+    index = int(np.searchsorted(exported, allowed, side="right")) - 1
+    start, rest = float(edges[index]), allowed - float(exported[index])
+    low, high = 0.0, float(duration[index])
+    export, left = (float(flows[name][index]) for name in ("export", "pv_to_battery"))
+    if export >= ledger.site.grid.export_limit_w or left == 0.0:
+        return start + rest / export
+    surplus = export + left + float(flows["curtailed"][index])
+    for _ in range(HALVINGS):  # while the battery tapers, export grows as the battery takes less
+        middle = 0.5 * (low + high)
+        if surplus * middle - _charged_j(ledger, start, middle) < rest:
+            low = middle
+        else:
+            high = middle
+    return start + low
+
+
+def split_segment(ledger: SiteLedger, time_s: float) -> None:
+    """Cut the battery's segment that holds `time_s` [s] in two, as if the walk had stopped there."""
+    index = int(np.searchsorted(ledger.ends, time_s))
+    if index >= len(ledger.ends) or ledger.ends[index] == time_s:
+        return
+    start = ledger.ends[index - 1] if index else 0.0
+    if time_s <= start:
+        return
+    whole_j = ledger.powers[index] * (ledger.ends[index] - start)
+    first_j, stored = _moved(ledger, index, start, time_s - start)
+    ledger.powers[index] = (whole_j - first_j) / (ledger.ends[index] - time_s)
+    ledger.ends.insert(index, time_s)
+    ledger.powers.insert(index, first_j / (time_s - start))
+    ledger.stored.insert(index, stored)
+
+
+def _charged_j(ledger: SiteLedger, from_s: float, duration_s: float) -> float:
+    """Energy into the battery from an edge on, inside one of its segments [J, at the terminals]."""
+    index = int(np.searchsorted(ledger.ends, from_s, side="right"))
+    start = ledger.ends[index - 1] if index else 0.0
+    before = _moved(ledger, index, start, from_s - start)[0] if from_s > start else 0.0
+    return _moved(ledger, index, start, from_s - start + duration_s)[0] - before
+
+
+def _moved(ledger: SiteLedger, index: int, start_s: float, duration_s: float) -> tuple[float, float]:
+    """Energy [J] and state [J] after a part of the battery's segment `index`."""
+    assert ledger.battery is not None
+    stored = ledger.stored[index - 1] if index else ledger.stored_start_j
+    if ledger.powers[index] == 0.0:
+        return 0.0, float(stored * np.exp(-ledger.battery.self_discharge_per_s * duration_s))
+    advance = stepper(ledger.battery, ledger.capacity_at(start_s))
+    power, after, _ = advance(stored, ledger.offer_at(start_s), duration_s, ())
+    return power * duration_s, after
