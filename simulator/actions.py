@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from simulator.life import Life
 
 @dataclass(slots=True)
 class Start:
-    """Start a waiting job on a site now, on `gpus` GPUs (0: as asked), at most at `cap` of its loaded power.
+    """Start a waiting job on a site now, on `gpus` GPUs (0: as asked), at `cap` of its power above idle.
 
     `avoid` is a set of node bits that must be left alone (another job's reservation).
     """
@@ -21,7 +22,7 @@ class Start:
     cap: float = 1.0
     avoid: int = 0
     reason: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -32,7 +33,7 @@ class Hold:
     until_s: float
     site: int = -1
     reason: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Pause:
 
     job: Life
     reason: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Move:
     job: Life
     site: int
     reason: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -61,7 +62,17 @@ class Resize:
     job: Life
     gpus: int
     reason: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Cap:
+    """Let a running job draw `cap` of its power above idle from now on; needs no checkpoint."""
+
+    job: Life
+    cap: float
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -71,4 +82,4 @@ class Wake:
     until_s: float
 
 
-Action = Start | Hold | Pause | Move | Resize | Wake
+Action = Start | Hold | Pause | Move | Resize | Cap | Wake

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from heapq import heappush
+from heapq import heappop, heappush
 from typing import Any
 
 import simpy
@@ -48,6 +48,13 @@ class Clock(simpy.Environment):
         # SimPy types the second entry as one of its own two priorities; any integer sorts.
         heappush(self._queue, (time_s, (kind << 32) + index, next(self._eid), event))  # type: ignore[misc]
         return event
+
+    def step(self) -> None:
+        """Let the next event happen; none of ours ever fails, so there is nothing to look after."""
+        self._now, _, _, event = heappop(self._queue)
+        callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+        for call in callbacks:
+            call(event)
 
 
 def cancel(event: Event | None) -> None:

@@ -62,9 +62,9 @@ class Cluster:
         sleeping = self.count - self.awake - self.down.bit_count()
         return sleeping * self.node.sleep_w + self.awake * self.node.idle_w + self.active * self._watts_per_gpu
 
-    def draws_w(self, gpus: int, intensity: float) -> float:
-        """What a job on this many GPUs draws, with its GPUs' part of node idle [W]."""
-        return gpus * (self.node.idle_w / self.per_node + intensity * self._watts_per_gpu)
+    def draws_w(self, gpus: int, intensity: float, held: int = 0) -> float:
+        """What a job on this many GPUs draws, with the part of node idle of all that it holds [W]."""
+        return (held or gpus) * self.node.idle_w / self.per_node + gpus * intensity * self._watts_per_gpu
 
     def tally(self, now_s: float) -> None:
         """Write down how long the nodes stood as they did before the change that has just happened."""
@@ -83,20 +83,21 @@ class Cluster:
             return gpus - rest + self.per_node
         return gpus
 
+    def largest(self) -> int:
+        """The largest gang that could start now; every smaller one could as well."""
+        if self.offline:
+            return 0
+        n, level = self.per_node, self.level
+        if self._whole and self.remainder == "whole":
+            return self._whole * n
+        part = n - 1
+        while part and not level[part]:
+            part -= 1
+        return self._whole * n + part
+
     def fits(self, gpus: int) -> bool:
         """Whether a gang of this size could start now."""
-        if gpus > self.free_gpus or self.offline:
-            return False
-        n = self.per_node
-        if gpus <= n:
-            if self._whole:
-                return True
-            level = self.level
-            return any(level[f] for f in range(gpus, n))
-        whole, rest = divmod(self.held_for(gpus), n)
-        if self._whole < whole or not rest:
-            return self._whole >= whole
-        return self._whole > whole or any(self.level[f] for f in range(rest, n))
+        return gpus <= self.largest()
 
     def place(self, gpus: int, avoid: int = 0) -> Allocation | None:
         """The nodes that a gang would take, `None` if it does not fit; `avoid` is a set of node bits."""
@@ -152,6 +153,10 @@ class Cluster:
             self.free_gpus -= gpus
             self.busy_gpus += gpus
         return ready_s
+
+    def up_s(self, allocation: Allocation) -> float:
+        """When all of these nodes are or were up [s]."""
+        return max(self._up_s[node] for node, _ in allocation)
 
     def release(self, allocation: Allocation) -> list[int]:
         """Give these GPUs back; returns the nodes that are now empty."""

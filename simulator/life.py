@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil, inf
 from typing import Literal
 
 from simpy.events import Event
@@ -24,84 +24,122 @@ class Life:
         One of `queued fetching waking restarting running saving moving ended`.
     site : int
         Index of the site that it is on or was last on; -1 before it ever started.
-    gpus, cap : int, float
-        GPUs that it runs on, and the share of its loaded power that it may draw.
-    done_gpu_s : float
-        Work done up to `since_s`, and safe from anything but a kill [reference GPU-s].
-    since_s : float
-        When the present phase began [s].
+    post : int
+        Under `federated`, the institute in whose queue it waits; -1 for its own.
+    gpus, held, cap : int, int, float
+        GPUs that it runs on, GPUs that it holds (more where the rest of a node is lost), and the share of
+        its power above idle that it may draw.
+    done_gpu_s, safe_gpu_s : float
+        Work done when the present phase began, and what a kill at that moment would have left of it
+        [reference GPU-s].
+    since_s, until_s : float
+        When the present phase began [s]; when it ends, where that is known: not while it runs.
+    started_s : float
+        When its present stay on a site began [s].
     rate : float
         Work per second while it runs [reference GPU-s per s].
     interval_s, write_s : float
         Running time between periodic checkpoints, and what each takes [s].
+    into_s : float
+        How far into such an interval the present phase began [s].
+    saved_at : int
+        The site where its last checkpoint lies; -1 for none.
     """
 
     __slots__ = (
-        "allocation", "ask", "cap", "done_gpu_s", "draws", "event", "first_start_s", "gpus", "index", "interval_s",
-        "phase", "power_w", "rate", "saved", "since_s", "site", "started_s", "target", "up_s", "write_s",
+        "active", "allocation", "ask", "at_risk", "cap", "done_gpu_s", "event", "fault_s", "faults", "first_start_s",
+        "gpus", "held", "held_until_s", "index", "interval_s", "into_s", "phase", "post", "power_w", "rate",
+        "resizing", "safe_gpu_s", "saved_at", "since_s", "site", "started_s", "target", "until_s", "write_s",
     )  # fmt: skip
 
     def __init__(self, index: int, ask: Ask) -> None:
         self.index = index
         self.ask = ask
         self.phase: Phase = "queued"
-        self.site = -1
-        self.gpus = ask.gpus
+        self.site = self.post = self.saved_at = -1
+        self.gpus = self.held = ask.gpus
         self.cap = 1.0
         self.allocation: Allocation = ()
-        self.done_gpu_s = 0.0
-        self.since_s = ask.submit_s
-        self.started_s = 0.0  # when its present stay on a site began
+        self.done_gpu_s = self.safe_gpu_s = self.into_s = 0.0
+        self.since_s = self.started_s = self.until_s = ask.submit_s
         self.first_start_s = -1.0
-        self.up_s = 0.0
+        self.held_until_s = -1.0  # until when its policy has put it off
         self.rate = 0.0
         self.power_w = 0.0
         self.interval_s = inf
         self.write_s = ask.checkpoint.write_s
         self.event: Event | None = None
-        self.saved = False  # whether there is a checkpoint to restart from
-        self.target = -1  # where a move is to end
-        self.draws = False  # whether it draws more than its nodes' idle power
+        self.target = -1  # the site where a move is to end; the new size where a resize is under way
+        self.resizing = False
+        self.active = 0.0  # GPUs x intensity that it adds to its nodes' idle power now
+        self.faults = 0  # how often something that broke has killed it
+        self.fault_s = -1.0  # running time left to the next software fault; below zero before it is drawn
+        self.at_risk: list[int] = []  # the journal's rows whose work no checkpoint holds
 
     @property
     def running(self) -> bool:
         """Whether it holds GPUs and works on its task."""
         return self.phase == "running"
 
+    @property
+    def saved(self) -> bool:
+        """Whether there is a checkpoint to restart from."""
+        return self.saved_at >= 0
+
     def progress_gpu_s(self, now_s: float) -> float:
         """Work done by now [reference GPU-s], periodic checkpoints taken off."""
         if self.phase != "running":
             return self.done_gpu_s
-        return self.done_gpu_s + self.rate * self._worked_s(now_s - self.since_s)
+        if self.interval_s == inf:
+            return self.done_gpu_s + self.rate * (now_s - self.since_s)
+        return self.done_gpu_s + self.rate * (self._worked_s(self.into_s + now_s - self.since_s) - self._before_s)
+
+    def checkpoint_s(self, now_s: float) -> float:
+        """When the last periodic checkpoint of this phase was complete [s]; -1 if there was none."""
+        if self.phase != "running" or self.interval_s == inf:
+            return -1.0
+        cycle = self.interval_s + self.write_s
+        cycles = (self.into_s + now_s - self.since_s) // cycle
+        return self.since_s + cycles * cycle - self.into_s if cycles >= 1 else -1.0
 
     def saved_gpu_s(self, now_s: float) -> float:
         """Work that a kill at this moment would leave [reference GPU-s]."""
-        if self.phase != "running" or self.interval_s == inf:
-            return self.done_gpu_s
-        cycles = (now_s - self.since_s) // (self.interval_s + self.write_s)
-        return self.done_gpu_s + self.rate * cycles * self.interval_s
+        if self.checkpoint_s(now_s) < 0:
+            return self.safe_gpu_s
+        cycles = (self.into_s + now_s - self.since_s) // (self.interval_s + self.write_s)
+        return self.done_gpu_s + self.rate * (cycles * self.interval_s - self._before_s)
 
     def time_for_s(self, work_gpu_s: float) -> float:
         """How long this much further work takes from the start of a phase [s], with its checkpoints."""
         worked = work_gpu_s / self.rate
         if self.interval_s == inf:
             return worked
-        writes = max(-(-worked // self.interval_s) - 1.0, 0.0)
-        return worked + writes * self.write_s
+        worked += self._before_s
+        # None is written once the work is done; the hair keeps a rounding error from paying for one more.
+        writes = max(ceil(worked / self.interval_s - 1e-9) - 1, 0)
+        return worked + writes * self.write_s - self.into_s
 
     def left_s(self, now_s: float, speed: float = 1.0) -> float:
         """What is left by the user's estimate on the asked size [s], never below zero."""
         return max(self.ask.estimate_s - self.progress_gpu_s(now_s) / self.ask.gpus, 0.0) / speed
 
     def expected_end_s(self, now_s: float) -> float:
-        """When it will end by the user's estimate [s]; a job past it is expected to end at once."""
-        work = self.ask.estimate_s * self.ask.gpus - self.progress_gpu_s(now_s)
-        start = max(now_s, self.up_s)
-        return start + max(work, 0.0) / self.rate if self.rate else start
+        """When it will give its GPUs back by the user's estimate [s]; a job past it is expected to at once."""
+        if self.phase == "saving":
+            return self.until_s
+        if not self.rate:
+            return now_s
+        work = max(self.ask.estimate_s * self.ask.gpus - self.done_gpu_s, 0.0)
+        if self.phase == "running":
+            return max(self.since_s + self.time_for_s(work), now_s)
+        restart = self.ask.checkpoint.restart_s if self.saved and self.phase != "restarting" else 0.0
+        return max(self.until_s, now_s) + restart + self.time_for_s(work)
+
+    @property
+    def _before_s(self) -> float:
+        return self._worked_s(self.into_s) if self.into_s else 0.0
 
     def _worked_s(self, elapsed_s: float) -> float:
-        if self.interval_s == inf:
-            return elapsed_s
-        cycle = self.interval_s + self.write_s
-        cycles, rest = divmod(elapsed_s, cycle)
+        """Time worked in a stretch that began with an interval [s]."""
+        cycles, rest = divmod(elapsed_s, self.interval_s + self.write_s)
         return cycles * self.interval_s + min(rest, self.interval_s)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import TYPE_CHECKING
 
+from simulator.checkpoints import interval_s
 from simulator.forecast import Forecast
 from simulator.life import Life
 from simulator.scenario import Scenario
@@ -48,7 +50,7 @@ class SiteView:
     def fits(self, gpus: int) -> bool:
         """Whether a gang of this size could start now: there is room, and the site is not short of supply."""
         guard = self._engine.guard
-        return self._cluster.fits(gpus) and (guard is None or guard.accepts(self.index))
+        return gpus <= self._engine.room[self.index] and (guard is None or guard.accepts(self.index))
 
     def draws_w(self, ask: Ask, gpus: int = 0, cap: float = 1.0) -> float:
         """What a job would draw at the meter here [W], overhead at its present value included."""
@@ -112,6 +114,57 @@ class View:
         """The jobs that hold GPUs at one site."""
         return (life for life in self._engine.running.values() if life.site == site)
 
+    def fitting(self, job: Life, sites: Iterable[int], gpus: int) -> list[int]:
+        """Those of the sites where a job could start now on so many GPUs: room, supply, quota and links allow it."""
+        engine = self._engine
+        room, guard, rules = engine.room, engine.guard, engine.rules
+        found = [i for i in sites if room[i] >= gpus]
+        if guard is not None:
+            found = [i for i in found if guard.accepts(i)]
+        if rules.has_quotas:
+            found = [i for i in found if rules.within_quota(job.ask, i, gpus)]
+        if self.scenario.links:
+            found = [i for i in found if engine.network.transfer_s(job, i) < inf]
+        return found
+
+    def duration_s(self, job: Life, site: int, gpus: int = 0) -> float:
+        """How long a job would hold its GPUs on a site at the most, by its user's estimate [s].
+
+        Waking, fetching what it lacks there, restarting, and periodic checkpoints are included.
+        """
+        ask, node = job.ask, self.sites[site].spec.node
+        gpus = gpus or ask.gpus
+        rate = ask.rate(gpus) * node.speed
+        worked = max(ask.estimate_s * ask.gpus - job.done_gpu_s, 0.0) / rate
+        nodes = -(-gpus // node.gpus)
+        interval = interval_s(ask.checkpoint, self._engine.settings.faults.rate_per_s(nodes))
+        if interval < inf:
+            worked += (worked // interval) * ask.checkpoint.write_s
+        restart = ask.checkpoint.restart_s if job.saved else 0.0
+        return max(node.wake_s if node.can_sleep else 0.0, self.transfer_s(job, site)) + restart + worked
+
+    def transfer_s(self, job: Life, site: int) -> float:
+        """How long what a job lacks on a site would travel if it set out now [s]; infinite without a route."""
+        return self._engine.network.transfer_s(job, site) if self.scenario.links else 0.0
+
+    def move_s(self, job: Life, site: int) -> float:
+        """What a move would cost a running job in time [s]: checkpoint, transfer, restart.
+
+        Its GPUs are held and powered for the first and the last of the three.
+        """
+        checkpoint, transfer = job.ask.checkpoint, 0.0
+        if self.scenario.links:
+            transfer = self._engine.network.transfer_s(job, site, saved_at=job.site)
+        return job.write_s + transfer + checkpoint.restart_s
+
     def allowed(self, ask: Ask) -> tuple[int, ...]:
         """Indices of the sites that may ever have this job."""
-        return self._engine.allowed(ask)
+        return self._engine.rules.allowed(ask)
+
+    def sites_for(self, job: Life) -> tuple[int, ...]:
+        """Indices of the sites on which this job may start now; under `federated` its institute's alone."""
+        return self._engine.rules.sites_for(job)
+
+    def quota_of(self, ask: Ask) -> str:
+        """The region whose quota a job counts against; empty where none applies."""
+        return self._engine.rules.quota_of(ask) if self._engine.rules.has_quotas else ""

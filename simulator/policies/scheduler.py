@@ -96,7 +96,7 @@ class ListScheduler:
             due.append(heappop(self._held)[2])
         for job in (*due, *self._new):
             latest = job.ask.latest_start_s
-            plan = when.decide(job, view.allowed(job.ask), view) if latest > now else None
+            plan = when.decide(job, view.sites_for(job), view) if latest > now else None
             if plan is None:
                 self._plans.pop(job.index, None)
                 self._let_in(job, view, urgent=latest <= now < latest + job.ask.slack_s)
@@ -122,7 +122,7 @@ class ListScheduler:
             key: Key = (0, job.ask.latest_start_s, job.index)
         else:
             key = (1, *self.parts.order(job, view), job.index)
-        group = (job.ask.gpus_min or job.ask.gpus, view.allowed(job.ask))
+        group = (job.ask.gpus_min or job.ask.gpus, view.sites_for(job))
         self._ready.add(key, job, group)
         if self.parts.backfill == "easy":
             self._blocked.discard(group)  # it may be short enough to go ahead
@@ -177,7 +177,7 @@ class ListScheduler:
         least, sites = group
         self._declined = False
         reserved = self._reservations.current
-        fitting = [i for i in sites if view.sites[i].fits(least)]
+        fitting = view.fitting(job, sites, least)
         avoid = 0
         if reserved is not None and reserved.job is not job and reserved.site in fitting:
             avoid = self._reservations.avoid(job, least, now, view)

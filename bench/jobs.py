@@ -1,0 +1,113 @@
+"""How fast the job half is, against a unit that moves with the machine: a million bare SimPy timeouts.
+
+U is the processor time of 1,000,000 timeouts from 12 processes in the same process. Machines change speed
+within seconds, so every measurement stands between two of U, and the median of the ratios counts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simpy
+
+from simulator.engine import simulate
+from simulator.policies.presets import policy
+from simulator.scenario import Battery, Grid, NodeType, Scenario, Site
+from sites.profile import StepProfile
+from workloads.job import Ask, Dataset, Job, Tenant, Truth, accounting_end_s
+
+SITES, STEP_S, DAY_S, HOUR_S = 12, 300.0, 86_400.0, 3600.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of the benchmark: what was measured, its value and unit, and the value it must stay under."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float
+    note: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure stays under its limit."""
+        return self.value <= self.limit
+
+
+def unit_s(events: int = 1_000_000, processes: int = 12) -> float:
+    """Processor time of a million bare timeouts from twelve processes [s]."""
+    env = simpy.Environment()
+
+    def ticker(delay: float) -> object:
+        for _ in range(events // processes):
+            yield env.timeout(delay)
+
+    for index in range(processes):
+        env.process(ticker(1.0 + 0.01 * index))  # type: ignore[arg-type]
+    begin = time.process_time()
+    env.run()
+    return time.process_time() - begin
+
+
+def in_units(work: Callable[[], object], repeats: int) -> tuple[float, tuple[float, float]]:
+    """Median of the ratios of `work` to the mean of the units before and after it, and the range of U [s]."""
+    units, ratios = [unit_s()], []
+    for _ in range(repeats):
+        begin = time.process_time()
+        work()
+        spent = time.process_time() - begin
+        units.append(unit_s())
+        ratios.append(spent / (0.5 * (units[-2] + units[-1])))
+    return statistics.median(ratios), (min(units), max(units))
+
+
+def small_sites(end_s: float, nodes: int = 1) -> Scenario:
+    """Twelve sites with sun and battery, of `nodes` 8-GPU nodes each, nodes sleeping when empty."""
+    n = math.ceil(end_s / STEP_S)
+    hours = (np.arange(n) + 0.5) * STEP_S / HOUR_S
+    sun = np.maximum(np.sin((hours / 24.0 - 0.25) * 2.0 * np.pi), 0.0) * 10_000.0 * nodes
+
+    def flat(value: float) -> StepProfile:
+        return StepProfile(np.full(n, value), STEP_S)
+
+    node = NodeType("a100", 8, 1510.0, 5040.0, 150.0, 180.0, 600.0)
+    grid = Grid(flat(1.0 / 3.6e6), flat(600.0 / 3.6e6), flat(0.0))
+    battery = Battery(10 * 3.6e6 * nodes, 5_000.0 * nodes, 5_000.0 * nodes)
+    sites = tuple(
+        Site(f"s{i}", f"r{i}", node, nodes, StepProfile(sun, STEP_S), flat(0.15), flat(0.0), grid, battery)
+        for i in range(SITES)
+    )
+    return Scenario(sites, n * STEP_S, STEP_S)
+
+
+def pai_jobs(data: Path) -> list[Job]:
+    """The 100,000 jobs of a year at Alibaba: one GPU per cpu, at most 8, submitted round the sites."""
+    with gzip.open(data / "traces" / "pai_100k.csv.gz", "rt") as file:
+        rows = np.genfromtxt(file, delimiter=",", names=True)
+    jobs = []
+    tenants = [Tenant(f"r{i}") for i in range(SITES)]
+    data_sets = [Dataset(f"d{i}", 0.0, f"s{i}") for i in range(SITES)]
+    for index, (arrival_h, length_h, cpus) in enumerate(rows.tolist()):
+        home, gpus, runtime = index % SITES, int(min(max(round(cpus), 1), 8)), length_h * HOUR_S
+        ask = Ask(f"p{index:06d}", arrival_h * HOUR_S, gpus, runtime, 0.0, tenants[home], f"s{home}", data_sets[home])
+        jobs.append(Job(ask, Truth(gpus * runtime)))
+    return jobs
+
+
+def replay(data: Path, repeats: int = 5) -> list[Row]:
+    """A year of Alibaba's jobs on twelve sites of one node, energy ledger included."""
+    jobs = pai_jobs(data)
+    scenario = small_sites(accounting_end_s(jobs, SITES * 8.0))
+    rows = []
+    for name, limit in (("fifo", 5.0), ("easy", 8.0)):
+        ratio, (low, high) = in_units(lambda name=name: simulate(scenario, jobs, policy(name)), repeats)  # type: ignore[misc]
+        rows.append(Row(f"pai_100k {name}", ratio, "U", limit, f"U from {low:.2f} to {high:.2f} s"))
+    return rows

@@ -1,0 +1,320 @@
+"""The life of a job on a site: how its phases follow one another, and what each costs.
+
+A stay begins with fetching and waking, goes on with a restart where there is a checkpoint, and runs. It
+ends when the job does, when it has been saved on purpose (pause, move, resize), or when it is killed.
+Periodic checkpoints are computed, not scheduled: they are part of how long work takes (`simulator.life`).
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from simulator import caps, checkpoints
+from simulator.clock import TICKS_PER_S, Kind, cancel, on_grid
+from simulator.errors import BreachError
+from simulator.journal import CODE_OF, KINDS
+from simulator.life import Life, Phase
+from simulator.record import State
+
+if TYPE_CHECKING:
+    from simpy.events import Event as SimEvent
+
+    from simulator.cluster import Allocation
+    from simulator.engine import Engine
+
+_RUN = KINDS["run"]
+
+
+class Lives:
+    """Carries jobs from phase to phase."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.clock = engine.clock
+        self.jobs = engine.jobs
+        self.clusters = engine.clusters
+        self.journal = engine.journal
+        self.network = engine.network
+        self.faults = engine.settings.faults
+        self._kill_at_limit = engine.settings.overrun == "kill"
+
+    # --- a stay begins ---------------------------------------------------------------------------
+
+    def start(self, life: Life, site: int, allocation: Allocation, gpus: int, cap: float) -> None:
+        """Take GPUs for a waiting job, and set it going."""
+        engine, now = self.engine, self.clock.now
+        del engine.waiting[life.index]
+        engine.running[life.index] = life
+        up_s = on_grid(self.clusters[site].take(allocation, now))
+        life.site, life.started_s, life.until_s = site, now, up_s
+        self._equip(life, allocation, gpus, cap)
+        outcome = self.journal.outcomes[life.index]
+        outcome.site = site
+        if life.first_start_s < 0:
+            life.first_start_s = outcome.start_s = now
+        if self.network.fetch(life, site, self._fetched):
+            self._enter(life, "fetching", inf)
+        elif up_s > now:
+            self._enter(life, "waking", up_s)
+        else:
+            self._restart(life)
+
+    def _equip(self, life: Life, allocation: Allocation, gpus: int, cap: float) -> None:
+        """What follows from the GPUs that a job holds: its speed and its checkpoints."""
+        ask, node = life.ask, self.clusters[life.site].node
+        life.allocation, life.gpus, life.cap = allocation, gpus, cap
+        life.held = gpus if len(allocation) == 1 else sum(held for _, held in allocation)
+        life.rate = ask.rate(gpus) * node.speed
+        if cap != 1.0:
+            life.rate *= caps.speed(node.caps, cap)
+        life.interval_s = checkpoints.interval_s(ask.checkpoint, self.faults.rate_per_s(len(allocation)))
+        if self.engine.rules.has_quotas:
+            self.engine.rules.count(ask, life.site, gpus)
+
+    def _fetched(self, life: Life) -> None:
+        self._stint(life)
+        up_s = life.until_s = on_grid(self.clusters[life.site].up_s(life.allocation))
+        if up_s > self.clock.now:
+            self._enter(life, "waking", up_s)
+        else:
+            self._restart(life)
+
+    def _restart(self, life: Life) -> None:
+        restart_s = life.ask.checkpoint.restart_s if life.saved else 0.0
+        if restart_s > 0:
+            self._enter(life, "restarting", on_grid(self.clock.now + restart_s))
+        else:
+            self._run(life)
+
+    def _enter(self, life: Life, phase: Phase, until_s: float) -> None:
+        """Begin a phase that holds GPUs and ends at a known time, or when something has arrived."""
+        life.phase, life.since_s = phase, self.clock.now
+        self._draw(life, phase not in ("waking", "fetching"))
+        if until_s < inf:
+            life.until_s = until_s
+            life.event = self.clock.at(until_s, Kind.PHASE, life.index, self._phase_over, life)
+
+    def _draw(self, life: Life, works: bool) -> None:
+        """Set what a job draws; while it waits with GPUs in hand they only idle."""
+        cluster = self.clusters[life.site]
+        intensity = life.ask.intensity * life.cap if works else 0.0
+        life.power_w = cluster.draws_w(life.gpus, intensity, life.held)
+        cluster.active += intensity * life.gpus - life.active
+        life.active = intensity * life.gpus
+        self.engine.power_changed(life.site)
+
+    def _phase_over(self, event: SimEvent) -> None:
+        life: Life = event._value
+        self._stint(life)
+        if life.phase == "waking":
+            self._restart(life)
+        elif life.phase == "restarting":
+            self._run(life)
+        else:
+            self._saved(life)
+
+    # --- it runs ---------------------------------------------------------------------------------
+
+    def _run(self, life: Life) -> None:
+        """Work until the job's own end, its limit, or the next software fault, whichever comes first."""
+        now = self.clock.now
+        life.phase, life.since_s = "running", now
+        self._draw(life, True)
+        due = self.jobs[life.index].truth.due_gpu_s
+        if self._kill_at_limit:
+            due = min(due, life.ask.estimate_s * life.ask.gpus)
+        end = max(on_grid(now + life.time_for_s(max(due - life.done_gpu_s, 0.0))), now)
+        if self.faults.hazard_per_s > 0:
+            if life.fault_s < 0:
+                life.fault_s = self.engine.faults.until_next_s(life.index)
+            if now + life.fault_s < end:
+                at = max(on_grid(now + life.fault_s), now)
+                life.event = self.clock.at(at, Kind.FAULT, life.index, self._software_fault, life)
+                return
+        life.event = self.clock.at(end, Kind.END, life.index, self._finished, life)
+
+    def _finished(self, event: SimEvent) -> None:
+        life: Life = event._value
+        truth = self.jobs[life.index].truth
+        due, done = truth.due_gpu_s, life.progress_gpu_s(self.clock.now)
+        self._stint(life)
+        self.leave(life)
+        tolerance = life.rate / TICKS_PER_S + 1e-9 * due
+        self.journal.outcomes[life.index].work_left_gpu_s = 0.0
+        if done < due - tolerance:
+            if not self._kill_at_limit:
+                raise BreachError(f"job {life.ask.job_id!r} ended with {due - done} GPU-s of its work left")
+            self.end(life, "failed", "killed at the limit of its estimate")
+            return
+        if done > due + tolerance:
+            raise BreachError(f"job {life.ask.job_id!r} did {done} GPU-s at {self.clock.now} s, due {due}")
+        life.done_gpu_s = due
+        self.end(life, truth.ending)
+
+    def _bank(self, life: Life) -> None:
+        """Write down a run that is cut here: what checkpoints hold of it, and what they do not hold yet."""
+        now = self.clock.now
+        done, safe, saved_s = life.progress_gpu_s(now), life.saved_gpu_s(now), life.checkpoint_s(now)
+        elapsed = now - life.since_s
+        if saved_s >= 0:
+            life.at_risk.clear()
+            life.saved_at = life.site
+            if saved_s > life.since_s:
+                self.journal.stint(life, saved_s, _RUN)
+                life.since_s = saved_s
+        if now > life.since_s:
+            self._stint(life)
+            self.journal.at_risk(life)
+        if life.interval_s < inf:
+            life.into_s = (life.into_s + elapsed) % (life.interval_s + life.write_s)
+        life.done_gpu_s, life.safe_gpu_s, life.since_s = done, safe, now
+        if life.fault_s >= 0:
+            life.fault_s = max(life.fault_s - elapsed, 0.0)
+
+    def recap(self, life: Life, cap: float) -> None:
+        """Let a running job go on under another power cap; that costs nothing."""
+        self._bank(life)
+        cancel(life.event)
+        life.rate *= caps.speed(self.clusters[life.site].node.caps, cap) / self._cap_speed(life)
+        life.cap = cap
+        self._run(life)
+
+    def _cap_speed(self, life: Life) -> float:
+        return caps.speed(self.clusters[life.site].node.caps, life.cap)
+
+    # --- it stops --------------------------------------------------------------------------------
+
+    def save(self, life: Life, target: int = -1) -> None:
+        """Stop working and write a checkpoint; the GPUs are held until it is written.
+
+        `target` is the site where a move is to end, or the new size where a resize is under way.
+        """
+        self._bank(life)
+        cancel(life.event)
+        life.target = target
+        self._enter(life, "saving", on_grid(self.clock.now + life.write_s))
+
+    def _saved(self, life: Life) -> None:
+        life.safe_gpu_s = life.done_gpu_s
+        life.saved_at = life.site
+        life.into_s = 0.0
+        life.at_risk.clear()
+        target, life.target = life.target, -1
+        if life.resizing:
+            life.resizing = False
+            self._resize(life, target)
+            return
+        self.leave(life)
+        if target < 0:
+            self.requeue(life)
+        elif self.network.fetch(life, target, self._moved):
+            life.phase, life.since_s, life.target = "moving", self.clock.now, target
+            self.engine.moving[life.index] = life
+        else:
+            life.target = target
+            self._moved(life)
+
+    def _moved(self, life: Life) -> None:
+        self.engine.moving.pop(life.index, None)
+        life.site = life.post = life.saved_at = life.target
+        life.target = -1
+        self.requeue(life)
+
+    def _resize(self, life: Life, gpus: int) -> None:
+        """Restart at once on another number of GPUs; on as many as before if somebody has taken the room."""
+        cluster = self.clusters[life.site]
+        old, before = life.allocation, life.gpus
+        self._let_go(life)
+        allocation = cluster.place(gpus)
+        if allocation is None:
+            allocation, gpus = old, before
+        life.until_s = on_grid(cluster.take(allocation, self.clock.now))
+        self._equip(life, allocation, gpus, life.cap)
+        self.engine.policy.freed(None, life.site)
+        self.engine.ask_for_round()
+        if life.until_s > self.clock.now:
+            self._enter(life, "waking", life.until_s)
+        else:
+            self._restart(life)
+
+    def _software_fault(self, event: SimEvent) -> None:
+        life: Life = event._value
+        life.fault_s = -1.0
+        self.kill(life, "software fault", fault=True)
+
+    def kill(self, life: Life, reason: str, fault: bool = False) -> None:
+        """Stop a job at once; work since its last checkpoint is lost, and it waits again."""
+        cancel(life.event)
+        if life.phase == "running":
+            self._bank(life)
+        else:
+            self._stint(life)
+        self.network.abandon(life)
+        lost_gpu_s = self.journal.lose(life)
+        life.done_gpu_s, life.into_s, life.target, life.resizing = life.safe_gpu_s, 0.0, -1, False
+        self.journal.outcomes[life.index].kills += 1
+        if self.journal.changes:
+            self.engine.note("kill", life, reason, {"lost_gpu_s": lost_gpu_s})
+        self.leave(life)
+        life.faults += fault
+        if fault and self.faults.retries is not None and life.faults > self.faults.retries:
+            left = self.jobs[life.index].truth.due_gpu_s - life.safe_gpu_s
+            self.journal.outcomes[life.index].work_left_gpu_s = left
+            self.end(life, "failed", f"given up after {life.faults} faults")
+        else:
+            self.requeue(life)
+
+    def leave(self, life: Life) -> None:
+        """Give back what the job holds."""
+        engine = self.engine
+        self._let_go(life)
+        del engine.running[life.index]
+        life.event = None
+        engine.power_changed(life.site)
+        engine.policy.freed(life, life.site)
+        engine.ask_for_round()
+
+    def _let_go(self, life: Life) -> None:
+        cluster, now = self.clusters[life.site], self.clock.now
+        emptied = cluster.release(life.allocation)
+        cluster.active -= life.active
+        life.active = 0.0
+        if not cluster.busy_gpus:
+            cluster.active = 0.0  # rounding must not outlive the jobs
+        life.allocation = ()
+        if self.engine.rules.has_quotas:
+            self.engine.rules.count(life.ask, life.site, -life.gpus)
+        if emptied and cluster.node.can_sleep:
+            self.engine.let_sleep(life.site, emptied, now)
+
+    def requeue(self, life: Life) -> None:
+        """Back among the waiting."""
+        life.phase, life.since_s, life.held_until_s = "queued", self.clock.now, -1.0
+        self.engine.waiting[life.index] = life
+        self.engine.policy.waiting(life)
+        self.engine.ask_for_round()
+
+    def end(self, life: Life, state: State, reason: str = "") -> None:
+        """The one end of a job."""
+        outcome = self.journal.outcomes[life.index]
+        if outcome.state != "left":
+            raise BreachError(f"job {life.ask.job_id!r} ended as {outcome.state} and then as {state}")
+        outcome.state, outcome.end_s = state, self.clock.now
+        life.phase = "ended"
+        if self.journal.changes:
+            self.engine.note("reject" if state == "rejected" else "end", life, reason, {"state": state})
+
+    def close(self, end_s: float) -> None:
+        """Write down what is still under way when the window closes."""
+        for life in self.engine.running.values():
+            left = self.jobs[life.index].truth.due_gpu_s - life.progress_gpu_s(end_s)
+            self.journal.outcomes[life.index].work_left_gpu_s = max(left, 0.0)
+            self.journal.stint(life, end_s, CODE_OF[life.phase])
+        for life in (*self.engine.waiting.values(), *self.engine.moving.values()):
+            left = self.jobs[life.index].truth.due_gpu_s - life.done_gpu_s
+            self.journal.outcomes[life.index].work_left_gpu_s = left
+
+    def _stint(self, life: Life) -> None:
+        """Write down the phase that ends now."""
+        self.journal.stint(life, self.clock.now, CODE_OF[life.phase])
