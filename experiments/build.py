@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sites.supply import SiteSupply, supply
 
 from experiments.config import Experiment
 from experiments.config_load import Loaded
@@ -24,6 +23,7 @@ from simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from sites.equipment import BatteryModel, NodeModel
 from sites.profile import StepProfile
 from sites.site import SiteModel
+from sites.supply import SiteSupply, supply
 from workloads.job import Job, accounting_end_s
 from workloads.workload import Place
 from workloads.workload import build as build_jobs
@@ -59,9 +59,11 @@ def build(loaded: Loaded, seed: int) -> Inputs:
     """
     experiment, sites = loaded.experiment, list(loaded.sites.values())
     start = experiment.start
-    demand = build_jobs(
-        experiment.workload, [_place(site, start) for site in sites], start, experiment.days, seed, loaded.folder
-    )
+    places = [_place(site, start) for site in sites]
+    try:
+        demand = build_jobs(experiment.workload, places, start, experiment.days, seed, loaded.folder)
+    except MemoryError:
+        raise InputError(Problem(loaded.file, "workload", "makes more jobs than there is memory for")) from None
     speed = sum(site.gpus * site.node.speed for site in sites)
     if speed <= 0:
         raise InputError(Problem(loaded.file, "sites", "no site has a node, so no job can run"))

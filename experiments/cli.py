@@ -85,12 +85,68 @@ def replay(
 def explain(
     folder: ResultFolder,
     job: Annotated[str, typer.Argument(help="Id of a job, as in jobs.parquet.")],
-    policy: Annotated[str, typer.Option(help="Under this policy alone.")] = "",
+    policy: Annotated[str, typer.Option(help="Under this policy; default: the one that drew least.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Of this seed; default: the first.")] = None,
 ) -> None:
-    """Say why a job ran where and when it did, under each policy."""
-    from experiments.cli_check import explain_command
+    """Say why a job ran where and when it did."""
+    from experiments.cli_show import explain_command
 
-    _leave(explain_command(folder, job, policy))
+    _leave(explain_command(folder, job, policy, seed))
+
+
+@app.command()
+def report(
+    folder: ResultFolder,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: DIR/report.html.")] = None,
+) -> None:
+    """Write one self-contained HTML page about a result folder."""
+    from experiments.cli_show import report_command
+
+    _leave(report_command(folder, output))
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Result folders.", metavar="DIR [DIR ...]")],
+) -> None:
+    """Show means over seeds and paired differences with confidence intervals."""
+    from experiments.cli_show import compare_command
+
+    _leave(compare_command(folders))
+
+
+@app.command()
+def plot(
+    folder: ResultFolder,
+    figure: Annotated[list[str] | None, typer.Option(help="Draw this figure; may be given repeatedly.")] = None,
+    kind: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
+) -> None:
+    """Draw the figures of a result folder into DIR/figures."""
+    from experiments.cli_show import plot_command
+
+    _leave(plot_command(folder, figure or [], kind))
+
+
+@app.command()
+def sites(
+    name: Annotated[str, typer.Argument(help="A site to show with its sources.")] = "",
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the site's year into NAME.png.")] = False,
+) -> None:
+    """List the sites of the catalogue, or show one."""
+    from experiments.cli_show import sites_command
+
+    _leave(sites_command(name, plot))
+
+
+@app.command()
+def workloads(
+    name: Annotated[str, typer.Argument(help="A mix of the catalogue, or a file.", metavar="[NAME|FILE]")] = "",
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a page of figures into NAME.png.")] = False,
+) -> None:
+    """List the workloads, or describe a mix or a trace."""
+    from experiments.cli_show import workloads_command
+
+    _leave(workloads_command(name, plot))
 
 
 @app.command()

@@ -42,12 +42,17 @@ def plural(number: int, word: str, many: str = "") -> str:
     return f"{number:,} {word if number == 1 else many or word + 's'}"
 
 
+def new_table(title: str) -> Table:
+    """An empty table in the one style that the commands use."""
+    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+
+
 def comparison_table(rows: Sequence[Row], loaded: Loaded) -> Table:
     """Policies compared: means over seeds, one block for each combination of axes."""
     axes = [key for axis in loaded.axes for key in axis.keys]
     seeds = len({row["seed"] for row in rows})
     title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = new_table(title)
     for axis in axes:
         table.add_column(axis.rpartition(".")[2])
     table.add_column("policy", no_wrap=True)

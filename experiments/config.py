@@ -24,7 +24,7 @@ FIXED_KEYS = ("name", "question", "seeds", "policies", "baseline", "matrix", "bo
 class Table(BaseModel):
     """A table of an experiment file: a misspelt key is an error, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 def _name(value: str) -> str:
@@ -89,9 +89,7 @@ class EngineTable(Table):
     remainder: Literal["share", "whole"] = Field(
         default="share", description="What a gang larger than a node takes at its end: part of a node, or all of it"
     )
-    overrun: Literal["extend", "kill"] = Field(
-        default="extend", description="What becomes of a job past its estimate"
-    )
+    overrun: Literal["extend", "kill"] = Field(default="extend", description="What becomes of a job past its estimate")
     hold_min: float = Field(
         default=30.0,
         ge=0.0,
@@ -109,9 +107,7 @@ class ForecastTable(Table):
     error: float = Field(
         default=0.1, ge=0.0, le=2.0, description="Relative standard error a day ahead, of a noisy forecast"
     )
-    autocorrelation: float = Field(
-        default=0.8, ge=0.0, lt=1.0, description="Of that error from one hour to the next"
-    )
+    autocorrelation: float = Field(default=0.8, ge=0.0, lt=1.0, description="Of that error from one hour to the next")
     horizon_h: int = Field(default=72, ge=1, le=720, description="How far it looks ahead [h]")
     issue_h: int = Field(default=1, ge=1, le=48, description="Hours between one forecast and the next [h]")
 
@@ -134,7 +130,7 @@ class OutputTable(Table):
     @classmethod
     def _positive(cls, value: str | int) -> str | int:
         if isinstance(value, int) and not 1 <= value <= 1440:
-            raise ValueError("from 1 to 1440 minutes, or \"auto\"")
+            raise ValueError('from 1 to 1440 minutes, or "auto"')
         return value
 
 

@@ -80,7 +80,7 @@ def _layers(
     if name in table.own:
         own, base = dict(table.own[name]), None
         like = own.get("like")
-        if like is not None and like not in catalogue():
+        if like is not None and (not isinstance(like, str) or like not in catalogue()):
             known = list(catalogue())
             key = f"sites.own.{name}.like"
             problems.append(

@@ -60,10 +60,10 @@ class RunsFailed(RuntimeError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that looks most like `word`; empty where none does."""
     known = list(known)
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     if not close:
         lower = {name.lower(): name for name in known}
-        close = [lower[name] for name in difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.6)]
+        close = [lower[name] for name in difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.5)]
     return close[0] if close else ""
 
 

@@ -14,8 +14,23 @@ from typing import Any
 from experiments.errors import InputError, Problem
 
 PACKAGES = ("sites", "workloads", "simulator", "experiments")
-WITHOUT_EFFECT = ("cli", "figures", "report", "statistics")
-"""Starts of the names of files in `experiments` that show results and change none."""
+WITHOUT_EFFECT = {
+    "experiments": (
+        "cli",
+        "explain",
+        "figures",
+        "load",
+        "replay",
+        "report",
+        "schema",
+        "selftest",
+        "size",
+        "statistics",
+    ),
+    "sites": ("describe", "explain", "portrait"),
+    "workloads": ("describe", "fit"),
+}
+"""Starts of the names of files that show results and change none, by package."""
 
 
 def canonical(value: Any) -> str:
@@ -77,7 +92,7 @@ def source_files() -> Iterator[Path]:
     root = Path(__file__).resolve().parent.parent
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*")):
-            shows_only = package == "experiments" and path.name.startswith(WITHOUT_EFFECT)
+            shows_only = path.name.startswith(WITHOUT_EFFECT.get(package, ("/",)))
             catalogue = path.suffix == ".toml" and package != "experiments"
             if (path.suffix == ".py" and not shows_only) or catalogue:
                 yield path

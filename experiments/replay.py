@@ -60,7 +60,9 @@ def replay(path: Path, workers: int = 1, progress: session.Progress | None = Non
         old = {_key(entry): run for run, entry in manifest["runs"].items() if entry["status"] == "complete"}
         if not old:
             raise FolderError(Problem(str(path), "", "holds no complete run to compare with"))
-        identical, close, different = 0, [], []
+        identical = 0
+        close: list[str] = []
+        different: list[str] = []
         for key, run in old.items():
             if key not in new:
                 different.append(f"runs/{run}: did not complete this time")

@@ -107,7 +107,7 @@ def _simulated(task: Task) -> Files:
     attributed = jobs_columns(record)
     row = {**head(task, "complete"), **results.metric_values(summary(record, inputs.costs, attributed))}
     start = experiment.start
-    about = {"run": task.run_id, "policy": task.policy.label, "start": start.isoformat(), "tz": inputs.tz}
+    about = {"policy": task.policy.label, "seed": str(task.seed), "start": start.isoformat(), "tz": inputs.tz}
     tables = {
         "jobs": results.job_columns(record, start, attributed),
         "energy": results.energy_columns(record, start, experiment.output_step_s, inputs.temp_air_c),

@@ -1,0 +1,368 @@
+"""Running: complete or absent, resumed, never mixed, the same bytes on one worker or many."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import config_toml as toml
+from experiments import session
+from experiments.config_load import load
+from experiments.dictionary import METRICS, names
+from experiments.errors import FolderError, InputError
+from experiments.folder import Folder
+from experiments.replay import replay
+from experiments.run import execute, task_of
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = """
+name = "tiny"
+start = 2025-06-01T00:00:00Z
+days = 1
+step_min = 60
+seeds = [1]
+policies = ["fifo", "solar"]
+[sites]
+use = ["rabat", "dakhla"]
+all.cluster.nodes = 2
+[workload]
+load = 0.3
+runtime_cap_h = 4
+gang_cap = 8
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """The tiny experiment as a file."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def run(experiment: Path, output: Path, *settings: str, workers: int = 1) -> session.Outcome:
+    """Run an experiment file into a folder."""
+    return session.carry_out(session.plan(load(experiment, settings), output), workers)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by its name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_leaves_a_whole_folder(experiment: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outcome = run(experiment, out)
+    assert outcome.ok
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    with (out / "summary.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == names("summary")
+    assert [row["policy"] for row in rows] == ["fifo", "solar"]
+    for row in rows:
+        folder = out / "runs" / row["run"]
+        files = {"summary.json", "jobs.parquet", "energy.parquet", "events.parquet"}
+        assert {path.name for path in folder.iterdir()} == files
+        summary = json.loads((folder / "summary.json").read_text())
+        assert list(summary) == list(rows[0])
+        assert [float(row[c.name]) for c in METRICS if row[c.name]] == [
+            summary[c.name] for c in METRICS if summary[c.name] is not None
+        ]
+        assert float(row["bound_draw_kwh"]) <= float(row["draw_kwh"]) + 1e-6
+    assert float(rows[0]["grid_cut"]) == 0.0
+    assert load(out / "experiment.toml").document() == load(experiment).document()
+    assert not (out / ".tmp").exists()
+
+
+def test_the_same_bytes_twice_and_on_many_workers(experiment: Path, tmp_path: Path) -> None:
+    settings = ("matrix.workload.load=[0.2, 0.3]", "policies=['fifo', 'wait-for-sun']")
+    run(experiment, tmp_path / "one", *settings)
+    run(experiment, tmp_path / "two", *settings)
+    run(experiment, tmp_path / "many", *settings, workers=2)
+    one = contents(tmp_path / "one")
+    assert len(one) > 16
+    assert contents(tmp_path / "two") == one
+    assert contents(tmp_path / "many") == one
+
+
+def test_a_finished_experiment_costs_nothing(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(experiment, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    monkeypatch.setattr("experiments.run.simulate", lambda *a, **k: pytest.fail("simulated again"))
+    monkeypatch.setattr("experiments.session.check_inputs", lambda plan: pytest.fail("built again"))
+    assert run(experiment, tmp_path / "out").ok
+    assert contents(tmp_path / "out") == before
+
+
+def test_policies_seeds_and_axis_values_extend_a_folder(experiment: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    axis = "matrix.workload.load="
+    run(experiment, out, axis + "[0.3]")
+    first = contents(out / "runs")
+    run(experiment, out, axis + "[0.2, 0.3]", "seeds=[1, 2]", "policies=['fifo', 'easy', 'solar']")
+    extended = contents(out / "runs")
+    assert len(list((out / "runs").iterdir())) == 12
+    for name, data in first.items():
+        assert extended[name] == data
+    run(experiment, tmp_path / "new", axis + "[0.2, 0.3]", "seeds=[1, 2]", "policies=['fifo', 'easy', 'solar']")
+    assert contents(out) == contents(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("days=2", "days"),
+        ("name=other", "name"),
+        ("workload.load=0.31", "workload.load"),
+        ("sites.change.rabat.pv.kwp=5", "sites.own.rabat.pv.kwp"),
+        ("seeds=[2]", "seeds"),
+        ("policies=['fifo']", "policies"),
+        ("baseline=solar", "baseline"),
+        ("matrix.workload.load=[0.3]", "matrix.workload.load"),
+        ("output.events=none", "output.events"),
+    ],
+)
+def test_any_other_change_is_refused_with_its_key(
+    experiment: Path, tmp_path_factory: pytest.TempPathFactory, setting: str, key: str
+) -> None:
+    out = tmp_path_factory.getbasetemp() / "refusals"
+    run(experiment, out)
+    before = contents(out)
+    with pytest.raises(FolderError) as caught:
+        run(experiment, out, setting)
+    assert key in {problem.key for problem in caught.value.problems}, str(caught.value)
+    assert contents(out) == before
+
+
+def test_other_code_and_other_files_are_refused(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(POLICY)
+    setting = "policies=['fifo', 'mine.py:lazy']"
+    run(experiment, tmp_path / "out", setting)
+    (tmp_path / "mine.py").write_text(POLICY + "\n# changed\n")
+    with pytest.raises(FolderError, match="source of 'mine:lazy' has changed"):
+        run(experiment, tmp_path / "out", setting)
+    (tmp_path / "mine.py").write_text(POLICY)
+    monkeypatch.setattr("experiments.manifest.source_digest", lambda: "0" * 64)
+    with pytest.raises(FolderError, match="other code"):
+        run(experiment, tmp_path / "out", setting)
+
+
+def test_a_folder_of_something_else_is_left_alone(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FolderError, match="no result folder"):
+        run(experiment, tmp_path / "out")
+    with pytest.raises(FolderError, match="is a file"):
+        run(experiment, experiment)
+    assert contents(tmp_path / "out") == {"thesis.txt": b"years of work"}
+
+
+POLICY = """
+from simulator.policies.scheduler import Parts
+
+lazy = Parts()
+
+def broken(view):
+    raise RuntimeError("no idea")
+"""
+
+
+def test_a_run_that_fails_does_not_stop_the_others(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(POLICY)
+    out = tmp_path / "out"
+    settings = "policies=['mine.py:broken', 'fifo', 'mine.py:lazy']"
+    outcome = run(experiment, out, settings)
+    assert not outcome.ok
+    failed, fifo, lazy = outcome.rows
+    assert failed["status"] == "failed"
+    assert failed["reason"] == "RuntimeError: no idea"
+    assert fifo["status"] == lazy["status"] == "complete"
+    assert lazy["draw_kwh"] == fifo["draw_kwh"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["status"] == "failed"
+    assert manifest["runs"][failed["run"]]["reason"] == "RuntimeError: no idea"
+    with (out / "summary.csv").open() as stream:
+        assert [row["status"] for row in csv.DictReader(stream)] == ["failed", "complete", "complete"]
+    again = replay(out)
+    assert again.agrees
+    assert not again.close
+
+
+def test_a_policy_that_cannot_be_read_is_told_before_anything_is_written(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def f(view):\n    return 1 +\n")
+    with pytest.raises(InputError, match="line 2: SyntaxError"):
+        run(experiment, tmp_path / "out", "policies=['mine.py:f']")
+    (tmp_path / "mine.py").write_text("import math\nx = math.nothing\n")
+    with pytest.raises(InputError, match="line 2: AttributeError"):
+        run(experiment, tmp_path / "out", "policies=['mine.py:f']")
+    (tmp_path / "mine.py").write_text("def first(view): ...\n")
+    with pytest.raises(InputError, match="did you mean 'first'"):
+        run(experiment, tmp_path / "out", "policies=['mine.py:fist']")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_no_half_run(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import experiments.folder as folder
+
+    real, written = folder._write_synced, []
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == "energy.parquet" and len(written) < 1:
+            written.append(path)
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(folder, "_write_synced", full)
+    out = tmp_path / "out"
+    outcome = run(experiment, out)
+    assert not outcome.ok
+    assert any("No space left" in fault for fault in outcome.faults)
+    assert len(list((out / "runs").iterdir())) == len(outcome.rows) < 2
+    assert run(experiment, out).ok
+    monkeypatch.undo()
+    run(experiment, tmp_path / "calm")
+    assert contents(out) == contents(tmp_path / "calm")
+
+
+def test_killed_at_any_moment_it_is_resumed_to_the_same_bytes(experiment: Path, tmp_path: Path) -> None:
+    settings = ["--set", "seeds=[1, 2, 3]", "--set", "policies=['fifo', 'solar', 'wait-for-sun']"]
+    out = tmp_path / "stopped"
+    command = [sys.executable, "-m", "experiments.cli", "run", str(experiment), "-o", str(out), "--workers", "2"]
+    for attempt in range(4):
+        process = subprocess.Popen(
+            [*command, *settings], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        seen = len(list(out.glob("runs/*")))
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list(out.glob("runs/*"))) > seen + attempt % 3:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for run_folder in out.glob("runs/*"):
+            assert Folder(out).is_complete(run_folder.name)
+        if Folder(out).manifest()["status"] == "complete":
+            break
+    done = subprocess.run([*command, *settings], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    run(experiment, tmp_path / "calm", *settings[1::2])
+    deadline = time.monotonic() + 20
+    while (out / ".tmp").exists() and time.monotonic() < deadline:  # a worker of a killed parent may live a moment
+        time.sleep(0.1)
+        Folder(out).sweep()
+    assert contents(out) == contents(tmp_path / "calm")
+
+
+def test_workers_die_with_their_parent(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import time\ndef slow(view):\n    time.sleep(60)\n    return ()\n")
+    command = [sys.executable, "-m", "experiments.cli", "run", str(experiment), "-o", str(tmp_path / "out")]
+    command += ["--workers", "2", "--set", "policies=['mine.py:slow', 'fifo']", "--set", "bound=false"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob("runs/fifo*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = _children(process.pid)
+    assert workers
+    process.kill()
+    process.wait()
+    while any(_runs(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in workers if _runs(pid)]
+
+
+def _children(pid: int) -> list[int]:
+    task = Path(f"/proc/{pid}/task/{pid}/children")
+    if not task.exists():
+        pytest.skip("no /proc here")
+    return [int(child) for child in task.read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_worker_that_dies_costs_its_run_only(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import os\ndef deadly(view):\n    os._exit(9)\n")
+    outcome = run(experiment, tmp_path / "out", "policies=['mine.py:deadly', 'fifo', 'solar']", workers=2)
+    assert {row["policy"]: row["status"] for row in outcome.rows} == {"fifo": "complete", "solar": "complete"}
+    assert len(outcome.faults) == 1
+    assert "died twice" in outcome.faults[0]
+
+
+def test_single_runs_by_index_make_the_same_folder(experiment: Path, tmp_path: Path) -> None:
+    loaded = load(experiment)
+    for index in (1, 0):
+        session.carry_out(session.plan(loaded, tmp_path / "array", index))
+    run(experiment, tmp_path / "whole")
+    assert contents(tmp_path / "array") == contents(tmp_path / "whole")
+    with pytest.raises(InputError, match="0 to 1"):
+        session.plan(loaded, tmp_path / "array", 2)
+
+
+def test_without_baseline_or_bound_the_comparisons_are_blank(experiment: Path, tmp_path: Path) -> None:
+    rows = run(experiment, tmp_path / "out", "policies=['solar']", "bound=false").rows
+    assert [rows[0][name] for name in ("grid_cut", "bound_draw_kwh", "captured")] == [None, None, None]
+    assert not list((tmp_path / "out" / "cells").glob("*.bound.json"))
+
+
+def test_replay_says_where_results_first_differ(experiment: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outcome = run(experiment, out)
+    found = replay(out)
+    assert found.agrees
+    assert found.identical == 2 * 4 + 1
+    assert not found.close
+    path = out / "runs" / outcome.rows[1]["run"] / "summary.json"
+    summary: dict[str, Any] = json.loads(path.read_text())
+    summary["draw_kwh"] *= 1 + 1e-12
+    path.write_text(json.dumps(summary))
+    assert replay(out).agrees
+    summary["draw_kwh"] *= 1.001
+    path.write_text(json.dumps(summary))
+    found = replay(out)
+    assert not found.agrees
+    assert "draw_kwh" in found.different[0]
+
+
+def test_reporting_in_other_steps_changes_no_energy(experiment: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    def totals(*settings: str) -> dict[str, float]:
+        task = task_of(session.plan(load(experiment, ["step_min=30", *settings]), tmp_path).runs[0])
+        (tmp_path / "energy.parquet").write_bytes(execute(task)["energy.parquet"])
+        table = pq.read_table(tmp_path / "energy.parquet")
+        return {
+            name: sum(table[name].to_pylist())
+            for name in table.column_names
+            if name.endswith("_kwh") and "_per_" not in name
+        }
+
+    fine, coarse = totals(), totals("output.step_min=120")
+    for name, value in fine.items():
+        if name != "stored_kwh":
+            assert coarse[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+
+
+def test_a_job_longer_than_any_file_name_is_harmless(experiment: Path, tmp_path: Path) -> None:
+    document = toml.read(experiment)
+    document["sites"]["own"] = {"a" * 70: {"like": "fes"}}
+    path = tmp_path / "long.toml"
+    path.write_text(toml.text(document))
+    assert run(path, tmp_path / "long", "policies=['fifo']").ok
+    assert os.listdir(tmp_path / "long" / "runs")
