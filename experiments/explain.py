@@ -5,36 +5,24 @@ All is read from the run's `jobs`, `events` and `energy` tables; nothing is simu
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError, Problem, nearest
+from experiments.explain_words import ended, event_words, hours, known, moment, submitted
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.text import Text
 
     from experiments.load import Results, RunData
 
-HOUR_S = 3600.0
 WIDTH = 72
 BLOCKS = " ▁▂▃▄▅▆▇█"
-WORDS = {
-    "grid_kwh": "expected from the grid then",
-    "grid_kwh_now": "if it started at once",
-    "until_s": "until",
-}
-ENDINGS = {
-    "done": "done",
-    "failed": "failed of itself",
-    "cancelled": "cancelled by its user",
-    "left": "still not ended when the accounting window closed",
-    "rejected": "rejected: no site that may run it is large enough",
-}
+MARKS = {"waits": "·", "runs": "█", "is held": "-", "is paused": "░"}
+STYLES = {"·": "dim", "█": "green", "-": "yellow", "░": "magenta"}
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +33,95 @@ class Step:
     kind: str
     site: str
     text: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """A job under one policy: who it was, what happened, one line for each step, and a timeline."""
+
+    headline: str
+    lines: tuple[str, ...]
+    timeline: tuple[str, ...]
+
+
+def story(job: Row, events: Sequence[Row], tz: str) -> Story:
+    """A job's story from its row of jobs.parquet and its rows of events.parquet, in local time of `tz`."""
+    kind = " · ".join(str(job[name]) for name in ("job_class", "function", "programme", "residency") if job[name])
+    found = steps(job, events, tz)
+    lines = [f"{moment(job, step.time_h, tz)}  {step.text}" for step in found]
+    if not known(job["end_h"]):
+        lines.append(f"{'':18}{ended(job, events)}")
+    end_h = job["end_h"] if known(job["end_h"]) else found[-1].time_h
+    bar = _bar(found, float(job["submit_h"]), float(end_h))
+    return Story(
+        f"{job['job']}  {kind}  (tenant of {job['region']})",
+        tuple(lines),
+        (bar, _clock(job, float(end_h), tz)) if bar else (),
+    )
+
+
+def steps(job: Row, events: Sequence[Row], tz: str) -> list[Step]:
+    """What happened to a job, in order; from its row alone where no events were written."""
+    found = [Step(float(job["submit_h"]), "submit", "", submitted(job, tz))]
+    for event in events:
+        if event["kind"] not in ("submit", "end", "reject"):
+            text = event_words(event, job, tz)
+            found.append(Step(float(event["time_h"]), str(event["kind"]), str(event["site"]), text))
+    if not events and known(job["start_h"]):
+        text = f"started on {job['site']}, after {hours(job['wait_h'])} of waiting"
+        found.append(Step(float(job["start_h"]), "start", str(job["site"]), text))
+    if known(job["end_h"]):
+        found.append(Step(float(job["end_h"]), "end", str(job["site"]), ended(job, events)))
+    return found
+
+
+# --- the timeline --------------------------------------------------------------------------------------
+
+
+def _times(begin: float, end: float) -> list[float]:
+    """The middles of the timeline's columns [h]."""
+    return [begin + (end - begin) * (column + 0.5) / WIDTH for column in range(WIDTH)]
+
+
+def _bar(found: Sequence[Step], begin: float, end: float) -> str:
+    """What the job did from submission to end, a mark for each column."""
+    if end <= begin:
+        return ""
+    return "".join(MARKS[state_at(time, found)] for time in _times(begin, end))
+
+
+def state_at(time_h: float, found: Sequence[Step]) -> str:
+    """What the job did at a time: one of `MARKS`."""
+    state = "waits"
+    for step in found:
+        if step.time_h > time_h:
+            break
+        state = {"hold": "is held", "start": "runs", "resize": "runs", "pause": "is paused"}.get(
+            step.kind, "waits" if step.kind in ("kill", "move") else state
+        )
+    return state
+
+
+def _clock(job: Row, end_h: float, tz: str) -> str:
+    """The line under a timeline: when it begins and ends."""
+    left, right = moment(job, job["submit_h"], tz), moment(job, end_h, tz)
+    return f"{left}{right:>{WIDTH - len(left)}}"
+
+
+def _sun(run: RunData, site: str, begin: float, end: float) -> tuple[str, float]:
+    """The sun of a site over the timeline as blocks, and its largest power [kW]."""
+    import numpy as np
+
+    here = run.energy[run.energy["site"] == site]
+    power = here["pv_available_kwh"] / here["step_h"]
+    peak = float(power.max())
+    if not peak > 0:
+        return " " * WIDTH, 0.0
+    values = np.interp(_times(begin, end), here["time_h"] + here["step_h"] / 2, power)
+    return "".join(BLOCKS[math.ceil(8 * value / peak)] for value in values), peak
+
+
+# --- under one policy in full, under the others in a line ----------------------------------------------
 
 
 def explain(results: Results, job: str, policy: str = "", seed: int | None = None) -> list[Text]:
@@ -59,12 +136,13 @@ def explain(results: Results, job: str, policy: str = "", seed: int | None = Non
     """
     from experiments.figures import example_runs
 
-    run = results.run(policy=policy or None, seed=seed) if policy or seed is not None else example_runs(results)[-1]
+    chosen = bool(policy) or seed is not None
+    run = results.run(policy=policy or None, seed=seed) if chosen else example_runs(results)[-1]
     row = find(run, job)
-    return [*_heading(run, row), *_lines(run, row), *_energy(row), *_others(results, run, job)]
+    return [*_told(run, row), *_energy(row), *_others(results, run, job)]
 
 
-def find(run: RunData, job: str) -> pd.Series[Any]:
+def find(run: RunData, job: str) -> dict[str, Any]:
     """The row of a job.
 
     Raises
@@ -76,202 +154,40 @@ def find(run: RunData, job: str) -> pd.Series[Any]:
     if rows.empty:
         message = f"no job called {job!r} among the {len(run.jobs):,} of run {run.name}"
         raise InputError(Problem("", "JOB", message, nearest(job, run.jobs["job"])))
-    return rows.iloc[0]
+    return {str(key): value for key, value in rows.iloc[0].items()}
 
 
-def steps(run: RunData, row: pd.Series[Any]) -> list[Step]:
-    """What happened to a job, in order; from its row alone where no events were written."""
-    events = run.events[run.events["job"] == row["job"]]
-    found = [Step(float(row["submit_h"]), "submit", "", _submitted(row, run.tz))]
-    for _, event in events.iterrows():
-        if event["kind"] not in ("submit", "end", "reject"):
-            text = _event_words(event, row, run.tz)
-            found.append(Step(float(event["time_h"]), str(event["kind"]), str(event["site"]), text))
-    if events.empty and not math.isnan(row["start_h"]):
-        text = f"started on {row['site']}, after {_hours(row['wait_h'])} of waiting"
-        found.append(Step(float(row["start_h"]), "start", str(row["site"]), text))
-    if not math.isnan(row["end_h"]):
-        found.append(Step(float(row["end_h"]), "end", str(row["site"]), _ended(row, events)))
-    return found
+def events_of(run: RunData, job: str) -> list[dict[str, Any]]:
+    """The rows of a job's events, in order."""
+    rows = run.events[run.events["job"] == job].to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
 
 
-# --- words ---------------------------------------------------------------------------------------------
-
-
-def _submitted(row: pd.Series[Any], tz: str) -> str:
-    gpus = f"{row['gpus']} GPU{'s' if row['gpus'] != 1 else ''}"
-    text = f"submitted at {row['home']}: {gpus} for an estimated {_hours(row['estimate_h'])}"
-    if math.isinf(row["slack_h"]):
-        return f"{text}; it has no deadline"
-    if row["slack_h"] <= 0:
-        return f"{text}; it should start at once"
-    latest = _moment(row, row["submit_h"] + row["slack_h"], tz)
-    deadline = _moment(row, row["deadline_h"], tz)
-    return f"{text}; it may wait {_hours(row['slack_h'])}, so start by {latest} and end by {deadline}"
-
-
-def _ended(row: pd.Series[Any], events: pd.DataFrame) -> str:
-    text = ENDINGS.get(str(row["state"]), str(row["state"]))
-    reasons = [str(reason) for reason in events.loc[events["kind"] == "end", "reason"]]
-    if reasons and reasons[-1] not in ("", str(row["state"])):
-        text += f" ({reasons[-1]})"
-    text += f", {_hours(row['jct_h'])} after submission"
-    if math.isinf(row["deadline_h"]):
-        return text
-    early = row["deadline_h"] - row["end_h"]
-    verdict = "late: the deadline is missed" if row["deadline_missed"] else "before its deadline"
-    return f"{text}, {_hours(abs(early))} {verdict}"
-
-
-def _event_words(event: pd.Series[Any], row: pd.Series[Any], tz: str) -> str:
-    """One event of a job: what was done, why, and on what numbers."""
-    kind, site, reason = (str(event[name]) for name in ("kind", "site", "reason"))
-    detail, time_h = json.loads(event["detail"] or "{}"), float(event["time_h"])
-    until = detail.pop("until_s", None)
-    text = {
-        "start": f"started on {site}",
-        "hold": f"held{' for ' + site if site else ''}",
-        "pause": f"paused on {site}: a checkpoint is written",
-        "move": f"sent away from {site}: a checkpoint is written and carried over",
-        "resize": f"given another number of GPUs on {site}",
-        "kill": f"killed on {site}",
-    }.get(kind, f"{kind} on {site}" if site else kind)
-    if kind == "hold" and until is not None:
-        text += f" until {_moment(row, until / HOUR_S, tz)}"
-    if kind == "start" and math.isclose(time_h, row["start_h"]) and row["wait_h"] >= 1 / 60:
-        text += f" after {_hours(row['wait_h'])} of waiting"
-    why = reason_words(reason)
-    numbers = ", ".join(_quantity(key, value) for key, value in detail.items())
-    return text + (f": {why}" if why else "") + (f" ({numbers})" if numbers else "")
-
-
-def reason_words(reason: str) -> str:
-    """A reason in words: the name of a part of a policy with the first sentence of its documentation, else itself."""
-    if not reason or " " in reason:
-        return reason
-    said = _parts().get(_bare(reason), "")
-    return f"{reason.replace('_', ' ')} ({said[:1].lower()}{said[1:]})" if said else reason.replace("_", " ")
-
-
-@lru_cache(maxsize=1)
-def _parts() -> dict[str, str]:
-    """What each part of a policy says of itself in its first sentence, by its bare name."""
-    import importlib
-    import pkgutil
-
-    import simulator.policies
-
-    found: dict[str, str] = {}
-    for module in pkgutil.iter_modules(simulator.policies.__path__):
-        for name, value in vars(importlib.import_module(f"simulator.policies.{module.name}")).items():
-            doc = getattr(value, "__doc__", None)
-            if callable(value) and isinstance(doc, str) and not name.startswith("_"):
-                first = " ".join(doc.strip().split("\n\n")[0].split())
-                found[_bare(name)] = first.split(". ")[0].rstrip(".")
-    return found
-
-
-def _bare(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
-
-
-def _quantity(key: str, value: Any) -> str:
-    """A number with its unit, from the unit in its name."""
-    units = {"_kwh": "kWh", "_kw": "kW", "_w": "W", "_h": "h", "_g_per_kwh": "g/kWh", "_mad": "MAD", "_gpu_s": "GPU-s"}
-    for suffix in sorted(units, key=len, reverse=True):
-        if key.endswith(suffix) or f"{suffix}_" in key:
-            name = WORDS.get(key, key.replace(suffix, "", 1).replace("_", " "))
-            return f"{name} {_round(value)} {units[suffix]}"
-    if key.endswith("_s") and isinstance(value, int | float):
-        return f"{WORDS.get(key, key[:-2].replace('_', ' '))} {_hours(value / HOUR_S)}"
-    return f"{WORDS.get(key, key.replace('_', ' '))} {_round(value)}"
-
-
-def _round(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value}"
-
-
-def _hours(hours: float) -> str:
-    minutes = round(hours * 60)
-    if minutes < 1:
-        return f"{hours * HOUR_S:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{hours:.1f} h"
-
-
-def _moment(row: pd.Series[Any], time_h: float, tz: str) -> str:
-    """A time in hours from the start, as local time."""
-    import pandas as pd
-
-    moment = row["submit_utc"] + pd.Timedelta(hours=time_h - row["submit_h"])
-    return str(moment.tz_convert(tz).strftime("%a %d %b %H:%M"))
-
-
-# --- lines ---------------------------------------------------------------------------------------------
-
-
-def _heading(run: RunData, row: pd.Series[Any]) -> Iterator[Text]:
+def _told(run: RunData, row: Row) -> Iterator[Text]:
     from rich.text import Text
 
-    kind = " · ".join(str(row[name]) for name in ("job_class", "function", "programme", "residency") if str(row[name]))
-    yield Text.assemble((str(row["job"]), "bold"), f"  {kind}  (tenant of {row['region']})")
+    told = story(row, events_of(run, str(row["job"])), run.tz)
+    name, _, rest = told.headline.partition("  ")
+    yield Text.assemble((name, "bold"), f"  {rest}")
     yield Text(f"under {run.row['policy']}, seed {run.row['seed']}; local time ({run.tz})", style="dim")
     yield Text("")
-
-
-def _lines(run: RunData, row: pd.Series[Any]) -> Iterator[Text]:
-    from rich.text import Text
-
-    story = steps(run, row)
-    for step in story:
-        yield Text.assemble((f"{_moment(row, step.time_h, run.tz)}  ", "cyan"), step.text)
-    if math.isnan(row["end_h"]):
-        yield Text(f"{'':18}{ENDINGS.get(str(row['state']), str(row['state']))}", style="yellow")
+    for line in told.lines:
+        yield Text.assemble((line[:18], "cyan"), line[18:])
     yield Text("")
-    yield from timeline(run, row, story)
-    yield Text("")
-
-
-def timeline(run: RunData, row: pd.Series[Any], story: list[Step]) -> Iterator[Text]:
-    """Two rows of blocks: the sun where the job ran last, and what the job did, from submission to end."""
-    import numpy as np
-    from rich.text import Text
-
-    begin = float(row["submit_h"])
-    window_end = float(run.energy["time_h"].max() + run.energy["step_h"].iloc[-1])
-    end = window_end if math.isnan(row["end_h"]) else float(row["end_h"])
-    site = str(row["site"])
-    if end <= begin or not site:
+    if not told.timeline:
         return
-    edges = np.linspace(begin, end, WIDTH + 1)
-    middles = (edges[:-1] + edges[1:]) / 2
-    here = run.energy[run.energy["site"] == site]
-    power = np.interp(middles, here["time_h"] + here["step_h"] / 2, here["pv_available_kwh"] / here["step_h"])
-    peak = float((here["pv_available_kwh"] / here["step_h"]).max()) or 1.0
-    sun = "".join(BLOCKS[int(np.ceil(8 * value / peak))] for value in power)
-    state = [_state_at(time, story) for time in middles]
-    marks = {"waits": ("·", "dim"), "runs": ("█", "green"), "is held": ("-", "yellow"), "is paused": ("░", "magenta")}
-    line = Text("")
-    for name in state:
-        line.append(*marks[name])
-    yield Text.assemble(("sun  ", "dim"), (sun, "yellow"), f"  at {site}, up to {peak:.0f} kW")
-    legend = ", ".join(f"{marks[name][0]} {name}" for name in marks if name in state)
-    yield Text.assemble(("job  ", "dim"), line, f"  {legend}")
-    gap = " " * max(1, WIDTH - 32)
-    yield Text(f"     {_moment(row, begin, run.tz)}{gap}{_moment(row, end, run.tz)}", style="dim")
+    bar, clock = told.timeline
+    if row["site"]:
+        end = row["end_h"] if known(row["end_h"]) else float(run.energy["time_h"].max())
+        sun, peak = _sun(run, str(row["site"]), float(row["submit_h"]), float(end))
+        yield Text.assemble(("sun  ", "dim"), (sun, "yellow"), f"  at {row['site']}, up to {peak:.0f} kW")
+    legend = ", ".join(f"{mark} {name}" for name, mark in MARKS.items() if mark in bar)
+    yield Text.assemble(("job  ", "dim"), *((mark, STYLES[mark]) for mark in bar), f"  {legend}")
+    yield Text(f"     {clock}", style="dim")
+    yield Text("")
 
 
-def _state_at(time_h: float, story: list[Step]) -> str:
-    state = "waits"
-    for step in story:
-        if step.time_h > time_h:
-            break
-        state = {"hold": "is held", "start": "runs", "resize": "runs", "pause": "is paused"}.get(
-            step.kind, "waits" if step.kind in ("kill", "move") else state
-        )
-    return state
-
-
-def _energy(row: pd.Series[Any]) -> Iterator[Text]:
+def _energy(row: Row) -> Iterator[Text]:
     from rich.text import Text
 
     if not row["energy_kwh"] > 0:
@@ -295,17 +211,17 @@ def _others(results: Results, run: RunData, job: str) -> Iterator[Text]:
     rows = results.complete
     for key in (*results.axes, "seed"):
         rows = rows[rows[key] == run.row[key]]
-    others = [name for name in rows["run"] if name != run.name]
+    others = [str(name) for name in rows["run"] if name != run.name]
     if others:
         yield Text("")
         yield Text("The same job under the other policies:", style="bold")
     for name in others:
-        other = results.run(str(name))
+        other = results.run(name)
         row = find(other, job)
-        if math.isnan(row["start_h"]):
+        if not known(row["start_h"]):
             yield Text(f"  {other.row['policy']}: {row['state']}, never started")
             continue
         yield Text(
-            f"  {other.row['policy']}: on {row['site']} after {_hours(row['wait_h'])}, {row['state']}; "
+            f"  {other.row['policy']}: on {row['site']} after {hours(row['wait_h'])}, {row['state']}; "
             f"{row['grid_kwh']:.1f} kWh from the grid, {row['emissions_kg']:.2f} kg CO2e"
         )

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from experiments import explain, load
+from experiments import explain, explain_words, load
 from experiments.errors import InputError
 
 
@@ -30,7 +30,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> load.Results:
 def test_story_runs_from_submission_to_end(results: load.Results) -> None:
     run = results["solar"]
     row = explain.find(run, "job-003")
-    story = explain.steps(run, row)
+    story = explain.steps(row, explain.events_of(run, "job-003"), run.tz)
     assert [step.kind for step in story] == ["submit", "start", "end"]
     assert [step.time_h for step in story] == sorted(step.time_h for step in story)
     assert "surplus covers it (surplus 3.5 kW" in story[1].text
@@ -70,7 +70,7 @@ def test_an_unknown_job_names_the_nearest(results: load.Results) -> None:
 def test_state_follows_the_steps() -> None:
     kinds = [(0.0, "submit"), (1.0, "hold"), (2.0, "start"), (3.0, "pause"), (4.0, "start"), (5.0, "kill")]
     story = [explain.Step(time, kind, "a", "") for time, kind in kinds]
-    states = [explain._state_at(time + 0.5, story) for time, _ in kinds]
+    states = [explain.state_at(time + 0.5, story) for time, _ in kinds]
     assert states == ["waits", "is held", "runs", "is paused", "runs", "waits"]
 
 
@@ -85,10 +85,20 @@ def test_state_follows_the_steps() -> None:
     ],
 )
 def test_numbers_carry_their_units(key: str, value: float, words: str) -> None:
-    assert explain._quantity(key, value) == words
+    assert explain_words.quantity(key, value) == words
 
 
 def test_reasons_are_explained_by_the_part_that_gave_them() -> None:
-    assert "draw least from the grid" in explain.reason_words("lowest-grid-window")
-    assert explain.reason_words("some_own_reason") == "some own reason"
-    assert explain.reason_words("surplus covers it") == "surplus covers it"
+    assert "draw least from the grid" in explain_words.reason_words("lowest-grid-window")
+    assert explain_words.reason_words("some_own_reason") == "some own reason"
+    assert explain_words.reason_words("surplus covers it") == "surplus covers it"
+
+
+def test_a_story_needs_no_more_than_rows(results: load.Results) -> None:
+    """Without events it is told from the job's row alone; nulls may be `None` as well as NaN."""
+    run = results["fifo"]
+    told = explain.story(explain.find(run, "job-003"), [], run.tz)
+    assert "started on site" in told.lines[1]
+    assert len(told.timeline[0]) == explain.WIDTH == len(told.timeline[1])
+    row = explain.find(run, "job-001") | {"start_h": None, "end_h": None, "wait_h": None}
+    assert "rejected" in explain.story(row, [], run.tz).lines[-1]
