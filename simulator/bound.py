@@ -14,22 +14,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simulator.bound_plan import Plan, plan_of, values
-from simulator.bound_slots import Grain, Objective, slot_edges, supply_of
+from simulator.bound_slots import DAY_S, Grain, Objective, block_cuts, default_grain, slot_edges, supply_of
 from simulator.bound_solve import Solution, safe_dual, solve
+from simulator.bound_sweep import sweep
 from simulator.bound_work import Demand, demand_of, work_of
 from simulator.relaxation import S_PER_H, Supply, Work, build
 from simulator.relaxation_matrix import Floats, Ints, Programme
 from simulator.scenario import Scenario
 from workloads.job import Job
 
-DAY_S = 86_400.0
-
-# Windows up to this long are cut into hours and half nights, longer ones into hours and nights [s].
-LONG_S = 45 * DAY_S
-
 # Share of the work that may count as fitting its windows although GPUs that do not exist did it: what
 # the solver's tolerance leaves.
 OVERFLOW_TOLERANCE = 1e-6
+
+# A bound that lies further below the primal value than this share is worth a second, coarser problem.
+LOOSE_GAP = 5e-3
 
 # How often a problem that does not converge is made coarser.
 COARSER_ATTEMPTS = 3
@@ -103,32 +102,33 @@ def lower_bound(
     grain : Grain, optional
         How coarse; by default by the length of the window.
     """
-    grain = grain or (Grain() if scenario.end_s <= LONG_S else Grain(night_blocks=1, weight_change=0.05))
+    grain = grain or default_grain(scenario.end_s)
     demand = demand_of(scenario, jobs, deadlines_s, overrun)
     attempts = [_attempt(scenario, demand, objective, capacity_left, grain)]
-    while not attempts[-1].solution.optimal and len(attempts) <= COARSER_ATTEMPTS:
+    while attempts[-1].loose and len(attempts) <= COARSER_ATTEMPTS:
         grain = grain.coarser()
         attempts.append(_attempt(scenario, demand, objective, capacity_left, grain))
     status: Status = "optimal" if len(attempts) == 1 else "coarse"
+    best = max(attempts, key=lambda attempt: attempt.value)  # each of them is a bound
     stretched_s = 0.0
-    while attempts[-1].overflows and stretched_s < scenario.end_s:
+    while best.overflows and stretched_s < scenario.end_s:
         status, stretched_s = "stretched", max(6 * S_PER_H, 2.0 * stretched_s)
         longer = replace(demand, end_s=np.minimum(demand.end_s + stretched_s, scenario.end_s))
-        attempts.append(_attempt(scenario, longer, objective, capacity_left, grain))
-    last = attempts[-1]
-    programme, solution = last.programme, last.solution
+        best = _attempt(scenario, longer, objective, capacity_left, grain)
+        attempts.append(best)
+    programme, solution = best.programme, best.solution
     return Bound(
         objective=objective,
         # A draw is never negative; what import costs less what export earns can be.
-        value=max(safe_dual(programme, solution.y) * programme.unit, 0.0 if objective == "draw" else -np.inf),
-        primal=float(programme.cost @ solution.x) * programme.unit,
-        status=status if solution.optimal else "limit",
+        value=max(best.value, 0.0 if objective == "draw" else -np.inf),
+        primal=best.primal,
+        status="limit" if best.loose else status,
         iterations=sum(attempt.solution.iterations for attempt in attempts),
         columns=len(programme.cost),
         rows=len(programme.row_low),
-        slots=len(last.edges_s) - 1,
+        slots=len(best.edges_s) - 1,
         stretched_s=stretched_s,
-        plan=plan_of(programme, last.supply, last.work, solution.x, last.edges_s, demand.job[last.own]),
+        plan=plan_of(programme, best.supply, best.work, solution.x, best.edges_s, demand.job[best.own]),
     )
 
 
@@ -144,6 +144,22 @@ class _Attempt:
     solution: Solution
 
     @property
+    def value(self) -> float:
+        """The safe dual bound [J, MAD or g]."""
+        return safe_dual(self.programme, self.solution.y) * self.programme.unit
+
+    @property
+    def primal(self) -> float:
+        """The objective at the primal point [J, MAD or g]."""
+        return float(self.programme.cost @ self.solution.x) * self.programme.unit
+
+    @property
+    def loose(self) -> bool:
+        """Whether the solver did not converge, or the bound lies far below the primal value."""
+        gap = self.primal - self.value
+        return not self.solution.optimal or gap > LOOSE_GAP * max(abs(self.primal), self.programme.unit)
+
+    @property
     def overflows(self) -> bool:
         """Whether work that fits no window had to be done by GPUs that do not exist."""
         over = values(self.programme, "overflow", self.solution.x)
@@ -152,10 +168,16 @@ class _Attempt:
         return self.solution.optimal and amount > OVERFLOW_TOLERANCE * total
 
 
-def _attempt(scenario: Scenario, demand: Demand, objective: Objective, capacity_left: float, grain: Grain) -> _Attempt:
+def _attempt(
+    scenario: Scenario, demand: Demand, objective: Objective, capacity_left: float, grain: Grain
+) -> _Attempt:
     """Build and solve the programme of one grain."""
     edges_s = slot_edges(scenario, objective, grain)
     supply = supply_of(scenario, edges_s, objective, capacity_left)
-    work, own = work_of(demand, edges_s, grain.own_cells)
+    work, own = work_of(demand, edges_s, int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0)))
     programme = build(supply, work)
-    return _Attempt(edges_s, supply, work, own, programme, solve(programme, grain.iterations))
+    cuts = block_cuts(edges_s, grain)
+    solution = (
+        solve(programme, grain.iterations) if len(cuts) == 1 else sweep(programme, cuts, grain.iterations)
+    )
+    return _Attempt(edges_s, supply, work, own, programme, solution)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -14,6 +15,8 @@ from simulator.scenario import Scenario, Site
 from sites.profile import StepProfile
 
 Objective = Literal["draw", "cost", "carbon"]
+
+DAY_S = 86_400.0
 
 # A slot in which all sites together have less than this share of their highest sun counts as night [-]
 # (a choice: where a slot begins never makes the bound false, only looser).
@@ -32,8 +35,10 @@ class Grain:
         Slots that a night is cut into, as far as prices or carbon allow.
     weight_change : float
         A slot by night ends where a weight of the objective has changed by more than this share.
-    own_cells : int
-        Largest number of (job, slot) variables of jobs that are not pooled.
+    own_cells_per_day : int
+        Largest number of (job, slot) variables of jobs that are not pooled, per day of the window.
+    block_s, ahead_s : float
+        A longer window is solved in blocks of this length, each of which looks ahead so far [s].
     iterations : int
         Limit on the solver's iterations.
     """
@@ -41,18 +46,39 @@ class Grain:
     slot_s: float = 3600.0
     night_blocks: int = 2
     weight_change: float = 0.01
-    own_cells: int = 40_000
+    own_cells_per_day: int = 3000
+    block_s: float = math.inf
+    ahead_s: float = 0.0
     iterations: int = 150
 
     def coarser(self) -> Grain:
-        """The next smaller problem."""
+        """The next smaller problem; never in blocks."""
         return replace(
             self,
-            slot_s=2 * self.slot_s,
+            slot_s=(2.0 if math.isinf(self.block_s) else 3.0) * self.slot_s,
             night_blocks=1,
-            weight_change=5 * self.weight_change,
-            own_cells=self.own_cells // 4,
+            weight_change=5.0 * self.weight_change,
+            own_cells_per_day=self.own_cells_per_day // 8,
+            block_s=math.inf,
         )
+
+
+def default_grain(end_s: float) -> Grain:
+    """Hours and half nights for some weeks; hours and whole nights, in blocks, for longer windows."""
+    if end_s <= 25.0 * DAY_S:
+        return Grain()
+    return Grain(night_blocks=1, weight_change=0.05, block_s=10.0 * DAY_S, ahead_s=3.0 * DAY_S)
+
+
+def block_cuts(edges_s: Floats, grain: Grain) -> list[tuple[int, int]]:
+    """Per block the first slot after it, and the first after what it looks ahead to."""
+    last = len(edges_s) - 1
+    cuts, begin_s = [], float(edges_s[0])
+    while begin_s + grain.block_s + grain.ahead_s < edges_s[-1]:
+        begin_s += grain.block_s
+        end, ahead = np.searchsorted(edges_s, (begin_s, begin_s + grain.ahead_s))
+        cuts.append((int(end), int(ahead)))
+    return [*cuts, (last, last)]
 
 
 def spans(profile: StepProfile, edges_s: Floats) -> Floats:
@@ -69,7 +95,8 @@ def least(profile: StepProfile, edges_s: Floats) -> Floats:
     first = np.minimum(first, last - 1)
     # reduceat takes pairs of limits; an infinite last value keeps the closing limit inside the array.
     values = np.append(profile.values, np.inf)
-    return np.asarray(np.minimum.reduceat(values, np.stack((first, last), axis=1).ravel())[::2])
+    pairs: Floats = np.minimum.reduceat(values, np.stack((first, last), axis=1).ravel())
+    return pairs[::2]
 
 
 def most(profile: StepProfile, edges_s: Floats) -> Floats:
@@ -144,7 +171,9 @@ def gpu_power_w(site: Site) -> tuple[float, float]:
     return still, (node.loaded_w - node.idle_w) / node.gpus
 
 
-def supply_of(scenario: Scenario, edges_s: Floats, objective: Objective, capacity_left: float = 1.0) -> Supply:
+def supply_of(
+    scenario: Scenario, edges_s: Floats, objective: Objective, capacity_left: float = 1.0
+) -> Supply:
     """The scenario's supply over the slots.
 
     Mean sun; base load by its mean, since it is known; what jobs add by the least overhead; no taper, no

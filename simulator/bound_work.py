@@ -97,7 +97,9 @@ def _widened(scenario: Scenario, table: Floats, allowed: Bools) -> Demand:
 def _places(scenario: Scenario, ask: Ask) -> tuple[bool, ...]:
     """Which sites may run the job: by residency, by size, and by coordination."""
     own_only = scenario.coordination == "regional"
-    return tuple(scenario.may_run(ask, site) and (not own_only or site.name == ask.home) for site in scenario.sites)
+    return tuple(
+        scenario.may_run(ask, site) and (not own_only or site.name == ask.home) for site in scenario.sites
+    )
 
 
 def _best(ask: Ask) -> tuple[float, float]:
@@ -209,7 +211,9 @@ def _intensity_bins(intensity: Floats, most: int = 4) -> Ints:
     return np.searchsorted(limits, intensity, side="right").astype(np.int64)
 
 
-def _pool(demand: Demand, rows: Ints, edges_s: Floats, pool: int) -> tuple[Ints, Ints, Floats, Floats, Floats]:
+def _pool(
+    demand: Demand, rows: Ints, edges_s: Floats, pool: int
+) -> tuple[Ints, Ints, Floats, Floats, Floats]:
     """One pool: its slots, the work due and possible by the end of each, and the most GPUs in each."""
     submit, end = demand.submit_s[rows], demand.end_s[rows]
     gpu_s, gpus = demand.gpu_s[rows], demand.gpus[rows]

@@ -172,11 +172,11 @@ def _add_sites(assembly: Assembly, supply: Supply, work: Work) -> _Rows:
     """Grid, shortage and overflow of every site; the rows of its bus and of its GPUs."""
     hours = supply.duration_s / S_PER_H
     still, moving = gpu_kw(supply)
-    shape = supply.free_w.shape
-    everywhere = np.ones(shape, dtype=bool)
+    slot = np.arange(supply.slots)
+    everywhere = np.ones(supply.free_w.shape, dtype=bool)
     rows = _Rows(
-        bus=assembly.add_rows(everywhere, -supply.free_w / W_PER_KW, np.inf),
-        room=assembly.add_rows(everywhere, -np.inf, supply.gpus),
+        bus=assembly.add_rows("bus", everywhere, slot, -supply.free_w / W_PER_KW, np.inf),
+        room=assembly.add_rows("room", everywhere, slot, -np.inf, supply.gpus),
     )
     scale = J_PER_KWH / assembly.unit
     largest = np.maximum(0.0, -supply.free_w / W_PER_KW) + supply.gpus * (still + moving)
@@ -184,29 +184,33 @@ def _add_sites(assembly: Assembly, supply: Supply, work: Work) -> _Rows:
     grid = assembly.add_columns(
         "import",
         everywhere,
+        slot,
         supply.import_weight * scale * hours,
         np.minimum(largest, supply.import_w / W_PER_KW),
     )
     assembly.put(rows.bus, grid, 1.0)
     shed = assembly.add_columns(
-        "unserved", supply.shed_w > 0, supply.unserved_weight * scale * hours, supply.shed_w / W_PER_KW
+        "unserved", supply.shed_w > 0, slot, supply.unserved_weight * scale * hours, supply.shed_w / W_PER_KW
     )
     assembly.put(rows.bus, shed, 1.0)
     sold = assembly.add_columns(
         "export",
         (supply.export_w > 0) & (supply.export_weight > 0),
+        slot,
         -supply.export_weight * scale * hours,
         supply.export_w / W_PER_KW,
     )
     assembly.put(rows.bus, sold, -1.0)
-    off = assembly.add_columns("off", supply.off_nodes > 0, 0.0, supply.off_nodes)
+    off = assembly.add_columns("off", supply.off_nodes > 0, slot, 0.0, supply.off_nodes)
     assembly.put(rows.bus, off, supply.off_w / W_PER_KW)
     assembly.put(rows.room, off, supply.node_gpus[:, None])
     # No joule weighs more than one unit, so this outweighs whatever a GPU-hour can save.
     price = 20.0 * float(np.max(still + moving)) + 1e-3
     demand = np.bincount(work.cell_slot, work.cell_gpus, supply.slots)
     demand = demand + np.bincount(work.step_slot, work.step_gpus, supply.slots)
-    over = assembly.add_columns("overflow", everywhere & (demand > 0), price * hours, demand / supply.speed[:, None])
+    over = assembly.add_columns(
+        "overflow", everywhere & (demand > 0), slot, price * hours, demand / supply.speed[:, None]
+    )
     assembly.put(rows.room, over, -1.0)
     # GPUs that do not exist draw nothing, so that a lack of power can be overflow as well.
     assembly.put(rows.bus, over, still + moving)
@@ -219,28 +223,29 @@ def _add_batteries(assembly: Assembly, supply: Supply, rows: _Rows) -> None:
     `keep` is what self-discharge leaves over a slot. Energy may be thrown away, charge is spared the
     slot's self-discharge and discharge is given it: each in the battery's favour.
     """
+    slot = np.arange(supply.slots)
     exists = np.broadcast_to((supply.high_j > 0)[:, None], supply.free_w.shape)
     if not exists.any():
         return
     hours = supply.duration_s / S_PER_H
-    charge = assembly.add_columns("charge", exists, 0.0, (supply.charge_w / W_PER_KW)[:, None])
-    give = assembly.add_columns("discharge", exists, 0.0, (supply.discharge_w / W_PER_KW)[:, None])
-    stored = assembly.add_columns("stored", exists, 0.0, (supply.high_j / J_PER_KWH)[:, None])
+    charge = assembly.add_columns("charge", exists, slot, 0.0, (supply.charge_w / W_PER_KW)[:, None])
+    give = assembly.add_columns("discharge", exists, slot, 0.0, (supply.discharge_w / W_PER_KW)[:, None])
+    stored = assembly.add_columns("stored", exists, slot, 0.0, (supply.high_j / J_PER_KWH)[:, None])
     assembly.put(rows.bus, charge, -1.0)
     assembly.put(rows.bus, give, 1.0)
     keep = np.exp(-supply.leak_per_s[:, None] * supply.duration_s)
     start = supply.start_j / J_PER_KWH
     first = np.zeros(supply.free_w.shape)
     first[:, 0] = keep[:, 0] * start
-    motion = assembly.add_rows(exists, -np.inf, first)
+    motion = assembly.add_rows("motion", exists, slot, -np.inf, first)
     assembly.put(motion, stored, 1.0)
     assembly.put(motion[:, 1:], stored[:, :-1], -keep[:, 1:])
     assembly.put(motion, charge, -supply.eta_charge[:, None] * hours)
     assembly.put(motion, give, keep / supply.eta_discharge[:, None] * hours)
     owed = (start > 0) & (supply.missing_weight > 0)
     price = supply.missing_weight * J_PER_KWH / assembly.unit / supply.eta_charge
-    missing = assembly.add_columns("missing", owed, price, start)
-    refill = assembly.add_rows(owed, start, np.inf)
+    missing = assembly.add_columns("missing", owed, slot[-1:], price, start)
+    refill = assembly.add_rows("refill", owed, slot[-1:], start, np.inf)
     assembly.put(refill, missing, 1.0)
     assembly.put(refill, stored[:, -1], 1.0)
 
@@ -261,6 +266,7 @@ class _Totals:
 def _add_classes(assembly: Assembly, supply: Supply, work: Work, rows: _Rows) -> _Totals:
     """Split the work of every class that may run at several sites over them, slot by slot."""
     classes = len(work.allowed)
+    slot = np.arange(supply.slots)
     pinned = np.where(work.allowed.sum(axis=1) == 1, work.allowed.argmax(axis=1), -1)
     least, most = intensity_range(work)
     busy = np.zeros((classes, supply.slots), dtype=bool)
@@ -268,20 +274,22 @@ def _add_classes(assembly: Assembly, supply: Supply, work: Work, rows: _Rows) ->
     busy[work.pool_class[work.step_pool], work.step_slot] = True
     split = busy & (pinned < 0)[:, None]
     varied = split & (most > least)[:, None]
-    gpus_row = assembly.add_rows(split, 0.0, np.inf)  # sum over sites of speed x gpus >= the class's work
-    load_row = assembly.add_rows(varied, 0.0, np.inf)
+    gpus_row = assembly.add_rows(
+        "gpus", split, slot, 0.0, np.inf
+    )  # sum over sites of speed x gpus >= the class's work
+    load_row = assembly.add_rows("load", varied, slot, 0.0, np.inf)
     still, moving = gpu_kw(supply)
     at = work.allowed[:, :, None]
-    x = assembly.add_columns("gpus", at & split[:, None, :], 0.0, supply.gpus[None])
+    x = assembly.add_columns("gpus", at & split[:, None, :], slot, 0.0, supply.gpus[None])
     spread = (most - least)[:, None, None]
-    z = assembly.add_columns("load", at & varied[:, None, :], 0.0, spread * supply.gpus[None])
+    z = assembly.add_columns("load", at & varied[:, None, :], slot, 0.0, spread * supply.gpus[None])
     speed = supply.speed[None, :, None]
     assembly.put(gpus_row[:, None, :], x, speed)
     assembly.put(load_row[:, None, :], z, speed)
     assembly.put(rows.room[None], x, 1.0)
     assembly.put(rows.bus[None], x, -(still[None] + least[:, None, None] * moving[None]))
     assembly.put(rows.bus[None], z, np.broadcast_to(-moving[None], z.shape))
-    within = assembly.add_rows(z >= 0, -np.inf, 0.0)
+    within = assembly.add_rows("within", z >= 0, slot, -np.inf, 0.0)
     assembly.put(within, z, 1.0)
     assembly.put(within, x, -spread)
     return _Totals(pinned, gpus_row, load_row, least)
@@ -314,8 +322,12 @@ def _enter(
 def _add_own(assembly: Assembly, supply: Supply, work: Work, rows: _Rows, totals: _Totals) -> None:
     """Reference GPUs of each large job in each slot of its window."""
     hours = supply.duration_s / S_PER_H
-    y = assembly.add_columns("own", np.ones(len(work.cell_own), dtype=bool), 0.0, work.cell_gpus)
-    done = assembly.add_rows(np.ones(len(work.own_gpu_s), dtype=bool), work.own_gpu_s / S_PER_H, np.inf)
+    y = assembly.add_columns(
+        "own", np.ones(len(work.cell_own), dtype=bool), work.cell_slot, 0.0, work.cell_gpus
+    )
+    last = np.zeros(len(work.own_gpu_s), dtype=np.int64)
+    np.maximum.at(last, work.cell_own, work.cell_slot)
+    done = assembly.add_rows("work", np.ones(len(last), dtype=bool), last, work.own_gpu_s / S_PER_H, np.inf)
     assembly.put(done[work.cell_own], y, hours[work.cell_slot])
     _enter(
         assembly,
@@ -337,9 +349,11 @@ def _add_pools(assembly: Assembly, supply: Supply, work: Work, rows: _Rows, tota
         return
     hours = supply.duration_s[work.step_slot] / S_PER_H
     everywhere = np.ones(count, dtype=bool)
-    done = assembly.add_columns("pool", everywhere, 0.0, work.step_high_gpu_s / S_PER_H, work.step_low_gpu_s / S_PER_H)
+    done = assembly.add_columns(
+        "pool", everywhere, work.step_slot, 0.0, work.step_high_gpu_s / S_PER_H, work.step_low_gpu_s / S_PER_H
+    )
     before = np.where(np.diff(work.step_pool, prepend=-1) == 0, done - 1, -1)
-    rate = assembly.add_rows(everywhere, 0.0, work.step_gpus * hours)
+    rate = assembly.add_rows("rate", everywhere, work.step_slot, 0.0, work.step_gpus * hours)
     assembly.put(rate, done, 1.0)
     assembly.put(rate, before, -1.0)
     kind, intensity = work.pool_class[work.step_pool], work.pool_intensity[work.step_pool]

@@ -17,9 +17,9 @@ Bools = NDArray[np.bool_]
 class Programme:
     """minimise cost x subject to row_low <= matrix x <= row_high, low <= x <= high; every box is finite.
 
-    `unit` is what one unit of the programme's objective means: J of draw, MAD or g.
-
-    `columns` names the blocks of variables: column numbers, -1 where a variable does not exist.
+    `unit` is what one unit of the programme's objective means: J of draw, MAD or g. `columns` and `rows`
+    name blocks of variables and rows by their numbers, -1 where one does not exist; `column_slot` and
+    `row_slot` say which slot each belongs to (a row over many slots: its last).
     """
 
     cost: Floats
@@ -29,6 +29,9 @@ class Programme:
     row_low: Floats
     row_high: Floats
     columns: dict[str, Ints]
+    rows: dict[str, Ints]
+    column_slot: Ints
+    row_slot: Ints
     unit: float
 
 
@@ -43,31 +46,41 @@ class Assembly:
     row_high: list[Floats] = field(default_factory=list)
     entries: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
     columns: dict[str, Ints] = field(default_factory=dict)
+    rows: dict[str, Ints] = field(default_factory=dict)
+    column_slot: list[Ints] = field(default_factory=list)
+    row_slot: list[Ints] = field(default_factory=list)
     width: int = 0
     height: int = 0
     unit: float = 1.0
 
     def add_columns(
-        self, name: str, exists: Bools, cost: Floats | float, high: Floats | float, low: Floats | float = 0.0
+        self,
+        name: str,
+        exists: Bools,
+        slot: Ints,
+        cost: Floats | float,
+        high: Floats | float,
+        low: Floats | float = 0.0,
     ) -> Ints:
-        """One column wherever `exists`; the block of their numbers has its shape."""
-        number = np.full(exists.shape, -1, dtype=np.int64)
-        count = int(exists.sum())
-        number[exists] = self.width + np.arange(count)
-        for target, value in ((self.cost, cost), (self.low, low), (self.high, high)):
-            target.append(np.broadcast_to(np.asarray(value, dtype=np.float64), exists.shape)[exists])
-        self.width += count
+        """One column wherever `exists`; the block of their numbers has its shape, the rest fits it."""
+        number = _numbers(exists, self.width)
+        self.width += int(exists.sum())
         self.columns[name] = number
+        for target, value in ((self.cost, cost), (self.low, low), (self.high, high)):
+            target.append(_where(exists, value))
+        self.column_slot.append(np.broadcast_to(slot, exists.shape)[exists])
         return number
 
-    def add_rows(self, exists: Bools, low: Floats | float, high: Floats | float) -> Ints:
+    def add_rows(
+        self, name: str, exists: Bools, slot: Ints, low: Floats | float, high: Floats | float
+    ) -> Ints:
         """One row wherever `exists`."""
-        number = np.full(exists.shape, -1, dtype=np.int64)
-        count = int(exists.sum())
-        number[exists] = self.height + np.arange(count)
+        number = _numbers(exists, self.height)
+        self.height += int(exists.sum())
+        self.rows[name] = number
         for target, value in ((self.row_low, low), (self.row_high, high)):
-            target.append(np.broadcast_to(np.asarray(value, dtype=np.float64), exists.shape)[exists])
-        self.height += count
+            target.append(_where(exists, value))
+        self.row_slot.append(np.broadcast_to(slot, exists.shape)[exists])
         return number
 
     def put(self, rows: Ints, columns: Ints, values: Floats | float) -> None:
@@ -88,5 +101,20 @@ class Assembly:
             np.concatenate(self.row_low),
             np.concatenate(self.row_high),
             self.columns,
+            self.rows,
+            np.concatenate(self.column_slot),
+            np.concatenate(self.row_slot),
             self.unit,
         )
+
+
+def _numbers(exists: Bools, first: int) -> Ints:
+    """Consecutive numbers from `first` wherever `exists`, -1 elsewhere."""
+    number = np.full(exists.shape, -1, dtype=np.int64)
+    number[exists] = first + np.arange(int(exists.sum()))
+    return number
+
+
+def _where(exists: Bools, value: Floats | float) -> Floats:
+    """A value, broadcast, wherever `exists`."""
+    return np.asarray(np.broadcast_to(np.asarray(value, dtype=np.float64), exists.shape)[exists])
