@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.dictionary import ATTRIBUTED
-from simulator.record import Record, SiteEnergy
+from simulator.record import Record, SiteEnergy, Stints
 from simulator.scenario import Site
 
 Floats = NDArray[np.float64]
 
 KWH_J = 3.6e6
 G_PER_KG = 1000.0
+LOST = Stints.KINDS.index("lost")
 
 
 def rates(energy: SiteEnergy) -> dict[str, Floats]:
@@ -79,10 +80,9 @@ def held(record: Record, site: int, values: NDArray[Any]) -> Floats:
 def jobs_columns(record: Record) -> dict[str, Floats]:
     """What each job caused, in order of the jobs: `dictionary.ATTRIBUTED`, `it_kwh`, `energy_lost_kwh`."""
     stints, n = record.stints, len(record.jobs)
-    columns = {name: np.zeros(n) for name in ("it_kwh", *(column.name for column in ATTRIBUTED))}
-    columns["it_kwh"] += np.bincount(
-        stints.job, stints.power_w * (stints.end_s - stints.start_s) / KWH_J, minlength=n
-    )
+    names = ("it_kwh", *(column.name for column in ATTRIBUTED), "energy_lost_kwh")
+    columns = {name: np.zeros(n) for name in names}
+    columns["it_kwh"] += np.bincount(stints.job, stints.power_w * (stints.end_s - stints.start_s) / KWH_J, minlength=n)
     for index, energy in enumerate(record.energy):
         mask = stints.site == index
         job, power = stints.job[mask], stints.power_w[mask]
@@ -92,26 +92,17 @@ def jobs_columns(record: Record) -> dict[str, Floats]:
             meter = np.concatenate(([0.0], np.cumsum(rate * per_it)))
             run = np.interp(ends, energy.edges_s, meter) - np.interp(begins, energy.edges_s, meter)
             columns[name] += np.bincount(job, power * run, minlength=n)
-    columns["energy_lost_kwh"] = _lost_kwh(record, columns["energy_kwh"])
+            if name == "energy_kwh":
+                undone = stints.kind[mask] == LOST
+                columns["energy_lost_kwh"] += np.bincount(job[undone], (power * run)[undone], minlength=n)
     return columns
-
-
-def _lost_kwh(record: Record, energy_kwh: Floats) -> Floats:
-    """Energy of the work that kills undid: each job's, by the share of its GPU-time that was lost [kWh]."""
-    busy = np.array([outcome.busy_gpu_s for outcome in record.outcomes])
-    lost = np.array([outcome.lost_gpu_s for outcome in record.outcomes])
-    share = np.zeros_like(busy)
-    np.divide(lost, busy, out=share, where=busy > 0)
-    return np.asarray(energy_kwh * share)
 
 
 def rest_columns(record: Record, site: int, edges_s: Floats) -> dict[str, Floats]:
     """What no job caused at a site, in each bin of `edges_s` (n + 1 times), named `rest_...`, shape (n,)."""
     energy = record.energy[site]
     share = held(record, site, record.stints.power_w) * _per_it(energy)
-    return {
-        f"rest_{name}": energy.binned_j(rate * (1.0 - share), edges_s) for name, rate in rates(energy).items()
-    }
+    return {f"rest_{name}": energy.binned_j(rate * (1.0 - share), edges_s) for name, rate in rates(energy).items()}
 
 
 def pool_columns(record: Record, site: int, edges_s: Floats) -> dict[str, Floats]:

@@ -60,18 +60,14 @@ ENERGY_METRICS: tuple[Column, ...] = (
     _number("export_kwh", "kWh", "PV energy fed into the grid"),
     _number("unserved_kwh", "kWh", "Load that nothing could serve (outage, import limit)"),
     _number("it_kwh", "kWh", "Energy of the nodes: busy, idle, waking and asleep"),
-    _number(
-        "site_kwh", "kWh", "Whole load of the sites: IT, cooling, fixed and other load, unserved included"
-    ),
+    _number("site_kwh", "kWh", "Whole load of the sites: IT, cooling, fixed and other load, unserved included"),
     _number("other_kwh", "kWh", "Load of a site that is not its data centre (offices, services)"),
     _number("stored_start_kwh", "kWh", "Energy in all batteries at the start of the accounting window"),
     _number("stored_end_kwh", "kWh", "Energy in all batteries at the end of the accounting window"),
     _number("battery_cycles", "1", "Energy taken out of the batteries over their usable capacity", True),
     _number("battery_fade", "1", "Share of the batteries' capacity that was lost to ageing", True),
     _number("peak_import_kw", "kW", "Largest 15-minute mean of the import of all sites together"),
-    _number(
-        "import_ramp_1min_kw", "kW", "Largest change between 1-minute means of the import, one after another"
-    ),
+    _number("import_ramp_1min_kw", "kW", "Largest change between 1-minute means of the import, one after another"),
     _number(
         "import_ramp_15min_kw",
         "kW",
@@ -87,13 +83,10 @@ COMPARISON_METRICS: tuple[Column, ...] = (
     _number(
         "grid_cut",
         "1",
-        "1 - draw / draw of the baseline of the same scenario and seed; blank where either run "
-        "left work undone",
+        "1 - draw / draw of the baseline of the same scenario and seed; blank where either run left work undone",
         True,
     ),
-    _number(
-        "bound_draw_kwh", "kWh", "Lower bound on the draw of any schedule of these jobs, knowing all", True
-    ),
+    _number("bound_draw_kwh", "kWh", "Lower bound on the draw of any schedule of these jobs, knowing all", True),
     _number(
         "captured",
         "1",
@@ -104,9 +97,7 @@ COMPARISON_METRICS: tuple[Column, ...] = (
 )
 
 MONEY_METRICS: tuple[Column, ...] = (
-    _number(
-        "emissions_kg", "kg", "CO2-equivalent of the imported energy; location-based, no credit for export"
-    ),
+    _number("emissions_kg", "kg", "CO2-equivalent of the imported energy; location-based, no credit for export"),
     _number("cost_mad", "MAD", "Energy charge + demand charge - income from export"),
     _number("energy_charge_mad", "MAD", "Imported energy at its price"),
     _number("demand_charge_mad", "MAD", "Charge on the largest 15-minute mean of each site and local month"),
@@ -125,9 +116,7 @@ JOB_METRICS: tuple[Column, ...] = (
     _count("jobs_cancelled", "Jobs that their user cancelled", "jobs"),
     _count("jobs_rejected", "Jobs refused at submission because no allowed site can hold them", "jobs"),
     _count("jobs_left", "Jobs not ended when the accounting window ended", "jobs"),
-    _number(
-        "work_left_gpu_hours", "GPU-h", "Work of the reference GPU that was still to do at the window's end"
-    ),
+    _number("work_left_gpu_hours", "GPU-h", "Work of the reference GPU that was still to do at the window's end"),
     _number("wait_mean_h", "h", "Mean time from submission to first start, over jobs that started", True),
     _number("wait_p95_h", "h", "95th percentile of the time from submission to first start", True),
     _number("jct_mean_h", "h", "Mean time from submission to end, over jobs done, failed or cancelled", True),
@@ -156,12 +145,14 @@ JOB_METRICS: tuple[Column, ...] = (
     ),
 )
 
-CHECKS: tuple[Column, ...] = (
+NETWORK_AND_CHECKS: tuple[Column, ...] = (
+    _number("network_kwh", "kWh", "Energy of what travelled between sites; beside the sites' books, not in them"),
+    _number("network_gb", "GB", "Data sets and checkpoints that travelled between sites"),
     _number("balance_residual_kwh", "kWh", "Largest gap that the ledger's own checks found"),
     _number("window_h", "h", "Length of the accounting window, the same under every policy"),
 )
 
-METRICS: tuple[Column, ...] = ENERGY_METRICS + COMPARISON_METRICS + MONEY_METRICS + JOB_METRICS + CHECKS
+METRICS: tuple[Column, ...] = ENERGY_METRICS + COMPARISON_METRICS + MONEY_METRICS + JOB_METRICS + NETWORK_AND_CHECKS
 """Every metric of `summary.csv` and `summary.json`, in the order in which they are written."""
 
 SUMMARY: tuple[Column, ...] = KEYS + METRICS
@@ -173,9 +164,7 @@ ATTRIBUTED: tuple[Column, ...] = (
     _number("battery_pv_kwh", "kWh", "Of battery_kwh, the part that came from PV"),
     _number("grid_kwh", "kWh", "Share of the import that went straight to the load"),
     _number("unserved_kwh", "kWh", "Share of the load that nothing could serve"),
-    _number(
-        "emissions_kg", "kg", "CO2-equivalent of grid_kwh, and of what the battery carried from the grid"
-    ),
+    _number("emissions_kg", "kg", "CO2-equivalent of grid_kwh, and of what the battery carried from the grid"),
     _number(
         "cost_mad",
         "MAD",
@@ -212,9 +201,7 @@ JOBS: tuple[Column, ...] = (
     _number("wait_h", "h", "From submission to first start", True),
     _number("jct_h", "h", "From submission to end", True),
     _number("bounded_slowdown", "1", "max(1, jct / max(ideal runtime, 10 s))", True),
-    _number(
-        "deadline_h", "h", "Deadline, in hours from the experiment's start; infinite where there is none"
-    ),
+    _number("deadline_h", "h", "Deadline, in hours from the experiment's start; infinite where there is none"),
     Column("deadline_missed", "", "bool", "Whether it has a deadline and did not end by it"),
     _number("gpu_hours", "GPU-h", "GPU-time that it held, waking, restarts and checkpoints included"),
     _number("gpu_hours_lost", "GPU-h", "GPU-time whose work was lost to kills"),
@@ -270,7 +257,8 @@ EVENTS: tuple[Column, ...] = (
     Column("time_utc", "UTC", "timestamp", "When it happened"),
     _text(
         "kind",
-        "`submit`, `reject`, `hold`, `start`, `pause`, `move`, `resize`, `kill`, `end`, `outage` or `repair`",
+        "`submit`, `reject`, `hold`, `start`, `pause`, `move`, `resize`, `kill`, `end`, "
+        "`outage`, `repair`, `offload` or `cap`",
     ),
     _text("job", "Id of the job; empty for none"),
     _text("site", "Name of the site; empty for none"),

@@ -51,6 +51,8 @@ def summary(
         **money_metrics(record, costs or {}),
         **job_metrics(record),
         "energy_lost_kwh": float(np.sum(attributed["energy_lost_kwh"])),
+        "network_kwh": record.network_j / KWH_J,
+        "network_gb": float(sum(transfer.size_gb for transfer in record.transfers)),
         "balance_residual_kwh": _residual_kwh(record),
         "window_h": record.scenario.end_s / HOUR_S,
     }

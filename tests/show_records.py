@@ -89,12 +89,12 @@ def jobs_and_stints(what: Scenario, count: int, seed: int) -> tuple[tuple[Job, .
         half = start + round(runtime / 2)
         end = half + pause + round(runtime / 2)
         left = end > what.end_s or j == 2
-        rows.append((j, site, start, half, gpus, power, 0))
+        rows.append((j, site, start, half, gpus, power, 4 if j % 6 == 0 else 0))
         if left:
             outcomes.append(Outcome("left", site, start, work_left_gpu_s=gpus * runtime / 2))
         else:
             rows.append((j, site, half + pause, end, gpus, power, 0))
-            outcomes.append(Outcome("done" if j % 7 else "failed", site, start, end, lost_gpu_s=100.0 * gpus))
+            outcomes.append(Outcome("done" if j % 7 else "failed", site, start, end))
         outcomes[-1].pauses = int(pause > 0)
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     stints = Stints(

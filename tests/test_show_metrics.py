@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments import attribution, costs, dictionary, metrics
-from simulator.record import Outcome, Record, SiteEnergy
+from simulator.record import Outcome, Record, SiteEnergy, Transfer
 from simulator.scenario import Battery
 from workloads.job import Ask, Dataset, Job, Tenant, Truth
 
@@ -290,3 +290,25 @@ def test_battery_wear_is_the_larger_of_use_and_age(record: Record) -> None:
     aged = replace(used, battery_life_years=0.001)
     assert costs.battery_wear_mad(energy, battery, aged) == pytest.approx(2 / 0.36525 * 1000 * 50)
     assert costs.battery_wear_mad(energy, None, used) == 0.0
+
+
+def test_energy_lost_is_that_of_the_stints_that_kills_undid(record: Record) -> None:
+    jobs = attribution.jobs_columns(record)
+    lost = {int(j) for j, kind in zip(record.stints.job, record.stints.kind, strict=True) if kind == attribution.LOST}
+    assert lost
+    assert set(np.flatnonzero(jobs["energy_lost_kwh"])) == lost
+    kept = record.stints.kind != attribution.LOST
+    columns = ("job", "site", "start_s", "end_s", "gpus", "power_w", "kind")
+    stints = replace(record.stints, **{name: getattr(record.stints, name)[kept] for name in columns})
+    without = attribution.jobs_columns(replace(record, stints=stints))["energy_kwh"]
+    assert jobs["energy_kwh"] - jobs["energy_lost_kwh"] == pytest.approx(without, rel=1e-9)
+
+
+def test_what_travels_is_counted_beside_the_books(record: Record) -> None:
+    transfers = (
+        Transfer(0.0, 1.0, "dataset", "d", 0, 0, 1, 50.0, 3.6e6),
+        Transfer(0.0, 1.0, "c", "d", 0, 1, 0, 10.0, 0.0),
+    )
+    before, after = metrics.summary(record), metrics.summary(replace(record, transfers=transfers))
+    assert (after["network_kwh"], after["network_gb"]) == (1.0, 60.0)
+    assert after["draw_kwh"] == before["draw_kwh"]
