@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,10 +190,9 @@ def _clock(axes: Any, site: SiteModel, data: Year) -> None:
     turn = 2 * np.pi / table.shape[1]
     for season, bottom in ((0, 0.70), (1, 0.865)):
         edges = np.append(np.flatnonzero(np.diff(table[season], prepend=-1)), table.shape[1])
-        for first, last in zip(edges, edges[1:], strict=False):
-            band = int(table[season, first])
-            width = (last - first) * turn
-            axes.bar((first + last) / 2 * turn, 0.15, width=width, bottom=bottom, color=colour[band], lw=0)
+        for first, last in pairwise(edges):
+            paint, width = colour[int(table[season, first])], (last - first) * turn
+            axes.bar((first + last) / 2 * turn, 0.15, width=width, bottom=bottom, color=paint, lw=0)
     months = months_of(data.days.astype(np.int64))
     dial = np.linspace(0, 2 * np.pi, data.ghi.shape[1] + 1)
     top = max(data.ghi[months == 6].mean(axis=0).max(), data.ghi[months == 12].mean(axis=0).max(), 1.0)
@@ -210,7 +210,7 @@ def _clock(axes: Any, site: SiteModel, data: Year) -> None:
     axes.grid(False)
     canvas = axes.figure
     canvas.text(0.735, 0.4306, "Tariff clock", fontsize=11, fontweight="bold")
-    canvas.text(0.735, 0.4086, "rings: winter, summer; core: sun, June and December", fontsize=8.5, color=_FAINT)
+    canvas.text(0.735, 0.4086, "rings: winter, summer; core: sun, Jun and Dec", fontsize=8.5, color=_FAINT)
     dearest_first = sorted(range(len(colour)), key=lambda b: -tariff.bands[b].mad_per_kwh)
     for place, number in enumerate(dearest_first[:4]):
         band = tariff.bands[number]
