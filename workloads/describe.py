@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.job import Job
-from workloads.traces import DAY_S, STATUS, TraceTable
+from workloads.table import DAY_S, STATUS, TraceTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

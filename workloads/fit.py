@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from workloads.errors import WorkloadError, nearest
 from workloads.generator import generate
 from workloads.mix import ArrivalModel, ClassModel, DatasetModel, FunctionModel, MixModel, load_mix
-from workloads.traces import DAY_S, TraceTable
+from workloads.table import DAY_S, TraceTable
 from workloads.workload import GeneratorModel, Place
 
 Floats = NDArray[np.float64]

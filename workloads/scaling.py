@@ -21,7 +21,8 @@ from workloads.assemble import paused_collection
 from workloads.errors import WorkloadError, nearest
 from workloads.integrity import SHOWN_ROWS, Integrity
 from workloads.job import Ask, Checkpoint, Dataset, Ending, Job, Tenant, Truth, in_order
-from workloads.traces import DAY_S, STATUS, TraceTable, column_map, read_table
+from workloads.table import DAY_S, STATUS, TraceTable
+from workloads.traces import column_map, read_table
 from workloads.workload import Demand, Place, TraceModel
 
 Floats = NDArray[np.float64]

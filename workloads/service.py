@@ -101,8 +101,8 @@ def service_load(
         raise WorkloadError(f"start: {start.isoformat()} has no time zone")
     n = math.ceil(days * DAY_S / step_s - 1e-9)
     middle = np.asarray((np.arange(n) + 0.5) * step_s, dtype=np.float64)
-    shape = _shape(model, start, middle) * (1 + model.growth_per_year) ** (middle / (YEAR_DAYS * DAY_S))
-    shape = model.base_share + (1 - model.base_share) * shape
+    shape = model.base_share + (1 - model.base_share) * _shape(model, start, middle)
+    shape = shape * (1 + model.growth_per_year) ** (middle / (YEAR_DAYS * DAY_S))
     gpus: dict[str, int] = {}
     for place in places:
         gpus[place.region] = gpus.get(place.region, 0) + place.gpus

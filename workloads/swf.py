@@ -15,7 +15,8 @@ import numpy as np
 
 from workloads.errors import WorkloadError
 from workloads.integrity import Integrity
-from workloads.traces import MAX_ROWS, TraceTable, table_of
+from workloads.table import TraceTable, table_of
+from workloads.traces import MAX_ROWS
 from workloads.unpack import opened
 
 FIELDS = 18

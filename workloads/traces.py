@@ -5,9 +5,11 @@ Bundled maps: `catalogue/trace_*.toml` (philly, helios, pai, acme, own). SWF has
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -18,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from workloads.errors import WorkloadError, nearest, sentences
 from workloads.integrity import Integrity
-from workloads.job import Ending
+from workloads.table import DAY_S, STATUS, TraceTable, table_of
 from workloads.unpack import MAX_UNPACKED_BYTES, opened
 
 if TYPE_CHECKING:
@@ -29,42 +31,7 @@ Ints = NDArray[np.int64]
 
 CHUNK_ROWS = 200_000
 MAX_ROWS = 20_000_000
-MAX_RUNTIME_S = 10 * 366 * 86_400.0
-DAY_S = 86_400.0
 UNIT_S = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY_S}
-STATUS: tuple[Ending, ...] = ("done", "failed", "cancelled")
-
-
-@dataclass(frozen=True)
-class TraceTable:
-    """A trace as it was read, rows in the file's order.
-
-    `submit_s` counts from midnight of the day of the first submission [s]; `units` are the GPUs or
-    processors asked for; `estimate_s` is NaN where there is none; `status` indexes `STATUS`; `cluster` and
-    `kind` index their names; `row` is the line number in the file. `epoch_day` is the first day, counted from
-    1970-01-01, where the trace has dates.
-    """
-
-    row: Ints
-    submit_s: Floats
-    runtime_s: Floats
-    units: Floats
-    estimate_s: Floats
-    status: NDArray[np.int8]
-    cluster: Ints
-    clusters: tuple[str, ...]
-    kind: Ints
-    kinds: tuple[str, ...]
-    ids: tuple[str, ...] | None
-    epoch_day: int | None = None
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    @property
-    def days(self) -> float:
-        """From the first midnight to the last submission [days]."""
-        return float(self.submit_s.max(initial=0.0)) / DAY_S
 
 
 class ColumnModel(BaseModel):
@@ -152,13 +119,13 @@ def read_table(path: Path, mapping: ColumnMap) -> tuple[TraceTable, Integrity]:
     report = Integrity(path.name)
     reader = _parquet_chunks if path.suffix == ".parquet" else _csv_chunks
     parts = []
-    for frame, first_row in reader(path, mapping):
-        report.read += len(frame)
-        if report.read > MAX_ROWS:
-            raise WorkloadError(f"{path}: more than {MAX_ROWS} rows; raise workloads.traces.MAX_ROWS if that is meant")
-        parts.append(_parse(frame, first_row, mapping, report))
+    for frame, rows in reader(path, mapping, report):
+        parts.append(_parse(frame, rows, mapping, report))
     if not report.read:
         raise WorkloadError(f"{path}: no row below the header")
+    if not parts:
+        report.settle("refuse")
+        raise WorkloadError(f"{path}: nothing but blank lines below the header")
     merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return table_of(merged, report, mapping.zero_gpus, mapping.submit.unit == "datetime"), report
 
@@ -181,32 +148,62 @@ def _check_header(path: Path, header: list[str], mapping: ColumnMap) -> list[str
     return [m.column for m in mapping.columns.values() if m.column in header]
 
 
-def _csv_chunks(path: Path, mapping: ColumnMap) -> Iterator[tuple[pd.DataFrame, int]]:
-    import csv
-
+def _csv_chunks(path: Path, mapping: ColumnMap, report: Integrity) -> Iterator[tuple[pd.DataFrame, Ints]]:
+    """Rows as text, with their line numbers. A record is one line; one of another shape is reported, not read."""
     import pandas as pd
 
     with opened(path) as stream:
-        first = stream.readline().decode("utf-8-sig", errors="replace").strip()
-        header = [name.strip() for name in next(csv.reader([first]), [])]
+        header = _fields(stream.readline().decode("utf-8-sig", errors="replace"))
         wanted = _check_header(path, header, mapping)
-        row = 2
-        try:
-            chunks = pd.read_csv(
-                stream, header=None, names=header, usecols=wanted, dtype=str, index_col=False, chunksize=CHUNK_ROWS,
-                skip_blank_lines=False, encoding_errors="replace", on_bad_lines="error",
-            )  # fmt: skip
-            for chunk in chunks:
-                yield chunk, row
-                row += len(chunk)
-        except pd.errors.EmptyDataError:
-            return
-        except (pd.errors.ParserError, csv.Error) as error:
-            text = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-            raise WorkloadError(f"{path}: not a table, after row {row - 1} (header not counted): {text}") from None
+        first = 2
+        while lines := list(itertools.islice(stream, CHUNK_ROWS)):
+            rows = np.arange(first, first + len(lines))
+            first += len(lines)
+            _count(report, len(lines), path)
+            lines = [line.rstrip(b"\r\n") for line in lines]
+            blank = np.array([not line.strip() for line in lines])
+            report.drop("blank line", rows[blank])
+            commas = len(header) - 1
+            whole = np.array([_is_whole(line, commas) for line in lines])
+            report.reject(f"not the {len(header)} fields of the header", rows[~whole & ~blank])
+            good = whole & ~blank
+            if not good.any():
+                continue
+            data = b"\n".join(line for line, is_good in zip(lines, good.tolist(), strict=True) if is_good)
+            try:
+                frame = pd.read_csv(
+                    io.BytesIO(data), header=None, names=header, usecols=wanted, dtype=str,
+                    lineterminator="\n", skip_blank_lines=False, encoding_errors="replace",
+                )  # fmt: skip
+            except pd.errors.ParserError as error:
+                raise WorkloadError(f"{path}: rows {rows[0]} to {rows[-1]}: not a table: {error}") from None
+            if len(frame) != good.sum():
+                raise WorkloadError(f"{path}: rows {rows[0]} to {rows[-1]}: quotes that span lines cannot be read")
+            yield frame, rows[good]
 
 
-def _parquet_chunks(path: Path, mapping: ColumnMap) -> Iterator[tuple[pd.DataFrame, int]]:
+def _count(report: Integrity, rows: int, path: Path) -> None:
+    report.read += rows
+    if report.read > MAX_ROWS:
+        raise WorkloadError(f"{path}: more than {MAX_ROWS} rows; raise workloads.traces.MAX_ROWS if that is meant")
+
+
+def _fields(line: str) -> list[str]:
+    """One line of a CSV file, split, quotes off; nothing if that cannot be done."""
+    try:
+        return [name.strip() for name in next(csv.reader([line.strip()]), [])]
+    except csv.Error:
+        return []
+
+
+def _is_whole(line: bytes, commas: int) -> bool:
+    """Whether a line has the right number of fields, and every quote its partner."""
+    if b'"' not in line:
+        return line.count(b",") == commas
+    return line.count(b'"') % 2 == 0 and len(_fields(line.decode("utf-8", errors="replace"))) == commas + 1
+
+
+def _parquet_chunks(path: Path, mapping: ColumnMap, report: Integrity) -> Iterator[tuple[pd.DataFrame, Ints]]:
     import pyarrow
     import pyarrow.parquet as pq
 
@@ -218,124 +215,70 @@ def _parquet_chunks(path: Path, mapping: ColumnMap) -> Iterator[tuple[pd.DataFra
             groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
             if sum(group.total_byte_size for group in groups) > MAX_UNPACKED_BYTES:
                 raise WorkloadError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
-            row = 1
             for batch in file.iter_batches(batch_size=CHUNK_ROWS, columns=wanted):
-                yield batch.to_pandas(), row
-                row += batch.num_rows
+                first = report.read + 1
+                _count(report, batch.num_rows, path)
+                yield batch.to_pandas(), np.arange(first, first + batch.num_rows)
     except (pyarrow.ArrowException, OSError) as error:
         raise WorkloadError(f"{path}: not a Parquet file: {error}") from None
 
 
-def _parse(frame: pd.DataFrame, first_row: int, mapping: ColumnMap, report: Integrity) -> dict[str, Any]:
-    """One chunk as numbers: NaN where a value is missing or wrong; wrong ones are reported."""
-    import pandas as pd
+def _parse(frame: pd.DataFrame, rows: Ints, mapping: ColumnMap, report: Integrity) -> dict[str, Any]:
+    """The rows of a chunk that make sense cell by cell, as numbers by role; every other one is reported once."""
+    fine = np.ones(len(rows), dtype=bool)
 
-    rows = np.arange(first_row, first_row + len(frame))
-    blank = frame.isna().all(axis=1).to_numpy()
-    report.drop("blank line", rows[blank])
-    frame, rows = frame[~blank], rows[~blank]
+    def reject(reason: str, wrong: NDArray[np.bool_], column: pd.Series[Any] | None = None, hint: str = "") -> None:
+        first_time = wrong & fine
+        if first_time.any():
+            example = "" if column is None else _shown(column.iloc[int(np.argmax(first_time))]) + hint
+            report.reject(reason, rows[first_time], example)
+            fine[first_time] = False
+
     out: dict[str, Any] = {"row": rows}
     for role, model in mapping.columns.items():
         if model.column not in frame:
             continue
         column = frame[model.column]
-        if model.unit == "text":
-            out[role] = column.astype("object").where(column.notna(), "").astype(str).to_numpy(dtype=object)
-            continue
-        if model.unit == "datetime":
-            parsed = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
-            values = ((parsed - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(np.float64)
+        if role == "status":
+            known = {word: code for code, name in enumerate(STATUS) for word in getattr(model, name)}
+            codes = np.array([known.get(word, -1) for word in _text(column).tolist()], dtype=np.int8)
+            reject(
+                f"column {model.column!r} holds an unknown status", codes < 0, column, f"; known: {', '.join(known)}"
+            )
+            out[role] = codes
+        elif model.unit == "text":
+            out[role] = _text(column)
         else:
-            values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-            values = values * UNIT_S.get(model.unit, 1.0)
-        wrong = ~np.isfinite(values)
-        if wrong.any() and role in ("submit", "gpus", "runtime"):
-            example = column.to_numpy()[int(np.argmax(wrong))]
-            shown = "nothing there" if pd.isna(example) else repr(str(example)[:40])
-            what = "a date" if model.unit == "datetime" else "a finite number"
-            report.reject(f"column {model.column!r} needs {what}", rows[wrong], shown)
-        out[role] = np.where(wrong, np.nan, values)
+            out[role] = _numbers(column, model.unit)
+            if role in ("submit", "gpus", "runtime"):
+                what = "a date" if model.unit == "datetime" else "a finite number"
+                reject(f"column {model.column!r} needs {what}", np.isnan(out[role]), column)
     if "runtime" not in out:
         out["runtime"] = out["end"] - out["start"]
-        report.reject("start or end is missing", rows[np.isnan(out["runtime"])])
-    out.pop("start", None)
-    out.pop("end", None)
-    if "status" in out:
-        assert mapping.status is not None
-        out["status"] = _statuses(out["status"], mapping.status, rows, report)
-    return out
+        reject("start or end is missing", np.isnan(out["runtime"]))
+    return {role: values[fine] for role, values in out.items() if role not in ("start", "end")}
 
 
-def _statuses(words: NDArray[Any], model: ColumnModel, rows: Ints, report: Integrity) -> NDArray[np.int8]:
-    known = {word: code for code, name in enumerate(STATUS) for word in getattr(model, name)}
-    codes = np.array([known.get(word, -1) for word in words.tolist()], dtype=np.int8)
-    if (codes < 0).any():
-        example = f"{words[int(np.argmax(codes < 0))]!r}; {nearest(str(words[int(np.argmax(codes < 0))]), known)}"
-        report.reject(f"column {model.column!r} holds an unknown status", rows[codes < 0], example)
-    return codes
+def _shown(value: object) -> str:
+    """A cell as an error message quotes it."""
+    return "nothing there" if value is None or value != value else repr(str(value)[:40])
 
 
-def table_of(data: dict[str, Any], report: Integrity, zero_gpus: str, dated: bool = False) -> TraceTable:
-    """Check parsed columns, and put what makes sense into a table.
-
-    `data` holds `row submit gpus runtime` and, where the file has them, `estimate status cluster kind id`.
-    """
-    row = data["row"]
-    keep = np.isfinite(data["submit"]) & np.isfinite(data["gpus"]) & np.isfinite(data["runtime"])
-    if "status" in data:
-        keep &= data["status"] >= 0
-    checks = (
-        ("negative submission time", data["submit"] < 0),
-        ("negative runtime", data["runtime"] < 0),
-        ("runtime of more than ten years", data["runtime"] > MAX_RUNTIME_S),
-        ("negative GPUs", data["gpus"] < 0),
-        ("more than a million GPUs", data["gpus"] > 1e6),
-    )
-    for reason, wrong in checks:
-        report.reject(reason, row[wrong & keep])
-        keep = keep & ~wrong
-    without = (data["gpus"] == 0) & keep
-    (report.drop if zero_gpus == "drop" else report.reject)("no GPUs", row[without])
-    keep = keep & ~without
-    if "id" in data:
-        _, first = np.unique(data["id"].astype(str), return_index=True)
-        again = np.ones(len(row), dtype=bool)
-        again[first] = False
-        again &= keep
-        if again.any():
-            report.reject("duplicate id", row[again], repr(str(data["id"][int(np.argmax(again))])))
-        keep = keep & ~again
-    instant = (data["runtime"] == 0) & keep
-    report.repair("runtime of 0, below the log's resolution, set to 1 s", row[instant])
-    return _selected(data, keep, dated)
+def _text(column: pd.Series[Any]) -> NDArray[Any]:
+    return column.astype("object").where(column.notna(), "").astype(str).to_numpy(dtype=object)
 
 
-def _selected(data: dict[str, Any], keep: NDArray[np.bool_], dated: bool) -> TraceTable:
-    n = int(keep.sum())
-    submit = data["submit"][keep]
-    midnight = DAY_S * np.floor(submit.min() / DAY_S) if n else 0.0
-    names: dict[str, tuple[str, ...]] = {}
-    codes: dict[str, Ints] = {}
-    for role in ("cluster", "kind"):
-        if role in data:
-            unique, inverse = np.unique(data[role][keep].astype(str), return_inverse=True)
-            names[role], codes[role] = tuple(str(name) for name in unique), inverse.astype(np.int64)
-        else:
-            names[role], codes[role] = ("",), np.zeros(n, dtype=np.int64)
-    return TraceTable(
-        row=data["row"][keep],
-        submit_s=submit - midnight,
-        runtime_s=np.where(data["runtime"][keep] == 0, 1.0, data["runtime"][keep]),
-        units=data["gpus"][keep],
-        estimate_s=data["estimate"][keep] if "estimate" in data else np.full(n, np.nan),
-        status=data["status"][keep].astype(np.int8) if "status" in data else np.zeros(n, dtype=np.int8),
-        cluster=codes["cluster"],
-        clusters=names["cluster"],
-        kind=codes["kind"],
-        kinds=names["kind"],
-        ids=tuple(str(name) for name in data["id"][keep]) if "id" in data else None,
-        epoch_day=int(midnight // DAY_S) if dated else None,
-    )
+def _numbers(column: pd.Series[Any], unit: str) -> Floats:
+    """A column in seconds or as counts; NaN where a cell is missing, wrong or infinite."""
+    import pandas as pd
+
+    if unit == "datetime":
+        parsed = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
+        values = ((parsed - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(np.float64)
+    else:
+        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        values = values * UNIT_S.get(unit, 1.0)
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def sniff(path: Path) -> str:
@@ -373,5 +316,4 @@ def _header(path: Path) -> list[str]:
         except (pyarrow.ArrowException, OSError) as error:
             raise WorkloadError(f"{path}: not a Parquet file: {error}") from None
     with opened(path) as stream:
-        first = stream.readline().decode("utf-8-sig", errors="replace").strip()
-    return [name.strip().strip('"') for name in first.split(",")]
+        return _fields(stream.readline().decode("utf-8-sig", errors="replace"))
