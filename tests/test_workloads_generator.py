@@ -168,12 +168,12 @@ def test_chains_follow_each_other_and_end_once() -> None:
 def test_estimates_are_over_exact_or_a_factor() -> None:
     ratios = {
         kind: [job.ask.estimate_s / (job.truth.work_gpu_s / job.ask.gpus) for job in demand(estimates=kind).jobs]
-        for kind in ("users", "exact", "factor")
+        for kind in ("limits", "exact", "factor")
     }
     assert ratios["exact"] == pytest.approx([1.0] * len(ratios["exact"]))
     assert ratios["factor"] == pytest.approx([1.5] * len(ratios["factor"]))
-    assert min(ratios["users"]) >= 1 - 1e-9
-    assert statistics.median(ratios["users"]) > 1.3
+    assert min(ratios["limits"]) >= 1 - 1e-9
+    assert statistics.median(ratios["limits"]) > 1.3
 
 
 def test_shares_of_the_mix_come_out() -> None:

@@ -127,8 +127,10 @@ class GeneratorModel(_Strict):
     include: tuple[str, ...] = Field((), description="classes that the mix leaves out by default, to put back")
     leave_out: tuple[str, ...] = Field((), description="classes to leave out")
     classes: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to the mix's classes")
-    estimates: Literal["users", "exact", "factor"] = Field(
-        "users", description="users: 1 to 2 times the runtime, rounded up to usual limits; exact; or a factor"
+    estimates: Literal["steps", "limits", "exact", "factor"] = Field(
+        "steps",
+        description="steps: 1 to 1.2 times the runtime, as known from steps and seconds a step; limits: 1 to 2 times,"
+        " rounded up to usual limits; exact; or a factor",
     )
     estimate_factor: float = Field(1.5, gt=0, description="estimate / true runtime, where estimates = 'factor'")
     draws: Literal["stratified", "independent"] = Field(
