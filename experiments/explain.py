@@ -63,9 +63,11 @@ def story(job: Row, events: Sequence[Row], tz: str) -> Story:
 def steps(job: Row, events: Sequence[Row], tz: str) -> list[Step]:
     """What happened to a job, in order; from its row alone where no events were written."""
     found = [Step(float(job["submit_h"]), "submit", "", submitted(job, tz))]
+    told: set[str] = set()
     for event in events:
         if event["kind"] not in ("submit", "end", "reject"):
-            text = event_words(event, job, tz)
+            text = event_words(event, job, tz, again=event["reason"] in told)
+            told.add(event["reason"])
             found.append(Step(float(event["time_h"]), str(event["kind"]), str(event["site"]), text))
     if not events and known(job["start_h"]):
         text = f"started on {job['site']}, after {hours(job['wait_h'])} of waiting"

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 Row = Mapping[str, Any]
 
 HOUR_S = 3600.0
-WORDS = {"grid_kwh": "expected from the grid then", "grid_kwh_now": "if it started at once"}
+WORDS = {"grid_kwh": "expected from the grid:", "grid_kwh_now": "had it started at once:"}
 UNITS = {"_g_per_kwh": "g/kWh", "_gpu_s": "GPU-s", "_kwh": "kWh", "_mad": "MAD", "_kw": "kW", "_gb": "GB", "_h": "h"}
 ENDINGS = {
     "done": "done",
@@ -72,8 +72,8 @@ def ended(job: Row, events: Sequence[Row]) -> str:
     return f"{text}, {hours(abs(job['deadline_h'] - job['end_h']))} {verdict}"
 
 
-def event_words(event: Row, job: Row, tz: str) -> str:
-    """One event of a job: what was done, why, and on what numbers."""
+def event_words(event: Row, job: Row, tz: str, again: bool = False) -> str:
+    """One event of a job: what was done, why, and on what numbers; a reason given `again` is only named."""
     kind, site = str(event["kind"]), str(event["site"])
     detail, time_h = json.loads(event["detail"] or "{}"), float(event["time_h"])
     until = detail.pop("until_s", None)
@@ -91,9 +91,10 @@ def event_words(event: Row, job: Row, tz: str) -> str:
         text += f" until {moment(job, until / HOUR_S, tz)}"
     if kind == "start" and known(job["start_h"]) and math.isclose(time_h, job["start_h"]) and job["wait_h"] >= 1 / 60:
         text += f" after {hours(job['wait_h'])} of waiting"
-    why = reason_words(str(event["reason"]))
+    reason = str(event["reason"])
+    why = reason.replace("_", " ") if again else reason_words(reason)
     numbers = ", ".join(quantity(key, value) for key, value in detail.items())
-    return text + (f": {why}" if why else "") + (f" ({numbers})" if numbers else "")
+    return "; ".join(part for part in (text + (f": {why}" if why else ""), numbers) if part)
 
 
 def reason_words(reason: str) -> str:

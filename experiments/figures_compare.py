@@ -7,10 +7,11 @@ the 95 % confidence interval of its mean (Student t) from three seeds on.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.dictionary import column
 from experiments.figures_style import (
@@ -32,6 +33,8 @@ from experiments.statistics import FEWEST_SEEDS, mean_interval
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+Floats = NDArray[np.float64]
 
 TITLES = {
     "draw_kwh": "grid draw",
@@ -233,16 +236,15 @@ def site_map(energy: pd.DataFrame, ax: Axes | None = None, *, places: Mapping[st
     xs = lons * squeeze
     span = max(float(np.ptp(xs)), float(np.ptp(lats)), 1.0)
     largest = table["site_kwh"].max() or 1.0
-    for (name, row), x, y in zip(table.iterrows(), xs, lats, strict=True):
-        radius = 0.042 * span * math.sqrt(row["site_kwh"] / largest)
-        share = (row["pv_to_load_kwh"] + row["discharge_pv_kwh"]) / row["site_kwh"] if row["site_kwh"] else 0.0
+    radii = 0.034 * span * np.sqrt(table["site_kwh"].to_numpy() / largest)
+    shares = (table["pv_to_load_kwh"] + table["discharge_pv_kwh"]) / table["site_kwh"].where(table["site_kwh"] > 0)
+    for radius, share, x, y in zip(radii, shares.fillna(0.0), xs, lats, strict=True):
         ax.add_patch(Circle((x, y), radius, facecolor=GRID, edgecolor="white", linewidth=0.8, zorder=2))
         if share > 0:
             ax.add_patch(Wedge((x, y), radius, 90 - 360 * min(share, 1), 90, facecolor=SUN, linewidth=0, zorder=3))
-        label = f"{places[str(name)].get('title', name)}\n{share:.0%}"
-        ax.annotate(
-            label, (x + radius, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, zorder=4
-        )
+    names = [f"{places[str(name)].get('title', name)} {share:.0%}" for name, share in shares.fillna(0.0).items()]
+    for name, x, y, (dx, dy, across) in zip(names, xs, lats, _beside(xs, lats, radii, names, span), strict=True):
+        ax.text(x + dx, y + dy, name, ha=across, va="center", fontsize=8, zorder=4)
     pad = 0.09 * span
     ax.set_aspect("equal")
     ax.grid(True)
@@ -260,6 +262,34 @@ def site_map(energy: pd.DataFrame, ax: Axes | None = None, *, places: Mapping[st
     legend_above(ax, handles, columns=2)
     title_above_legend(ax, "Share of the sun in each site's load", rows=1)
     return ax
+
+
+def _beside(xs: Floats, ys: Floats, radii: Floats, names: Sequence[str], span: float) -> list[tuple[float, float, str]]:
+    """Where each label goes, as offset and alignment: the first side of its disc where it covers nothing."""
+    high, wide = 0.026 * span, 0.0158 * span
+    taken = [(x - r, x + r, y - r, y + r) for x, y, r in zip(xs, ys, radii, strict=True)]
+    found = []
+    for x, y, radius, name in zip(xs, ys, radii, names, strict=True):
+        gap, length = radius + 0.3 * high, wide * len(name)
+        sides = [
+            (gap, 0.0, "left"),
+            (-gap, 0.0, "right"),
+            (0.0, gap + high / 2, "center"),
+            (0.0, -gap - high / 2, "center"),
+        ]
+        boxes = []
+        for dx, dy, across in sides:
+            left = x + dx - {"left": 0.0, "right": 1.0, "center": 0.5}[across] * length
+            boxes.append((left, left + length, y + dy - high / 2, y + dy + high / 2))
+        crossed = [sum(_cross(box, other) for other in taken) for box in boxes]
+        best = int(np.argmin(crossed))
+        taken.append(boxes[best])
+        found.append(sides[best])
+    return found
+
+
+def _cross(one: tuple[float, ...], two: tuple[float, ...]) -> bool:
+    return one[0] < two[1] and two[0] < one[1] and one[2] < two[3] and two[2] < one[3]
 
 
 def size_front(points: pd.DataFrame, ax: Axes | None = None, *, metric: str, target: float) -> Axes:

@@ -101,8 +101,10 @@ def _balance(energy: pd.DataFrame, ax: Axes | None, title: str, tz: str) -> Axes
     ax.set_ylim(0, max(float(bottom.max()), 1e-9) * 1.03)
     ax.set_ylabel(what)
     local_axis(ax, times, tz)
-    legend_above(ax, columns=5)
-    title_above_legend(ax, title, rows=-(-(len(shown) + 1) // 5))
+    entries = len(shown) + 1
+    rows = 1 if entries <= 6 else 2
+    legend_above(ax, columns=-(-entries // rows))
+    title_above_legend(ax, title, rows=rows)
     return ax
 
 

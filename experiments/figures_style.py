@@ -166,8 +166,9 @@ def legend_above(ax: Axes, handles: Sequence[Any] | None = None, columns: int = 
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
         ncols=columns,
-        columnspacing=1.2,
-        handlelength=1.6,
+        columnspacing=1.0,
+        handlelength=1.4,
+        handletextpad=0.5,
         borderaxespad=0.2,
         **more,
     )

@@ -33,7 +33,7 @@ def test_story_runs_from_submission_to_end(results: load.Results) -> None:
     story = explain.steps(row, explain.events_of(run, "job-003"), run.tz)
     assert [step.kind for step in story] == ["submit", "start", "end"]
     assert [step.time_h for step in story] == sorted(step.time_h for step in story)
-    assert "surplus covers it (surplus 3.5 kW" in story[1].text
+    assert "surplus covers it; surplus 3.5 kW" in story[1].text
     assert f"started on {row['site']}" in story[1].text
     assert story[2].text.startswith("done")
 
@@ -77,8 +77,8 @@ def test_state_follows_the_steps() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("grid_kwh", 3.14159, "expected from the grid then 3.14 kWh"),
-        ("grid_kwh_now", 12.0, "if it started at once 12 kWh"),
+        ("grid_kwh", 3.14159, "expected from the grid: 3.14 kWh"),
+        ("grid_kwh_now", 12.0, "had it started at once: 12 kWh"),
         ("battery_left_s", 5400.0, "battery left 90 min"),
         ("carbon_g_per_kwh", 604.0, "carbon 604 g/kWh"),
         ("rank", 4, "rank 4"),
