@@ -7,31 +7,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from experiments.config import Experiment
+from experiments.build_sites import DAY_S, KWH_J, MINUTE_S, costs_of, online_s, site_of
+from experiments.config import Experiment, FaultsTable, NetworkTable, QuotaTable
 from experiments.config_load import Loaded
-from experiments.costs import SiteCosts, billing_months
+from experiments.costs import SiteCosts
 from experiments.errors import InputError, Problem
 from simulator.engine import Settings
+from simulator.faults import PRESETS, FaultSettings
 from simulator.forecast import ForecastSettings
-from simulator.scenario import Battery, Grid, NodeType, Scenario, Site
-from sites.equipment import BatteryModel, NodeModel
+from simulator.scenario import Link, Quota, Scenario
 from sites.profile import StepProfile
 from sites.site import SiteModel
-from sites.supply import SiteSupply, supply
+from sites.supply import supply
 from workloads.job import Job, accounting_end_s
+from workloads.service import service_from, service_load
 from workloads.workload import Place
 from workloads.workload import build as build_jobs
 
-KW_W = 1000.0
-KWH_J = 3.6e6
-MINUTE_S = 60.0
-DAY_S = 86_400.0
+HOUR_S = 3600.0
+BITS = 8.0  # of a byte: Gbit/s to GB/s
 WINDOW_LIMIT_DAYS = 40_000
 
 
@@ -72,20 +73,26 @@ def build(loaded: Loaded, seed: int) -> Inputs:
         message = f"the jobs need an accounting window of {end_s / DAY_S:.0f} days on these sites"
         raise InputError(Problem(loaded.file, "workload", f"{message}; at most {WINDOW_LIMIT_DAYS} are allowed"))
     given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed)
+    service = _service(experiment, places, end_s)
+    caps = experiment.engine.power_caps
     scenario = Scenario(
-        sites=tuple(_site(site, given[site.name], start) for site in sites),
+        sites=tuple(site_of(s, given[s.name], start, end_s, caps, service.get(s.name)) for s in sites),
         end_s=end_s,
         step_s=experiment.step_s,
         country=_country(sites),
         coordination=experiment.coordination,
         hold_min_s=experiment.engine.hold_min * MINUTE_S,
+        links=_links(experiment.network, sites),
+        network_j_per_gb=experiment.network.kwh_per_gb * KWH_J,
+        information_age_s=experiment.engine.information_age_min * MINUTE_S,
+        quotas={region: _quota(table) for region, table in experiment.quotas.items()},
     )
     return Inputs(
         experiment=experiment,
         scenario=scenario,
         jobs=demand.jobs,
         settings=_settings(experiment),
-        costs={site.name: _costs(site, start, end_s) for site in sites},
+        costs={site.name: costs_of(site, start, end_s) for site in sites},
         temp_air_c={site.name: given[site.name].temp_air_c for site in sites},
         notes=demand.notes,
         tz=sites[0].tz,
@@ -104,6 +111,7 @@ def _settings(experiment: Experiment) -> Settings:
         remainder=experiment.engine.remainder,
         overrun=experiment.engine.overrun,
         events=experiment.output.events,
+        faults=_faults(experiment.faults),
         forecast=ForecastSettings(
             sun=forecast.sun,
             error=forecast.error,
@@ -119,93 +127,38 @@ def _country(sites: list[SiteModel]) -> str:
     return next((site.country for site in sites if site.is_root), sites[0].country)
 
 
-def _online_s(site: SiteModel, start: datetime) -> float:
-    return max(0.0, (site.online - start).total_seconds()) if site.online is not None else 0.0
-
-
 def _place(site: SiteModel, start: datetime) -> Place:
-    return Place(site.name, site.region, site.population, site.gpus, site.country, _online_s(site, start))
+    return Place(site.name, site.region, site.population, site.gpus, site.country, online_s(site, start))
 
 
-def _site(site: SiteModel, given: SiteSupply, start: datetime) -> Site:
-    grid = Grid(
-        price=_scaled(given.price_mad_per_kwh, 1.0 / KWH_J),
-        carbon=_scaled(given.carbon_g_per_kwh, 1.0 / KWH_J),
-        export_price=_scaled(given.export_price_mad_per_kwh, 1.0 / KWH_J),
-        import_limit_w=_limit_w(site.grid.import_limit_kw),
-        export_limit_w=_limit_w(site.grid.export_limit_kw),
-        outages=given.outages,
-    )
-    return Site(
-        name=site.name,
-        region=site.region,
-        node=_node(site.node),
-        nodes=site.cluster.nodes,
-        pv=given.pv_w,
-        overhead=given.overhead,
-        other=given.other_w,
-        grid=grid,
-        battery=_battery(site.battery, site.battery_kwh),
-        fixed_w=site.fixed_kw * KW_W,
-        country=site.country,
-        is_root=site.is_root,
-        islandable=site.is_islandable,
-        online_s=_online_s(site, start),
-    )
+def _links(network: NetworkTable, sites: list[SiteModel]) -> tuple[Link, ...]:
+    """The lines of the star around the root hub, and the others."""
+    root = next((site.name for site in sites if site.is_root), "")
+    star = network.star_gbit_s if root else None
+    links = [Link(root, site.name, star / BITS) for site in sites if star and site.name != root]
+    return (*links, *(Link(link.a, link.b, link.gbit_s / BITS) for link in network.links))
 
 
-def _scaled(profile: StepProfile, factor: float) -> StepProfile:
-    return StepProfile(np.asarray(profile.values * factor), profile.step_s, profile.start_s)
+def _quota(table: QuotaTable) -> Quota:
+    total = math.inf if table.gpus is None else float(table.gpus)
+    return Quota(total, math.inf if table.gpus_outside is None else float(table.gpus_outside))
 
 
-def _limit_w(limit_kw: float | None) -> float:
-    return math.inf if limit_kw is None else limit_kw * KW_W
+def _faults(table: FaultsTable) -> FaultSettings:
+    """The rates of a preset, with what the experiment changes on them."""
+    settings = PRESETS[table.preset]
+    if table.node_mtbf_days is not None:
+        settings = replace(settings, node_mtbf_s=table.node_mtbf_days * DAY_S)
+    if table.repair_h is not None:
+        settings = replace(settings, repair_s=table.repair_h * HOUR_S)
+    if table.hazard_per_day is not None:
+        settings = replace(settings, hazard_per_s=table.hazard_per_day / DAY_S)
+    return replace(settings, retries=table.retries)
 
 
-def _node(node: NodeModel) -> NodeType:
-    never = not node.can_sleep or node.sleep_after_min is None
-    return NodeType(
-        name=node.title,
-        gpus=node.gpus,
-        idle_w=node.idle_kw * KW_W,
-        loaded_w=node.loaded_kw * KW_W,
-        sleep_w=node.sleep_kw * KW_W,
-        wake_s=node.wake_s,
-        sleep_after_s=math.inf if never else (node.sleep_after_min or 0.0) * MINUTE_S,
-        speed=node.speed,
-    )
-
-
-def _battery(model: BatteryModel | None, kwh: float) -> Battery | None:
-    if model is None or kwh <= 0:
-        return None
-    charge = model.c_rate * kwh if model.charge_kw is None else model.charge_kw
-    discharge = model.c_rate * kwh if model.discharge_kw is None else model.discharge_kw
-    return Battery(
-        capacity_j=kwh * KWH_J,
-        charge_w=charge * KW_W,
-        discharge_w=discharge * KW_W,
-        eta_charge=model.eta_charge,
-        eta_discharge=model.eta_discharge,
-        # exp(-k day) is what is left of the stored energy after a day
-        self_discharge_per_s=-math.log1p(-model.self_discharge_per_day) / DAY_S,
-        soc_min=model.soc_min,
-        soc_max=model.soc_max,
-        soc_start=model.soc_min if model.soc_start is None else model.soc_start,
-        taper_soc=model.taper_soc,
-    )
-
-
-def _costs(site: SiteModel, start: datetime, end_s: float) -> SiteCosts:
-    battery = site.battery
-    return SiteCosts(
-        demand_mad_per_kw_month=site.demand_mad_per_kw_month,
-        months=billing_months(start, end_s, site.tz),
-        battery_mad_per_kwh=battery.replacement_mad_per_kwh if battery else 0.0,
-        battery_life_cycles=_life(1.0 - battery.end_of_life, battery.fade_per_cycle) if battery else math.inf,
-        battery_life_years=_life(1.0 - battery.end_of_life, battery.fade_per_year) if battery else math.inf,
-    )
-
-
-def _life(fade: float, fade_per_use: float) -> float:
-    return fade / fade_per_use if fade_per_use > 0 else math.inf
+def _service(experiment: Experiment, places: list[Place], end_s: float) -> dict[str, NDArray[np.float64]]:
+    """What the service for citizens draws at each site, per supply step [W]; nothing where there is none."""
+    if experiment.service is None:
+        return {}
+    model = service_from(experiment.service)
+    return service_load(model, places, experiment.start, end_s / DAY_S, experiment.step_s)

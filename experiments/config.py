@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from simulator.caps import MEASURED, SOURCE
 from workloads.workload import WorkloadModel
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -56,6 +58,7 @@ def _kind(value: Any) -> Any:
 
 Workload = Annotated[WorkloadModel, BeforeValidator(_kind)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
@@ -96,6 +99,65 @@ class EngineTable(Table):
         le=1440.0,
         description="How long a battery must carry an added load before a site short of power starts jobs [min]",
     )
+    information_age_min: float = Field(
+        default=15.0, ge=0.0, le=1440.0, description="Under `federated`: how old the root's knowledge is [min]"
+    )
+    power_caps: list[tuple[Share, Share]] = Field(
+        default=[list(point) for point in MEASURED],  # type: ignore[misc]
+        description="Speed of a GPU under a power cap: [share of the power above idle, share of the speed], rising "
+        f"to [1, 1]; {SOURCE}; empty: nodes take no cap",
+    )
+
+    @field_validator("power_caps")
+    @classmethod
+    def _rising(cls, caps: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        rising = all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(caps))
+        if caps and (not rising or tuple(caps[-1]) != (1.0, 1.0)):
+            raise ValueError("both shares should rise from point to point, up to [1, 1]")
+        return caps
+
+
+class FaultsTable(Table):
+    """What breaks, and how often."""
+
+    preset: Literal["none", "rsc-1", "rsc-2", "llama-3"] = Field(
+        default="none", description="Published rates; what else stands in this table changes them"
+    )
+    node_mtbf_days: float | None = Field(
+        default=None, gt=0.0, description="Mean time between failures of a node [days]"
+    )
+    repair_h: float | None = Field(default=None, gt=0.0, description="Mean time to repair a node [h]")
+    hazard_per_day: float | None = Field(
+        default=None, ge=0.0, description="Rate at which software faults kill a running job [1/day]"
+    )
+    retries: int | None = Field(
+        default=None, ge=0, strict=True, description="Faults after which a job is given up; not given: never"
+    )
+
+
+class LinkTable(Table):
+    """A line between two sites."""
+
+    a: str = Field(description="A site")
+    b: str = Field(description="Another site")
+    gbit_s: float = Field(gt=0.0, description="What it carries in each direction [Gbit/s]")
+
+
+class NetworkTable(Table):
+    """What carries data sets and checkpoints between sites; without lines they are everywhere at no cost."""
+
+    star_gbit_s: float | None = Field(
+        default=None, gt=0.0, description="A line of this capacity from every site to the root hub [Gbit/s]"
+    )
+    links: list[LinkTable] = Field(default=[], description="Further lines")
+    kwh_per_gb: float = Field(default=0.0, ge=0.0, description="Energy of moving a gigabyte [kWh/GB]")
+
+
+class QuotaTable(Table):
+    """How many GPUs the tenants of a region may hold at once."""
+
+    gpus: int | None = Field(default=None, ge=0, strict=True, description="In all")
+    gpus_outside: int | None = Field(default=None, ge=0, strict=True, description="Outside their own region")
 
 
 class ForecastTable(Table):
@@ -176,6 +238,14 @@ class Experiment(Table):
     sites: SitesTable = Field(default=SitesTable(), description="The data centres")
     workload: Workload = Field(description="The jobs: a generator, or a trace")
     engine: EngineTable = Field(default=EngineTable(), description="How the simulation goes about it")
+    faults: FaultsTable = Field(default=FaultsTable(), description="What breaks, and how often")
+    network: NetworkTable = Field(default=NetworkTable(), description="What carries data between sites")
+    quotas: dict[str, QuotaTable] = Field(default={}, description="Quotas by the code of the region")
+    service: dict[str, Any] | None = Field(
+        default=None,
+        description="A service for citizens that cannot wait, as load of every site: `use` names one of the "
+        "catalogue, other keys change it",
+    )
     forecast: ForecastTable = Field(default=ForecastTable(), description="What policies know of the sun to come")
     output: OutputTable = Field(default=OutputTable(), description="What is written of each run")
     matrix: MatrixTable = Field(default=MatrixTable(), description="Axes that are varied")

@@ -14,9 +14,11 @@ from experiments import config_toml as toml
 from experiments.config import FIXED_KEYS, RUNS_LIMIT, STEPS_LIMIT, Experiment
 from experiments.config_check import problems_of
 from experiments.config_sites import resolve
-from experiments.errors import InputError, Problem
+from experiments.errors import InputError, Problem, listed, nearest
 from experiments.policy import PolicyRef, policy_refs
 from sites.site import SiteModel
+from workloads.errors import WorkloadError
+from workloads.service import service_from
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,34 @@ def _checked(raw: toml.Document, file: str, folder: Path) -> tuple[Loaded | None
     _, more = policy_refs([experiment.baseline], file, folder, key="baseline")
     problems += more
     loaded = Loaded(file, folder, raw, experiment, sites, policies)
+    problems += _unknown_places(experiment, sites, file) if sites else []
     problems += [
         Problem(file, key, f"no such file: {path}") for key, path in loaded.files().items() if not path.is_file()
     ]
     return loaded, problems
+
+
+def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: str) -> list[Problem]:
+    """What the network, the quotas and the service name, and is not there."""
+    problems = []
+    for position, link in enumerate(experiment.network.links):
+        for end, name in (("a", link.a), ("b", link.b)):
+            if name not in sites:
+                key = f"network.links[{position}].{end}"
+                problems.append(Problem(file, key, f"no site {name!r}; known: {listed(sites)}", nearest(name, sites)))
+    if experiment.network.star_gbit_s is not None and not any(site.is_root for site in sites.values()):
+        problems.append(Problem(file, "network.star_gbit_s", "needs a root hub, and no site here is one"))
+    regions = [site.region for site in sites.values()]
+    for region in experiment.quotas:
+        if region not in regions:
+            message = f"no region {region!r}; known: {listed(regions)}"
+            problems.append(Problem(file, f"quotas.{region}", message, nearest(region, regions)))
+    if experiment.service is not None:
+        try:
+            service_from(experiment.service)
+        except WorkloadError as error:
+            problems.append(Problem(file, "service", str(error)))
+    return problems
 
 
 def _sites(

@@ -114,21 +114,29 @@ def _simulated(task: Task) -> Files:
         "events": results.event_columns(record, start, experiment.output.events),
     }
     files = {f"{name}.parquet": results.parquet(name, columns, about) for name, columns in tables.items()}
-    if task.bound and row["jobs_left"] == 0 and (ends_s := late_ends_s(record)) is not None:
-        files["bound.json"] = bound_bytes(bound_of(inputs, ends_s))
+    if task.bound and row["jobs_left"] == 0 and (bound := own_bound(record, inputs, task.seed)) is not None:
+        files["bound.json"] = bound_bytes(bound)
     return files | {"summary.json": json_bytes(row)}
 
 
-def late_ends_s(record: Record) -> NDArray[np.float64] | None:
-    """When each job that missed its deadline ended [s], NaN for the others; `None` where none missed it."""
+def own_bound(record: Record, inputs: Inputs, seed: int) -> Bound | None:
+    """The bound of a run that missed deadlines or gave jobs up; `None` where the cell's bound serves it.
+
+    Windows of late jobs are stretched to their actual ends, and jobs given up need not be done.
+    """
     times = job_times(record)
     late = times["missed"] & times["ended"]
-    return np.where(late, times["end_s"], np.nan) if late.any() else None
+    given_up = np.array([outcome.state != "left" and outcome.work_left_gpu_s > 0 for outcome in record.outcomes], bool)
+    if not late.any() and not given_up.any():
+        return None
+    return bound_of(inputs, seed, np.where(late, times["end_s"], np.nan), given_up)
 
 
-def bound_of(inputs: Inputs, ends_s: NDArray[np.float64] | None = None) -> Bound:
-    """The lower bound on the draw of a cell, with the windows of late jobs stretched to their ends."""
-    return lower_bound(inputs.scenario, inputs.jobs, deadlines_s=ends_s, overrun=inputs.experiment.engine.overrun)
+def bound_of(
+    inputs: Inputs, seed: int, ends_s: NDArray[np.float64] | None = None, skip: NDArray[np.bool_] | None = None
+) -> Bound:
+    """The lower bound on the draw of a cell."""
+    return lower_bound(inputs.scenario, inputs.jobs, deadlines_s=ends_s, skip=skip, settings=inputs.settings, seed=seed)
 
 
 def cell_notes(task: Task) -> bytes:
@@ -140,7 +148,7 @@ def cell_notes(task: Task) -> bytes:
 
 def cell_bound(task: Task) -> bytes:
     """The bound that the runs of a cell share where they miss no deadline, as JSON."""
-    return bound_bytes(bound_of(inputs_of(task)))
+    return bound_bytes(bound_of(inputs_of(task), task.seed))
 
 
 def bound_bytes(bound: Bound) -> bytes:
