@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from simulator.bound_plan import Plan, plan_of, values
-from simulator.bound_slots import DAY_S, Grain, Objective, block_cuts, default_grain, slot_edges, supply_of
+from simulator.bound_slots import DAY_S, Grain, Objective, block_cuts, default_grain, slot_edges
 from simulator.bound_solve import Solution, safe_dual, solve
+from simulator.bound_supply import supply_of
 from simulator.bound_sweep import sweep
 from simulator.bound_work import Demand, demand_of, work_of
+from simulator.faults import FaultSettings
 from simulator.relaxation import S_PER_H, Supply, Work, build
 from simulator.relaxation_matrix import Floats, Ints, Programme
 from simulator.scenario import Scenario
 from workloads.job import Job
+
+if TYPE_CHECKING:
+    from simulator.engine import Settings
 
 # Share of the work that may count as fitting its windows although GPUs that do not exist did it: what
 # the solver's tolerance leaves.
@@ -79,8 +84,9 @@ def lower_bound(
     *,
     deadlines_s: ArrayLike | None = None,
     objective: Objective = "draw",
-    overrun: Literal["extend", "kill"] = "extend",
-    capacity_left: float = 1.0,
+    skip: ArrayLike | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
     grain: Grain | None = None,
 ) -> Bound:
     """What every schedule that completes the jobs within their windows draws, costs or emits at least.
@@ -95,26 +101,29 @@ def lower_bound(
     objective : {'draw', 'cost', 'carbon'}
         Import, unserved load and energy missing from the battery at the end; import at its price less
         what export earns; or the carbon of import.
-    overrun : {'extend', 'kill'}
-        What the run does with a job past its estimate.
-    capacity_left : float
-        Share of the batteries' capacity that fade leaves at most gone by the end: it lowers the floor.
+    skip : array of bool, shape (jobs,), optional
+        Jobs that the run gave up, by a policy's choice or after too many faults.
+    settings : Settings, optional
+        The engine's: what becomes of jobs past their estimate, and what breaks.
+    seed : int
+        Names the random streams of the faults.
     grain : Grain, optional
         How coarse; by default by the length of the window.
     """
     grain = grain or default_grain(scenario.end_s)
-    demand = demand_of(scenario, jobs, deadlines_s, overrun)
-    attempts = [_attempt(scenario, demand, objective, capacity_left, grain)]
+    demand = demand_of(scenario, jobs, deadlines_s, skip, settings.overrun if settings else "extend")
+    case = _Case(scenario, objective, settings.faults if settings else None, seed)
+    attempts = [_attempt(case, demand, grain)]
     while attempts[-1].loose and len(attempts) <= COARSER_ATTEMPTS:
         grain = grain.coarser()
-        attempts.append(_attempt(scenario, demand, objective, capacity_left, grain))
+        attempts.append(_attempt(case, demand, grain))
     status: Status = "optimal" if len(attempts) == 1 else "coarse"
     best = max(attempts, key=lambda attempt: attempt.value)  # each of them is a bound
     stretched_s = 0.0
     while best.overflows and stretched_s < scenario.end_s:
         status, stretched_s = "stretched", max(6 * S_PER_H, 2.0 * stretched_s)
         longer = replace(demand, end_s=np.minimum(demand.end_s + stretched_s, scenario.end_s))
-        best = _attempt(scenario, longer, objective, capacity_left, grain)
+        best = _attempt(case, longer, grain)
         attempts.append(best)
     programme, solution = best.programme, best.solution
     return Bound(
@@ -130,6 +139,16 @@ def lower_bound(
         stretched_s=stretched_s,
         plan=plan_of(programme, best.supply, best.work, solution.x, best.edges_s, demand.job[best.own]),
     )
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What does not change from one attempt to the next."""
+
+    scenario: Scenario
+    objective: Objective
+    faults: FaultSettings | None
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -168,12 +187,12 @@ class _Attempt:
         return self.solution.optimal and amount > OVERFLOW_TOLERANCE * total
 
 
-def _attempt(
-    scenario: Scenario, demand: Demand, objective: Objective, capacity_left: float, grain: Grain
-) -> _Attempt:
+def _attempt(case: _Case, demand: Demand, grain: Grain) -> _Attempt:
     """Build and solve the programme of one grain."""
-    edges_s = slot_edges(scenario, objective, grain)
-    supply = supply_of(scenario, edges_s, objective, capacity_left)
+    scenario = case.scenario
+    edges_s = slot_edges(scenario, case.objective, grain)
+    span = (float(demand.intensity.min()), float(demand.intensity.max())) if len(demand.job) else (0.0, 1.0)
+    supply = supply_of(scenario, edges_s, case.objective, span, case.faults, case.seed)
     work, own = work_of(demand, edges_s, int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0)))
     programme = build(supply, work)
     cuts = block_cuts(edges_s, grain)

@@ -9,9 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from simulator.relaxation import Supply
 from simulator.relaxation_matrix import Floats
-from simulator.scenario import Scenario, Site
+from simulator.scenario import Scenario
 from sites.profile import StepProfile
 
 Objective = Literal["draw", "cost", "carbon"]
@@ -96,7 +95,7 @@ def least(profile: StepProfile, edges_s: Floats) -> Floats:
     # reduceat takes pairs of limits; an infinite last value keeps the closing limit inside the array.
     values = np.append(profile.values, np.inf)
     pairs: Floats = np.minimum.reduceat(values, np.stack((first, last), axis=1).ravel())
-    return pairs[::2]
+    return np.asarray(pairs[::2], dtype=np.float64)
 
 
 def most(profile: StepProfile, edges_s: Floats) -> Floats:
@@ -152,103 +151,3 @@ def _runs(night: np.ndarray[tuple[int], np.dtype[np.bool_]], longest: int) -> li
         step = longest if night[begin] else end - begin
         runs += [(at, min(at + step, end)) for at in range(begin, end, step)]
     return runs
-
-
-def base_it_w(site: Site) -> float:
-    """IT power of a site whose GPUs are all free: asleep where nodes can sleep, idle where not [W]."""
-    node = site.node
-    return site.nodes * (min(node.sleep_w, node.idle_w) if node.can_sleep else node.idle_w)
-
-
-def gpu_power_w(site: Site) -> tuple[float, float]:
-    """What a busy GPU adds to the base load: at intensity 0, and from intensity 0 to 1 [W].
-
-    A node that hosts a job draws its whole idle power; sharing that out by GPU is exact for a full node
-    and too little for others, so it is a bound. Nodes that never sleep add nothing at intensity 0.
-    """
-    node = site.node
-    still = max(0.0, node.idle_w - node.sleep_w) / node.gpus if node.can_sleep else 0.0
-    return still, (node.loaded_w - node.idle_w) / node.gpus
-
-
-def supply_of(
-    scenario: Scenario, edges_s: Floats, objective: Objective, capacity_left: float = 1.0
-) -> Supply:
-    """The scenario's supply over the slots.
-
-    Mean sun; base load by its mean, since it is known; what jobs add by the least overhead; no taper, no
-    fade of what can be stored, a floor as low as fade can make it; least price and carbon.
-    """
-    columns = [_site_rows(site, edges_s, scenario) for site in scenario.sites]
-    stacked = {name: np.array([column[name] for column in columns]) for name in columns[0]}
-    bought, unserved, sold = weights(scenario, objective, edges_s)
-    battery = {
-        name: np.array(values)
-        for name, values in zip(
-            ("high_j", "start_j", "charge_w", "discharge_w", "eta_charge", "eta_discharge", "leak_per_s"),
-            zip(*(_battery(site, capacity_left) for site in scenario.sites), strict=True),
-            strict=True,
-        )
-    }
-    return Supply(
-        duration_s=np.diff(edges_s),
-        import_weight=bought,
-        unserved_weight=unserved,
-        export_weight=sold,
-        node_gpus=np.array([float(site.node.gpus) for site in scenario.sites]),
-        gpu_w=np.array([gpu_power_w(site)[0] for site in scenario.sites]),
-        dynamic_w=np.array([gpu_power_w(site)[1] for site in scenario.sites]),
-        speed=np.array([site.node.speed for site in scenario.sites]),
-        missing_weight=1.0 if objective == "draw" else 0.0,
-        **stacked,
-        **battery,
-    )
-
-
-def _site_rows(site: Site, edges_s: Floats, scenario: Scenario) -> dict[str, Floats]:
-    """What one site offers and needs in each slot, by field of `Supply`."""
-    duration = np.diff(edges_s)
-    online = np.clip((edges_s[1:] - site.online_s) / duration, 0.0, 1.0)
-    pv = spans(site.pv, edges_s)
-    per_it = 1.0 + least(site.overhead, edges_s)
-    # Over the online part of the slot, since base IT power is drawn from then on.
-    up = np.clip(edges_s, min(site.online_s, scenario.end_s), scenario.end_s)
-    base_per_it = online + np.diff(site.overhead.integral_to(up)) / duration
-    base_it = base_it_w(site)
-    steady = site.fixed_w + spans(site.other, edges_s)
-    outage = np.sum([overlap(start, end, edges_s) for start, end in site.grid.outages], axis=0) / duration
-    limit = site.grid.import_limit_w * (1.0 - outage) if np.isfinite(site.grid.import_limit_w) else None
-    short = outage > 0 if limit is None else np.ones(len(duration), dtype=bool)
-    highest = 1.0 + most(site.overhead, edges_s)
-    can_lack = site.fixed_w + most(site.other, edges_s) + site.nodes * site.node.idle_w * highest * online
-    lacking = np.minimum(outage, 1.0) if limit is None else np.ones(len(duration))
-    return {
-        "free_w": pv - steady - base_it * base_per_it,
-        "import_w": np.where(outage < 1.0, np.inf, 0.0) if limit is None else limit,
-        # A shortage pauses jobs before it leaves load unserved, so what can go unserved is what no job
-        # causes, with empty nodes that still idle.
-        "shed_w": can_lack * lacking,
-        "export_w": np.minimum(pv, site.grid.export_limit_w),
-        "per_it": per_it,
-        "gpus": site.gpus * online,
-        # Nodes that a shortage has switched off may stay off after it.
-        "off_nodes": np.where(np.logical_or.accumulate(short), site.nodes * online, 0.0),
-        "off_w": base_it / max(site.nodes, 1) * highest,
-    }
-
-
-def _battery(site: Site, capacity_left: float) -> tuple[float, float, float, float, float, float, float]:
-    """The battery by field of `Supply`, energies above the lowest floor that it may have."""
-    battery = site.battery
-    if battery is None or battery.capacity_j <= 0:
-        return 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0
-    floor = min(battery.soc_min * capacity_left, battery.soc_start) * battery.capacity_j
-    return (
-        max(battery.soc_max, battery.soc_start) * battery.capacity_j - floor,
-        battery.soc_start * battery.capacity_j - floor,
-        battery.charge_w,
-        battery.discharge_w,
-        battery.eta_charge,
-        battery.eta_discharge,
-        battery.self_discharge_per_s,
-    )

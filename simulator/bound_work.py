@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from simulator.relaxation import Work
 from simulator.relaxation_matrix import Bools, Floats, Ints
+from simulator.rules import Rules
 from simulator.scenario import Scenario
 from workloads.job import Ask, Job
 
@@ -43,40 +45,55 @@ def demand_of(
     scenario: Scenario,
     jobs: Sequence[Job],
     ends_s: ArrayLike | None = None,
+    skip: ArrayLike | None = None,
     overrun: Literal["extend", "kill"] = "extend",
 ) -> Demand:
     """What the jobs need at least, and when.
 
     A window ends at the deadline, or with the accounting window for a job that has none; where `ends_s`
     (per job [s], NaN for none) is later, it ends then. A window too short for the job even at its largest
-    size on the fastest GPUs ends when that could be done.
+    size on the fastest GPUs ends when that could be done. Jobs that no site may have are left out, as every
+    run rejects them, and so are those that `skip` marks.
+
+    Raises
+    ------
+    ValueError
+        If `ends_s` or `skip` has not one value per job.
     """
-    kinds: dict[tuple[bool, ...], int] = {}
-    known: dict[tuple[object, ...], int] = {}
+    late = _per_job(ends_s, jobs, "ends_s", math.nan)
+    left_out = _per_job(skip, jobs, "skip", 0.0)
+    rules = Rules(scenario)
+    kinds: dict[tuple[int, ...], int] = {}
     rows: list[tuple[float, ...]] = []
-    late = None if ends_s is None else np.asarray(ends_s, dtype=np.float64)
-    if late is not None and late.shape != (len(jobs),):
-        raise ValueError(f"ends_s must have one value per job: {late.shape} for {len(jobs)} jobs")
     for index, job in enumerate(jobs):
         ask = job.ask
-        key = (ask.gpus, ask.dataset.residency, ask.dataset.home, ask.tenant.region, ask.home)
-        kind = known.get(key)
-        if kind is None:
-            places = _places(scenario, ask)
-            kind = kinds.setdefault(places, len(kinds)) if any(places) else -1
-            known[key] = kind
-        if kind < 0:  # every policy's run rejects it
-            continue
+        sites = rules.allowed(ask)
         work = job.truth.due_gpu_s
         if overrun == "kill":
             work = min(work, ask.estimate_s * ask.gpus)
+        if left_out[index] or not sites or work <= 0:
+            continue
+        if rules.has_quotas and not rules.ever_within_quota(ask):
+            continue
         per_work, rate = _best(ask)
-        end = ask.deadline_s if late is None or not late[index] > ask.deadline_s else float(late[index])
-        if work > 0:
-            rows.append((index, kind, ask.submit_s, end, work * per_work, rate * per_work, ask.intensity))
+        end = float(np.fmax(ask.deadline_s, late[index]))
+        kind = kinds.setdefault(sites, len(kinds))
+        rows.append((index, kind, ask.submit_s, end, work * per_work, rate * per_work, ask.intensity))
     table = np.array(rows, dtype=np.float64).reshape(len(rows), 7)
-    allowed = np.array(list(kinds), dtype=bool).reshape(len(kinds), len(scenario.sites))
+    allowed = np.zeros((len(kinds), len(scenario.sites)), dtype=bool)
+    for sites, kind in kinds.items():
+        allowed[kind, list(sites)] = True
     return _widened(scenario, table, allowed)
+
+
+def _per_job(values: ArrayLike | None, jobs: Sequence[Job], name: str, default: float) -> Floats:
+    """One value per job."""
+    if values is None:
+        return np.full(len(jobs), default)
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (len(jobs),):
+        raise ValueError(f"{name} must have one value for each of {len(jobs)} jobs, not shape {array.shape}")
+    return array
 
 
 def _widened(scenario: Scenario, table: Floats, allowed: Bools) -> Demand:
@@ -92,14 +109,6 @@ def _widened(scenario: Scenario, table: Floats, allowed: Bools) -> Demand:
     # What cannot be done by the end of the window is not work that a complete run does.
     gpu_s = np.minimum(gpu_s, gpus * (end - submit))
     return Demand(job, kind, submit, end, gpu_s, gpus, table[:, 6], allowed)
-
-
-def _places(scenario: Scenario, ask: Ask) -> tuple[bool, ...]:
-    """Which sites may run the job: by residency, by size, and by coordination."""
-    own_only = scenario.coordination == "regional"
-    return tuple(
-        scenario.may_run(ask, site) and (not own_only or site.name == ask.home) for site in scenario.sites
-    )
 
 
 def _best(ask: Ask) -> tuple[float, float]:

@@ -1,0 +1,183 @@
+"""A scenario's supply over slots, every rounding in the schedule's favour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulator import fade
+from simulator.bound_slots import Objective, least, most, overlap, spans, weights
+from simulator.clock import on_grid
+from simulator.faults import FaultSettings
+from simulator.relaxation import Supply
+from simulator.relaxation_matrix import Floats
+from simulator.scenario import Battery, Scenario, Site
+from simulator.streams import stream
+
+BATTERY = ("high_j", "start_j", "charge_w", "discharge_w", "eta_charge", "eta_discharge", "leak_per_s")
+
+Interval = tuple[float, float]
+
+
+def supply_of(
+    scenario: Scenario,
+    edges_s: Floats,
+    objective: Objective,
+    intensities: Interval = (0.0, 1.0),
+    faults: FaultSettings | None = None,
+    seed: int = 0,
+) -> Supply:
+    """The scenario's supply over the slots.
+
+    Mean sun; base load by its mean, since it is known; what jobs add by the least overhead; no taper, no
+    fade of what can be stored, a floor as low as fade can make it; least price and carbon. Node failures
+    are known, as they come in absolute time.
+
+    Parameters
+    ----------
+    intensities : (float, float)
+        The least and the largest intensity of the jobs.
+    """
+    columns = [
+        _site_rows(site, edges_s, scenario.end_s, down_s(site, scenario.end_s, faults, seed))
+        for site in scenario.sites
+    ]
+    stacked = {name: np.array([column[name] for column in columns]) for name in columns[0]}
+    bought, unserved, sold = weights(scenario, objective, edges_s)
+    batteries = zip(*(_battery(site, scenario.end_s) for site in scenario.sites), strict=True)
+    power = [gpu_power_w(site, intensities) for site in scenario.sites]
+    return Supply(
+        duration_s=np.diff(edges_s),
+        import_weight=bought,
+        unserved_weight=unserved,
+        export_weight=sold,
+        node_gpus=np.array([float(site.node.gpus) for site in scenario.sites]),
+        gpu_w=np.array([still for still, _ in power]),
+        dynamic_w=np.array([dynamic for _, dynamic in power]),
+        speed=np.array([site.node.speed for site in scenario.sites]),
+        missing_weight=1.0 if objective == "draw" else 0.0,
+        **stacked,
+        **{name: np.array(values) for name, values in zip(BATTERY, batteries, strict=True)},
+    )
+
+
+def node_base_w(site: Site) -> float:
+    """Power of an empty node: asleep where nodes can sleep, idle where not [W]."""
+    node = site.node
+    return min(node.sleep_w, node.idle_w) if node.can_sleep else node.idle_w
+
+
+def gpu_power_w(site: Site, intensities: Interval = (0.0, 1.0)) -> tuple[float, float]:
+    """Coefficients a, b such that a busy GPU at full speed adds at least a + b intensity to the base load [W].
+
+    A node that hosts a job draws its whole idle power; sharing that out by GPU is exact for a full node
+    and too little for others, so it is a bound. Nodes that never sleep add nothing at intensity 0. Where
+    nodes take power caps, the same work may be done by more GPUs at less power: the least over all caps is
+    concave in the intensity, and so nowhere below the chord between the least and the largest.
+    """
+    node = site.node
+    still = max(0.0, node.idle_w - node_base_w(site)) / node.gpus if node.can_sleep else 0.0
+    dynamic = (node.loaded_w - node.idle_w) / node.gpus
+    if not node.caps:
+        return still, dynamic
+    low, high = intensities if intensities[1] > intensities[0] else (0.0, max(intensities[1], 1.0))
+
+    def cheapest(intensity: float) -> float:
+        # Between two points of the table power over speed is a ratio of linear functions, hence monotone.
+        return min((still + share * intensity * dynamic) / speed for share, speed in (*node.caps, (1.0, 1.0)))
+
+    slope = (cheapest(high) - cheapest(low)) / (high - low)
+    return cheapest(low) - slope * low, slope
+
+
+def down_s(site: Site, end_s: float, faults: FaultSettings | None, seed: int) -> list[Interval]:
+    """When each node is down, by the engine's own draws, nodes one after the other [s]."""
+    if faults is None or not np.isfinite(faults.node_mtbf_s):
+        return []
+    intervals = []
+    for node in range(site.nodes):
+        generator = stream(seed, f"faults/{site.name}/{node}")
+        now = on_grid(float(generator.exponential()) * faults.node_mtbf_s)
+        while now < end_s:
+            repaired = on_grid(now + float(generator.exponential()) * faults.repair_s)
+            intervals.append((now, min(repaired, end_s)))
+            now = on_grid(repaired + float(generator.exponential()) * faults.node_mtbf_s)
+    return intervals
+
+
+def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interval]) -> dict[str, Floats]:
+    """What one site offers and needs in each slot, by field of `Supply`."""
+    duration = np.diff(edges_s)
+    pv = spans(site.pv, edges_s)
+    nodes, metered = _nodes_up(site, edges_s, end_s, down)
+    base_w = node_base_w(site)
+    steady = site.fixed_w + spans(site.other, edges_s)
+    outage = sum((overlap(start, end, edges_s) for start, end in site.grid.outages), np.zeros(len(duration)))
+    outage = np.minimum(outage / duration, 1.0)
+    limited = np.isfinite(site.grid.import_limit_w)
+    open_w = site.grid.import_limit_w if limited else 0.0
+    highest = 1.0 + most(site.overhead, edges_s)
+    # A shortage pauses jobs before it leaves load unserved, so what can go unserved is what no job causes,
+    # with empty nodes that still idle.
+    can_lack = site.fixed_w + most(site.other, edges_s) + nodes * site.node.idle_w * highest
+    short = np.ones(len(duration)) if limited else outage
+    return {
+        "free_w": pv - steady - base_w * metered,
+        "import_w": open_w * (1.0 - outage) if limited else np.where(outage < 1.0, np.inf, 0.0),
+        "shed_w": can_lack * short,
+        "export_w": np.minimum(pv, site.grid.export_limit_w),
+        "per_it": 1.0 + least(site.overhead, edges_s),
+        "gpus": nodes * site.node.gpus,
+        # Nodes that a shortage has switched off may stay off after it.
+        "off_nodes": np.where(np.cumsum(short) > 0, nodes, 0.0),
+        "off_w": base_w * highest,
+    }
+
+
+def _nodes_up(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interval]) -> tuple[Floats, Floats]:
+    """Mean number of nodes that are online and not down, and the same times one plus the overhead."""
+
+    def over(start_s: float, stop_s: float) -> tuple[Floats, Floats]:
+        times = np.clip(edges_s, min(start_s, end_s), min(stop_s, end_s))
+        lasted = np.diff(times)
+        return lasted, lasted + np.diff(site.overhead.integral_to(times))
+
+    up, metered = over(site.online_s, end_s)
+    up, metered = site.nodes * up, site.nodes * metered
+    for start, stop in down:
+        if stop > site.online_s:
+            lasted, more = over(max(start, site.online_s), stop)
+            up, metered = up - lasted, metered - more
+    duration = np.diff(edges_s)
+    return np.maximum(up, 0.0) / duration, np.maximum(metered, 0.0) / duration
+
+
+def _battery(site: Site, end_s: float) -> tuple[float, float, float, float, float, float, float]:
+    """The battery by the fields of `BATTERY`, energies above the lowest floor that it may have."""
+    battery = site.battery
+    if battery is None or battery.capacity_j <= 0:
+        return 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0
+    start_j = battery.soc_start * battery.capacity_j
+    floor_j = min(battery.soc_min * _least_capacity_j(battery, site, end_s), start_j)
+    return (
+        max(battery.soc_max * battery.capacity_j, start_j) - floor_j,
+        start_j - floor_j,
+        battery.charge_w,
+        battery.discharge_w,
+        battery.eta_charge,
+        battery.eta_discharge,
+        battery.self_discharge_per_s,
+    )
+
+
+def _least_capacity_j(battery: Battery, site: Site, end_s: float) -> float:
+    """What fade leaves of the capacity if the battery does nothing but charge and discharge [J].
+
+    Fade lowers the floor of the window with its ceiling, and what lies between the old floor and the new
+    one can then be taken out.
+    """
+    taken_j = min(battery.discharge_w / battery.eta_discharge, battery.charge_w * battery.eta_charge) * end_s
+    taken_j += battery.capacity_j
+    aged_s = fade.ageing_s(battery, site.temp_air, [end_s])[0]
+    return fade.capacity_j(battery, taken_j, aged_s)
