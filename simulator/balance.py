@@ -30,7 +30,7 @@ def residual(ledger: SiteLedger, energy: SiteEnergy, it_j: float) -> float:
     sun = float(site.pv.integral(0.0, end_s))
     fixed = site.fixed_w * end_s + float(site.other.integral(0.0, end_s))
     middle = 0.5 * (energy.edges_s[:-1] + energy.edges_s[1:])
-    step = (middle / ledger.step_s).astype(np.int64)
+    step = np.minimum((middle / ledger.step_s).astype(np.int64), ledger.steps - 1)
     overhead = site.overhead.values[step]
     load = it_j + energy.total_j(energy.it_w * overhead) + fixed
     scale = max(sun, load, 1.0)
@@ -86,18 +86,26 @@ def _check_signs(name: str, energy: SiteEnergy) -> None:
 def _battery_gap(ledger: SiteLedger, energy: SiteEnergy) -> float:
     """What the battery's energy changed by, beyond what flows, losses and self-discharge explain [J].
 
-    Inside a segment the stored energy moves one way only, so what leaks there lies between k times its
-    two ends; without self-discharge both are zero and the check is an equality.
+    What leaks in a segment is k dt times the mean of what is stored. Under a constant power, with
+    x = k dt, that mean is s0 + (s1 - s0) (1/2 + x/12 - x^3/720 + ...); in a taper band it follows from the
+    mean power, which is linear in what is stored. Each segment must agree with one of the two.
     """
     battery = ledger.battery
     assert battery is not None
     dt, stored = energy.duration_s, energy.stored_j
     charge = energy.flows_w["pv_to_battery"] + energy.flows_w["import_to_battery"]
     drive = battery.eta_charge * charge - energy.flows_w["discharge"] / battery.eta_discharge
-    leaked = drive * dt - np.diff(stored)
-    for time_s, loss_j in zip(ledger.loss_times, ledger.losses_j, strict=True):
-        leaked[max(int(np.searchsorted(energy.edges_s, time_s)) - 1, 0)] -= loss_j
-    k = battery.self_discharge_per_s * dt
-    ends = k * stored[:-1], k * stored[1:]
-    least, most = np.minimum(*ends), np.maximum(*ends)
-    return float(np.sum(np.maximum(leaked - most, 0.0) + np.maximum(least - leaked, 0.0)))
+    gained = ledger.unclipped_j(energy.edges_s, stored) - stored[:-1]
+    leaked = drive * dt - gained
+    x = battery.self_discharge_per_s * dt
+    if not battery.self_discharge_per_s:
+        return float(np.sum(np.abs(leaked)))
+    constant = stored[:-1] + gained * (0.5 + x / 12.0 - x**3 / 720.0)
+    gaps = np.abs(leaked - x * constant)
+    if battery.taper_soc:
+        capacity = ledger.capacities_at(energy.edges_s[:-1])
+        band = battery.taper_soc * capacity
+        full = battery.soc_max * capacity - charge * band / max(battery.charge_w, 1e-9)
+        empty = battery.soc_min * capacity + energy.flows_w["discharge"] * band / max(battery.discharge_w, 1e-9)
+        gaps = np.minimum(gaps, np.abs(leaked - x * np.where(charge > 0, full, empty)))
+    return float(np.sum(gaps))

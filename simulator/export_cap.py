@@ -67,6 +67,6 @@ def _moved(ledger: SiteLedger, index: int, start_s: float, duration_s: float) ->
     stored = ledger.stored[index - 1] if index else ledger.stored_start_j
     if ledger.powers[index] == 0.0:
         return 0.0, float(stored * np.exp(-ledger.battery.self_discharge_per_s * duration_s))
-    advance = stepper(ledger.battery, ledger.capacity_at(start_s))
+    advance = stepper(ledger.battery, float(ledger.capacities_at(np.array([start_s]))[0]))
     power, after, _ = advance(stored, ledger.offer_at(start_s), duration_s, ())
     return power * duration_s, after

@@ -94,7 +94,7 @@ class SiteLedger:
         self._advance = stepper(battery, self.capacity_j)
         self._low_j = battery.soc_min * self.capacity_j
         limit, export = site.grid.import_limit_w, site.grid.export_limit_w
-        band = import_band(battery.strategy, site.grid, np.arange(n) * self.step_s)
+        band = import_band(battery.strategy, site.grid, np.arange(n, dtype=np.float64) * self.step_s)
         if band is not None:
             self._band = np.minimum(band[0], limit).tolist(), np.minimum(band[1], limit).tolist()
         # Only a power that tapers can pass a limit inside a segment.
@@ -136,9 +136,16 @@ class SiteLedger:
         """Watts drawn at the meter per watt of IT at `time_s`."""
         return self._per_it[self.step_at(time_s)]
 
-    def capacity_at(self, time_s: float) -> float:
-        """The battery's capacity just after `time_s`, which may lie in the past [J]."""
-        return next((before for until, before in self._capacities if time_s < until), self.capacity_j)
+    def capacities_at(self, times_s: Floats) -> Floats:
+        """The battery's capacity just after each of `times_s`, which may lie in the past [J]."""
+        until, before = ([row[i] for row in self._capacities] for i in (0, 1))
+        return np.array([*before, self.capacity_j])[np.searchsorted(until, times_s, side="right")]
+
+    def unclipped_j(self, edges_s: Floats, stored_j: Floats) -> Floats:
+        """What is stored at the end of every segment, before a shrinking window took its part [J]."""
+        after = stored_j[1:].copy()
+        np.add.at(after, np.searchsorted(edges_s, self.loss_times) - 1, self.losses_j)
+        return after
 
     def offer_at(self, time_s: float) -> float:
         """What the battery was offered (> 0) or asked for (< 0) just after `time_s`, in the past [W]."""

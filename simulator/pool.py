@@ -9,6 +9,9 @@ import numpy as np
 from simulator.record import Floats
 from simulator.scenario import Battery
 
+# Less stored energy than this is none [J]: shares of it would be rounding.
+NOTHING_J = 1e-6
+
 
 class Contents(NamedTuple):
     """Of each discharged joule: its solar share, its carbon [g/J], its cost [MAD/J]."""
@@ -19,43 +22,74 @@ class Contents(NamedTuple):
 
 
 def pool_contents(
-    battery: Battery, edges: Floats, stored: Floats, flows: dict[str, Floats], price: Floats, carbon: Floats
+    battery: Battery,
+    edges: Floats,
+    before: Floats,
+    after: Floats,
+    flows: dict[str, Floats],
+    price: Floats,
+    carbon: Floats,
 ) -> Contents:
-    """What each discharged joule carries, in every segment.
+    """What each discharged joule carries, in every segment, given what is stored before and after it.
 
-    Losses are borne by what comes out: a joule delivered carries what 1 / eta_discharge joules of the
-    pool hold. What the battery starts with counts as neither solar nor bought: it has no share, no
-    carbon and no cost, and by default lies below the window.
+    Energy that is lost inside takes its share of solar along, as it does of the rest; carbon and cost stay
+    and weigh on what comes out, so that all that went in comes out or is still there. What the battery
+    starts with counts as neither solar nor bought: it has no share, no carbon and no cost, and by default
+    lies below the window.
     """
     n = len(edges) - 1
     duration = np.diff(edges)
     sun_w, grid_w = flows["pv_to_battery"], flows["import_to_battery"]
-    # Outflows leave the mixture as it is, so only the segments that charge change it.
-    charging = np.flatnonzero((sun_w > 0) | (grid_w > 0))
-    if not len(charging):
-        return Contents(np.zeros(n), np.zeros(n), np.zeros(n))
-    into = battery.eta_charge * duration[charging]
-    sun, grid = into * sun_w[charging], into * grid_w[charging]
-    old = stored[charging] * np.exp(-battery.self_discharge_per_s * duration[charging])
-    total = old + sun + grid
-    # From each segment, the last charging one before it.
-    last = np.concatenate(([0], np.cumsum((sun_w > 0) | (grid_w > 0))[:-1]))
-    if not grid.any():  # what is not solar is what the battery started with
-        solar = np.concatenate(([0.0], 1.0 - np.cumprod(old / total)))
-        return Contents(solar[last], np.zeros(n), np.zeros(n))
-    solar_c, carbon_c, cost_c = [0.0], [0.0], [0.0]  # per stored joule
-    c_solar = c_carbon = c_cost = 0.0
-    bought = grid / battery.eta_charge
-    columns = (old / total, sun / total, bought * carbon[charging] / total, bought * price[charging] / total)
-    for kept, solar_in, carbon_in, cost_in in zip(*(column.tolist() for column in columns), strict=True):
-        c_solar = c_solar * kept + solar_in
-        c_carbon = c_carbon * kept + carbon_in
-        c_cost = c_cost * kept + cost_in
-        solar_c.append(c_solar)
-        carbon_c.append(c_carbon)
-        cost_c.append(c_cost)
-    return Contents(
-        np.asarray(solar_c)[last],
-        np.asarray(carbon_c)[last] / battery.eta_discharge,
-        np.asarray(cost_c)[last] / battery.eta_discharge,
-    )
+    solar = _solar(battery.self_discharge_per_s * duration, before, after, sun_w, grid_w)
+    if not grid_w.any():
+        return Contents(solar, np.zeros(n), np.zeros(n))
+    drained = flows["discharge"] * duration / battery.eta_discharge
+    left = _left(battery.self_discharge_per_s * duration, before, after, drained)
+    active = np.flatnonzero((grid_w > 0) | (drained > 0))
+    bought, out = grid_w[active] * duration[active], (drained * battery.eta_discharge)[active]
+    carried = []
+    for signal in (carbon, price):
+        column = np.zeros(n)
+        column[active] = _carried((bought * signal[active]).tolist(), left[active].tolist(), out.tolist())
+        carried.append(column)
+    return Contents(solar, *carried)
+
+
+def _solar(leak: Floats, before: Floats, after: Floats, sun_w: Floats, grid_w: Floats) -> Floats:
+    """Solar share of what is stored when each segment begins."""
+    charging = (sun_w > 0) | (grid_w > 0)
+    where = np.flatnonzero(charging)
+    kept = before[where] * np.exp(-leak[where])
+    old = np.minimum(np.divide(kept, after[where], out=np.zeros(len(where)), where=after[where] > NOTHING_J), 1.0)
+    last = np.concatenate(([0], np.cumsum(charging)[:-1]))  # of each segment, the charging ones before it
+    if not grid_w.any():  # what is not solar is what the battery started with
+        share = np.concatenate(([1.0], np.cumprod(old)))
+        return np.asarray(1.0 - share[last])
+    fresh = (1.0 - old) * sun_w[where] / (sun_w[where] + grid_w[where])
+    shares, share_now = [0.0], 0.0
+    for kept_share, fresh_share in zip(old.tolist(), fresh.tolist(), strict=True):
+        share_now = share_now * kept_share + fresh_share
+        shares.append(share_now)
+    return np.asarray(shares)[last]
+
+
+def _left(leak: Floats, before: Floats, after: Floats, drained: Floats) -> Floats:
+    """Share of the carbon in the pool that a segment leaves in it.
+
+    With d drained, ds/dt = -d - k s and dG/dt = -d G / s, so G1 / G0 = s1 / s0 exp(k dt).
+    """
+    share = np.divide(after, before, out=np.zeros(len(leak)), where=before > NOTHING_J) * np.exp(leak)
+    small = drained < 1e-6 * before  # where the difference of two equals would be rounding
+    share = np.where(small, 1.0 - np.divide(drained, before, out=np.zeros(len(leak)), where=before > NOTHING_J), share)
+    return np.asarray(np.where(drained > 0, np.minimum(share, 1.0), 1.0))
+
+
+def _carried(put_in: list[float], left: list[float], out_j: list[float]) -> list[float]:
+    """What each joule carries that a segment discharges; 0 where it discharges none."""
+    pool, carried = 0.0, []
+    for amount, share, energy in zip(put_in, left, out_j, strict=True):
+        pool += amount
+        taken = pool * (1.0 - share)
+        pool -= taken
+        carried.append(taken / energy if energy else 0.0)
+    return carried

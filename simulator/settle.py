@@ -41,7 +41,8 @@ def close(ledger: SiteLedger) -> SiteEnergy:
     starts = edges[:-1]
     price, carbon = _sampled(grid.price, starts), _sampled(grid.carbon, starts)
     if ledger.battery is not None:
-        contents = pool_contents(ledger.battery, edges, segments.stored_j, flows, price, carbon)
+        after = ledger.unclipped_j(edges, segments.stored_j)
+        contents = pool_contents(ledger.battery, edges, segments.stored_j[:-1], after, flows, price, carbon)
     else:
         contents = Contents(*(np.zeros(len(starts)) for _ in range(3)))
     return SiteEnergy(
@@ -132,14 +133,17 @@ def _capped(ledger: SiteLedger, segments: _Segments) -> _Segments:
 
 def _edges(ledger: SiteLedger, cuts: Sequence[float]) -> Floats:
     end_s = ledger.end_s
-    parts = [np.arange(ledger.steps) * ledger.step_s, ledger.it_times, ledger.supply_times, ledger.ends, cuts, [end_s]]
+    changes = (ledger.it_times, ledger.supply_times, ledger.ends, cuts)
+    steps = np.arange(ledger.steps, dtype=np.float64) * ledger.step_s
+    parts: list[Floats] = [steps, *(np.asarray(times) for times in changes)]
     for profile in (ledger.site.grid.price, ledger.site.grid.export_price, ledger.site.grid.carbon):
         if profile.step_s != ledger.step_s or profile.start_s:
-            parts.append(profile.start_s + np.arange(len(profile.values)) * profile.step_s)
+            parts.append(profile.start_s + np.arange(len(profile.values), dtype=np.float64) * profile.step_s)
     # Runs that are sorted already are what a stable sort merges fastest.
-    edges = np.sort(np.concatenate(parts), kind="stable")
+    edges = np.sort(np.concatenate((*parts, [end_s])), kind="stable")
     edges = edges[(edges >= 0.0) & (edges <= end_s)]
-    return edges[np.concatenate(([True], edges[1:] != edges[:-1]))]
+    first = np.concatenate(([True], edges[1:] != edges[:-1]))
+    return np.asarray(edges[first])
 
 
 def _held(times: Sequence[float], values: Sequence[float], at: Floats) -> Floats:
