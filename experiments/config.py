@@ -103,9 +103,9 @@ class EngineTable(Table):
         default=15.0, ge=0.0, le=1440.0, description="Under `federated`: how old the root's knowledge is [min]"
     )
     power_caps: list[tuple[Share, Share]] = Field(
-        default=[list(point) for point in MEASURED],  # type: ignore[misc]
+        default=[],
         description="Speed of a GPU under a power cap: [share of the power above idle, share of the speed], rising "
-        f"to [1, 1]; {SOURCE}; empty: nodes take no cap",
+        f"to [1, 1]; empty, the default: nodes take no cap; measured: {[list(point) for point in MEASURED]}, {SOURCE}",
     )
 
     @field_validator("power_caps")
