@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from simulator.cluster import Allocation
 from simulator.life import Life
 
 
@@ -13,7 +14,8 @@ from simulator.life import Life
 class Start:
     """Start a waiting job on a site now, on `gpus` GPUs (0: as asked), at `cap` of its power above idle.
 
-    `avoid` is a set of node bits that must be left alone (another job's reservation).
+    `avoid` is a set of node bits that must be left alone (another job's reservation); `nodes` says which
+    nodes to take, and how many GPUs of each, where the policy has planned that itself.
     """
 
     job: Life
@@ -21,6 +23,7 @@ class Start:
     gpus: int = 0
     cap: float = 1.0
     avoid: int = 0
+    nodes: Allocation = ()
     reason: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 Caps = tuple[tuple[float, float], ...]
 
 # Share of the power above idle against share of the full speed. The middle point is measured: language models
@@ -34,7 +36,7 @@ def speed(caps: Caps, cap: float) -> float:
     if not caps or not caps[0][0] <= cap <= 1.0:
         lowest = caps[0][0] if caps else 1.0
         raise ValueError(f"a power cap must lie in [{lowest:g}, 1], not {cap:g}")
-    for (x0, y0), (x1, y1) in zip(caps, caps[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(caps):
         if cap <= x1:
             return y0 + (y1 - y0) * (cap - x0) / (x1 - x0)
     return 1.0

@@ -121,6 +121,17 @@ class Cluster:
             taken.append((part if part >= 0 else nodes[-1], rest))
         return tuple(taken)
 
+    def as_asked(self, nodes: Allocation, gpus: int) -> Allocation | None:
+        """These very nodes, if they are free and make up a gang as this site packs it; else `None`."""
+        n = self.per_node
+        parts = [held for _, held in nodes if held < n]
+        if self.offline or len({node for node, _ in nodes}) < len(nodes) or len(parts) > 1:
+            return None
+        if sum(held for _, held in nodes) != self.held_for(gpus) or (parts and len(nodes) > 1 and gpus <= n):
+            return None
+        fits = all(0 <= node < self.count and 0 < held <= self.free[node] for node, held in nodes)
+        return tuple(nodes) if fits else None
+
     def _one(self, gpus: int, avoid: int, partial: bool = False) -> int:
         """The fullest awake node with this many GPUs free, else a sleeping one; -1 for none."""
         for f in range(gpus, self.per_node if partial else self.per_node + 1):

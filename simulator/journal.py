@@ -48,7 +48,9 @@ class Journal:
         life.at_risk.clear()
         return lost
 
-    def note(self, time_s: float, kind: str, job: int, site: int, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
+    def note(
+        self, time_s: float, kind: str, job: int, site: int, reason: str = "", detail: Mapping[str, Any] = NOTHING
+    ) -> None:
         """Write down an event."""
         self.events.append(Event(time_s, kind, job, site, reason, detail))
 

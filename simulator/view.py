@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
+from simulator.caps import speed
 from simulator.checkpoints import interval_s
 from simulator.forecast import Forecast
 from simulator.life import Life
@@ -127,14 +128,18 @@ class View:
             found = [i for i in found if engine.network.transfer_s(job, i) < inf]
         return found
 
-    def duration_s(self, job: Life, site: int, gpus: int = 0) -> float:
+    def room(self, site: int) -> int:
+        """The largest gang that a site has room for now."""
+        return self._engine.room[site]
+
+    def duration_s(self, job: Life, site: int, gpus: int = 0, cap: float = 1.0) -> float:
         """How long a job would hold its GPUs on a site at the most, by its user's estimate [s].
 
         Waking, fetching what it lacks there, restarting, and periodic checkpoints are included.
         """
         ask, node = job.ask, self.sites[site].spec.node
         gpus = gpus or ask.gpus
-        rate = ask.rate(gpus) * node.speed
+        rate = ask.rate(gpus) * node.speed * speed(node.caps, cap)
         worked = max(ask.estimate_s * ask.gpus - job.done_gpu_s, 0.0) / rate
         nodes = -(-gpus // node.gpus)
         interval = interval_s(ask.checkpoint, self._engine.settings.faults.rate_per_s(nodes))

@@ -9,8 +9,9 @@ from typing import Any
 from simulator.life import Life
 
 Key = tuple[Any, ...]
-# What decides where a job fits: the smallest gang that it accepts, and the sites that may have it.
-Group = tuple[int, tuple[int, ...]]
+# What decides where a job fits: the smallest gang that it accepts, the sites that may have it, and the
+# region whose quota it counts against.
+Group = tuple[int, tuple[int, ...], str]
 _BLOCK = 256
 
 
@@ -98,16 +99,20 @@ class ReadyQueue:
 
     def add(self, key: Key, job: Life, group: Group) -> None:
         """Let a job in."""
-        self.groups.setdefault(group, SortedJobs()).add(key, job)
+        jobs = self.groups.get(group)
+        if jobs is None:
+            jobs = self.groups[group] = SortedJobs()
+        jobs.add(key, job)
         self._at[job.index] = (group, key)
 
-    def remove(self, index: int) -> None:
-        """Take a job out."""
+    def remove(self, index: int) -> Group:
+        """Take a job out; returns its group."""
         group, key = self._at.pop(index)
         jobs = self.groups[group]
         jobs.remove(key)
         if not jobs:
             del self.groups[group]
+        return group
 
     def in_order(self) -> list[tuple[Key, Life]]:
         """Everybody, by key."""

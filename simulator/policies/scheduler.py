@@ -5,32 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
-from math import isfinite
-from typing import Literal
+from math import inf
+from typing import Any, Literal
 
 from simulator.actions import Action, Hold, Start, Wake
 from simulator.life import Life
+from simulator.policies.conservative import Conservative
 from simulator.policies.order import Order, arrival
 from simulator.policies.place import Place, home
 from simulator.policies.queue import Group, Key, ReadyQueue
 from simulator.policies.reserve import Reservations
+from simulator.policies.size import Size, asked, least_gpus
 from simulator.policies.when import Delay, When
 from simulator.view import View
 
-Backfill = Literal["none", "first-fit", "easy"]
+Backfill = Literal["none", "first-fit", "easy", "conservative"]
 
 
 @dataclass(frozen=True)
 class Parts:
     """What a list scheduler is made of; see the modules of the same names.
 
-    `when` makes a fresh object for each run, because what has been promised to others is part of it.
+    `when`, and `order` where it is a class, make a fresh object for each run, because what has been
+    promised or used is part of them.
     """
 
-    order: Order = arrival
+    order: Order | type[Any] = arrival
     place: Place = home
     when: Callable[[], When] | None = None
     backfill: Backfill = "first-fit"
+    size: Size = asked
 
 
 class ListScheduler:
@@ -43,43 +47,66 @@ class ListScheduler:
     def __init__(self, name: str, parts: Parts) -> None:
         self.name = name
         self.parts = parts
-        self._dynamic: bool = getattr(parts.order, "dynamic", False)
 
     def begin(self, view: View) -> None:
         """Forget everything of an earlier run."""
+        parts = self.parts
+        self._view = view
         self._ready = ReadyQueue()
         self._new: list[Life] = []
         self._held: list[tuple[float, int, Life]] = []
         self._latest: list[tuple[float, int, Life]] = []
         self._plans: dict[int, Delay] = {}
-        self._when = self.parts.when() if self.parts.when else None
+        self._when = parts.when() if parts.when else None
+        self._order: Any = parts.order() if isinstance(parts.order, type) else parts.order
+        self._dynamic: bool = getattr(self._order, "dynamic", False)
+        self._counts: Any = self._order if hasattr(self._order, "started") else None
         self._reservations = Reservations()
-        # Groups that are known not to fit until something is given back.
+        self._conservative = Conservative(parts.place) if parts.backfill == "conservative" else None
+        # Groups of the queue that are known not to fit until something is given back.
         self._blocked: set[Group] = set()
 
     def waiting(self, job: Life) -> None:
-        """A job has arrived or is back among the waiting."""
+        """A job has arrived, is back among the waiting, or waits somewhere else than before."""
         self._new.append(job)
+        if job.index in self._ready:
+            self._forget(job)
+        elif self._conservative is not None:
+            self._conservative.forget(job.index)
 
     def freed(self, job: Life | None, site: int) -> None:
         """GPUs have become free at a site, by the end of a job or by its coming online."""
         self._blocked.clear()
         self._reservations.forget(site)
-        if self._when is not None and job is not None:
-            self._when.ended(job)
+        if self._conservative is not None:
+            self._conservative.freed()
+        if job is not None:
+            if self._when is not None:
+                self._when.ended(job)
+            if self._counts is not None:
+                self._counts.ended(job, self._view)
 
     def round(self, view: View) -> Iterator[Action]:
         """One scheduling round."""
         now = view.now_s
-        if self._when is None:
+        if self._when is not None:
+            yield from self._let_in_or_hold(self._when, now, view)
+        elif self._new:
             for job in self._new:
                 self._let_in(job, view)
-        else:
-            yield from self._let_in_or_hold(self._when, now, view)
         self._new.clear()
-        if self._dynamic:
-            self._sort_again(view)
-        yield from self._start_what_fits(now, view)
+        if self._conservative is not None:
+            yield from self._keep_promises(self._conservative, view)
+        elif len(self._blocked) < len(self._ready.groups):
+            if self._dynamic:
+                self._sort_again(view)
+            match self.parts.backfill:
+                case "first-fit":
+                    yield from self._first_fit(now, view)
+                case "easy":
+                    yield from self._easy(now, view)
+                case _:
+                    yield from self._in_order(now, view)
         if self._when is not None:
             yield from self._remember_latest_starts(now)
 
@@ -89,7 +116,7 @@ class ListScheduler:
         while self._latest and self._latest[0][0] <= now:
             job = heappop(self._latest)[2]
             if job.index in self._ready:
-                self._ready.remove(job.index)
+                self._forget(job)
                 self._let_in(job, view, urgent=True)
         due = []
         while self._held and self._held[0][0] <= now:
@@ -112,97 +139,173 @@ class ListScheduler:
         """Whoever was let in and found no room is woken at its latest start, to go to the front."""
         for index, plan in list(self._plans.items()):
             job = plan.job
-            if index in self._ready and now < job.ask.latest_start_s < float("inf"):
+            if index in self._ready and now < job.ask.latest_start_s < inf:
                 heappush(self._latest, (job.ask.latest_start_s, index, job))
                 yield Wake(job.ask.latest_start_s)
             del self._plans[index]
+
+    # --- the queue -------------------------------------------------------------------------------
 
     def _let_in(self, job: Life, view: View, urgent: bool = False) -> None:
         if urgent:
             key: Key = (0, job.ask.latest_start_s, job.index)
         else:
-            key = (1, *self.parts.order(job, view), job.index)
-        group = (job.ask.gpus_min or job.ask.gpus, view.sites_for(job))
+            key = (1, *self._order(job, view), job.index)
+        sites = view.sites_for(job)
+        group = (least_gpus(self.parts.size, job, sites, view), sites, view.quota_of(job.ask))
         self._ready.add(key, job, group)
         if self.parts.backfill == "easy":
             self._blocked.discard(group)  # it may be short enough to go ahead
 
+    def _forget(self, job: Life) -> None:
+        """A job leaves the queue, by its start or otherwise."""
+        group = self._ready.remove(job.index)
+        if group not in self._ready.groups:
+            self._blocked.discard(group)
+
     def _sort_again(self, view: View) -> None:
         for key, job in self._ready.in_order():
             if key[0]:
-                self._ready.remove(job.index)
-                self._let_in(job, view)
+                group = self._ready.remove(job.index)
+                self._ready.add((1, *self._order(job, view), job.index), job, group)
 
     # --- who fits --------------------------------------------------------------------------------
 
-    def _start_what_fits(self, now: float, view: View) -> Iterator[Action]:
-        backfill, ready, blocked = self.parts.backfill, self._ready, self._blocked
-        groups = ready.groups
-        if backfill == "none":
-            heads = [(jobs.head(), group) for group, jobs in groups.items()]
-        else:
-            heads = [(jobs.head(), group) for group, jobs in groups.items() if group not in blocked]
-        queue = [(key, group, job) for (key, job), group in heads]
-        heapify(queue)
-        self._reservations.renew(now)
+    def _first_fit(self, now: float, view: View) -> Iterator[Action]:
+        """Start everybody who fits, in order; nothing is kept for those who do not."""
+        groups, blocked = self._ready.groups, self._blocked
+        queue = [(*jobs.head(), group) for group, jobs in groups.items() if group not in blocked]
+        if len(queue) > 1:
+            heapify(queue)
         while queue:
-            key, group, job = queue[0]
-            start = None if group in blocked else self._try(job, group, now, view)
+            key, job, group = queue[0]
+            start = self._try(job, group, now, view)
             if start is not None:
                 yield start
-                ready.remove(job.index)
-                if self._when is not None:
-                    self._when.started(job, start.site, view)
+                self._started(job, start.site, view)
                 following = groups[group].head() if group in groups else None
-            elif group in blocked or not self._declined:
-                if backfill == "none":
-                    blocked.add(group)
-                    return
-                if backfill == "easy":
-                    following = self._first_to_backfill(job, key, group, now, view)
-                    if following is None:
-                        blocked.add(group)
-                else:
-                    blocked.add(group)
-                    following = None
+            elif self._declined:
+                following = groups[group].first_within(inf, after=key)
             else:
-                following = groups[group].first_within(float("inf"), after=key)
+                blocked.add(group)
+                following = None
             if following is None:
                 heappop(queue)
             else:
-                heapreplace(queue, (following[0], group, following[1]))
+                heapreplace(queue, (*following, group))
 
-    def _try(self, job: Life, group: Group, now: float, view: View) -> Start | None:
-        """Where the job could start now; sets whether it would fit but its policy declines."""
-        least, sites = group
-        self._declined = False
+    def _in_order(self, now: float, view: View) -> Iterator[Action]:
+        """Start from the head until somebody does not fit: nobody overtakes anybody."""
+        groups = self._ready.groups
+        while groups:
+            _, job, group = min((*jobs.head(), group) for group, jobs in groups.items())
+            start = None if group in self._blocked else self._try(job, group, now, view)
+            if start is None:
+                self._blocked.update(groups)
+                return
+            yield start
+            self._started(job, start.site, view)
+
+    def _easy(self, now: float, view: View) -> Iterator[Action]:
+        """Start from the head; reserve for the first who does not fit; let others by who do not delay it."""
+        groups, blocked, reservations = self._ready.groups, self._blocked, self._reservations
+        skipped: Key | None = None
+        while True:
+            heads = [(jobs.first_within(inf, skipped), group) for group, jobs in groups.items()]
+            found = [(*head, group) for head, group in heads if head is not None]
+            if not found:
+                reservations.drop()
+                return
+            key, job, group = min(found)
+            start = self._try(job, group, now, view, reserved=False)
+            if start is not None:
+                yield start
+                self._started(job, start.site, view)
+                blocked.clear()
+            elif self._declined:
+                skipped = key
+            else:
+                break
+        if reservations.make(job, group, now, view):
+            blocked.clear()
+        queue = []
+        for head, group in heads:
+            if head is not None and group not in blocked:
+                following = head if head[1] is not job else self._next_short(group, head[0], now, view)
+                if following is not None:
+                    queue.append((*following, group))
+        heapify(queue)
+        while queue:
+            key, job, group = queue[0]
+            start = self._try(job, group, now, view)
+            if start is not None:
+                yield start
+                self._started(job, start.site, view)
+                following = groups[group].first_within(inf, key) if group in groups else None
+            elif self._declined:
+                following = groups[group].first_within(inf, after=key)
+            else:
+                following = self._next_short(group, key, now, view)
+            if following is not None:
+                heapreplace(queue, (*following, group))
+            else:
+                heappop(queue)
+                blocked.add(group)
+
+    def _next_short(self, group: Group, key: Key, now: float, view: View) -> tuple[Key, Life] | None:
+        """Of a group that does not fit beside the reservation, the next that might end before it."""
         reserved = self._reservations.current
+        jobs = self._ready.groups.get(group)
+        if reserved is None or jobs is None or reserved.site not in group[1] or view.room(reserved.site) < group[0]:
+            return None
+        return jobs.first_within(self._reservations.longest_estimate_s(now, view), after=key)
+
+    def _try(self, job: Life, group: Group, now: float, view: View, reserved: bool = True) -> Start | None:
+        """Where the job could start now; sets whether there would be room but it may or will not take it."""
+        least, sites, _ = group
+        self._declined = False
         fitting = view.fitting(job, sites, least)
+        kept = self._reservations.current if reserved else None
         avoid = 0
-        if reserved is not None and reserved.job is not job and reserved.site in fitting:
+        if kept is not None and kept.site in fitting:
             avoid = self._reservations.avoid(job, least, now, view)
             if avoid < 0:
-                fitting.remove(reserved.site)
+                fitting.remove(kept.site)
         if not fitting:
+            self._declined = bool(group[2]) and any(view.room(i) >= least for i in sites)
             return None
         plan = self._plans.get(job.index)
-        chosen = [plan.site] if plan is not None and plan.site in fitting else self.parts.place(job, fitting, view)
-        if not chosen:
-            self._declined = True
-            return None
-        site = chosen[0]
-        reason, detail = (plan.reason, plan.detail) if plan is not None else (self.parts.place.__name__, {})
-        return Start(job, site, avoid=avoid if reserved and site == reserved.site else 0, reason=reason, detail=detail)
+        if plan is not None and plan.site in fitting:
+            site, reason, detail = plan.site, plan.reason, plan.detail
+        elif job.saved_at in fitting:  # where its checkpoint lies
+            site, reason, detail = job.saved_at, "goes on where it was saved", {}
+        else:
+            chosen = self.parts.place(job, fitting, view)
+            if not chosen:
+                self._declined = True
+                return None
+            site, reason, detail = chosen[0], self.parts.place.__name__, {}
+        if kept is not None and site == kept.site:
+            return Start(job, site, least, 1.0, avoid, (), reason, detail)
+        gpus, cap = (least, 1.0) if self.parts.size is asked else self.parts.size(job, site, view)
+        return Start(job, site, gpus, cap, 0, (), reason, detail)
 
-    def _first_to_backfill(self, job: Life, key: Key, group: Group, now: float, view: View) -> tuple[Key, Life] | None:
-        """Reserve for the head of the queue; of anyone else's group, the next that is short enough."""
-        reservations = self._reservations
-        if reservations.current is None:
-            reservations.make(job, group, now, view)
-        reserved = reservations.current
-        if reserved is None or reserved.site not in group[1] or not view.sites[reserved.site].fits(group[0]):
-            return None
-        if isfinite(reserved.time_s):
-            longest = reservations.longest_estimate_s(reserved.site, now, view)
-            return self._ready.groups[group].first_within(longest, after=key)
-        return None
+    def _started(self, job: Life, site: int, view: View) -> None:
+        """What a start changes; asked for after the engine has carried it out."""
+        self._forget(job)
+        self._reservations.started(site)
+        if self._when is not None:
+            self._when.started(job, site, view)
+        if self._counts is not None:
+            self._counts.started(job, view)
+
+    def _keep_promises(self, conservative: Conservative, view: View) -> Iterator[Action]:
+        new = self._ready.in_order()
+        for _, job in new:
+            self._forget(job)
+        for start in conservative.round(new, view):
+            yield start
+            if self._when is not None:
+                self._when.started(start.job, start.site, view)
+            if self._counts is not None:
+                self._counts.started(start.job, view)
