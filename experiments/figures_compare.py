@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from experiments.dictionary import column
 from experiments.figures_style import (
-    BATTERY,
     BOUND,
     GRID,
     INK,
@@ -293,38 +292,63 @@ def _cross(one: tuple[float, ...], two: tuple[float, ...]) -> bool:
 
 
 def size_front(points: pd.DataFrame, ax: Axes | None = None, *, metric: str, target: float) -> Axes:
-    """Cost of sun and battery against what they reach: every simulated size, the front, and the chosen one.
+    """The sizes of PV and battery that were simulated, which meet the target, and what is the cheapest of them.
 
-    `points` has `cost_mad`, the metric, `pv_factor`, `battery_factor`, and `chosen`.
+    `points` is the table of `sizing.table`. The line is the least PV for each battery; dotted lines are of one
+    price.
     """
     ax = axes_or_new(ax, width=5.8, height=3.8)
-    millions = points["capital_mad"] / 1e6
-    shades = ax.scatter(
-        millions,
-        points[metric],
-        c=points["battery_kwh"],
-        cmap="viridis_r",
-        s=26,
-        edgecolors=INK,
-        linewidths=0.4,
-        zorder=3,
-    )
-    order = points.sort_values("capital_mad")
-    falling = _lower_is_better(metric)
-    best = order[metric].cummin() if falling else order[metric].cummax()
-    ax.step(order["capital_mad"] / 1e6, best, where="post", color=MUTED, linewidth=1.0, zorder=2, label="best so far")
-    ax.axhline(target, color=BOUND, linestyle="--", linewidth=1.3, label=f"target {target:g}")
+    near = points[points["pv_kwp"] <= _top(points)]
+    for meets, marker, label in ((True, "o", "meets the target"), (False, "X", "does not")):
+        part = near[near["meets"] == meets]
+        shades = ax.scatter(
+            part["battery_kwh"],
+            part["pv_kwp"],
+            c=part[metric],
+            cmap="cividis",
+            vmin=near[metric].min(),
+            vmax=near[metric].max(),
+            marker=marker,
+            s=28,
+            edgecolors=INK,
+            linewidths=0.4,
+            zorder=3,
+            label=label,
+        )
+    front = points[points["front"]].sort_values("battery_kwh")
+    ax.plot(front["battery_kwh"], front["pv_kwp"], color=MUTED, linewidth=1.0, zorder=2, label="least PV")
     chosen = points[points["chosen"]]
-    ring: dict[str, Any] = {"s": 130, "facecolors": "none", "edgecolors": BATTERY, "linewidths": 2, "zorder": 4}
-    ax.scatter(chosen["capital_mad"] / 1e6, chosen[metric], label="cheapest that meets it", **ring)
-    ax.figure.colorbar(shades, ax=ax, label="battery capacity of all sites [kWh]", pad=0.02)
+    if len(chosen):
+        ring: dict[str, Any] = {"s": 140, "facecolors": "none", "edgecolors": BOUND, "linewidths": 2, "zorder": 4}
+        text = f"cheapest: {chosen['capital_mad'].iloc[0] / 1e6:.2f} million MAD"
+        ax.scatter(chosen["battery_kwh"], chosen["pv_kwp"], label=text, **ring)
+    _price_lines(ax, near)
+    ax.figure.colorbar(shades, ax=ax, label=label_of(metric), pad=0.02)
     ax.grid(True)
-    ax.set_xlabel("price of PV and batteries [million MAD]")
-    ax.set_ylabel(label_of(metric))
-    legend_above(ax, columns=3)
-    title_above_legend(ax, "What each size costs and reaches", rows=1)
+    ax.set_xlabel("battery capacity of all sites [kWh]")
+    ax.set_ylabel("PV of all sites [kWp]")
+    legend_above(ax, columns=4)
+    title_above_legend(ax, f"Sizes for {metric} of {target:g}", rows=1)
     return ax
 
 
-def _lower_is_better(metric: str) -> bool:
-    return metric not in ("renewable_fraction", "self_consumption", "grid_cut", "captured", "utilisation")
+def _top(points: pd.DataFrame) -> float:
+    """The largest PV that is drawn: beyond the front only what brackets it."""
+    front = points.loc[points["front"], "pv_kwp"]
+    return float(1.3 * front.max()) if len(front) else float(points["pv_kwp"].max())
+
+
+def _price_lines(ax: Axes, points: pd.DataFrame) -> None:
+    """Lines of equal price, from the prices that the points imply."""
+    sizes = points[["pv_kwp", "battery_kwh"]].to_numpy()
+    if len(sizes) < 2 or np.linalg.matrix_rank(sizes) < 2:
+        return
+    pv, battery = np.linalg.lstsq(sizes, points["capital_mad"].to_numpy(), rcond=None)[0]
+    if not (pv > 0 and battery > 0):
+        return
+    width, height = float(sizes[:, 1].max()) * 1.05, float(sizes[:, 0].max()) * 1.05
+    for price in np.linspace(0, pv * height + battery * width, 7)[1:-1]:
+        x = np.array([0.0, width])
+        ax.plot(x, (price - battery * x) / pv, color=MUTED, linewidth=0.6, linestyle=":", zorder=1)
+    ax.set_xlim(-0.03 * width, width)
+    ax.set_ylim(-0.03 * height, height)

@@ -208,12 +208,11 @@ def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]
         )
     unclear = [pair for pair in pairs if pair.seeds >= 2 and pair.relative_to_zero]
     if unclear:
-        names = [f"{pair.policy}{' at ' + pair.group if pair.group else ''}" for pair in unclear]
+        names = [f"{pair.metric} of {pair.policy}{' at ' + pair.group if pair.group else ''}" for pair in unclear]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        what = ", ".join(sorted({pair.metric for pair in pairs}))
         found.append(
-            f"the interval of {len(unclear)} of {len(pairs)} differences in {what} "
-            f"includes zero, so their sign is not shown: {'; '.join(names[:NAMED])}{more}"
+            f"the interval of {len(unclear)} of {len(pairs)} differences includes zero, so their sign is not shown: "
+            f"{'; '.join(names[:NAMED])}{more}"
         )
     left = summary[summary["jobs_left"] > 0]
     if len(left):

@@ -100,7 +100,7 @@ def test_warnings() -> None:
     said = "\n".join(statistics.warnings(many, ["axis"], pairs))
     assert "only" not in said
     assert "includes zero" in said
-    assert "none at axis = 1.0" in said
+    assert "draw_kwh of none at axis = 1.0" in said
     assert "solar at" not in said
     assert "empty sites" in said
     left = many.assign(jobs_left=np.where(many["policy"] == "none", 3, 0))
