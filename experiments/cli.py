@@ -82,6 +82,32 @@ def replay(
 
 
 @app.command()
+def selftest(
+    experiment: Annotated[str, typer.Argument(help="An experiment; default: the bundled Morocco week.")] = "",
+) -> None:
+    """Check conservation, determinism and faults on an experiment of your own."""
+    from experiments.cli_check import selftest_command
+
+    _leave(selftest_command(experiment))
+
+
+@app.command()
+def size(
+    experiment: Experiment,
+    target: Annotated[str, typer.Option(metavar="METRIC=VALUE", help="As in renewable_fraction=0.8.")],
+    settings: Settings = None,
+    policy: Annotated[str, typer.Option(help="The policy that runs; default: the experiment's last.")] = "",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: results/NAME-size.")
+    ] = None,
+) -> None:
+    """Search the cheapest PV and battery sizes with which an experiment meets a target."""
+    from experiments.cli_check import size_command
+
+    _leave(size_command(experiment, target, settings or [], policy, output))
+
+
+@app.command()
 def explain(
     folder: ResultFolder,
     job: Annotated[str, typer.Argument(help="Id of a job, as in jobs.parquet.")],
