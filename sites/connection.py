@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from sites.errors import SiteError
 from sites.fields import Instant, NotNegative, Positive, Section, SeriesModel, Share
+
+_RANGE = re.compile(r"^(\d{1,2}(?:\.\d+)?)\s*-\s*(\d{1,2}(?:\.\d+)?)$")
+RESOLUTION_H = 0.25  # clock hours in a tariff are whole quarters of an hour
 
 
 class ConstantCarbon(Section):
@@ -60,6 +66,11 @@ class TariffModel(Section):
     export_source: str = ""
     export_confidence: str = ""
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        band_table(self)
+        return self
+
 
 class OutageModel(Section):
     """The grid is gone from `start` for some hours."""
@@ -103,3 +114,47 @@ class OtherModel(Section):
         if self.kind == "csv" and self.series is None:
             raise ValueError("other.kind 'csv' needs other.series")
         return self
+
+
+def hours(text: str, where: str) -> list[tuple[float, float]]:
+    """Clock hours such as `"7-17; 21-22"` or `"22-7"` as (from, to) pairs within a day.
+
+    Raises
+    ------
+    SiteError
+        If the text is something else.
+    """
+    pairs: list[tuple[float, float]] = []
+    for part in text.split(";"):
+        match = _RANGE.match(part.strip())
+        first, last = (float(x) for x in match.groups()) if match else (-1.0, -1.0)
+        whole = all((x / RESOLUTION_H).is_integer() for x in (first, last))
+        if not (match and whole and 0 <= first <= 24 and 0 <= last <= 24 and first != last):
+            raise SiteError(f"{where}: {text!r} are not clock hours; allowed: '17-21', '22-7', '7-17; 21-22'")
+        pairs += [(first, last)] if first < last else [(first, 24.0), (0.0, last)]
+    return [pair for pair in pairs if pair[0] < pair[1]]
+
+
+def band_table(tariff: TariffModel) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Which band holds in each quarter of an hour of a day, in winter and in summer, shape (2, 96).
+
+    Raises
+    ------
+    SiteError
+        If the bands leave a gap or overlap.
+    """
+    per_day = round(24 / RESOLUTION_H)
+    table = np.full((2, per_day), -1, dtype=np.int64)
+    for number, band in enumerate(tariff.bands):
+        for season, text in enumerate((band.winter, band.summer)):
+            where = f"band {band.name!r}, {('winter', 'summer')[season]}"
+            for first, last in hours(text, where):
+                cells = table[season, round(first / RESOLUTION_H) : round(last / RESOLUTION_H)]
+                if (cells >= 0).any():
+                    raise SiteError(f"{where}: {text!r} overlaps {tariff.bands[cells.max()].name!r}")
+                cells[:] = number
+    for season in range(2):
+        if (table[season] < 0).any():
+            hour = float(np.flatnonzero(table[season] < 0)[0]) * RESOLUTION_H
+            raise SiteError(f"no band holds at {hour:g} h in {('winter', 'summer')[season]}")
+    return table

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
+from sites.fields import SourceModel
 from sites.site import SiteModel, carbon_tables, catalogue, load_shapes
 
 COLUMNS = (
@@ -60,18 +62,30 @@ class Fact:
 
 
 def facts(site: SiteModel) -> list[Fact]:
-    """Every value of a site, those that are its own first sourced by its file, the others by their default."""
+    """Every value of a site, with the source that its file or its default gives."""
     known = {key.strip(): source for keys, source in site.sources.items() for key in keys.split(",")}
     rows = []
-    for key, value, meaning in _walk(site, ""):
+    for key, value, field in _walk(site, ""):
         source = known.get(key)
+        meaning, origin = _parted(field.description or "")
+        if source is None and origin and value == field.default:
+            source = SourceModel(source=origin, confidence="")
         rows.append(
             Fact(key, _shown(value), meaning, source.source if source else "", source.confidence if source else "")
         )
     return rows + _referred(site)
 
 
-def _walk(model: BaseModel, prefix: str) -> Iterable[tuple[str, Any, str]]:
+def _parted(description: str) -> tuple[str, str]:
+    """What a key means, and where its default comes from, which its description says last."""
+    for mark in (": CHOICE", ": MODELLING CHOICE"):
+        if description.endswith(mark):
+            return description.removesuffix(mark), "MODELLING CHOICE"
+    meaning, _, origin = description.partition("; ")
+    return (description, "") if origin.startswith("default") else (meaning, origin)
+
+
+def _walk(model: BaseModel, prefix: str) -> Iterable[tuple[str, Any, FieldInfo]]:
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if name == "sources":
@@ -79,7 +93,7 @@ def _walk(model: BaseModel, prefix: str) -> Iterable[tuple[str, Any, str]]:
         if isinstance(value, BaseModel):
             yield from _walk(value, f"{prefix}{name}.")
         elif value is not None:
-            yield f"{prefix}{name}", value, field.description or ""
+            yield f"{prefix}{name}", value, field
 
 
 def _shown(value: Any) -> str:
@@ -118,3 +132,18 @@ def _referred(site: SiteModel) -> list[Fact]:
         shape = load_shapes()[site.other.shape]
         rows.append(Fact("other shape", shape.title, "by hour and month", shape.source, shape.confidence))
     return rows
+
+
+def weather_report(site: SiteModel) -> list[str]:
+    """What was found in a site's weather file and filled, with counts and dates; empty where it reads none.
+
+    Raises
+    ------
+    SiteError
+        If the file cannot be used as it is.
+    """
+    if site.weather.kind not in ("epw", "tmy3", "pvgis", "csv"):
+        return []
+    from sites.weather_files import source_of
+
+    return list(source_of(site, None)[0].notes)

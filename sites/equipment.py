@@ -45,13 +45,13 @@ Soiling = Annotated[ConstantSoiling | AccumulatingSoiling, Field(discriminator="
 class LossesModel(Section):
     """System losses by name, PVWatts version 5 (NREL/TP-6A20-62641); soiling and age stand elsewhere."""
 
-    shading: Share = 0.03
-    mismatch: Share = 0.02
-    wiring: Share = 0.02
-    connections: Share = 0.005
-    light_induced: Share = 0.015
-    nameplate: Share = 0.01
-    availability: Share = 0.03
+    shading: Share = Field(0.03, description="share of the power; PVWatts version 5")
+    mismatch: Share = Field(0.02, description="share of the power; PVWatts version 5")
+    wiring: Share = Field(0.02, description="share of the power; PVWatts version 5")
+    connections: Share = Field(0.005, description="share of the power; PVWatts version 5")
+    light_induced: Share = Field(0.015, description="share of the power; PVWatts version 5")
+    nameplate: Share = Field(0.01, description="share of the power; PVWatts version 5")
+    availability: Share = Field(0.03, description="share of the power; PVWatts version 5")
 
 
 class PVModel(Section):
@@ -66,9 +66,9 @@ class PVModel(Section):
     max_angle_deg: float = Field(60.0, gt=0.0, le=90.0, description="most that a tracker turns [deg]: CHOICE")
     ground_cover: float = Field(0.4, gt=0.0, le=1.0, description="tracker width over row distance: CHOICE")
     backtrack: bool = Field(True, description="whether trackers turn back to keep rows out of each other's shade")
-    albedo: Share = Field(0.2, description="share of light that the ground gives back; pvlib's usual 0.2-0.25")
-    dc_ac_ratio: Positive = Field(1.2, description="array over inverter power; PVWatts")
-    inverter_efficiency: float = Field(0.98, gt=0, le=1, description="at nominal power; BACKGROUND KNOWLEDGE")
+    albedo: Share = Field(0.2, description="share of light the ground gives back; pvlib: 0.2-0.25")
+    dc_ac_ratio: Positive = Field(1.2, description="array over inverter power; PVWatts version 5")
+    inverter_efficiency: float = Field(0.98, gt=0, le=1, description="at nominal power; BACKGROUND KNOWLEDGE, medium")
     temp_coeff_per_c: float = Field(-0.0037, le=0, description="of power [1/degC]; poly/mono PERC, BACKGROUND")
     temp_model: Literal[
         "open_rack_glass_glass",
@@ -76,7 +76,7 @@ class PVModel(Section):
         "close_mount_glass_glass",
         "insulated_back_glass_polymer",
     ] = Field("open_rack_glass_polymer", description="SAPM cell temperature, SAND2004-3535")
-    losses: LossesModel = Field(default_factory=LossesModel)
+    losses: LossesModel = Field(default_factory=LossesModel)  # type: ignore[arg-type]
     soiling: Soiling = Field(default_factory=AccumulatingSoiling)  # type: ignore[arg-type]
     degradation_per_year: Share = Field(0.005, description="loss per year of age; Atlas Solar README, medium")
     age_years: NotNegative = Field(0.0, description="age at the start of the experiment [years]")
@@ -94,8 +94,10 @@ class BatteryModel(Section):
     c_rate: Positive = Field(0.5, description="power over capacity [1/h]; 0.25-0.5, BACKGROUND KNOWLEDGE")
     charge_kw: NotNegative | None = Field(None, description="largest charging power [kW]; wins over c_rate")
     discharge_kw: NotNegative | None = Field(None, description="largest discharging power [kW]; wins over c_rate")
-    eta_charge: float = Field(0.922, gt=0, le=1, description="root of 85 % AC to AC, NREL ATB")
-    eta_discharge: float = Field(0.922, gt=0, le=1, description="root of 85 % AC to AC, NREL ATB")
+    eta_charge: float = Field(0.922, gt=0, le=1, description="AC to battery; root of 85 % AC to AC, NREL ATB, medium")
+    eta_discharge: float = Field(
+        0.922, gt=0, le=1, description="battery to AC; root of 85 % AC to AC, NREL ATB, medium"
+    )
     soc_min: Share = Field(0.05, description="floor of the state of charge; depth of discharge 90 %: BACKGROUND")
     soc_max: Share = Field(0.95, description="ceiling of the state of charge")
     soc_start: Share | None = Field(None, description="state of charge at the start; default: the floor")
@@ -104,7 +106,9 @@ class BatteryModel(Section):
     fade_per_cycle: Share = Field(3.33e-5, description="capacity lost per cycle; 20 % over 6000 cycles, BACKGROUND")
     fade_per_year: Share = Field(0.008, description="capacity lost per year at 25 degC; 2 %/yr with daily cycles")
     fade_doubling_c: Positive = Field(10.0, description="warming that doubles the calendar fade [degC]: CHOICE")
-    replacement_mad_per_kwh: NotNegative = Field(1380.0, description="150 USD/kWh x 9.2 MAD/USD; medium")
+    replacement_mad_per_kwh: NotNegative = Field(
+        1380.0, description="price of a new one; 150 USD/kWh (BESS in Morocco, 140-160) x 9.2 MAD/USD, medium"
+    )
     end_of_life: float = Field(0.8, gt=0, lt=1, description="share of the capacity at which it is replaced")
     strategy: Strategy = Field("self-consumption", description="when to charge and discharge")
     peak_kw: NotNegative | None = Field(None, description="peak-shaving: import to keep below [kW]")
@@ -135,7 +139,7 @@ class NodeModel(Section):
     loaded_kw: NotNegative = Field(description="power with all GPUs at work [kW]")
     sleep_kw: NotNegative = Field(description="power of a node asleep [kW]")
     wake_s: NotNegative = Field(180.0, description="what waking takes [s]: CHOICE")
-    sleep_after_min: NotNegative | None = Field(10.0, description="minutes empty before it sleeps: CHOICE")
+    sleep_after_min: NotNegative = Field(10.0, description="minutes empty before it sleeps: CHOICE")
     can_sleep: bool = Field(True, description="whether empty nodes sleep at all")
     speed: Positive = Field(1.0, description="work per GPU relative to the A100")
     source: str = ""

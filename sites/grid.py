@@ -2,70 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 import numpy as np
 
 from sites.clock import DAY_S, SEASONS, Span, local_hour_and_month, season_of, stream
-from sites.connection import ConstantCarbon, GridModel, HourlyCarbon, OtherModel, OutagesModel, TariffModel
-from sites.errors import SiteError
+from sites.connection import (
+    RESOLUTION_H,
+    ConstantCarbon,
+    GridModel,
+    HourlyCarbon,
+    OtherModel,
+    OutagesModel,
+    TariffModel,
+    band_table,
+)
 from sites.profile import Floats
 from sites.site import carbon_tables, load_shapes
-
-_RANGE = re.compile(r"^(\d{1,2}(?:\.\d+)?)\s*-\s*(\d{1,2}(?:\.\d+)?)$")
-_RESOLUTION_H = 0.25  # clock hours in a tariff are whole quarters of an hour
-
-
-def hours(text: str, where: str) -> list[tuple[float, float]]:
-    """Clock hours such as `"7-17; 21-22"` or `"22-7"` as (from, to) pairs within a day.
-
-    Raises
-    ------
-    SiteError
-        If the text is something else.
-    """
-    pairs: list[tuple[float, float]] = []
-    for part in text.split(";"):
-        match = _RANGE.match(part.strip())
-        first, last = (float(x) for x in match.groups()) if match else (-1.0, -1.0)
-        whole = all((x / _RESOLUTION_H).is_integer() for x in (first, last))
-        if not (match and whole and 0 <= first <= 24 and 0 <= last <= 24 and first != last):
-            raise SiteError(f"{where}: {text!r} are not clock hours; allowed: '17-21', '22-7', '7-17; 21-22'")
-        pairs += [(first, last)] if first < last else [(first, 24.0), (0.0, last)]
-    return [pair for pair in pairs if pair[0] < pair[1]]
-
-
-def band_table(tariff: TariffModel) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Which band holds in each quarter of an hour of a day, in winter and in summer, shape (2, 96).
-
-    Raises
-    ------
-    SiteError
-        If the bands leave a gap or overlap.
-    """
-    per_day = round(24 / _RESOLUTION_H)
-    table = np.full((2, per_day), -1, dtype=np.int64)
-    for number, band in enumerate(tariff.bands):
-        for season, text in enumerate((band.winter, band.summer)):
-            where = f"grid.tariff.bands: {band.name}.{('winter', 'summer')[season]}"
-            for first, last in hours(text, where):
-                cells = table[season, round(first / _RESOLUTION_H) : round(last / _RESOLUTION_H)]
-                if (cells >= 0).any():
-                    raise SiteError(f"{where}: {text!r} overlaps {tariff.bands[cells.max()].name!r}")
-                cells[:] = number
-    for season in range(2):
-        if (table[season] < 0).any():
-            hour = float(np.flatnonzero(table[season] < 0)[0]) * _RESOLUTION_H
-            raise SiteError(f"grid.tariff.bands: no band holds at {hour:g} h in {('winter', 'summer')[season]}")
-    return table
 
 
 def bands(tariff: TariffModel, tz: str, span: Span) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Number of the tariff's band that holds in each step, by the local clock; the band at a step's begin."""
     hour, month = local_hour_and_month(tz, span.begins)
     summer = np.isin(month, tariff.summer_months).astype(np.int64)
-    return np.asarray(band_table(tariff)[summer, (hour / _RESOLUTION_H).astype(np.int64)])
+    return np.asarray(band_table(tariff)[summer, (hour / RESOLUTION_H).astype(np.int64)])
 
 
 def prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> Floats:

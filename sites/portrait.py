@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sites.clock import DAY_S, months_of, utc_offsets
-from sites.grid import band_table
+from sites.connection import band_table
 from sites.profile import Floats
 from sites.site import SiteModel
 from sites.supply import supply

@@ -192,10 +192,14 @@ def _pvgis(path: Path) -> Source:
     else:
         typical = "month,year" in path.read_text(errors="ignore")[:2000]
     if not typical:
-        data, _ = iotools.read_pvgis_hourly(str(path), map_variables=True)
+        data, meta = iotools.read_pvgis_hourly(str(path), map_variables=True)[:2]
+        slope = re.search(r"slope\W+(?:value\W+)?(\d+(?:\.\d+)?)", repr(meta.get("inputs", {})), re.IGNORECASE)
+        if slope and float(slope[1]) > 0.0:
+            raise SiteError(f"weather.file: {path}: it is for a plane of {slope[1]} deg; ask PVGIS for a slope of 0")
         columns = _columns(data, {})
         if "ghi" not in columns:
-            parts = [c for c in ("poa_direct", "poa_sky_diffuse", "poa_ground_diffuse") if c in data]
+            whole = [c for c in ("poa_global",) if c in data]
+            parts = whole or [c for c in ("poa_direct", "poa_sky_diffuse", "poa_ground_diffuse") if c in data]
             if not parts:
                 raise SiteError(f"weather.file: {path}: no horizontal irradiance among {list(data.columns)}")
             columns["ghi"] = data[parts].sum(axis=1).to_numpy(dtype=np.float64)

@@ -13,7 +13,6 @@ import numpy as np
 from sites.cache import default_folder, file_hash, kept, key_of
 from sites.clock import Span
 from sites.clock import span as span_of
-from sites.equipment import BatteryModel
 from sites.errors import SiteError
 from sites.grid import carbon, export_prices, other_kw, outages, prices
 from sites.profile import Floats, StepProfile
@@ -151,30 +150,3 @@ class _Suns:
         if self._table is None:
             self._table = sun_table(self.span)
         return np.stack(modelled(site, self.span, self.seed, self._table, self.folder))
-
-
-def thresholds(model: BatteryModel, found: SiteSupply) -> tuple[float, float] | None:
-    """Below or at what signal a battery charges from the grid, and at or above what it discharges.
-
-    Parameters
-    ----------
-    model : BatteryModel
-    found : SiteSupply
-        Of its site.
-
-    Returns
-    -------
-    tuple of float, or None
-        MAD/kWh for `tariff`: by default its lowest and highest price in the run; g/kWh for `carbon`: by
-        default its quartiles; None for strategies that look at neither.
-    """
-    if model.strategy == "tariff":
-        given = (model.charge_below_mad_per_kwh, model.discharge_above_mad_per_kwh)
-        usual = np.quantile(found.price_mad_per_kwh.values, (0.0, 1.0))
-    elif model.strategy == "carbon":
-        given = (model.charge_below_g_per_kwh, model.discharge_above_g_per_kwh)
-        usual = np.quantile(found.carbon_g_per_kwh.values, (0.25, 0.75))
-    else:
-        return None
-    low, high = (float(u) if g is None else g for g, u in zip(given, usual, strict=True))
-    return low, high

@@ -53,8 +53,8 @@ def test_every_figure_of_a_site_has_its_source() -> None:
         assert own[0].source
         assert own[0].confidence
         for fact in facts(site):
-            if fact.key.startswith(("pv.", "battery.")) and "kind" not in fact.key and not fact.source:
-                assert fact.meaning or fact.key.startswith("pv.losses"), fact.key
+            if fact.key.startswith(("pv.losses", "battery.eta", "battery.fade", "pv.temp_coeff")):
+                assert fact.source, fact.key
 
 
 def test_nodes_are_ordered_and_sourced() -> None:
