@@ -13,7 +13,7 @@ from experiments.cli_text import console, new_table
 from experiments.errors import InputError, Problem, listed, nearest
 
 if TYPE_CHECKING:
-    from experiments.load import Results
+    from experiments.loading import Results
     from workloads.describe import Workload
 
 COMPARED = {
@@ -42,7 +42,7 @@ def report_command(folder: Path, output: Path | None) -> int:
 def plot_command(folder: Path, figures: Sequence[str], kind: str) -> int:
     """Draw the figures of a result folder."""
     from experiments.figures import save_all
-    from experiments.load import load
+    from experiments.loading import load
 
     for path in save_all(load(folder), figures, kind):
         console().print(f"Wrote {path}", markup=False)
@@ -52,7 +52,7 @@ def plot_command(folder: Path, figures: Sequence[str], kind: str) -> int:
 def explain_command(folder: Path, job: str, policy: str, seed: int | None) -> int:
     """Tell the story of a job."""
     from experiments.explain import explain
-    from experiments.load import load
+    from experiments.loading import load
 
     for line in explain(load(folder), job, policy, seed):
         console().print(line)
@@ -62,7 +62,7 @@ def explain_command(folder: Path, job: str, policy: str, seed: int | None) -> in
 def compare_command(folders: Sequence[Path]) -> int:
     """Means with their intervals for each folder, paired differences, and what a reader must know."""
     from experiments import statistics
-    from experiments.load import load
+    from experiments.loading import load
 
     opened = [load(folder) for folder in folders]
     out = console()

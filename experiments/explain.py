@@ -16,7 +16,7 @@ from experiments.explain_words import ended, event_words, hours, known, moment, 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from experiments.load import Results, RunData
+    from experiments.loading import Results, RunData
 
 WIDTH = 72
 BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -33,7 +33,7 @@ from experiments.figures_style import FORMATS, new_figure, save, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from experiments.load import Results, RunData
+    from experiments.loading import Results, RunData
 
 __all__ = [
     "FIGURES",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import figures, statistics
 from experiments.dictionary import column
-from experiments.load import Results, load
+from experiments.loading import Results, load
 from experiments.report_sources import assumptions
 
 if TYPE_CHECKING:

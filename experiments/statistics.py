@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-    from experiments.load import Results
+    from experiments.loading import Results
 
 CONFIDENCE = 0.95
 FEW_SEEDS = 5

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from experiments import explain, explain_words, load
+from experiments import explain, explain_words, loading
 from experiments.errors import InputError
 
 
@@ -22,12 +22,12 @@ def _load(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> load.Results:
+def results(tmp_path_factory: pytest.TempPathFactory) -> loading.Results:
     folder = _load("show_records").write_folder(tmp_path_factory.mktemp("folder"), seeds=(1,), count=12)
-    return load.load(folder)
+    return loading.load(folder)
 
 
-def test_story_runs_from_submission_to_end(results: load.Results) -> None:
+def test_story_runs_from_submission_to_end(results: loading.Results) -> None:
     run = results["solar"]
     row = explain.find(run, "job-003")
     story = explain.steps(row, explain.events_of(run, "job-003"), run.tz)
@@ -38,7 +38,7 @@ def test_story_runs_from_submission_to_end(results: load.Results) -> None:
     assert story[2].text.startswith("done")
 
 
-def test_lines_name_policy_clock_energy_and_the_other_runs(results: load.Results) -> None:
+def test_lines_name_policy_clock_energy_and_the_other_runs(results: loading.Results) -> None:
     text = "\n".join(line.plain for line in explain.explain(results, "job-003", policy="solar"))
     assert "under solar, seed 1; local time (Africa/Casablanca)" in text
     assert "kWh from the sun" in text
@@ -49,7 +49,7 @@ def test_lines_name_policy_clock_energy_and_the_other_runs(results: load.Results
     assert "sun  " in text
 
 
-def test_without_a_policy_it_is_the_one_that_drew_least(results: load.Results) -> None:
+def test_without_a_policy_it_is_the_one_that_drew_least(results: loading.Results) -> None:
     text = "\n".join(line.plain for line in explain.explain(results, "job-003"))
     least = results.complete.sort_values("draw_kwh")["policy"].iloc[0]
     assert least != "fifo"
@@ -57,12 +57,12 @@ def test_without_a_policy_it_is_the_one_that_drew_least(results: load.Results) -
 
 
 @pytest.mark.parametrize(("job", "said"), [("job-001", "rejected"), ("job-002", "still not ended")])
-def test_jobs_that_did_not_end_are_told(results: load.Results, job: str, said: str) -> None:
+def test_jobs_that_did_not_end_are_told(results: loading.Results, job: str, said: str) -> None:
     text = "\n".join(line.plain for line in explain.explain(results, job, policy="fifo"))
     assert said in text
 
 
-def test_an_unknown_job_names_the_nearest(results: load.Results) -> None:
+def test_an_unknown_job_names_the_nearest(results: loading.Results) -> None:
     with pytest.raises(InputError, match="did you mean 'job-003'"):
         explain.explain(results, "job003")
 
@@ -94,7 +94,7 @@ def test_reasons_are_explained_by_the_part_that_gave_them() -> None:
     assert explain_words.reason_words("surplus covers it") == "surplus covers it"
 
 
-def test_a_story_needs_no_more_than_rows(results: load.Results) -> None:
+def test_a_story_needs_no_more_than_rows(results: loading.Results) -> None:
     """Without events it is told from the job's row alone; nulls may be `None` as well as NaN."""
     run = results["fifo"]
     told = explain.story(explain.find(run, "job-003"), [], run.tz)

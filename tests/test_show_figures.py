@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import figures, load
+from experiments import figures, loading
 from experiments.errors import InputError
 from experiments.figures_jobs import _lanes, stays
 from experiments.figures_style import FLOWS, FORMATS
@@ -32,18 +32,18 @@ show_records = _load("show_records")
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> load.Results:
+def results(tmp_path_factory: pytest.TempPathFactory) -> loading.Results:
     folder = show_records.write_folder(tmp_path_factory.mktemp("plain"), seeds=(1, 2, 3), count=16)
-    return load.load(folder)
+    return loading.load(folder)
 
 
 @pytest.fixture(scope="module")
-def matrix(tmp_path_factory: pytest.TempPathFactory) -> load.Results:
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> loading.Results:
     axis = {"sites.all.pv.kwp": [1.0, 2.0], "workload.load": [0.3, 0.5]}
     folder = show_records.write_folder(
         tmp_path_factory.mktemp("matrix"), policies=("fifo", "solar"), seeds=(1,), axis=axis, count=6
     )
-    return load.load(folder)
+    return loading.load(folder)
 
 
 def _texts(axes: Any) -> str:
@@ -52,7 +52,7 @@ def _texts(axes: Any) -> str:
     return " | ".join([axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel(), *entries])
 
 
-def test_every_figure_has_data_in_one_folder_or_the_other(results: load.Results, matrix: load.Results) -> None:
+def test_every_figure_has_data_in_one_folder_or_the_other(results: loading.Results, matrix: loading.Results) -> None:
     drawn = {item.figure for item in figures.plan(results)} | {item.figure for item in figures.plan(matrix)}
     assert drawn == set(figures.FIGURES)
     names = [item.name for item in figures.plan(results)]
@@ -60,7 +60,7 @@ def test_every_figure_has_data_in_one_folder_or_the_other(results: load.Results,
 
 
 @pytest.mark.parametrize("name", [name for name in figures.FIGURES if name not in ("lines", "heatmap")])
-def test_figure_is_drawn_with_title_and_units(results: load.Results, name: str) -> None:
+def test_figure_is_drawn_with_title_and_units(results: loading.Results, name: str) -> None:
     item = figures.plan(results, [name])[-1]
     axes = figures.draw(item).axes[0]
     assert axes.get_title(loc="left")
@@ -74,13 +74,13 @@ def test_figure_is_drawn_with_title_and_units(results: load.Results, name: str) 
 
 
 @pytest.mark.parametrize("name", ["lines", "heatmap"])
-def test_matrix_figures(matrix: load.Results, name: str) -> None:
+def test_matrix_figures(matrix: loading.Results, name: str) -> None:
     axes = figures.draw(figures.plan(matrix, [name])[0]).axes[0]
     assert axes.get_xlabel() == "sites.all.pv.kwp"
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_same_bytes_each_time(results: load.Results, kind: str) -> None:
+def test_same_bytes_each_time(results: loading.Results, kind: str) -> None:
     item = figures.plan(results, ["policies"])[0]
     found = []
     for _ in range(2):
@@ -91,13 +91,13 @@ def test_same_bytes_each_time(results: load.Results, kind: str) -> None:
     assert b"Matplotlib" not in found[0][:400] or kind == "pdf"
 
 
-def test_figures_are_saved_by_name(results: load.Results, tmp_path: Path) -> None:
+def test_figures_are_saved_by_name(results: loading.Results, tmp_path: Path) -> None:
     paths = figures.save_all(results, ["day"], "svg", tmp_path)
     assert [path.name for path in paths] == ["day_fifo.svg", "day_wait-for-sun.svg"]
     assert paths[0].read_text().startswith("<?xml")
 
 
-def test_unknown_names_are_told(results: load.Results) -> None:
+def test_unknown_names_are_told(results: loading.Results) -> None:
     with pytest.raises(InputError, match="did you mean 'gantt'"):
         figures.plan(results, ["gant"])
     with pytest.raises(InputError, match="no data for the figure 'heatmap'"):
@@ -108,7 +108,7 @@ def test_unknown_names_are_told(results: load.Results) -> None:
         figures.power_balance(results["fifo"].energy, site="dakhla")
 
 
-def test_balance_stacks_up_to_sun_and_import(results: load.Results) -> None:
+def test_balance_stacks_up_to_sun_and_import(results: loading.Results) -> None:
     """The top of the stack at each step is all that feeds the site plus what the sun has left over."""
     energy = results["fifo"].energy
     from experiments.figures_style import new_figure
@@ -119,7 +119,7 @@ def test_balance_stacks_up_to_sun_and_import(results: load.Results) -> None:
     assert top == pytest.approx(float(step.sum(axis=1).max()) / 0.25, rel=1e-6)
 
 
-def test_figures_go_into_given_axes(results: load.Results) -> None:
+def test_figures_go_into_given_axes(results: loading.Results) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots()
@@ -130,7 +130,7 @@ def test_figures_go_into_given_axes(results: load.Results) -> None:
     plt.close(made.figure)
 
 
-def test_a_cdf_ends_at_one_and_a_policy_is_one_line(results: load.Results) -> None:
+def test_a_cdf_ends_at_one_and_a_policy_is_one_line(results: loading.Results) -> None:
     axes = figures.waiting_cdf({name: results[name].jobs for name in ("fifo", "solar")})
     assert [line.get_label() for line in axes.lines] == ["fifo", "solar"]
     assert axes.lines[0].get_ydata()[-1] == 1.0

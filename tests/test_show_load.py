@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from experiments import load
+import experiments
 from experiments.errors import FolderError
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_runs_are_chosen_by_policy_and_seed(folder: Path) -> None:
-    results = load.load(folder)
+    results = experiments.load(folder)
     assert results.axes == ["workload.load"]
     run = results["solar"]
     assert run.row["policy"] == "solar"
@@ -50,7 +50,7 @@ def test_runs_are_chosen_by_policy_and_seed(folder: Path) -> None:
 
 
 def test_it_shows_itself(folder: Path) -> None:
-    results = load.load(folder)
+    results = experiments.load(folder)
     assert "6 of 6 runs complete" in repr(results)
     page = results._repr_html_()
     assert "&lt;b&gt;why" in page
@@ -59,22 +59,22 @@ def test_it_shows_itself(folder: Path) -> None:
 
 def test_what_is_no_folder_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="no such folder"):
-        load.load(tmp_path / "none")
+        experiments.load(tmp_path / "none")
     with pytest.raises(FolderError, match="no manifest"):
-        load.load(tmp_path)
+        experiments.load(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(FolderError, match="cannot be read"):
-        load.load(tmp_path)
+        experiments.load(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(FolderError, match="nothing has run"):
-        _ = load.load(tmp_path).summary
+        _ = experiments.load(tmp_path).summary
     (tmp_path / "summary.csv").write_text("run,status\n")
     with pytest.raises(FolderError, match="no column policy, seed"):
-        _ = load.load(tmp_path).summary
+        _ = experiments.load(tmp_path).summary
 
 
 def test_a_broken_table_is_told(folder: Path) -> None:
-    run = load.load(folder)["fifo"]
+    run = experiments.load(folder)["fifo"]
     path = run.folder / "events.parquet"
     whole = path.read_bytes()
     try:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from experiments import figures, load, report
+from experiments import figures, loading, report
 from experiments.errors import FolderError
 from experiments.report_sources import assumptions
 
@@ -81,7 +81,7 @@ def test_every_figure_is_a_picture_with_a_caption(page: str) -> None:
 def test_same_page_each_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: figures.FIGURES[name] for name in ("policies", "gantt")}
     monkeypatch.setattr(figures, "FIGURES", few)
-    assert report.page(load.load(folder)) == report.page(load.load(folder))
+    assert report.page(loading.load(folder)) == report.page(loading.load(folder))
 
 
 def test_numbers_are_given_with_their_worth() -> None:

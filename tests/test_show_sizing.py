@@ -10,7 +10,7 @@ import pytest
 
 from experiments import sizing
 from experiments.build import build
-from experiments.cli_results import size_command
+from experiments.cli_size import size_command
 from experiments.config_load import Loaded, load
 from experiments.errors import InputError
 from experiments.metrics import summary
