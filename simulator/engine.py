@@ -280,7 +280,7 @@ class Engine:
             self._check_cap(action, site)
         if self.rules.has_quotas and not self.rules.within_quota(ask, site, gpus):
             raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
-        if self.guard is not None and not self.guard.accepts(site):
+        if self.guard is not None and not self.guard.accepts(site, gpus, ask.intensity * action.cap):
             raise self._refusal(action, f"{name} is short of supply and accepts no starts")
         if self.network.transfer_s(life, site) == inf:
             raise self._refusal(action, f"no link carries its data to {name}")

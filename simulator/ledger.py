@@ -128,6 +128,16 @@ class SiteLedger:
         index = self.step_at(time_s)
         return self._free[index] - self.it_w * self._per_it[index]
 
+    def load_w(self, time_s: float, it_w: float) -> float:
+        """What the site would draw in all at an IT power of `it_w`, at `time_s` [W]."""
+        step = self.step_at(time_s)
+        return it_w * self._per_it[step] + float(self.site.other.values[step]) + self.site.fixed_w
+
+    @property
+    def next_midnight_s(self) -> float:
+        """When the battery's capacity shrinks next [s]; infinite where it does not."""
+        return self._marks[self._next_mark]
+
     def free_w(self, time_s: float) -> float:
         """Sun less all load but IT at `time_s` [W]."""
         return self._free[self.step_at(time_s)]

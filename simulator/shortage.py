@@ -1,39 +1,280 @@
-"""When supply falls short: outages and import limits, and who gives way first."""
+"""When supply falls short: outages and import limits, who may start, and when a site takes up work again."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import floor, inf
 from typing import TYPE_CHECKING
 
-from simulator.clock import Kind, on_grid
-from simulator.ledger import Supply
+from simulator.clock import TICKS_PER_S, Kind, cancel, on_grid
+from simulator.ledger import ROUNDING, Supply
+from simulator.shedding import dynamic_w, jobs_at, shed, switch_off
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
 
     from simulator.engine import Engine
+    from simulator.ledger import SiteLedger
+
+TICK_S = 1.0 / TICKS_PER_S
+# How far ahead a shortage is looked for while the battery is in use, and while it is not needed [s].
+NEAR_S, FAR_S = 3 * 3600.0, 86_400.0
+
+
+class Watch:
+    """What the guard remembers of one site.
+
+    `short` from the first measure against a shortage until the site takes up work again; `shed_s` when the
+    last measure was taken; `capped` the jobs that were capped, with the cap that they had; `refused_w` the
+    least IT power that was refused [W].
+    """
+
+    __slots__ = ("capped", "due", "event", "refused_w", "shed_s", "short", "ticking")
+
+    def __init__(self) -> None:
+        self.short = False
+        self.shed_s = -inf
+        self.capped: dict[int, float] = {}
+        self.refused_w = inf
+        self.event: SimEvent | None = None  # when supply will fall short, or is to be looked at again
+        self.due = False
+        self.ticking = False
 
 
 class Guard:
-    """Watches every site whose grid is limited or fails."""
+    """Watches every site whose grid is limited or fails, so that no policy has to.
+
+    The guard is the engine's: a site that is short starts nothing, whatever the policy; it takes up work
+    again when the grid alone carries what runs, or when, no sooner than `hold_min_s` after the last
+    measure, sun and grid do, or the battery would for `hold_min_s`.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.clock = engine.clock
+        self.hold_s = engine.scenario.hold_min_s
+        self.watches: list[Watch | None] = [
+            Watch() if site.grid.outages or site.grid.import_limit_w < inf else None for site in engine.scenario.sites
+        ]
+        self._at_work = False
 
     def begin(self) -> None:
         """Put the outages among the events."""
         for index, site in enumerate(self.engine.scenario.sites):
+            out = Supply.ISLAND if site.islandable else Supply.NONE
             for start, end in site.grid.outages:
-                out = Supply.ISLAND if site.islandable else Supply.NONE
                 for time, supply in ((start, out), (end, Supply.GRID)):
-                    self.engine.clock.at(on_grid(time), Kind.FAULT, index, self._supply, (index, supply))
+                    self.clock.at(on_grid(time), Kind.FAULT, index, self._supply, (index, supply))
 
     def _supply(self, event: SimEvent) -> None:
         site, supply = event._value
-        self.engine.ledgers[site].set_supply(self.engine.clock.now, supply)
+        engine, now = self.engine, self.clock.now
+        engine.ledgers[site].set_supply(now, supply)
+        if engine.journal.changes:
+            name = {Supply.GRID: "the grid is back", Supply.ISLAND: "the grid is out: sun and battery serve"}
+            reason = name.get(supply, "the grid is out, and with it the site")
+            engine.journal.note(now, "repair" if supply is Supply.GRID else "outage", -1, site, reason)
+        self._review_now(site)
+        if supply is Supply.GRID:
+            self._take_up_if_possible(site)
+
+    # --- foreseeing --------------------------------------------------------------------------------
 
     def load_changed(self, site: int) -> None:
-        """The load of a site has changed."""
+        """The load of a site has changed: what was foreseen no longer holds."""
+        watch = self.watches[site]
+        if watch is None or watch.due or self._at_work:
+            return
+        ledger = self.engine.ledgers[site]
+        safe_w = ledger.headroom()[1][ledger.step_at(self.clock.now)]
+        if ledger.it_w <= safe_w and not watch.short and ledger.supply is not Supply.NONE:
+            cancel(watch.event)
+            watch.event = None
+            return
+        self._review_now(site)
 
-    def accepts(self, site: int) -> bool:
-        """Whether a site takes new jobs now."""
-        return self.engine.ledgers[site].supply is Supply.GRID
+    def _review_now(self, site: int) -> None:
+        watch = self.watches[site]
+        if watch is not None and not watch.due:
+            watch.due = True
+            self._plan(site, self.clock.now)
+
+    def _plan(self, site: int, time_s: float) -> None:
+        """Look at a site again at `time_s`, and not when it was planned before."""
+        watch = self.watches[site]
+        assert watch is not None
+        cancel(watch.event)
+        at = max(floor(time_s * TICKS_PER_S) / TICKS_PER_S, self.clock.now)
+        watch.event = self.clock.at(at, Kind.SUPPLY, site, self._review, site)
+
+    def _review(self, event: SimEvent) -> None:
+        """Find the next shortage; act if it is here, or so near that no more than checkpoints fit in before."""
+        site: int = event._value
+        watch, ledger, now = self.watches[site], self.engine.ledgers[site], self.clock.now
+        assert watch is not None
+        watch.due, watch.event = False, None
+        ledger.settle(now)
+        if watch.short:
+            self._act(site, switch_off)
+        lead_s = self._lead_s(site)
+        short_s, again_s = self._foresee(ledger, lead_s)
+        if short_s - lead_s < now + TICK_S:
+            watch.short, watch.shed_s = True, now
+            self._act(site, shed)
+            self._tick_later(site)
+            short_s = ledger.falls_short_s(ledger.it_w, now + NEAR_S)
+            if now + TICK_S <= short_s < inf:
+                self._plan(site, short_s)
+            elif short_s == inf:
+                self._plan(site, now + NEAR_S)
+        elif short_s < inf:
+            self._plan(site, short_s - lead_s)
+        elif again_s < inf:
+            self._plan(site, again_s)
+
+    def _act(self, site: int, measure: Callable[[Guard, int], None]) -> None:
+        """Take a measure whose own changes of the load are no news."""
+        self._at_work = True
+        try:
+            measure(self, site)
+        finally:
+            self._at_work = False
+
+    def _lead_s(self, site: int) -> float:
+        """The longest checkpoint that would have to be written before a shortage [s]."""
+        jobs = jobs_at(self.engine, site)
+        return max((job.write_s for job in jobs if job.running and job.ask.interruptible), default=0.0)
+
+    def _foresee(self, ledger: SiteLedger, lead_s: float) -> tuple[float, float]:
+        """The next shortage, and else when to look again [s]; both infinite where there is none to come."""
+        now, it_w = self.clock.now, ledger.it_w
+        strained_s = ledger.strained_s(it_w, now + FAR_S)
+        if strained_s == inf:
+            safe = it_w <= ledger.headroom()[1][ledger.step_at(now)]
+            return inf, inf if safe else now + FAR_S
+        near_s = max(NEAR_S, 2.0 * lead_s)
+        if strained_s > now + near_s:
+            return inf, strained_s - lead_s
+        # Capacity shrinks at midnight: beyond it nothing is certain.
+        until_s = min(now + near_s, max(ledger.next_midnight_s, now + lead_s + TICK_S))
+        return ledger.falls_short_s(it_w, until_s), max(until_s - lead_s, now + TICK_S)
+
+    # --- who may start -------------------------------------------------------------------------------
+
+    def accepts(self, site: int, gpus: int, intensity: float = 1.0) -> bool:
+        """Whether a site takes a new job now.
+
+        Only if sun and import limit cover it, with all that is under way, or the battery can carry it for
+        `hold_min_s` as things are now. What is refused is remembered: a round follows when it could start.
+        """
+        watch = self.watches[site]
+        if watch is None:
+            return True
+        if watch.short:
+            return False
+        added_w = self._added_w(site, gpus, intensity)
+        if self._covers(site, added_w):
+            return True
+        watch.refused_w = min(watch.refused_w, added_w)
+        self._tick_later(site)
+        return False
+
+    def _added_w(self, site: int, gpus: int, intensity: float) -> float:
+        """The most that a new job adds to the IT power, nodes that it may have to wake included [W]."""
+        cluster = self.engine.clusters[site]
+        node = cluster.node
+        whole, rest = divmod(cluster.held_for(gpus), node.gpus)
+        woken = max(whole - cluster.level[node.gpus].bit_count(), 0)
+        if rest and not any(cluster.level[free] for free in range(rest, node.gpus)):
+            woken = max(whole + 1 - cluster.level[node.gpus].bit_count(), 0)
+        return woken * (node.idle_w - node.sleep_w) + dynamic_w(node, gpus * intensity)
+
+    def _covers(self, site: int, added_w: float) -> bool:
+        ledger, cluster = self.engine.ledgers[site], self.engine.clusters[site]
+        if ledger.supply is Supply.NONE:
+            return False
+        carried, least = ledger.headroom()
+        step = ledger.step_at(self.clock.now)
+        # First as if everybody who holds GPUs drew all that they can: cheap, and mostly enough.
+        most_w = ledger.it_w + dynamic_w(cluster.node, cluster.busy_gpus - cluster.active) + added_w
+        if most_w <= least[step] or most_w <= carried[step]:
+            return True
+        it_w = ledger.it_w + self._to_come_w(site) + added_w
+        if it_w <= carried[step]:
+            return True
+        ledger.settle(self.clock.now)
+        return ledger.carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
+
+    def _to_come_w(self, site: int) -> float:
+        """What jobs that wait with GPUs in hand will draw more [W]."""
+        node = self.engine.clusters[site].node
+        waiting = (job for job in jobs_at(self.engine, site) if job.phase in ("waking", "fetching"))
+        return sum(dynamic_w(node, job.ask.intensity * job.cap * job.gpus) for job in waiting)
+
+    # --- taking up work again ------------------------------------------------------------------------
+
+    def _tick_later(self, site: int) -> None:
+        """Look at a site that is short, or has refused somebody, when its supply changes next."""
+        watch, ledger = self.watches[site], self.engine.ledgers[site]
+        assert watch is not None
+        if not watch.ticking:
+            watch.ticking = True
+            edge_s = (ledger.step_at(self.clock.now) + 1) * ledger.step_s
+            at = max(on_grid(edge_s), self.clock.now + TICK_S)
+            self.clock.at(at, Kind.SUPPLY, site, self._tick, site)
+
+    def _tick(self, event: SimEvent) -> None:
+        site: int = event._value
+        watch = self.watches[site]
+        assert watch is not None
+        watch.ticking = False
+        self._take_up_if_possible(site)
+        if watch.short or watch.refused_w < inf:
+            self._tick_later(site)
+
+    def _take_up_if_possible(self, site: int) -> None:
+        watch = self.watches[site]
+        assert watch is not None
+        if watch.short:
+            if not self._recovered(site):
+                return
+            self._recover(site)
+        elif not self._covers(site, watch.refused_w):
+            return
+        watch.refused_w = inf
+        self.engine.policy.freed(None, site)
+        self.engine.ask_for_round()
+
+    def _recovered(self, site: int) -> bool:
+        watch, ledger, now = self.watches[site], self.engine.ledgers[site], self.clock.now
+        assert watch is not None
+        if ledger.supply is Supply.NONE:
+            return False
+        node = self.engine.clusters[site].node
+        uncapped = sum(
+            dynamic_w(node, (watch.capped[job.index] - job.cap) * job.ask.intensity * job.gpus)
+            for job in jobs_at(self.engine, site) if job.index in watch.capped
+        )  # fmt: skip
+        it_w = ledger.it_w + self._to_come_w(site) + uncapped
+        if ledger.load_w(now, it_w) <= ledger.limit_w:
+            return True
+        if now < watch.shed_s + self.hold_s:
+            return False
+        ledger.settle(now)
+        return ledger.carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
+
+    def _recover(self, site: int) -> None:
+        """Lift the caps, and let nodes that never sleep boot again."""
+        watch, engine, cluster = self.watches[site], self.engine, self.engine.clusters[site]
+        assert watch is not None
+        watch.short = False
+        for job in jobs_at(engine, site):
+            if job.running and watch.capped.get(job.index, job.cap) > job.cap:
+                engine.recap(job, watch.capped[job.index], "supply has recovered")
+        watch.capped.clear()
+        if not cluster.node.can_sleep and cluster.asleep:
+            for node in range(cluster.count):
+                if cluster.asleep >> node & 1:
+                    cluster.take(((node, cluster.per_node),), self.clock.now)
+                    cluster.release(((node, cluster.per_node),))
+        engine.power_changed(site)

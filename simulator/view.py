@@ -51,7 +51,7 @@ class SiteView:
     def fits(self, gpus: int) -> bool:
         """Whether a gang of this size could start now: there is room, and the site is not short of supply."""
         guard = self._engine.guard
-        return gpus <= self._engine.room[self.index] and (guard is None or guard.accepts(self.index))
+        return gpus <= self._engine.room[self.index] and (guard is None or guard.accepts(self.index, gpus))
 
     def draws_w(self, ask: Ask, gpus: int = 0, cap: float = 1.0) -> float:
         """What a job would draw at the meter here [W], overhead at its present value included."""
@@ -121,7 +121,7 @@ class View:
         room, guard, rules = engine.room, engine.guard, engine.rules
         found = [i for i in sites if room[i] >= gpus]
         if guard is not None:
-            found = [i for i in found if guard.accepts(i)]
+            found = [i for i in found if guard.accepts(i, gpus, job.ask.intensity)]
         if rules.has_quotas:
             found = [i for i in found if rules.within_quota(job.ask, i, gpus)]
         if self.scenario.links:
