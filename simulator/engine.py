@@ -28,7 +28,7 @@ from simulator.ledger import SiteLedger
 from simulator.life import Life
 from simulator.lives import Lives
 from simulator.network import Network
-from simulator.record import NOTHING, Record
+from simulator.record import NOTHING, Event, Record
 from simulator.rules import Rules
 from simulator.scenario import Scenario
 from simulator.settle import close
@@ -133,10 +133,10 @@ class Engine:
         ask = self.jobs[index].ask
         if index + 1 < len(self.jobs):
             self._feed(index + 1)
-        life = Life(index, ask)
+        life = Life(index, ask, self.rules.allowed(ask))
         if self.journal.all:
             self.note("submit", life)
-        if not self.rules.allowed(ask):
+        if not life.sites:
             self.lives.end(life, "rejected", "no site may have it or is large enough")
             return
         if self.rules.has_quotas and not self.rules.ever_within_quota(ask):
@@ -282,7 +282,7 @@ class Engine:
             raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
         if self.guard is not None and not self.guard.accepts(site, gpus, ask.intensity * action.cap):
             raise self._refusal(action, f"{name} is short of supply and accepts no starts")
-        if self.network.transfer_s(life, site) == inf:
+        if self.network.links and self.network.transfer_s(life, site) == inf:
             raise self._refusal(action, f"no link carries its data to {name}")
         if action.nodes:
             allocation = cluster.as_asked(action.nodes, gpus)
@@ -322,7 +322,7 @@ class Engine:
 
     def _move(self, action: Move) -> None:
         life = action.job
-        if action.site not in self.rules.allowed(life.ask) or action.site == life.site:
+        if action.site not in life.sites or action.site == life.site:
             raise self._refusal(action, f"it cannot move to site {action.site}")
         if self.network.transfer_s(life, action.site) == inf:
             raise self._refusal(action, f"no link carries its data to site {action.site}")
@@ -377,7 +377,7 @@ class Engine:
 
     def note(self, kind: str, life: Life, reason: str = "", detail: Any = NOTHING) -> None:
         """Write down an event in the life of a job."""
-        self.journal.note(self.clock.now, kind, life.index, life.site, reason, detail)
+        self.journal.events.append(Event(self.clock.now, kind, life.index, life.site, reason, detail))
 
 
 def simulate(

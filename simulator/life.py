@@ -22,6 +22,8 @@ class Life:
         Its place in the order of submission; what ties are broken by.
     phase : str
         One of `queued fetching waking restarting running saving moving ended`.
+    sites : tuple of int
+        Indices of the sites that may ever have it.
     site : int
         Index of the site that it is on or was last on; -1 before it ever started.
     post : int
@@ -49,12 +51,13 @@ class Life:
     __slots__ = (
         "active", "allocation", "ask", "at_risk", "cap", "done_gpu_s", "event", "fault_s", "faults", "first_start_s",
         "gpus", "held", "held_until_s", "index", "interval_s", "into_s", "phase", "post", "power_w", "rate",
-        "resizing", "safe_gpu_s", "saved_at", "since_s", "site", "started_s", "target", "until_s", "write_s",
+        "resizing", "safe_gpu_s", "saved_at", "since_s", "site", "sites", "started_s", "target", "until_s", "write_s",
     )  # fmt: skip
 
-    def __init__(self, index: int, ask: Ask) -> None:
+    def __init__(self, index: int, ask: Ask, sites: tuple[int, ...] = ()) -> None:
         self.index = index
         self.ask = ask
+        self.sites = sites
         self.phase: Phase = "queued"
         self.site = self.post = self.saved_at = -1
         self.gpus = self.held = ask.gpus

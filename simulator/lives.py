@@ -53,7 +53,7 @@ class Lives:
         outcome.site = site
         if life.first_start_s < 0:
             life.first_start_s = outcome.start_s = now
-        if self.network.fetch(life, site, self._fetched):
+        if self.network.links and self.network.fetch(life, site, self._fetched):
             self._enter(life, "fetching", inf)
         elif up_s > now:
             self._enter(life, "waking", up_s)

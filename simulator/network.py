@@ -46,6 +46,7 @@ class Network:
     def __init__(self, scenario: Scenario, clock: Clock) -> None:
         self.scenario = scenario
         self.clock = clock
+        self.links = bool(scenario.links)
         self.done: list[Transfer] = []
         self._gb_per_s: dict[Line, float] = {}
         self._near: dict[int, list[int]] = {}
@@ -86,7 +87,7 @@ class Network:
 
     def fetch(self, life: Life, site: int, then: Callable[[Life], None]) -> bool:
         """Bring what this job needs to a site, and call `then(life)` when it is there; whether it takes time."""
-        missing = self._missing(life, site)
+        missing = self._missing(life, site) if self.links else None
         if not missing:
             return False
         awaited: set[int] = set()
@@ -118,8 +119,6 @@ class Network:
 
     def _missing(self, life: Life, site: int, saved_at: int = -1) -> list[tuple[str, str, int, float]]:
         """(kind, name, source, size [GB]) of what this job lacks on this site."""
-        if not self._gb_per_s:
-            return []
         missing = []
         data, checkpoint = life.ask.dataset, life.ask.checkpoint
         home = self.scenario.site_index(data.home)

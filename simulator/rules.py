@@ -42,7 +42,7 @@ class Rules:
         Under `federated` that is the one institute in whose queue it waits: its own, or the one to which
         the root has sent it. A job that its own institute can never have is the root's to place.
         """
-        allowed = self.allowed(life.ask)
+        allowed = life.sites
         if not self.federated:
             return allowed
         if life.post < 0:

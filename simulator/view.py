@@ -172,4 +172,5 @@ class View:
 
     def quota_of(self, ask: Ask) -> str:
         """The region whose quota a job counts against; empty where none applies."""
-        return self._engine.rules.quota_of(ask) if self._engine.rules.has_quotas else ""
+        rules = self._engine.rules
+        return rules.quota_of(ask) if rules.has_quotas else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
@@ -86,12 +86,21 @@ class ListScheduler:
             if self._counts is not None:
                 self._counts.ended(job, self._view)
 
-    def round(self, view: View) -> Iterator[Action]:
+    def round(self, view: View) -> Iterable[Action]:
         """One scheduling round."""
+        nobody_else = len(self._blocked) >= len(self._ready.groups)
+        if self._when is None and nobody_else:
+            if not self._new and self._conservative is None:
+                return ()
+            if self.parts.backfill == "first-fit":
+                return self._newcomers(view)
+        return self._whole_round(view)
+
+    def _whole_round(self, view: View) -> Iterator[Action]:
         now = view.now_s
         if self._when is not None:
             yield from self._let_in_or_hold(self._when, now, view)
-        elif self._new:
+        else:
             for job in self._new:
                 self._let_in(job, view)
         self._new.clear()
@@ -100,15 +109,35 @@ class ListScheduler:
         elif len(self._blocked) < len(self._ready.groups):
             if self._dynamic:
                 self._sort_again(view)
-            match self.parts.backfill:
-                case "first-fit":
-                    yield from self._first_fit(now, view)
-                case "easy":
-                    yield from self._easy(now, view)
-                case _:
-                    yield from self._in_order(now, view)
+            yield from self._start_those_who_may(now, view)
         if self._when is not None:
             yield from self._remember_latest_starts(now)
+
+    def _start_those_who_may(self, now: float, view: View) -> Iterator[Action]:
+        match self.parts.backfill:
+            case "first-fit":
+                return self._first_fit(now, view)
+            case "easy":
+                return self._easy(now, view)
+            case _:
+                return self._in_order(now, view)
+
+    def _newcomers(self, view: View) -> Iterator[Action]:
+        """First fit where nobody who waited already could start: only the newcomers need a look."""
+        now, new = view.now_s, self._new
+        if len(new) > 1:
+            new.sort(key=lambda job: (*self._order(job, view), job.index))
+        for job in new:
+            group = self._group(job, view)
+            start = None if group in self._blocked else self._try(job, group, now, view)
+            if start is not None:
+                yield start
+                self._tell_started(job, start.site, view)
+            else:
+                self._ready.add((1, *self._order(job, view), job.index), job, group)
+                if not self._declined:
+                    self._blocked.add(group)
+        new.clear()
 
     # --- when ------------------------------------------------------------------------------------
 
@@ -151,11 +180,14 @@ class ListScheduler:
             key: Key = (0, job.ask.latest_start_s, job.index)
         else:
             key = (1, *self._order(job, view), job.index)
-        sites = view.sites_for(job)
-        group = (least_gpus(self.parts.size, job, sites, view), sites, view.quota_of(job.ask))
+        group = self._group(job, view)
         self._ready.add(key, job, group)
         if self.parts.backfill == "easy":
             self._blocked.discard(group)  # it may be short enough to go ahead
+
+    def _group(self, job: Life, view: View) -> Group:
+        sites = view.sites_for(job)
+        return least_gpus(self.parts.size, job, sites, view), sites, view.quota_of(job.ask)
 
     def _forget(self, job: Life) -> None:
         """A job leaves the queue, by its start or otherwise."""
@@ -294,6 +326,9 @@ class ListScheduler:
         """What a start changes; asked for after the engine has carried it out."""
         self._forget(job)
         self._reservations.started(site)
+        self._tell_started(job, site, view)
+
+    def _tell_started(self, job: Life, site: int, view: View) -> None:
         if self._when is not None:
             self._when.started(job, site, view)
         if self._counts is not None:
@@ -305,7 +340,4 @@ class ListScheduler:
             self._forget(job)
         for start in conservative.round(new, view):
             yield start
-            if self._when is not None:
-                self._when.started(start.job, start.site, view)
-            if self._counts is not None:
-                self._counts.started(start.job, view)
+            self._tell_started(start.job, start.site, view)

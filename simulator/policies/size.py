@@ -32,6 +32,8 @@ largest.moldable = True  # type: ignore[attr-defined]
 def least_gpus(size: Size, job: Life, sites: tuple[int, ...], view: View) -> int:
     """The fewest GPUs with which a part would let a job start: what decides whether it fits."""
     ask = job.ask
+    if not ask.gpus_min:
+        return ask.gpus
     if getattr(size, "moldable", False) or all(view.sites[i].spec.gpus < ask.gpus for i in sites):
-        return ask.gpus_min or ask.gpus
+        return ask.gpus_min
     return ask.gpus
