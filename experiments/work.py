@@ -208,7 +208,7 @@ def on_cluster(folder: Folder, pieces: Sequence[Piece], address: str, report: Re
     with client:
         single = [Piece(run, (run,)) for piece in pieces for run in piece.runs] + [p for p in pieces if not p.runs]
         futures = {client.submit(_listed, piece, pure=False, retries=1): piece for piece in single}
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             fault = _tried(partial(_store_all, folder, future), futures[future])
             faults += [fault] if fault else []
             future.release()
