@@ -97,14 +97,18 @@ def size(
     target: Annotated[str, typer.Option(metavar="METRIC=VALUE", help="As in renewable_fraction=0.8.")],
     settings: Settings = None,
     policy: Annotated[str, typer.Option(help="The policy that runs; default: the experiment's last.")] = "",
+    pv_price: Annotated[
+        float | None,
+        typer.Option("--pv-mad-per-kwp", min=0.0, help="Price of PV; default: with its source in the answer."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: results/NAME-size.")
     ] = None,
 ) -> None:
     """Search the cheapest PV and battery sizes with which an experiment meets a target."""
-    from experiments.cli_check import size_command
+    from experiments.cli_size import size_command
 
-    _leave(size_command(experiment, target, settings or [], policy, output))
+    _leave(size_command(experiment, target, settings or [], policy, pv_price, output))
 
 
 @app.command()

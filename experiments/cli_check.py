@@ -1,8 +1,7 @@
-"""`tafukt replay`, `selftest` and `size`: does it come out again, does it hold, how large should it be."""
+"""`tafukt replay` and `selftest`: does it come out again, and does it hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli_run import progress_bar
@@ -56,32 +55,3 @@ def selftest_command(experiment: str) -> int:
         failed += not check.holds
     out.print(f"{failed} of {number} checks failed." if failed else f"All {number} checks hold.")
     return 1 if failed else 0
-
-
-def size_command(experiment: str, target: str, settings: Sequence[str], policy: str, output: Path | None) -> int:
-    """Search the cheapest PV and battery for a target; exit code 1 where no size meets it."""
-    from experiments import sizing
-    from experiments.config_load import load
-    from experiments.config_toml import find, text
-    from experiments.figures_compare import size_front
-    from experiments.figures_style import new_figure, save, style
-    from experiments.folder import Folder
-
-    wanted = sizing.parse_target(target)
-    loaded = load(find(experiment), settings)
-    err = console(stderr=True)
-    told = (lambda n: err.print(f"{n} sizes simulated", end="\r")) if err.is_terminal else None
-    found = sizing.search(loaded, wanted, policy, progress=told)
-    out = console()
-    for line in sizing.summary_lines(found):
-        out.print(line, markup=False)
-    folder = Folder(output or Path("results") / f"{loaded.experiment.name}-size")
-    folder.write("sizes.csv", sizing.table(found).to_csv(index=False, lineterminator="\n").encode())
-    if found.chosen is not None:
-        folder.write("experiment.toml", text(sizing.sized_document(loaded, found.chosen)).encode())
-    with style():
-        figure, axes = new_figure(5.8, 3.8)
-        size_front(sizing.table(found), ax=axes, metric=wanted.metric, target=wanted.value)
-    save(figure, folder.path / "front.png", "png")
-    out.print(f"Results: {folder.path}")
-    return 0 if found.chosen is not None else 1

@@ -136,9 +136,16 @@ def sites_command(name: str, plot: bool) -> int:
     if not name:
         table = new_table("Sites; * is the root hub")
         for heading in describe.COLUMNS:
-            table.add_column(heading)
+            words = heading in ("name", "region", "status")
+            table.add_column(
+                heading.replace("_", "\n", 1).replace("_", "/"),
+                justify="left" if words else "right",
+                no_wrap=True,
+                max_width=22 if words else None,
+                min_width=None if words else 6,
+            )
         for row in describe.listing():
-            table.add_row(*("" if row[key] is None else str(row[key]) for key in describe.COLUMNS))
+            table.add_row(*(_compact(row[key]) for key in describe.COLUMNS))
         out.print(table)
         return 0
     table = new_table(known[name].title or name)
@@ -154,6 +161,13 @@ def sites_command(name: str, plot: bool) -> int:
         figure(known[name]).savefig(path, dpi=130)
         out.print(f"Wrote {path}")
     return 0
+
+
+def _compact(value: Any) -> str:
+    """A value in few characters: whole numbers with separators, others with four digits."""
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return "" if value is None else str(value)
 
 
 def workloads_command(name: str, plot: bool) -> int:
