@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
+from simulator.policies.classic import CLASSIC
 from simulator.policies.place import sunniest
-from simulator.policies.scheduler import ListScheduler, Parts
+from simulator.policies.preset import Preset
+from simulator.policies.scheduler import Parts
 from simulator.policies.when import LowestGridWindow
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A policy by name: its parts, one line of what it does, and where it comes from."""
-
-    parts: Parts
-    does: str
-    source: str
-
 
 PRESETS: dict[str, Preset] = {
     "fifo": Preset(
@@ -40,10 +32,11 @@ PRESETS: dict[str, Preset] = {
         " forecast sun leaves it the least to draw from the grid.",
         "lowest carbon window, Wiesner et al. 2021 (Let's Wait Awhile), https://doi.org/10.1145/3464298.3493399",
     ),
+    **CLASSIC,
 }
 
 
-def policy(name: str) -> ListScheduler:
+def policy(name: str) -> Any:
     """The preset policy of this name.
 
     Raises
@@ -51,4 +44,4 @@ def policy(name: str) -> ListScheduler:
     KeyError
         If there is none.
     """
-    return ListScheduler(name, PRESETS[name].parts)
+    return PRESETS[name].make(name)

@@ -27,7 +27,8 @@ class Parts:
     """What a list scheduler is made of; see the modules of the same names.
 
     `when`, and `order` where it is a class, make a fresh object for each run, because what has been
-    promised or used is part of them.
+    promised or used is part of them. `ahead` is the order in which EASY lets others by, where it is not
+    that of the queue.
     """
 
     order: Order | type[Any] = arrival
@@ -35,6 +36,7 @@ class Parts:
     when: Callable[[], When] | None = None
     backfill: Backfill = "first-fit"
     size: Size = asked
+    ahead: Order | None = None
 
 
 class ListScheduler:
@@ -53,6 +55,8 @@ class ListScheduler:
         parts = self.parts
         self._view = view
         self._ready = ReadyQueue()
+        # The same jobs in the order in which they may go ahead of the head.
+        self._ahead = ReadyQueue() if parts.ahead else self._ready
         self._new: list[Life] = []
         self._held: list[tuple[float, int, Life]] = []
         self._latest: list[tuple[float, int, Life]] = []
@@ -182,6 +186,8 @@ class ListScheduler:
             key = (1, *self._order(job, view), job.index)
         group = self._group(job, view)
         self._ready.add(key, job, group)
+        if self.parts.ahead is not None:
+            self._ahead.add((*self.parts.ahead(job, view), job.index), job, group)
         if self.parts.backfill == "easy":
             self._blocked.discard(group)  # it may be short enough to go ahead
 
@@ -192,6 +198,8 @@ class ListScheduler:
     def _forget(self, job: Life) -> None:
         """A job leaves the queue, by its start or otherwise."""
         group = self._ready.remove(job.index)
+        if self._ahead is not self._ready:
+            self._ahead.remove(job.index)
         if group not in self._ready.groups:
             self._blocked.discard(group)
 
@@ -260,21 +268,21 @@ class ListScheduler:
                 break
         if reservations.make(job, group, now, view):
             blocked.clear()
-        queue = []
-        for head, group in heads:
-            if head is not None and group not in blocked:
-                following = head if head[1] is not job else self._next_short(group, head[0], now, view)
-                if following is not None:
-                    queue.append((*following, group))
+        yield from self._let_others_by(job, now, view)
+
+    def _let_others_by(self, head: Life, now: float, view: View) -> Iterator[Action]:
+        """EASY's second half: start whoever does not delay the head's reservation."""
+        groups, blocked = self._ahead.groups, self._blocked
+        queue = [(*jobs.head(), group) for group, jobs in groups.items() if group not in blocked]
         heapify(queue)
         while queue:
             key, job, group = queue[0]
-            start = self._try(job, group, now, view)
+            start = None if job is head else self._try(job, group, now, view)
             if start is not None:
                 yield start
                 self._started(job, start.site, view)
                 following = groups[group].first_within(inf, key) if group in groups else None
-            elif self._declined:
+            elif job is not head and self._declined:
                 following = groups[group].first_within(inf, after=key)
             else:
                 following = self._next_short(group, key, now, view)
@@ -287,7 +295,7 @@ class ListScheduler:
     def _next_short(self, group: Group, key: Key, now: float, view: View) -> tuple[Key, Life] | None:
         """Of a group that does not fit beside the reservation, the next that might end before it."""
         reserved = self._reservations.current
-        jobs = self._ready.groups.get(group)
+        jobs = self._ahead.groups.get(group)
         if reserved is None or jobs is None or reserved.site not in group[1] or view.room(reserved.site) < group[0]:
             return None
         return jobs.first_within(self._reservations.longest_estimate_s(now, view), after=key)
