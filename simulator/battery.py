@@ -91,9 +91,7 @@ def stepper(battery: Battery, capacity_j: float) -> Advance:
             return -power, after, dt
         return -power, limit, _not_over(dt, (stored - limit) / drive)
 
-    def advance(
-        stored: float, offer: float, dt: float, kinks: tuple[float, ...] = ()
-    ) -> tuple[float, float, float]:
+    def advance(stored: float, offer: float, dt: float, kinks: tuple[float, ...] = ()) -> tuple[float, float, float]:
         if offer > 0.0 and p_c:
             return charge(stored, offer, dt, kinks)
         if offer < 0.0 and p_d:

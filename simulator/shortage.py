@@ -44,9 +44,9 @@ class Watch:
 class Guard:
     """Watches every site whose grid is limited or fails, so that no policy has to.
 
-    The guard is the engine's: a site that is short starts nothing, whatever the policy; it takes up work
-    again when the grid alone carries what runs, or when, no sooner than `hold_min_s` after the last
-    measure, sun and grid do, or the battery would for `hold_min_s`.
+    The guard is the engine's: a site that is short starts nothing, whatever the policy. For `hold_min_s`
+    after the last measure it takes up only what the grid alone carries, so that clouds do not make it start
+    and stop; from then on what sun and grid carry now, or the battery for `hold_min_s`.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -75,7 +75,9 @@ class Guard:
             reason = name.get(supply, "the grid is out, and with it the site")
             engine.journal.note(now, "repair" if supply is Supply.GRID else "outage", -1, site, reason)
         self._review_now(site)
-        if supply is Supply.GRID:
+        watch = self.watches[site]
+        if supply is Supply.GRID and watch is not None:
+            watch.shed_s = -inf
             self._take_up_if_possible(site)
 
     # --- foreseeing --------------------------------------------------------------------------------
@@ -190,11 +192,15 @@ class Guard:
         return woken * (node.idle_w - node.sleep_w) + dynamic_w(node, gpus * intensity)
 
     def _covers(self, site: int, added_w: float) -> bool:
-        ledger, cluster = self.engine.ledgers[site], self.engine.clusters[site]
+        ledger, cluster, now = self.engine.ledgers[site], self.engine.clusters[site], self.clock.now
+        watch = self.watches[site]
+        assert watch is not None
         if ledger.supply is Supply.NONE:
             return False
+        if now < watch.shed_s + self.hold_s:  # so soon after a shortage, sun and battery are not relied upon
+            return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ledger.limit_w
         carried, least = ledger.headroom()
-        step = ledger.step_at(self.clock.now)
+        step = ledger.step_at(now)
         # First as if everybody who holds GPUs drew all that they can: cheap, and mostly enough.
         most_w = ledger.it_w + dynamic_w(cluster.node, cluster.busy_gpus - cluster.active) + added_w
         if most_w <= least[step] or most_w <= carried[step]:
@@ -202,7 +208,7 @@ class Guard:
         it_w = ledger.it_w + self._to_come_w(site) + added_w
         if it_w <= carried[step]:
             return True
-        ledger.settle(self.clock.now)
+        ledger.settle(now)
         return ledger.carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
     def _to_come_w(self, site: int) -> float:
@@ -218,9 +224,11 @@ class Guard:
         watch, ledger = self.watches[site], self.engine.ledgers[site]
         assert watch is not None
         if not watch.ticking:
-            watch.ticking = True
             edge_s = (ledger.step_at(self.clock.now) + 1) * ledger.step_s
             at = max(on_grid(edge_s), self.clock.now + TICK_S)
+            if at >= self.engine.scenario.end_s:
+                return
+            watch.ticking = True
             self.clock.at(at, Kind.SUPPLY, site, self._tick, site)
 
     def _tick(self, event: SimEvent) -> None:

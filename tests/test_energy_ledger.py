@@ -43,7 +43,10 @@ def site(
         return StepProfile(np.full(n, default) if values is None else np.asarray(values, dtype=float), step_s)
 
     connection = Grid(
-        profile(price, 1.0 / KWH), profile(carbon, 600.0 / KWH), profile(None, 0.1 / KWH), **grid  # type: ignore[arg-type]
+        profile(price, 1.0 / KWH),
+        profile(carbon, 600.0 / KWH),
+        profile(None, 0.1 / KWH),
+        **grid,  # type: ignore[arg-type]
     )
     return Site(
         "site", "R", NODE, 4, profile(np.asarray(sun_kw) * 1e3, 0.0), profile(None, overhead), profile(None, 0.0),
@@ -130,9 +133,7 @@ def test_import_limit_leaves_load_unserved_once_the_battery_is_empty() -> None:
 def test_an_island_lives_on_sun_and_battery() -> None:
     """Sun 15, load 10: the surplus charges, nothing is exported; then 20 kWh last for two dark hours."""
     battery = replace(LOSSLESS, soc_start=0.3)
-    _, energy = books(
-        site([15, 0, 0, 0], battery), 10e3, tell=lambda ledger: ledger.set_supply(0.0, Supply.ISLAND)
-    )
+    _, energy = books(site([15, 0, 0, 0], battery), 10e3, tell=lambda ledger: ledger.set_supply(0.0, Supply.ISLAND))
     assert kwh(energy) == pytest.approx({
         "pv_to_load": 10, "pv_to_battery": 5, "export": 0, "curtailed": 0,
         "discharge": 20, "import_to_load": 0, "import_to_battery": 0, "unserved": 10,
@@ -245,9 +246,7 @@ def test_fade_by_cycles_age_and_warmth() -> None:
     """40 kWh come out on the first day: 0.8 cycles; a day at 35 degC counts double."""
     sun = [40, 40, 40] + [0] * 21
     battery = replace(LOSSLESS, fade_per_cycle=0.01, fade_per_s=0.001 / 86_400)
-    place = replace(
-        site(sun * 2, battery), midnights_s=(86_400.0,), temp_air=StepProfile(np.full(48, 35.0), HOUR)
-    )
+    place = replace(site(sun * 2, battery), midnights_s=(86_400.0,), temp_air=StepProfile(np.full(48, 35.0), HOUR))
 
     def tell(ledger: SiteLedger) -> None:
         ledger.set_it(7 * HOUR, 0.0)
@@ -369,9 +368,7 @@ def refined(place: Site, parts: int) -> Site:
     grid = replace(
         place.grid, **{name: finer(getattr(place.grid, name)) for name in ("price", "carbon", "export_price")}
     )
-    return replace(
-        place, grid=grid, **{name: finer(getattr(place, name)) for name in ("pv", "overhead", "other")}
-    )
+    return replace(place, grid=grid, **{name: finer(getattr(place, name)) for name in ("pv", "overhead", "other")})
 
 
 @given(case=places(), cuts=st.lists(st.floats(0.0, 12 * HOUR), max_size=8), parts=st.sampled_from([1, 4, 12]))
