@@ -23,6 +23,7 @@ from experiments.figures_energy import (
     battery_state,
     energy_by_site,
     grid_heatmap,
+    import_by_hour,
     network_balance,
     power_balance,
     sun_and_load,
@@ -202,11 +203,43 @@ def _plan_policies(results: Results) -> Iterator[Planned]:
 
 def _plan_site(results: Results) -> Iterator[Planned]:
     runs = example_runs(results)
+    if _one_site(runs[-1]):  # the network is the site
+        return
     site = str(runs[-1].energy.groupby("site")["pv_to_load_kwh"].sum().idxmax())
     for run in runs:
         policy = str(run.row["policy"])
         caption = f"Power balance of {site}, under {policy}, seed {run.row['seed']}{_at(results)}"
         yield Planned("site", f"site_{_slug(policy)}", caption, _wide(run), _balance(run, site))
+
+
+def _one_site(run: RunData) -> bool:
+    return bool(run.energy["site"].nunique() == 1)
+
+
+def _plan_sites(results: Results) -> Iterator[Planned]:
+    for run in example_runs(results):
+        if not _one_site(run):
+            policy = str(run.row["policy"])
+            caption = f"What fed each site, under {policy}, seed {run.row['seed']}{_at(results)}"
+            yield Planned("sites", f"sites_{_slug(policy)}", caption, _by_sites(1.1, 0.28)(run), _sites(run))
+
+
+def _sites(run: RunData) -> Drawer:
+    return lambda ax: energy_by_site(run.energy, ax)
+
+
+def _plan_heat(results: Results) -> Iterator[Planned]:
+    """Grid import by hour and day, all runs in the same shades."""
+    runs = example_runs(results)
+    darkest = max(float(import_by_hour(run.energy, run.tz).max().max()) for run in runs)
+    for run in runs:
+        policy = str(run.row["policy"])
+        caption = f"Grid import by hour and day, under {policy}, seed {run.row['seed']}{_at(results)}"
+        yield Planned("heat", f"heat_{_slug(policy)}", caption, _wide(run), _heat(run, darkest or 1.0))
+
+
+def _heat(run: RunData, darkest: float) -> Drawer:
+    return lambda ax: grid_heatmap(run.energy, ax, tz=run.tz, darkest_kwh=darkest)
 
 
 def _balance(run: RunData, site: str) -> Drawer:
@@ -242,7 +275,7 @@ def _plan_cdf(results: Results) -> Iterator[Planned]:
 def _plan_map(results: Results) -> Iterator[Planned]:
     places = results.sites
     for run in example_runs(results):
-        if not all("lat" in places.get(name, {}) for name in set(run.energy["site"])):
+        if _one_site(run) or not all("lat" in places.get(name, {}) for name in set(run.energy["site"])):
             continue
         policy = str(run.row["policy"])
         caption = f"Share of the sun in each site's load, under {policy}, seed {run.row['seed']}{_at(results)}"
@@ -283,10 +316,10 @@ def _plan_heatmaps(results: Results) -> Iterator[Planned]:
             if here[metric].notna().any():
                 name = f"heatmap_{_slug(x)}_{_slug(y)}_{metric}"
                 caption = f"{metric} over {x} and {y}, under {best}, mean over seeds"
-                yield Planned("heatmap", name, caption, (5.8, 4.2), _heat(here, x, y, metric, best))
+                yield Planned("heatmap", name, caption, (5.8, 4.2), _cells(here, x, y, metric, best))
 
 
-def _heat(rows: Any, x: str, y: str, metric: str, policy: str) -> Drawer:
+def _cells(rows: Any, x: str, y: str, metric: str, policy: str) -> Drawer:
     return lambda ax: matrix_heatmap(rows, ax, x=x, y=y, metric=metric, policy=policy)
 
 
@@ -306,26 +339,18 @@ FIGURES: dict[str, Figure] = {
     "site": Figure("power balance of the site that used most sun", _plan_site),
     "gantt": Figure(
         "jobs on the GPUs of each site over time, beside its sun",
-        _for_runs("gantt", "Jobs on the sites", _by_sites(1.2, 0.52), lambda run, ax: gantt(run, ax, tz=run.tz)),
+        _for_runs("gantt", "Jobs on the sites", _by_sites(1.7, 0.52), lambda run, ax: gantt(run, ax, tz=run.tz)),
     ),
     "day": Figure(
         "the mean day: sun, load and grid import by local hour",
         _for_runs("day", "The mean day", _wide, lambda run, ax: sun_and_load(run.energy, ax, tz=run.tz)),
     ),
-    "heat": Figure(
-        "grid import by local hour and day",
-        _for_runs(
-            "heat", "Grid import by hour and day", _wide, lambda run, ax: grid_heatmap(run.energy, ax, tz=run.tz)
-        ),
-    ),
+    "heat": Figure("grid import by local hour and day", _plan_heat),
     "battery": Figure(
         "what the batteries hold over time",
         _for_runs("battery", "Battery state", _wide, lambda run, ax: battery_state(run.energy, ax, tz=run.tz)),
     ),
-    "sites": Figure(
-        "what fed each site's load",
-        _for_runs("sites", "What fed each site", _by_sites(1.1, 0.28), lambda run, ax: energy_by_site(run.energy, ax)),
-    ),
+    "sites": Figure("what fed each site's load", _plan_sites),
     "site_map": Figure("the sites on a map, with the share of the sun", _plan_map),
     "attribution": Figure(
         "where the energy of each class of jobs came from",

@@ -81,6 +81,7 @@ def policies(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.invert_yaxis()
     ax.set_xlim(0, float((means + errors).max()) * 1.24 or 1.0)
     ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel(label_of("draw_kwh") + _seeds(summary))
     if len(bounds):
         legend_above(ax, columns=1)
@@ -139,6 +140,9 @@ def pareto(summary: pd.DataFrame, ax: Axes | None = None, *, x: str = "wait_mean
         ax.axhline(bound, color=BOUND, linewidth=1.4, linestyle="--", label="lower bound")
     ax.grid(True)
     ax.margins(0.08)
+    for axis, metric in ((ax.xaxis, x), (ax.yaxis, y)):
+        if metric.endswith(("_kwh", "_mad", "_kg")):
+            axis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel(label_of(x))
     ax.set_ylabel(label_of(y))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -38,14 +38,14 @@ STACK = (
     "export",
     "curtailed",
 )
-LONG_DAYS = 15.0
+LONG_DAYS, VERY_LONG_DAYS = 15.0, 100.0
 
 
 def power_balance(energy: pd.DataFrame, ax: Axes | None = None, *, site: str = "", tz: str = LOCAL_TZ) -> Axes:
     """Who feeds one site over time: sun, battery and grid stacked up to its load, what is left over above.
 
     `site` is the one that has drawn most from the sun where it is not given. Over more than 15 days each
-    value is the mean of a local day.
+    value is the mean of a local day, over more than 100 that of a week.
     """
     if not site:
         site = str(energy.groupby("site")["pv_to_load_kwh"].sum().idxmax())
@@ -68,18 +68,25 @@ def _powers(energy: pd.DataFrame, tz: str) -> tuple[pd.DataFrame, str]:
     columns = [f"{name}_kwh" for name in STACK] + ["site_kwh"]
     summed = energy.groupby("time_utc")[columns].sum()
     hours = energy.groupby("time_utc")["step_h"].first()
-    if float(hours.sum()) > LONG_DAYS * 24:
-        local = pd.DatetimeIndex(summed.index).tz_convert(tz).floor("D", nonexistent="shift_forward", ambiguous=True)
+    days = float(hours.sum()) / 24
+    what = "power [kW]"
+    if days > LONG_DAYS:
+        local = pd.DatetimeIndex(summed.index).tz_convert(tz).tz_localize(None).normalize()
+        if days > VERY_LONG_DAYS:
+            local = local - pd.to_timedelta((local - local[0]).days % 7, unit="D")
+        local = local.tz_localize(tz, nonexistent="shift_forward", ambiguous=False)
         summed, hours = summed.groupby(local).sum(), hours.groupby(local).sum()
-        what = "mean power of each day [kW]"
-    else:
-        what = "power [kW]"
+        what = f"mean power of each {'week' if days > VERY_LONG_DAYS else 'day'} [kW]"
     return summed.div(hours, axis=0), what
 
 
 def _balance(energy: pd.DataFrame, ax: Axes | None, title: str, tz: str) -> Axes:
+    import pandas as pd
+
     ax = axes_or_new(ax)
     powers, what = _powers(energy, tz)
+    # The last value holds to the end of its step, which an axis of starts does not show.
+    powers = pd.concat([powers, powers.tail(1).set_axis([_end_of(energy)])])
     times = powers.index
     bottom = np.zeros(len(powers))
     shown = [name for name in STACK if powers[f"{name}_kwh"].sum() > 1e-6 * powers["site_kwh"].sum()]
@@ -108,40 +115,76 @@ def _balance(energy: pd.DataFrame, ax: Axes | None, title: str, tz: str) -> Axes
     return ax
 
 
+def _end_of(energy: pd.DataFrame) -> pd.Timestamp:
+    """When the last step of a table ends."""
+    import pandas as pd
+
+    last = int(energy["time_h"].to_numpy().argmax())
+    end: pd.Timestamp = energy["time_utc"].iloc[last] + pd.Timedelta(hours=float(energy["step_h"].iloc[last]))
+    return end
+
+
 def battery_state(energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOCAL_TZ) -> Axes:
-    """What is stored over time: each site as a thin line, all together as the filled area."""
+    """What is stored over time: each site as a thin line, all together as the filled area.
+
+    Over more than 31 days it is the range of each local day, and its mean.
+    """
+    import pandas as pd
+
     ax = axes_or_new(ax, height=3.2)
     stored = energy.pivot(index="time_utc", columns="site", values="stored_kwh")
     total = stored.sum(axis=1)
-    ax.fill_between(stored.index, total.to_numpy(), color=BATTERY, alpha=0.35, linewidth=0, label="all sites")
-    ax.plot(stored.index, total, color=BATTERY, linewidth=1.2)
-    if 1 < stored.shape[1] <= 40:
-        lines = ax.plot(stored.index, stored, color=INK, linewidth=0.5, alpha=0.55)
-        lines[0].set_label("each site")
+    times = pd.DatetimeIndex(stored.index)
+    if (times[-1] - times[0]).days > 31:
+        local = times.tz_convert(tz).floor("D", nonexistent="shift_forward", ambiguous=True)
+        days = total.groupby(local).agg(["min", "mean", "max"])
+        times = pd.DatetimeIndex(days.index)
+        ax.fill_between(
+            times, days["min"], days["max"], color=BATTERY, alpha=0.35, linewidth=0, label="range of the day"
+        )
+        ax.plot(times, days["mean"], color=BATTERY, linewidth=1.2, label="its mean")
+    else:
+        ax.fill_between(times, total.to_numpy(), color=BATTERY, alpha=0.35, linewidth=0, label="all sites")
+        ax.plot(times, total, color=BATTERY, linewidth=1.2)
+        if 1 < stored.shape[1] <= 40:
+            lines = ax.plot(times, stored, color=INK, linewidth=0.5, alpha=0.55)
+            lines[0].set_label("each site")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("energy in batteries [kWh]")
-    local_axis(ax, stored.index, tz)
+    local_axis(ax, times, tz)
     legend_above(ax, columns=2)
     title_above_legend(ax, "Battery state", rows=1)
     return ax
 
 
-def grid_heatmap(energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOCAL_TZ) -> Axes:
-    """Grid import of all sites by local hour and day: a dark column of hours is where the sun does not reach."""
+def import_by_hour(energy: pd.DataFrame, tz: str) -> pd.DataFrame:
+    """Grid import of all sites [kWh], a row for each local hour, a column for each local day."""
+    local = energy["time_utc"].dt.tz_convert(tz).dt.tz_localize(None)
+    keyed = energy.assign(day=local.dt.normalize(), hour=local.dt.hour)
+    table: pd.DataFrame = keyed.groupby(["hour", "day"])["grid_import_kwh"].sum().unstack("day").reindex(range(24))
+    return table
+
+
+def grid_heatmap(
+    energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOCAL_TZ, darkest_kwh: float | None = None
+) -> Axes:
+    """Grid import of all sites by local hour and day: dark is where the sun does not reach.
+
+    `darkest_kwh` is what the darkest shade stands for, so that two runs can be set side by side.
+    """
     mdates = dates()
     ax = axes_or_new(ax, height=3.4)
-    local = energy["time_utc"].dt.tz_convert(tz).dt.tz_localize(None)
-    table = (
-        energy.assign(day=local.dt.normalize(), hour=local.dt.hour)
-        .groupby(["hour", "day"])["grid_import_kwh"]
-        .sum()
-        .unstack("day")
-        .reindex(range(24))
-    )
+    table = import_by_hour(energy, tz)
     days = mdates.date2num(table.columns.to_numpy())
     edges = np.append(days, days[-1] + 1)
     mesh = ax.pcolormesh(
-        edges, np.arange(25), np.ma.masked_invalid(table.to_numpy()), cmap="Blues", vmin=0, rasterized=True
+        edges,
+        np.arange(25),
+        np.ma.masked_invalid(table.to_numpy()),
+        cmap="Blues",
+        vmin=0,
+        vmax=darkest_kwh,
+        rasterized=True,
     )
     ax.xaxis_date()
     ax.set_yticks(range(0, 25, 6), [f"{hour:02d}:00" for hour in range(0, 25, 6)])
@@ -179,6 +222,7 @@ def energy_by_site(energy: pd.DataFrame, ax: Axes | None = None) -> Axes:
             f"{value:.0%}", (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
         )
     ax.margins(x=0.08, y=0.01)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("energy of the load [kWh]; the figure at the end is the share of the sun")
     legend_above(ax, columns=4)
     title_above_legend(ax, "What fed each site", rows=1)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 BEGINS = ("start", "resize", "move")
 ENDS = ("pause", "move", "kill", "end", "resize")
 GANTT_LIMIT = 40_000
+GANTT_DAYS = 31.0
+GANTT_PART = 14
 BAND, STRIP = 0.66, 0.2
 
 
@@ -83,11 +85,13 @@ def gantt(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, tz: str = 
 
     mdates = dates()
     jobs, energy = run["jobs"], run["energy"]
+    energy, part = _first_part(energy)
     sites = list(dict.fromkeys(energy["site"]))
     ax = axes_or_new(ax, height=1.2 + 0.5 * len(sites))
-    frame = stays(jobs, run["events"]).sort_values(["begin", "job"]).head(GANTT_LIMIT)
     last = energy["time_utc"].max() + (energy["time_utc"].iloc[1] - energy["time_utc"].iloc[0])
-    frame = frame.assign(end=frame["end"].fillna(last))
+    frame = stays(jobs, run["events"]).sort_values(["begin", "job"])
+    frame = frame[frame["begin"] < last].head(GANTT_LIMIT)
+    frame = frame.assign(end=frame["end"].fillna(last).clip(upper=last))
     boxes: list[Any] = []
     colours: list[float] = []
     peak = energy["pv_available_kwh"].max() or 1.0
@@ -115,9 +119,18 @@ def gantt(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, tz: str = 
     ax.set_ylim(-0.08, len(sites))
     times = energy["time_utc"]
     local_axis(ax, times, tz)
-    ax.figure.colorbar(bars, ax=ax, label="share of the sun in a job's energy", pad=0.01, aspect=40)
-    ax.set_title("Jobs on the GPUs of each site, and its sun above them")
+    ax.figure.colorbar(bars, ax=ax, label="sun share of a job's energy", pad=0.01, aspect=40)
+    ax.set_title(f"Jobs on the GPUs of each site, and its sun above them{part}")
     return ax
+
+
+def _first_part(energy: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The first two weeks of a run of more than a month, which would be a blur; and what the title says of it."""
+    times = energy["time_utc"]
+    if (times.max() - times.min()).total_seconds() <= GANTT_DAYS * 86_400:
+        return energy, ""
+    first = energy[energy["time_h"] < GANTT_PART * 24]
+    return first, f": the first {GANTT_PART} days"
 
 
 def _lanes(stays_here: pd.DataFrame, gpus: int) -> Any:
@@ -218,6 +231,7 @@ def attribution(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, by: 
         ax.annotate(text, (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
     ax.axhline(0.5, color=MUTED, linewidth=0.7, linestyle=":")
     ax.margins(x=0.14, y=0.01)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("energy attributed [kWh]; the figure at the end is its carbon")
     legend_above(ax, columns=4)
     title_above_legend(ax, f"Energy attributed, by {by.replace('_', ' ')}", rows=1)

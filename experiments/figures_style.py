@@ -150,7 +150,7 @@ def local_axis(ax: Axes, times: Any, tz: str) -> None:
     elif span_days <= 15:
         locator, text = mdates.DayLocator(tz=tz), "%a %-d %b" if span_days <= 8 else "%-d %b"
     else:
-        locator, text = mdates.AutoDateLocator(tz=tz, maxticks=12), "%-d %b" if span_days < 300 else "%b %Y"
+        locator, text = mdates.AutoDateLocator(tz=tz, maxticks=9), "%-d %b" if span_days < 300 else "%b %Y"
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(mdates.DateFormatter(text, tz=tz))
     if 2.5 < span_days <= 8:

@@ -92,3 +92,51 @@ def test_events_can_be_thinned(record: Record) -> None:
     assert "submit" not in set(changes["kind"])
     assert len(_frames(record, events="none")["events"]) == 0
     assert '"surplus_kw": 3.5' in changes.loc[changes["kind"] == "start", "detail"].iloc[0]
+
+
+TINY = """
+name = "tiny"
+start = 2025-06-01T00:00:00Z
+days = 1
+step_min = 30
+policies = ["fifo"]
+[sites]
+use = ["rabat", "dakhla"]
+[sites.all]
+cluster.nodes = 2
+pv.kwp_per_node = 8
+battery.self_discharge_per_day = 0.05
+[workload]
+kind = "generator"
+load = 0.5
+"""
+
+
+def test_a_real_run_adds_up_from_its_files_alone(tmp_path: Path) -> None:
+    """Jobs + the sites' own part + what the batteries carry = total, for energy, carbon and money."""
+    from experiments.build import build
+    from experiments.config_load import load
+    from simulator.engine import simulate
+
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    loaded = load(path)
+    inputs = build(loaded, 1)
+    real = simulate(inputs.scenario, inputs.jobs, loaded.policies[0].load(), seed=1, settings=inputs.settings)
+    frames = _frames(real, step_s=1800.0)
+    jobs, energy, run = frames["jobs"], frames["energy"], metrics.summary(real, inputs.costs)
+    pool = energy.groupby("site").last()
+    assert energy["discharge_kwh"].sum() > 0
+    to_battery = energy["import_to_battery_kwh"].sum()
+    for name, total, carried in (
+        ("energy_kwh", run["site_kwh"], 0.0),
+        ("grid_kwh", run["grid_import_kwh"], to_battery),
+        ("pv_kwh", energy["pv_to_load_kwh"].sum(), 0.0),
+        ("battery_kwh", energy["discharge_kwh"].sum(), 0.0),
+        ("emissions_kg", run["emissions_kg"], pool["pool_emissions_kg"].sum()),
+        ("cost_mad", run["energy_charge_mad"], pool["pool_cost_mad"].sum()),
+    ):
+        assert jobs[name].sum() > 0, name
+        assert jobs[name].sum() + energy[f"rest_{name}"].sum() + carried == pytest.approx(total, rel=1e-9), name
+    assert run["balance_residual_kwh"] < 1e-9 * run["site_kwh"]
+    assert energy["busy_gpus"].max() <= energy["online_gpus"].max()
