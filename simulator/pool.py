@@ -40,11 +40,12 @@ def pool_contents(
     n = len(edges) - 1
     duration = np.diff(edges)
     sun_w, grid_w = flows["pv_to_battery"], flows["import_to_battery"]
-    solar = _solar(battery.self_discharge_per_s * duration, before, after, sun_w, grid_w)
+    leak = battery.self_discharge_per_s * duration
+    solar = _solar(leak, before, after, sun_w, grid_w, battery.eta_charge * duration)
     if not grid_w.any():
         return Contents(solar, np.zeros(n), np.zeros(n))
     drained = flows["discharge"] * duration / battery.eta_discharge
-    left = _left(battery.self_discharge_per_s * duration, before, after, drained)
+    left = _left(leak, before, after, drained)
     active = np.flatnonzero((grid_w > 0) | (drained > 0))
     bought, out = grid_w[active] * duration[active], (drained * battery.eta_discharge)[active]
     carried = []
@@ -55,8 +56,8 @@ def pool_contents(
     return Contents(solar, *carried)
 
 
-def _solar(leak: Floats, before: Floats, after: Floats, sun_w: Floats, grid_w: Floats) -> Floats:
-    """Solar share of what is stored when each segment begins."""
+def _solar(leak: Floats, before: Floats, after: Floats, sun_w: Floats, grid_w: Floats, per_w: Floats) -> Floats:
+    """Solar share of what is stored when each segment begins; `per_w` is what a watt of charging stores [J]."""
     charging = (sun_w > 0) | (grid_w > 0)
     where = np.flatnonzero(charging)
     kept = before[where] * np.exp(-leak[where])
@@ -65,7 +66,12 @@ def _solar(leak: Floats, before: Floats, after: Floats, sun_w: Floats, grid_w: F
     if not grid_w.any():  # what is not solar is what the battery started with
         share = np.concatenate(([1.0], np.cumprod(old)))
         return np.asarray(1.0 - share[last])
-    fresh = (1.0 - old) * sun_w[where] / (sun_w[where] + grid_w[where])
+    # Where sun and grid charge together the sun's power is constant, whether or not the battery tapers.
+    x = leak[where]
+    remaining = np.divide(-np.expm1(-x), x, out=np.ones(len(where)), where=x > 0)
+    solar_j = sun_w[where] * per_w[where] * remaining
+    part = np.divide(solar_j, after[where], out=np.zeros(len(where)), where=after[where] > NOTHING_J)
+    fresh = np.where(grid_w[where] > 0, np.minimum(part, 1.0 - old), 1.0 - old)
     shares, share_now = [0.0], 0.0
     for kept_share, fresh_share in zip(old.tolist(), fresh.tolist(), strict=True):
         share_now = share_now * kept_share + fresh_share

@@ -381,7 +381,7 @@ def test_cutting_and_refining_change_nothing(case, cuts: list[float], parts: int
     assert fine.stored_j[-1] == pytest.approx(coarse.stored_j[-1], rel=1e-9, abs=1.0)
     for name in ("pool_solar", "pool_carbon", "pool_cost"):
         sums = [e.total_j(e.flows_w["discharge"] * getattr(e, name)) for e in (coarse, fine)]
-        assert sums[1] == pytest.approx(sums[0], rel=1e-6, abs=1e-3 if name == "pool_solar" else 1e-9)
+        assert sums[1] == pytest.approx(sums[0], rel=1e-9, abs=1e-3 if name == "pool_solar" else 1e-9)
 
 
 @given(case=places())

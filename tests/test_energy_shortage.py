@@ -262,8 +262,9 @@ def weak_network(seed: int) -> tuple[Scenario, list[Job]]:
         ))  # fmt: skip
     jobs = [
         job(
-            f"j{i:03d}", float(rng.uniform(0, 40 * HOUR)), int(rng.choice([1, 2, 4, 8, 16])), float(rng.uniform(0.2, 6)),
-            slack_s=12 * HOUR, interruptible=bool(rng.random() < 0.7), priority=int(rng.integers(3)),
+            f"j{i:03d}", float(rng.uniform(0, 40 * HOUR)), int(rng.choice([1, 2, 4, 8, 16])),
+            float(rng.uniform(0.2, 6)), slack_s=12 * HOUR,
+            interruptible=bool(rng.random() < 0.7), priority=int(rng.integers(3)),
             checkpoint=Checkpoint(1.0, float(rng.uniform(10, 900)), 60.0, 1800.0),
         )
         for i in range(80)
