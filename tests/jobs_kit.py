@@ -1,0 +1,135 @@
+"""Small scenarios and jobs for the tests of the job half; every number an exact multiple of the time grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from simulator.engine import Settings, simulate
+from simulator.policies.scheduler import ListScheduler, Parts
+from simulator.record import Record
+from simulator.scenario import Grid, NodeType, Scenario, Site
+from sites.profile import StepProfile
+from workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
+
+STEP_S = 3600.0
+AWAKE = NodeType("plain", 8, 1000.0, 5000.0, 100.0)
+SLEEPY = NodeType("sleepy", 8, 1000.0, 5000.0, 100.0, wake_s=180.0, sleep_after_s=600.0)
+
+
+def flat(value: float, end_s: float) -> StepProfile:
+    return StepProfile.constant(value, end_s, STEP_S)
+
+
+def site(name: str = "s0", nodes: int = 1, node: NodeType = AWAKE, end_s: float = 86_400.0, **other: Any) -> Site:
+    """A site on the grid alone: no sun, no battery, no overhead."""
+    zero = flat(0.0, end_s)
+    grid = Grid(zero, zero, zero)
+    return Site(name, other.pop("region", name.replace("s", "r")), node, nodes, zero, zero, zero, grid, **other)
+
+
+def scenario(sites: Sequence[Site] | int = 1, end_s: float = 86_400.0, **other: Any) -> Scenario:
+    """Sites as given, or so many of one plain node each."""
+    if isinstance(sites, int):
+        sites = [site(f"s{i}", end_s=end_s) for i in range(sites)]
+    return Scenario(tuple(sites), end_s, STEP_S, **other)
+
+
+def job(name: str, submit_s: float, gpus: int, runtime_s: float, **other: Any) -> Job:
+    """A job that does what its user says, unless `estimate_s`, `ending` or `ends_at` say otherwise."""
+    home = other.pop("home", "s0")
+    truth = Truth(runtime_s * gpus, other.pop("ending", "done"), other.pop("ends_at", 1.0))
+    data = other.pop("dataset", Dataset(f"d-{home}", 0.0, home, other.pop("residency", "national")))
+    tenant = Tenant(other.pop("region", home.replace("s", "r")))
+    ask = Ask(
+        name,
+        submit_s,
+        gpus,
+        other.pop("estimate_s", runtime_s),
+        other.pop("slack_s", 0.0),
+        tenant,
+        home,
+        data,
+        other.pop("checkpoint", Checkpoint()),
+        **other,
+    )
+    return Job(ask, truth)
+
+
+def fifo(**parts: Any) -> ListScheduler:
+    return ListScheduler("test", Parts(**parts))
+
+
+def run(jobs: Sequence[Job], where: Scenario | None = None, policy: Any = None, **settings: Any) -> Record:
+    seed = settings.pop("seed", 1)
+    where = where or scenario()
+    return simulate(where, jobs, policy or fifo(), seed=seed, settings=Settings(**settings))
+
+
+def starts(record: Record) -> dict[str, float]:
+    return {j.ask.job_id: o.start_s for j, o in zip(record.jobs, record.outcomes, strict=True)}
+
+
+def ends(record: Record) -> dict[str, float]:
+    return {j.ask.job_id: o.end_s for j, o in zip(record.jobs, record.outcomes, strict=True)}
+
+
+def outcome(record: Record, name: str) -> Any:
+    return next(o for j, o in zip(record.jobs, record.outcomes, strict=True) if j.ask.job_id == name)
+
+
+def it_j(record: Record, index: int = 0) -> float:
+    """IT energy of a site by its ledger [J]."""
+    return record.energy[index].total_j(record.energy[index].it_w)
+
+
+class Script:
+    """A policy that does at given times what it is told: {time: function(view) -> actions}; starts whom it can."""
+
+    def __init__(self, steps: dict[float, Any], start: bool = True) -> None:
+        self.name = "script"
+        self.steps = steps
+        self.start = start
+
+    def begin(self, view: Any) -> None:
+        self.left = dict(sorted(self.steps.items()))
+        self.asked = False
+
+    def waiting(self, job: Any) -> None: ...
+
+    def freed(self, job: Any, site: int) -> None: ...
+
+    def round(self, view: Any) -> Any:
+        from simulator.actions import Start, Wake
+
+        if not self.asked:
+            self.asked = True
+            for time in self.left:
+                yield Wake(time)
+        for time in [t for t in self.left if t <= view.now_s]:
+            yield from self.left.pop(time)(view)
+        if self.start:
+            for life in list(view.waiting.values()):
+                where = view.fitting(life, view.sites_for(life), life.ask.gpus)
+                if where:
+                    yield Start(life, life.saved_at if life.saved_at in where else where[0])
+
+
+def lives(view: Any) -> dict[str, Any]:
+    """Everybody who waits or runs, by name."""
+    return {life.ask.job_id: life for life in (*view.waiting.values(), *view.running.values())}
+
+
+def random_jobs(rng: np.random.Generator, count: int, gpus: int, exact: bool = True, span_s: int = 4000) -> list[Job]:
+    """Jobs with whole seconds; estimates exact, or up to three times the truth."""
+    jobs = []
+    for index in range(count):
+        runtime = float(rng.integers(1, 600))
+        estimate = runtime if exact else math.ceil(runtime * rng.uniform(1.0, 3.0))
+        size = int(rng.integers(1, gpus + 1))
+        submit = float(rng.integers(0, span_s))
+        jobs.append(job(f"j{index:03d}", submit, size, runtime, estimate_s=float(estimate)))
+    return jobs
