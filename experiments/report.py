@@ -10,12 +10,13 @@ import base64
 import hashlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import figures, statistics
 from experiments.dictionary import column
+from experiments.errors import InputError
 from experiments.loading import Results, load
 from experiments.report_sources import assumptions
 
@@ -99,7 +100,7 @@ def context(results: Results) -> dict[str, Any]:
         "scenarios": bool(results.axes),
         "figures": [_figure(item, number) for number, item in enumerate(planned, 1)],
         "sites": _sites(results),
-        "assumptions": assumptions(results.experiment),
+        "assumptions": assumptions(results.experiment, _site_models(results)),
         "runs": _runs(results),
         "provenance": _provenance(results),
         "glossary": [column("summary", name) for name in COLUMNS],
@@ -248,6 +249,16 @@ def _sites(results: Results) -> dict[str, Any]:
     heads = ["site", "region", "status", "GPUs", "jobs ended here", "load [kWh]", "sun [kWh]", "grid import [kWh]"]
     heads += ["emissions [kg]", "share of the sun"]
     return {"policy": str(run.row["policy"]), "seed": run.row["seed"], "heads": heads, "rows": rows}
+
+
+def _site_models(results: Results) -> Mapping[str, Any] | None:
+    """The experiment's sites, validated; `None` where this version cannot read them."""
+    from experiments.config_load import load as load_experiment
+
+    try:
+        return load_experiment(results.folder / "experiment.toml").sites
+    except InputError:
+        return None
 
 
 def _runs(results: Results) -> list[dict[str, Any]]:

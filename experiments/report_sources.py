@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sites.site import SiteModel
 
 NOTES = ("source", "basis", "confidence")
 SHOWN_VALUES = 6
@@ -30,21 +35,64 @@ class Assumption:
         return "choice" in text or "background knowledge" in text
 
 
-def assumptions(experiment: Mapping[str, Any]) -> list[Assumption]:
-    """Every sourced value of a resolved experiment; what is the same at several sites is one row."""
-    rows: dict[tuple[str, str, str, str], list[str]] = {}
-    sites = experiment.get("sites", {}).get("own", {})
-    for site, table in sites.items():
-        for key, value, source, confidence in _sourced(table, ""):
-            rows.setdefault((key, value, source, confidence), []).append(str(site))
-    for part, table in experiment.items():
-        if part != "sites" and isinstance(table, dict):
+def assumptions(experiment: Mapping[str, Any], sites: Mapping[str, SiteModel] | None = None) -> list[Assumption]:
+    """Every sourced value of a resolved experiment; what has one source at several sites is one row.
+
+    Parameters
+    ----------
+    experiment : mapping
+        The resolved experiment.
+    sites : mapping of name to SiteModel, optional
+        Its sites, validated: they tell where their defaults come from, too.
+    """
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    tables = experiment.get("sites", {}).get("own", {})
+    for site, table in tables.items():
+        told = _site_facts(sites[site]) if sites is not None and site in sites else _sourced(table, "")
+        for key, value, source, confidence in told:
+            rows.setdefault((key, source, confidence), {})[str(site)] = value
+    others = {part: table for part, table in experiment.items() if part != "sites"} | _catalogue_of(experiment)
+    for part, table in others.items():
+        if isinstance(table, dict):
             for key, value, source, confidence in _sourced(table, part):
-                rows.setdefault((key, value, source, confidence), []).append("")
+                rows.setdefault((key, source, confidence), {})[""] = value
     return [
-        Assumption(key, value, _where(names, len(sites)), source, confidence)
-        for (key, value, source, confidence), names in rows.items()
+        Assumption(key, _merged(list(values.values())), _where(list(values), len(tables)), source, confidence)
+        for (key, source, confidence), values in rows.items()
     ]
+
+
+def _site_facts(site: SiteModel) -> Iterator[tuple[str, str, str, str]]:
+    from sites.describe import facts
+
+    for fact in facts(site):
+        if fact.source:
+            meaning = f" ({fact.meaning})" if fact.meaning else ""
+            yield f"{fact.key}{meaning}", fact.value, fact.source, fact.confidence
+
+
+def _catalogue_of(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """The file of the catalogue that the workload is made from, by its name."""
+    import workloads
+
+    workload = experiment.get("workload", {})
+    name = str(workload.get("mix", "") or workload.get("format", ""))
+    path = Path(workloads.__file__).parent / "catalogue" / f"{name}.toml"
+    if not name.isidentifier() or not path.is_file():
+        return {}
+    return {name: tomllib.loads(path.read_text(encoding="utf-8"))}
+
+
+def _merged(values: list[str]) -> str:
+    """One value, or the range of several."""
+    different = list(dict.fromkeys(values))
+    if len(different) == 1:
+        return different[0]
+    try:
+        numbers = [float(value) for value in different]
+    except ValueError:
+        return "; ".join(different) if len(different) <= 3 else f"{len(different)} different values"
+    return f"{min(numbers):.10g} to {max(numbers):.10g}"
 
 
 def _where(names: list[str], all_sites: int) -> str:

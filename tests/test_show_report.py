@@ -112,13 +112,29 @@ def test_assumptions_are_gathered_and_merged() -> None:
         "cluster": {"node": {"idle_kw": 1.5, "source": "MODELLING CHOICE", "confidence": "low"}},
     }
     found = assumptions({"sites": {"own": {"a": site, "b": site | {"lat": 35.0}}}, "workload": {"kind": "trace"}})
-    by_key = {(item.key, item.value): item for item in found}
-    assert by_key["lat, lon", "34; -6.8"].where == "a"
-    assert by_key["lat, lon", "35; -6.8"].where == "b"
-    node = by_key["cluster.node", "idle_kw = 1.5"]
-    assert (node.where, node.choice, node.confidence) == ("all sites", True, "low")
-    assert by_key["grid.tariff.demand", "demand_mad = 37"].source == "b"
-    assert not by_key["lat, lon", "34; -6.8"].choice
+    by_key = {item.key: item for item in found}
+    assert by_key["lat, lon"].value == "34; -6.8; 35; -6.8"
+    assert by_key["lat, lon"].where == "all sites"
+    node = by_key["cluster.node"]
+    assert (node.value, node.where, node.choice, node.confidence) == ("idle_kw = 1.5", "all sites", True, "low")
+    assert by_key["grid.tariff.demand"].source == "b"
+    assert not by_key["lat, lon"].choice
+
+
+def test_defaults_of_sites_and_mix_say_where_they_come_from(tmp_path: Path) -> None:
+    from experiments.config_load import load as load_experiment
+
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        'name = "t"\nstart = 2025-06-01T00:00:00Z\ndays = 1\npolicies = ["fifo"]\n[sites]\nuse = ["rabat", "dakhla"]\n'
+        '[workload]\nkind = "generator"\n'
+    )
+    loaded = load_experiment(path)
+    found = {item.key.split(" (")[0]: item for item in assumptions(loaded.document(), loaded.sites)}
+    assert found["battery.kwh_per_node"].choice
+    assert found["battery.kwh_per_node"].where == "all sites"
+    assert found["population"].value == "219965 to 5132639"
+    assert any(key.startswith("institutes.") for key in found)
 
 
 def _browse(page: Path, tmp_path: Path, *more: str) -> str:
