@@ -106,7 +106,8 @@ def most(profile: StepProfile, edges_s: Floats) -> Floats:
 
 def overlap(start_s: float, end_s: float, edges_s: Floats) -> Floats:
     """Time that the interval from `start_s` to `end_s` shares with each slot [s], shape (slots,)."""
-    return np.maximum(0.0, np.minimum(edges_s[1:], end_s) - np.maximum(edges_s[:-1], start_s))
+    shared = np.minimum(edges_s[1:], end_s) - np.maximum(edges_s[:-1], start_s)
+    return np.asarray(np.maximum(shared, 0.0), dtype=np.float64)
 
 
 def weights(scenario: Scenario, objective: Objective, edges_s: Floats) -> tuple[Floats, Floats, Floats]:
