@@ -24,6 +24,14 @@ COMPARED = {
     "wait_mean_h": "{:.2f}",
     "deadline_miss_rate": "{:.1%}",
 }
+SITE_HEADINGS = {
+    "population": "people",
+    "gpus": "GPUs",
+    "pv_kwp": "PV\nkWp",
+    "battery_kwh": "battery\nkWh",
+    "ghi_kwh_m2_y": "sun\nkWh/m2",
+    "pv_yield_kwh_kwp_y": "yield\nkWh/kWp",
+}
 EXAMPLE_START = datetime(2025, 12, 1, tzinfo=UTC)
 EXAMPLE_DAYS = 7
 
@@ -135,14 +143,11 @@ def sites_command(name: str, plot: bool) -> int:
         raise InputError(Problem("", name, f"no such site; known: {listed(known)}", nearest(name, known)))
     if not name:
         table = new_table("Sites; * is the root hub")
-        for heading in describe.COLUMNS:
-            words = heading in ("name", "region", "status")
+        for key in describe.COLUMNS:
+            words = key in ("name", "region", "status")
+            heading = SITE_HEADINGS.get(key, key)
             table.add_column(
-                heading.replace("_", "\n", 1).replace("_", "/"),
-                justify="left" if words else "right",
-                no_wrap=True,
-                max_width=22 if words else None,
-                min_width=None if words else 6,
+                heading, justify="left" if words else "right", no_wrap=True, max_width=20 if words else None
             )
         for row in describe.listing():
             table.add_row(*(_compact(row[key]) for key in describe.COLUMNS))
@@ -164,9 +169,11 @@ def sites_command(name: str, plot: bool) -> int:
 
 
 def _compact(value: Any) -> str:
-    """A value in few characters: whole numbers with separators, others with four digits."""
+    """A value in few characters."""
+    if isinstance(value, int) and value >= 100_000:
+        return f"{value / 1e6:.2f} M"
     if isinstance(value, int | float):
-        return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        return f"{value:.4g}"
     return "" if value is None else str(value)
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,16 @@ def _value(value: Any, dtype: str) -> float | int | None:
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """A value as readable JSON, in the order of its keys."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_as_json) + "\n").encode()
+
+
+def _as_json(value: Any) -> Any:
+    """A moment as its text; numpy's numbers and arrays as Python's."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a result file")
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ def head(task: Task, status: str) -> dict[str, Any]:
 
 
 def _label(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
     return value if isinstance(value, int | float | str) else canonical(value)
 
 

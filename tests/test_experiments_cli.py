@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import config_toml
+from experiments import config_toml, session
 from experiments.cli import app, guarded
 from experiments.config_load import load
 
@@ -243,3 +243,26 @@ def test_the_wheel_holds_four_packages_and_nothing_else(tmp_path: Path) -> None:
         for path in (ROOT / package).rglob("*"):
             if path.suffix in (".py", ".toml", ".jinja", ".css", ".js") and "__pycache__" not in path.parts:
                 assert path.relative_to(ROOT).as_posix() in names, path
+
+
+@pytest.mark.parametrize("name", sorted(config_toml.bundled()))
+def test_bundled_experiments_run_in_a_shortened_form(name: str, tmp_path: Path) -> None:
+    path = config_toml.bundled()[name]
+    document = tomllib.loads(path.read_text())
+    trace = document["workload"].get("file")
+    if trace and not (path.parent / trace).exists():
+        pytest.skip(f"no {trace}")
+    short = ["days=1", "step_min=60", "seeds=[1]", "bound=false", "drain_days=3"]
+    axes = dict(config_toml.flat({key: value for key, value in document.get("matrix", {}).items() if key != "zip"}))
+    for key, values in axes.items():
+        config_toml.put(document, f"matrix.{key}", values[:: max(1, len(values) - 1)][:2], name)
+    document["sites"].setdefault("all", {}).setdefault("cluster", {})["nodes"] = 4
+    if "runtime_cap_h" not in document["workload"]:
+        document["workload"]["runtime_cap_h"] = 12
+    copy = tmp_path / "short.toml"
+    if trace:
+        document["workload"]["file"] = str((path.parent / trace).resolve())
+    copy.write_text(config_toml.text(document))
+    outcome = session.carry_out(session.plan(load(copy, short), tmp_path / "out"))
+    assert outcome.ok, [row.get("reason") for row in outcome.rows]
+    assert all(row["balance_residual_kwh"] < 1e-6 for row in outcome.rows)
