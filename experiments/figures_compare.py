@@ -74,8 +74,9 @@ def policies(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:
     waits = summary.groupby("policy")["wait_mean_h"].mean()
     for bar, name, mean, error in zip(bars, names, means, errors, strict=True):
         cut = cuts.get(name, math.nan)
-        text = "" if math.isnan(cut) or abs(cut) < 5e-5 else f"{-cut:+.1%}, "
-        text += f"waits {waits[name]:.1f} h"
+        parts = [] if math.isnan(cut) or abs(cut) < 5e-5 else [f"{-cut:+.1%}"]
+        parts += [] if math.isnan(waits[name]) else [f"waits {waits[name]:.1f} h"]
+        text = ", ".join(parts)
         y = bar.get_y() + bar.get_height() / 2
         ax.annotate(text.replace("-", "−"), (mean + error, y), xytext=(5, 0), textcoords="offset points", va="center")
     ax.invert_yaxis()

@@ -191,7 +191,8 @@ def waiting_cdf(runs: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axe
     ax.grid(True)
     ax.set_xlabel("time from submission to first start [h]")
     ax.set_ylabel("share of jobs")
-    ax.legend(loc="lower right")
+    if ax.lines:
+        ax.legend(loc="lower right")
     ax.set_title("How long jobs wait")
     return ax
 

@@ -171,9 +171,18 @@ def _answer_of(rows: pd.DataFrame, baseline: str) -> str:
     share = f", {captured:.0%} of what a schedule that knows everything could save at most" if captured > 0 else ""
     return (
         f"{best} draws {cut:.1%}{spread} less from the grid than {baseline}: {draws[best]:,.0f} instead of "
-        f"{draws[baseline]:,.0f} kWh{over}{share}. Jobs wait {mine['wait_mean_h'].mean():.1f} h on average instead of "
-        f"{base['wait_mean_h'].mean():.1f} h; {_missed(mine)} of the deadlines are missed instead of {_missed(base)}."
-        f"{note}"
+        f"{draws[baseline]:,.0f} kWh{over}{share}.{_waiting(mine, base)}{note}"
+    )
+
+
+def _waiting(mine: pd.DataFrame, base: pd.DataFrame) -> str:
+    """What the cut cost in waiting and deadlines; nothing where no job ran."""
+    wait, before = mine["wait_mean_h"].mean(), base["wait_mean_h"].mean()
+    if math.isnan(wait) or math.isnan(before):
+        return ""
+    return (
+        f" Jobs wait {wait:.1f} h on average instead of {before:.1f} h; {_missed(mine)} of the deadlines are missed "
+        f"instead of {_missed(base)}."
     )
 
 

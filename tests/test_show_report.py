@@ -9,11 +9,13 @@ import subprocess
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from experiments import figures, loading, report
 from experiments.errors import FolderError
 from experiments.report_sources import assumptions
+from simulator.record import Stints
 
 EVIL = "<script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
 FLAGS = (
@@ -90,6 +92,17 @@ def test_numbers_are_given_with_their_worth() -> None:
     assert report._number("wait_mean_h", 1.234, like=200.0) == "1"
     assert report._measured("draw_kwh", float("nan"), 1.0)["text"] == ""
     assert report._measured("draw_kwh", 1000.0, 55.5)["text"] == "1,000 ± 56"
+
+
+def test_a_site_without_jobs_is_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A microgrid: no job, no waiting, no utilisation; its energy is told all the same."""
+    columns = [np.zeros(0, np.float64 if i in (2, 3, 5) else np.int64) for i in range(7)]
+    monkeypatch.setattr(show_records, "jobs_and_stints", lambda *_: ((), [], Stints(*columns)))
+    folder = show_records.write_folder(tmp_path, policies=("fifo", "solar"), seeds=(1,), count=0, days=1.0)
+    monkeypatch.setattr(figures, "FIGURES", {n: f for n, f in figures.FIGURES.items() if n not in ("site", "network")})
+    page = report.page(loading.load(folder))
+    assert "less from the grid than fifo" in page
+    assert not re.search(r"\bnan\b", re.sub(r"data:image[^\"]*", "", page))
 
 
 def test_a_folder_without_a_complete_run_is_told(tmp_path: Path) -> None:
