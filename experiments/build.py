@@ -114,6 +114,9 @@ def _settings(experiment: Experiment) -> Settings:
         faults=_faults(experiment.faults),
         forecast=ForecastSettings(
             sun=forecast.sun,
+            load=forecast.load,
+            carbon=forecast.carbon,
+            price=forecast.price,
             error=forecast.error,
             autocorrelation=forecast.autocorrelation,
             horizon_h=forecast.horizon_h,

@@ -160,14 +160,22 @@ class QuotaTable(Table):
     gpus_outside: int | None = Field(default=None, ge=0, strict=True, description="Outside their own region")
 
 
-class ForecastTable(Table):
-    """What the policies know of the sun to come."""
+ForecastKind = Literal["perfect", "persistence", "climatology", "noisy"]
 
-    sun: Literal["perfect", "persistence", "climatology", "noisy"] = Field(
-        default="noisy", description="Kind of the forecast"
+
+class ForecastTable(Table):
+    """What the policies know of what is to come."""
+
+    sun: ForecastKind = Field(default="noisy", description="Kind of the forecast of the sun")
+    load: ForecastKind = Field(
+        default="persistence", description="Kind of the forecast of the load beside the jobs, and of the overhead"
+    )
+    carbon: ForecastKind = Field(default="noisy", description="Kind of the forecast of the grid's carbon intensity")
+    price: ForecastKind = Field(
+        default="perfect", description="Kind of the forecast of the price; a tariff is known beforehand"
     )
     error: float = Field(
-        default=0.1, ge=0.0, le=2.0, description="Relative standard error a day ahead, of a noisy forecast"
+        default=0.1, ge=0.0, le=2.0, description="Relative standard error a day ahead, of noisy forecasts"
     )
     autocorrelation: float = Field(default=0.8, ge=0.0, lt=1.0, description="Of that error from one hour to the next")
     horizon_h: int = Field(default=72, ge=1, le=720, description="How far it looks ahead [h]")
@@ -246,7 +254,7 @@ class Experiment(Table):
         description="A service for citizens that cannot wait, as load of every site: `use` names one of the "
         "catalogue, other keys change it",
     )
-    forecast: ForecastTable = Field(default=ForecastTable(), description="What policies know of the sun to come")
+    forecast: ForecastTable = Field(default=ForecastTable(), description="What policies know of what is to come")
     output: OutputTable = Field(default=OutputTable(), description="What is written of each run")
     matrix: MatrixTable = Field(default=MatrixTable(), description="Axes that are varied")
 

@@ -1,63 +1,83 @@
-"""What a policy may know of the future: forecasts that know when they were issued."""
+"""What a policy may know of the future: forecasts that know when they were issued.
+
+A forecast issued at the beginning of an hour rests on the hours before it, on what is measured at that very
+moment, and, for the kinds `perfect` and `noisy` alone, on the truth: there the truth is what the forecast is
+by definition, or what the error is put on. Persistence and climatology never read what came after.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from simulator.record import Floats
-from simulator.scenario import Scenario
+from simulator.scenario import Scenario, Site
+from simulator.streams import stream
+from sites.profile import StepProfile
 
 HOUR_S = 3600.0
-SunForecast = Literal["perfect", "persistence", "climatology", "noisy"]
+DAY_H = 24
+SEEN_DAYS = 30  # how far back climatology looks
+Kind = Literal["perfect", "persistence", "climatology", "noisy"]
+SunForecast = Kind
+Quantity = Literal["sun", "load", "overhead", "carbon", "price"]
 
 
 @dataclass(frozen=True)
 class ForecastSettings:
-    """Which forecast, and how good it is.
+    """Which forecasts, and how good they are.
 
-    `error` is the relative standard error of the hourly sun a day ahead; it grows with the square root
-    of the lead time and is capped at twice that. `autocorrelation` is that of the error from one hour of
-    the target to the next. `horizon_h` is how far it looks, `issue_h` how often it is renewed [h].
+    `sun`, `load`, `carbon` and `price` each have a kind; `load` is what a site draws beside its jobs, and its
+    overhead. A tariff is published, so prices are known unless an experiment says otherwise.
+
+    `error` is the relative standard error of an hourly value a day ahead, of every noisy forecast; it grows
+    with the square root of the lead time and is capped at twice that. `autocorrelation` is that of the error
+    from one hour of the target to the next. `horizon_h` is how far forecasts look, `issue_h` how often they
+    are renewed [h].
     """
 
-    sun: SunForecast = "noisy"
+    sun: Kind = "noisy"
     error: float = 0.1
     autocorrelation: float = 0.8
     horizon_h: int = 72
     issue_h: int = 1
+    load: Kind = "persistence"
+    carbon: Kind = "noisy"
+    price: Kind = "perfect"
 
 
 class Forecast:
     """Hourly forecasts of every site, for the hours from the one of issue on.
 
     All of them are pure functions of the seed, the site, the hour of issue and the target hour: who asks,
-    and how often, changes nothing.
+    and how often, changes nothing. Sites of one country share the error of carbon and of price, because they
+    share its grid.
     """
 
     def __init__(self, scenario: Scenario, settings: ForecastSettings, seed: int) -> None:
         self.settings = settings
+        self.hours = int(np.ceil(scenario.end_s / HOUR_S))
         self._seed = seed
-        self._names = [site.name for site in scenario.sites]
-        hours = int(np.ceil(scenario.end_s / HOUR_S))
-        edges = np.minimum(np.arange(hours + 1) * HOUR_S, scenario.end_s)
-        width = np.diff(edges)
-        self.hours = hours
-        self._pv = np.array([s.pv.integral(edges[:-1], edges[1:]) / width for s in scenario.sites])
-        self._other = np.array([s.other.integral(edges[:-1], edges[1:]) / width for s in scenario.sites])
-        self._per_it = 1.0 + np.array([s.overhead.integral(edges[:-1], edges[1:]) / width for s in scenario.sites])
-        self._fixed = np.array([site.fixed_w for site in scenario.sites])[:, None]
+        self._sites = scenario.sites
+        self._edges = np.minimum(np.arange(self.hours + 1) * HOUR_S, scenario.end_s)
+        self._truths: dict[Quantity, Floats] = {}
         self._issued = -1
+        self._now: dict[Quantity, Floats] = {}
         self._free: Floats = np.zeros((len(scenario.sites), 0))
-        self._load: Floats = self._free
+        self._fixed = np.array([site.fixed_w for site in scenario.sites])[:, None]
+
+    # --- what policies ask ---------------------------------------------------------------------------
 
     def issue_hour(self, now_s: float) -> int:
         """The hour at which the forecast that is valid now was issued."""
         step = self.settings.issue_h
         return int(now_s // HOUR_S) // step * step
+
+    def issued_s(self, now_s: float) -> float:
+        """When the forecast that is valid now was issued [s]."""
+        return self.issue_hour(now_s) * HOUR_S
 
     def free_w(self, now_s: float) -> tuple[int, Floats]:
         """Sun less all load but IT, from the hour of issue on [W].
@@ -69,62 +89,137 @@ class Forecast:
         values : array, shape (sites, hours)
         """
         self._renew(now_s)
+        if not self._free.shape[1]:
+            self._free = self.ahead("sun", now_s) - self.ahead("load", now_s) - self._fixed
         return self._issued, self._free
 
     def per_it(self, now_s: float) -> Floats:
         """Watts at the meter per watt of IT, expected for the same hours, shape (sites, hours)."""
-        self._renew(now_s)
-        return self._load
+        return self.ahead("overhead", now_s)
 
-    def _renew(self, now_s: float) -> None:
-        hour = self.issue_hour(now_s)
-        if hour == self._issued:
-            return
-        self._issued = hour
-        end = min(hour + self.settings.horizon_h, self.hours)
-        other, self._load = (self._yesterday(values, hour, end) for values in (self._other, self._per_it))
-        self._free = self.sun_w(hour, end) - other - self._fixed
+    def carbon(self, now_s: float) -> Floats:
+        """Carbon intensity of every site's grid, expected for the same hours [g/J], shape (sites, hours)."""
+        return self.ahead("carbon", now_s)
+
+    def price(self, now_s: float) -> Floats:
+        """Price of grid electricity, expected for the same hours [MAD/J], shape (sites, hours)."""
+        return self.ahead("price", now_s)
+
+    def ahead(self, quantity: Quantity, now_s: float) -> Floats:
+        """One quantity as the forecast that is valid now has it, from its hour of issue on."""
+        self._renew(now_s)
+        values = self._now.get(quantity)
+        if values is None:
+            hour = self._issued
+            values = self.issued(quantity, hour, min(hour + self.settings.horizon_h, self.hours))
+            self._now[quantity] = values
+        return values
 
     def sun_w(self, hour: int, end: int) -> Floats:
         """The sun expected at `hour` for the hours up to `end` [W], shape (sites, end - hour)."""
-        match self.settings.sun:
+        return self.issued("sun", hour, end)
+
+    def issued(self, quantity: Quantity, hour: int, end: int) -> Floats:
+        """The forecast issued at the beginning of `hour` for the hours up to `end`, shape (sites, end - hour)."""
+        match self.kind(quantity):
             case "perfect":
-                return self._pv[:, hour:end]
+                return self._truth(quantity)[:, hour:end]
             case "persistence":
-                return self._yesterday(self._pv, hour, end)
+                return self._yesterday(quantity, hour, end)
             case "climatology":
-                return self._mean_day(hour, end)
+                return self._mean_day(quantity, hour, end)
             case "noisy":
-                return self._pv[:, hour:end] * self._noise(hour, end)
+                return self._truth(quantity)[:, hour:end] * self._noise(quantity, hour, end)
 
-    def _yesterday(self, values: Floats, hour: int, end: int) -> Floats:
-        """Every hour as the last one of the same time of day that lies in the past; at first, as now."""
-        target = np.arange(hour, end)
-        past = target - 24 * ((target - hour) // 24 + 1)
-        return values[:, np.where(past >= 0, past, min(hour, self.hours - 1))]
+    def kind(self, quantity: Quantity) -> Kind:
+        """Which kind of forecast a quantity has."""
+        settings = self.settings
+        match quantity:
+            case "sun":
+                return settings.sun
+            case "carbon":
+                return settings.carbon
+            case "price":
+                return settings.price
+            case _:
+                return settings.load
 
-    def _mean_day(self, hour: int, end: int) -> Floats:
-        """Every hour as the mean of the same time of day over the last thirty days seen so far."""
+    # --- how each comes about ------------------------------------------------------------------------
+
+    def _renew(self, now_s: float) -> None:
+        hour = self.issue_hour(now_s)
+        if hour != self._issued:
+            self._issued = hour
+            self._now.clear()
+            self._free = self._free[:, :0]
+
+    def _truth(self, quantity: Quantity) -> Floats:
+        """Hourly means as they will be, of every site."""
+        values = self._truths.get(quantity)
+        if values is None:
+            begin, end = self._edges[:-1], self._edges[1:]
+            values = np.array([_profile(site, quantity).integral(begin, end) / (end - begin) for site in self._sites])
+            if quantity == "overhead":
+                values += 1.0
+            self._truths[quantity] = values
+        return values
+
+    def _seen(self, quantity: Quantity, hour: int) -> Floats:
+        """The hours before `hour`, and as a last column what is measured at its beginning."""
+        moment = min(hour * HOUR_S, float(self._edges[-2]))
+        measured = np.array([[_profile(site, quantity).at(moment)] for site in self._sites])
+        return np.concatenate((self._truth(quantity)[:, :hour], measured + (quantity == "overhead")), axis=1)
+
+    def _yesterday(self, quantity: Quantity, hour: int, end: int) -> Floats:
+        """Every hour as the last one of the same time of day; where none has been seen, as measured at issue."""
         target = np.arange(hour, end)
-        result = np.empty((len(self._names), len(target)))
-        for phase in range(24):
-            seen = np.arange(hour - 24 + (phase - hour) % 24, max(hour - 721, -1), -24)
-            column = target % 24 == phase
-            source = self._pv[:, seen] if len(seen) else self._pv[:, [min(hour, self.hours - 1)]]
-            result[:, column] = source.mean(axis=1)[:, None]
+        past = target - DAY_H * ((target - hour) // DAY_H + 1)
+        return self._seen(quantity, hour)[:, np.where(past >= 0, past, -1)]
+
+    def _mean_day(self, quantity: Quantity, hour: int, end: int) -> Floats:
+        """Every hour as the mean of the same time of day over the last days; where none was seen, as measured."""
+        target = np.arange(hour, end)
+        values = self._seen(quantity, hour)
+        result = np.empty((len(self._sites), len(target)))
+        for phase in range(DAY_H):
+            seen = np.arange(hour - DAY_H + (phase - hour) % DAY_H, max(hour - SEEN_DAYS * DAY_H - 1, -1), -DAY_H)
+            source = values[:, seen] if len(seen) else values[:, -1:]
+            result[:, target % DAY_H == phase] = source.mean(axis=1)[:, None]
         return result
 
-    def _noise(self, hour: int, end: int) -> Floats:
+    def _noise(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Factors around one: an autoregressive error over the target hours, growing with lead time."""
         lead = np.arange(end - hour)
-        spread = self.settings.error * np.minimum(np.sqrt((lead + 0.5) / 24.0), 2.0)
-        rows = [_correlated(self._draw(name, hour, end - hour), self.settings.autocorrelation) for name in self._names]
-        return np.asarray(np.maximum(1.0 + spread * np.array(rows), 0.0))
+        spread = self.settings.error * np.minimum(np.sqrt((lead + 0.5) / DAY_H), 2.0)
+        names = [_stream_name(site, quantity) for site in self._sites]
+        series = {
+            name: _correlated(
+                stream(self._seed, f"forecast/{name}/{hour}").standard_normal(end - hour), self.settings.autocorrelation
+            )
+            for name in dict.fromkeys(names)
+        }
+        return np.asarray(np.maximum(1.0 + spread * np.array([series[name] for name in names]), 0.0))
 
-    def _draw(self, name: str, hour: int, n: int) -> Floats:
-        key = hashlib.sha256(f"{self._seed}/forecast/{name}/{hour}".encode()).digest()
-        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
-        return generator.standard_normal(n)
+
+def _profile(site: Site, quantity: Quantity) -> StepProfile:
+    match quantity:
+        case "sun":
+            return site.pv
+        case "load":
+            return site.other
+        case "overhead":
+            return site.overhead
+        case "carbon":
+            return site.grid.carbon
+        case "price":
+            return site.grid.price
+
+
+def _stream_name(site: Site, quantity: Quantity) -> str:
+    """Whose error it is: the site's own, or that of the grid that it shares."""
+    if quantity == "sun":
+        return site.name
+    return f"{site.country if quantity in ('carbon', 'price') else site.name}/{quantity}"
 
 
 def _correlated(white: Floats, rho: float) -> Floats:
