@@ -324,7 +324,7 @@ class Engine:
         life = action.job
         if action.site not in life.sites or action.site == life.site:
             raise self._refusal(action, f"it cannot move to site {action.site}")
-        if self.network.transfer_s(life, action.site) == inf:
+        if self.network.links and self.network.transfer_s(life, action.site) == inf:
             raise self._refusal(action, f"no link carries its data to site {action.site}")
         self.journal.outcomes[life.index].moves += 1
         if self.journal.changes:
