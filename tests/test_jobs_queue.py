@@ -38,7 +38,7 @@ def brute_fits(cluster: Cluster, gpus: int) -> bool:
     st.sampled_from(["share", "whole"]),
     st.lists(st.one_of(st.integers(1, 40), st.integers(-9, -1), st.just(0)), max_size=40),
 )
-def test_nodes_hold_no_gpu_twice_and_know_what_fits(node: NodeType, count: int, remainder: Any, steps: list[int]) -> None:
+def test_nodes_hold_no_gpu_twice(node: NodeType, count: int, remainder: Any, steps: list[int]) -> None:
     """Starts (a size), ends (minus the position of a running gang) and failures or repairs (0) in any order."""
     cluster = Cluster(node, count, remainder)
     running: list[Any] = []

@@ -126,6 +126,8 @@ class Conservative:
         for promise in sorted(self.promises.values(), key=lambda p: (p.start_s, p.key)):
             if promise.start_s > now:
                 break
+            if promise.site not in view.fitting(promise.job, (promise.site,), promise.job.ask.gpus):
+                continue  # a quota or a shortage stands in the way: a new promise is made when something ends
             del self.promises[promise.job.index]
             yield Start(promise.job, promise.site, nodes=promise.nodes, reason="conservative")
 

@@ -188,8 +188,8 @@ class ListScheduler:
         self._ready.add(key, job, group)
         if self.parts.ahead is not None:
             self._ahead.add((*self.parts.ahead(job, view), job.index), job, group)
-        if self.parts.backfill == "easy":
-            self._blocked.discard(group)  # it may be short enough to go ahead
+        if self.parts.backfill != "first-fit":
+            self._blocked.discard(group)  # it may be short enough to go ahead, or the new head
 
     def _group(self, job: Life, view: View) -> Group:
         sites = view.sites_for(job)
@@ -290,7 +290,8 @@ class ListScheduler:
                 heapreplace(queue, (*following, group))
             else:
                 heappop(queue)
-                blocked.add(group)
+                if group in groups:
+                    blocked.add(group)
 
     def _next_short(self, group: Group, key: Key, now: float, view: View) -> tuple[Key, Life] | None:
         """Of a group that does not fit beside the reservation, the next that might end before it."""
