@@ -49,7 +49,7 @@ class Paired:
     p_holm: float = math.nan
 
     @property
-    def relative_to_zero(self) -> bool:
+    def includes_zero(self) -> bool:
         """Whether the interval includes zero, so that the sign of the difference is not shown."""
         return not (self.low > 0 or self.high < 0)
 
@@ -206,7 +206,7 @@ def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]
             f"only {fewest} {what}: intervals over fewer than {FEW_SEEDS} seeds are wide or missing; "
             "add `seeds = [1, 2, 3, 4, 5]` or more to the experiment"
         )
-    unclear = [pair for pair in pairs if pair.seeds >= 2 and pair.relative_to_zero]
+    unclear = [pair for pair in pairs if pair.seeds >= 2 and pair.includes_zero]
     if unclear:
         names = [f"{pair.metric} of {pair.policy}{' at ' + pair.group if pair.group else ''}" for pair in unclear]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -222,9 +222,3 @@ def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]
         "runs start and end with empty sites; start-up and drain are part of the window, the same for every policy"
     )
     return found
-
-
-def percent_change(pair: Paired, summary: pd.DataFrame) -> float:
-    """The difference as a share of the other policy's mean; NaN where that is zero."""
-    base = float(summary.loc[summary["policy"] == pair.other, pair.metric].mean())
-    return pair.difference / base if base else math.nan

@@ -72,7 +72,7 @@ def test_pairing_sees_what_the_spread_between_seeds_hides() -> None:
     assert solar.seeds == 6
     assert solar.high < 0
     assert solar.p < solar.p_holm < 0.001
-    assert none.relative_to_zero
+    assert none.includes_zero
     fifo = statistics.mean_interval(summary.loc[summary["policy"] == "fifo", "draw_kwh"].to_numpy())
     assert fifo[1] > abs(solar.difference) / 2  # unpaired, the intervals overlap
 
