@@ -103,7 +103,7 @@ class Folder:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._scratch() as scratch:
-            _write_synced(scratch / "file", data)
+            (scratch / "file").write_bytes(data)
             os.replace(scratch / "file", target)
 
     def write_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
@@ -169,6 +169,7 @@ class Folder:
 
 
 def _write_synced(path: Path, data: bytes) -> None:
+    """Write a file through to the disk: a run's tables must be there before its summary says so."""
     with path.open("wb") as stream:
         stream.write(data)
         stream.flush()

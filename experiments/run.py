@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,11 @@ from experiments.matrix import Run
 from experiments.metrics import HOUR_S, job_times, summary
 from experiments.policy import PolicyRef
 from experiments.results import json_bytes
-from simulator.bound import Bound, lower_bound
 from simulator.engine import simulate
 from simulator.record import Record
+
+if TYPE_CHECKING:
+    from simulator.bound import Bound
 
 Files = dict[str, bytes]
 
@@ -139,6 +141,8 @@ def bound_of(
     inputs: Inputs, seed: int, ends_s: NDArray[np.float64] | None = None, skip: NDArray[np.bool_] | None = None
 ) -> Bound:
     """The lower bound on the draw of a cell."""
+    from simulator.bound import lower_bound
+
     return lower_bound(inputs.scenario, inputs.jobs, deadlines_s=ends_s, skip=skip, settings=inputs.settings, seed=seed)
 
 

@@ -22,6 +22,7 @@ from experiments.folder import Folder
 from experiments.run import Task
 
 POLL_S = 0.2
+CONNECT_S = 10.0
 Report = Callable[[], None]
 
 
@@ -138,6 +139,8 @@ def _pooled(folder: Folder, pieces: Sequence[Piece], workers: int, report: Repor
 
     faults: list[str] = []
     broken: list[Piece] = []
+    # spawned, not forked: threads do not survive a fork, and a fork server would look for our packages in
+    # the current folder first
     pool = ProcessPoolExecutor(
         min(workers, len(pieces)), mp_context=multiprocessing.get_context("spawn"), initializer=_worker
     )
@@ -200,7 +203,7 @@ def on_cluster(folder: Folder, pieces: Sequence[Piece], address: str, report: Re
         message = "needs the extra [cluster]: pip install 'tafukt[cluster]'"
         raise InputError(Problem("--cluster", "", message)) from None
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         message = f"no Dask scheduler answers there ({type(error).__name__})"
         raise InputError(Problem("--cluster", address, message)) from None

@@ -63,9 +63,10 @@ def test_no_scheduler_and_no_package_are_told(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "tiny.toml").write_text(TINY)
     (tmp_path / "mine.py").write_text(POLICY)
     plan = session.plan(load(tmp_path / "tiny.toml"), tmp_path / "out")
-    if pytest.importorskip("distributed"):
-        with pytest.raises(InputError, match="no Dask scheduler answers"):
-            session.carry_out(plan, cluster="tcp://127.0.0.1:1")
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("experiments.work.CONNECT_S", 0.5)
+    with pytest.raises(InputError, match="no Dask scheduler answers"):
+        session.carry_out(plan, cluster="tcp://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"tafukt\[cluster\]"):
         session.carry_out(plan, cluster="tcp://127.0.0.1:1")
