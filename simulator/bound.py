@@ -196,7 +196,5 @@ def _attempt(case: _Case, demand: Demand, grain: Grain) -> _Attempt:
     work, own = work_of(demand, edges_s, int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0)))
     programme = build(supply, work)
     cuts = block_cuts(edges_s, grain)
-    solution = (
-        solve(programme, grain.iterations) if len(cuts) == 1 else sweep(programme, cuts, grain.iterations)
-    )
+    solution = solve(programme, grain.iterations) if len(cuts) == 1 else sweep(programme, cuts, grain.iterations)
     return _Attempt(edges_s, supply, work, own, programme, solution)

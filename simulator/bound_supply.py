@@ -40,8 +40,7 @@ def supply_of(
         The least and the largest intensity of the jobs.
     """
     columns = [
-        _site_rows(site, edges_s, scenario.end_s, down_s(site, scenario.end_s, faults, seed))
-        for site in scenario.sites
+        _site_rows(site, edges_s, scenario.end_s, down_s(site, scenario.end_s, faults, seed)) for site in scenario.sites
     ]
     stacked = {name: np.array([column[name] for column in columns]) for name in columns[0]}
     bought, unserved, sold = weights(scenario, objective, edges_s)
@@ -118,9 +117,8 @@ def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interva
     limited = np.isfinite(site.grid.import_limit_w)
     open_w = site.grid.import_limit_w if limited else 0.0
     highest = 1.0 + most(site.overhead, edges_s)
-    # A shortage pauses jobs before it leaves load unserved, so what can go unserved is what no job causes,
-    # with empty nodes that still idle.
-    can_lack = site.fixed_w + most(site.other, edges_s) + nodes * site.node.idle_w * highest
+    # A shortage stops jobs before it leaves load unserved: what can go unserved is what no job causes.
+    can_lack = site.fixed_w + most(site.other, edges_s) + nodes * base_w * highest
     short = np.ones(len(duration)) if limited else outage
     return {
         "free_w": pv - steady - base_w * metered,
@@ -129,9 +127,10 @@ def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interva
         "export_w": np.minimum(pv, site.grid.export_limit_w),
         "per_it": 1.0 + least(site.overhead, edges_s),
         "gpus": nodes * site.node.gpus,
-        # Nodes that a shortage has switched off may stay off after it.
-        "off_nodes": np.where(np.cumsum(short) > 0, nodes, 0.0),
-        "off_w": base_w * highest,
+        # In a shortage empty nodes sleep, also those that else never do, until supply has recovered: when
+        # the grid is back, or nobody knows when under an import limit.
+        "off_nodes": nodes * (0.0 if site.node.can_sleep else short),
+        "off_w": max(0.0, site.node.idle_w - site.node.sleep_w) * highest,
     }
 
 

@@ -220,9 +220,7 @@ def _intensity_bins(intensity: Floats, most: int = 4) -> Ints:
     return np.searchsorted(limits, intensity, side="right").astype(np.int64)
 
 
-def _pool(
-    demand: Demand, rows: Ints, edges_s: Floats, pool: int
-) -> tuple[Ints, Ints, Floats, Floats, Floats]:
+def _pool(demand: Demand, rows: Ints, edges_s: Floats, pool: int) -> tuple[Ints, Ints, Floats, Floats, Floats]:
     """One pool: its slots, the work due and possible by the end of each, and the most GPUs in each."""
     submit, end = demand.submit_s[rows], demand.end_s[rows]
     gpu_s, gpus = demand.gpu_s[rows], demand.gpus[rows]

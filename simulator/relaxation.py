@@ -274,9 +274,7 @@ def _add_classes(assembly: Assembly, supply: Supply, work: Work, rows: _Rows) ->
     busy[work.pool_class[work.step_pool], work.step_slot] = True
     split = busy & (pinned < 0)[:, None]
     varied = split & (most > least)[:, None]
-    gpus_row = assembly.add_rows(
-        "gpus", split, slot, 0.0, np.inf
-    )  # sum over sites of speed x gpus >= the class's work
+    gpus_row = assembly.add_rows("gpus", split, slot, 0.0, np.inf)  # sum over sites of speed x gpus >= the class's work
     load_row = assembly.add_rows("load", varied, slot, 0.0, np.inf)
     still, moving = gpu_kw(supply)
     at = work.allowed[:, :, None]
@@ -322,9 +320,7 @@ def _enter(
 def _add_own(assembly: Assembly, supply: Supply, work: Work, rows: _Rows, totals: _Totals) -> None:
     """Reference GPUs of each large job in each slot of its window."""
     hours = supply.duration_s / S_PER_H
-    y = assembly.add_columns(
-        "own", np.ones(len(work.cell_own), dtype=bool), work.cell_slot, 0.0, work.cell_gpus
-    )
+    y = assembly.add_columns("own", np.ones(len(work.cell_own), dtype=bool), work.cell_slot, 0.0, work.cell_gpus)
     last = np.zeros(len(work.own_gpu_s), dtype=np.int64)
     np.maximum.at(last, work.cell_own, work.cell_slot)
     done = assembly.add_rows("work", np.ones(len(last), dtype=bool), last, work.own_gpu_s / S_PER_H, np.inf)

@@ -71,9 +71,7 @@ class Assembly:
         self.column_slot.append(np.broadcast_to(slot, exists.shape)[exists])
         return number
 
-    def add_rows(
-        self, name: str, exists: Bools, slot: Ints, low: Floats | float, high: Floats | float
-    ) -> Ints:
+    def add_rows(self, name: str, exists: Bools, slot: Ints, low: Floats | float, high: Floats | float) -> Ints:
         """One row wherever `exists`."""
         number = _numbers(exists, self.height)
         self.height += int(exists.sum())

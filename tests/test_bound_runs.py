@@ -12,8 +12,11 @@ import pytest
 from simulator.actions import Cap, Move, Pause, Start, Wake
 from simulator.bound import Bound, lower_bound
 from simulator.engine import Settings, simulate
+from simulator.faults import FaultSettings
+from simulator.policies.presets import PRESETS, policy
 from simulator.record import Record
-from simulator.scenario import Battery, Coordination, Grid, Link, NodeType, Scenario, Site
+from simulator.scenario import Battery, Coordination, Grid, Link, NodeType, Quota, Scenario, Site
+from simulator.strategies import Carbon, PeakShaving, Tariff
 from sites.profile import StepProfile
 from workloads.job import Ask, Checkpoint, Dataset, Job, SpeedUp, Tenant, Truth, accounting_end_s, in_order
 
@@ -44,8 +47,8 @@ def case(seed: int, traits: Traits = Traits()) -> tuple[Scenario, tuple[Job, ...
     names = [f"s{i}" for i in range(count)]
     nodes = [_node(rng, traits) for _ in range(count)]
     sizes = [int(rng.integers(1, 4)) for _ in range(count)]
-    jobs = in_order(_job(rng, i, names, max(n.gpus * k for n, k in zip(nodes, sizes, strict=True)), traits)
-                    for i in range(int(rng.integers(1, 14))))  # fmt: skip
+    largest = max(n.gpus * k for n, k in zip(nodes, sizes, strict=True))
+    jobs = in_order(_job(rng, i, names, largest, traits) for i in range(int(rng.integers(1, 14))))
     end_s = accounting_end_s(jobs, sum(n.gpus * k * n.speed for n, k in zip(nodes, sizes, strict=True)))
     step_s = float(rng.choice([300.0, 900.0, 1800.0, 3600.0]))
     sites = tuple(
@@ -55,7 +58,8 @@ def case(seed: int, traits: Traits = Traits()) -> tuple[Scenario, tuple[Job, ...
     modes: list[Coordination] = ["root", "root", "root", "federated", "regional"]
     mode = modes[int(rng.integers(len(modes)))]
     links = tuple(Link(a, b, float(rng.choice([0.1, 1e3]))) for a, b in combinations(names, 2))
-    return Scenario(sites, end_s, step_s, coordination=mode, links=links), jobs
+    quotas = {"north": Quota(2.0 * largest, 1.0)} if rng.random() < 0.2 else {}
+    return Scenario(sites, end_s, step_s, coordination=mode, links=links, quotas=quotas), jobs
 
 
 def _node(rng: np.random.Generator, traits: Traits) -> NodeType:
@@ -78,12 +82,14 @@ def _site(
     sun = np.clip(np.sin((hour - 6.0) / 12.0 * np.pi), 0.0, None) * full * rng.uniform(0.0, 2.5)
     sun *= np.clip(rng.normal(0.8, 0.3, n), 0.0, 1.2)
     battery = None
+    strategies = (None, None, Tariff(), Carbon(), PeakShaving(0.3 * full))
     if rng.random() < 0.7:
         size = full * H * rng.uniform(0.2, 3.0)
         battery = Battery(
             size, size / H * rng.uniform(0.2, 1.0), size / H * rng.uniform(0.2, 1.0), rng.uniform(0.8, 1.0),
             rng.uniform(0.8, 1.0), float(rng.choice([0.0, 1e-6])), 0.05, 0.95, rng.uniform(0.05, 0.95),
-            float(rng.choice([0.0, 0.1])),
+            float(rng.choice([0.0, 0.1])), strategies[int(rng.integers(len(strategies)))],
+            *((2e-3, 1e-7) if rng.random() < 0.3 else (0.0, 0.0)),
         )  # fmt: skip
     outages: list[tuple[float, float]] = []
     if traits.outages:
@@ -99,7 +105,8 @@ def _site(
     return Site(
         name, REGIONS[i % 2], node, nodes, profile(sun, step_s), profile(rng.uniform(0.0, 0.4, n), step_s),
         profile(rng.uniform(0.0, 0.2, n) * full, step_s), grid, battery, fixed_w=full * float(rng.choice([0.0, 0.05])),
-        islandable=battery is not None, online_s=float(rng.choice([0.0, 0.0, 5 * H + 100.0])),
+        islandable=battery is not None,
+        online_s=float(rng.choice([0.0, 0.0, 5 * H + 100.0])),
     )  # fmt: skip
 
 
@@ -112,7 +119,8 @@ def _job(rng: np.random.Generator, i: int, names: list[str], largest: int, trait
         f"j{i}", float(rng.uniform(0.0, 20 * H)), gpus, runtime * rng.uniform(0.8, 1.5),
         float(rng.choice([0.0, rng.uniform(0.0, 20 * H), math.inf], p=[0.2, 0.7, 0.1])), Tenant(region), home,
         Dataset(f"d{i}", 1.0, home, str(rng.choice(["open", "national", "regional"]))),  # type: ignore[arg-type]
-        Checkpoint(1.0, 30.0, 60.0), bool(rng.random() < 0.7), intensity=float(rng.choice([1.0, 0.6, rng.uniform(0.1, 1.0)])),
+        Checkpoint(1.0, 30.0, 60.0), bool(rng.random() < 0.7),
+        intensity=float(rng.choice([1.0, 0.6, rng.uniform(0.1, 1.0)])),
     )  # fmt: skip
     if traits.elastic and rng.random() < 0.3:
         sizes = tuple(sorted({1, gpus, 2 * gpus}))
@@ -148,11 +156,10 @@ class Wanderer:
             late = view.now_s >= min(life.ask.latest_start_s, 1.5 * 86400.0)  # type: ignore[attr-defined]
             if not late and rng.random() < self.patience:
                 continue
-            for site in rng.permutation(view.sites_for(life)):  # type: ignore[attr-defined]
-                gpus = int(rng.integers(life.ask.gpus_min or life.ask.gpus, (life.ask.gpus_max or life.ask.gpus) + 1))
-                if view.sites[site].fits(gpus):  # type: ignore[attr-defined]
-                    yield Start(life, int(site), gpus, cap=self.cap(view, site))
-                    break
+            gpus = int(rng.integers(life.ask.gpus_min or life.ask.gpus, (life.ask.gpus_max or life.ask.gpus) + 1))
+            if fitting := view.fitting(life, view.sites_for(life), gpus):  # type: ignore[attr-defined]
+                site = int(rng.choice(fitting))
+                yield Start(life, site, gpus, cap=self.cap(view, site))
         for life in list(view.running.values()):  # type: ignore[attr-defined]
             if life.phase != "running" or rng.random() < 0.8 or view.now_s > 1.5 * 86400.0:  # type: ignore[attr-defined]
                 continue
@@ -196,3 +203,62 @@ def bound_of(record: Record, objective: str, settings: Settings, seed: int) -> B
         record.scenario, record.jobs, deadlines_s=ends, skip=given_up,
         objective=objective, settings=settings, seed=seed,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+PLAIN = Settings()
+
+
+def check(seed: int, policy: object, traits: Traits, settings: Settings = PLAIN) -> bool:
+    """Hold a run against its bounds; whether there was a complete run to hold."""
+    scenario, jobs = case(seed, traits)
+    record = simulate(scenario, jobs, policy, seed=seed, settings=settings)  # type: ignore[arg-type]
+    if any(outcome.state == "left" for outcome in record.outcomes):
+        return False
+    for objective, score in scores(record).items():
+        bound = bound_of(record, objective, settings, seed)
+        assert bound.value <= score + 1e-9 * abs(score) + 1e-3, (seed, objective, bound.value, score)
+        assert bound.status in ("optimal", "coarse"), (seed, objective, bound.status)
+    return True
+
+
+FRAGILE = Settings(faults=FaultSettings(node_mtbf_s=1.5 * 86400.0, repair_s=2e4, hazard_per_s=1e-5, retries=3))
+
+KINDS = {
+    "plain": (Traits(), Settings()),
+    "outages": (Traits(outages=True), Settings()),
+    "limits": (Traits(limits=True), Settings()),
+    "caps": (Traits(caps=True), Settings()),
+    "faults": (Traits(), FRAGILE),
+    "killed at the estimate": (Traits(), Settings(overrun="kill", remainder="whole")),
+    "all at once": (Traits(outages=True, limits=True, caps=True), FRAGILE),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_random_run_is_below_the_bound(kind: str) -> None:
+    traits, settings = KINDS[kind]
+    assert sum(check(seed, Wanderer(seed), traits, settings) for seed in range(12)) >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_random_run_is_below_the_bound_thousands(kind: str) -> None:
+    traits, settings = KINDS[kind]
+    assert sum(check(seed, Wanderer(seed), traits, settings) for seed in range(1000, 1400)) >= 200
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_preset_is_below_the_bound(name: str) -> None:
+    assert sum(check(seed, policy(name), Traits(outages=seed % 2 == 0)) for seed in range(2010, 2014)) >= 2
+
+
+def test_the_bound_is_near_good_runs() -> None:
+    """A bound of zero would pass all of the above: on one site without choices it must come close."""
+    shares = []
+    for seed in range(40):
+        scenario, jobs = case(seed, Traits(elastic=False))
+        record = simulate(scenario, jobs, policy("fifo"), seed=seed)
+        drawn = scores(record)["draw"]
+        if drawn > 0:
+            shares.append(bound_of(record, "draw", Settings(), seed).draw_j / drawn)
+    assert np.median(shares) > 0.7
