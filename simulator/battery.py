@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import exp, expm1, log1p
+from typing import NamedTuple
 
 from simulator.scenario import Battery
 
@@ -109,26 +110,82 @@ def _taper(eta: float, slope: float, k: float, end: float) -> Taper:
     """
     rate = eta * slope + k
     goal = eta * slope * end / rate
+    below = end - goal
 
     def taper(stored: float, knee: float, dt: float, kinks: tuple[float, ...]) -> tuple[float, float, float]:
-        shrink = -expm1(-rate * dt)
+        x = rate * dt
+        shrink = -expm1(-x)
         after = goal + (stored - goal) * (1.0 - shrink)  # never past the goal, whatever rounding does
+        first, last = slope * (end - stored), slope * (end - after)
         used = dt
         # The band ends at `knee`, and at `end` where self-discharge leads out of it.
-        bounds = (knee, end, *[end - kink / slope for kink in kinks]) if kinks else (knee, end)
-        for bound in bounds:
-            if stored < bound < after or stored > bound > after:
-                after, used = bound, _not_over(dt, log1p((stored - bound) / (bound - goal)) / rate)
-        if used < dt:
-            shrink = -expm1(-rate * used)
-        if not used:
-            return slope * (end - stored), after, 0.0
-        # The mean of s over the interval is goal + (stored - goal) shrink / (rate used).
-        mean = slope * ((end - goal) - (stored - goal) * shrink / (rate * used))
-        ends = slope * (end - stored), slope * (end - after)
-        return min(max(mean, min(ends)), max(ends)), after, used
+        if kinks or stored < knee < after or stored > knee > after or stored < end < after or stored > end > after:
+            for bound in (knee, end, *[end - kink / slope for kink in kinks]):
+                if stored < bound < after or stored > bound > after:
+                    after, used = bound, _not_over(dt, log1p((stored - bound) / (bound - goal)) / rate)
+            x = rate * used
+            shrink, last = -expm1(-x), slope * (end - after)
+        if not x:
+            return first, after, used
+        # The mean of s over the interval is goal + (stored - goal) shrink / x; rounding must not carry the
+        # mean power beyond its ends.
+        mean = slope * (below - (stored - goal) * shrink / x)
+        if first > last:
+            first, last = last, first
+        return (first if mean < first else last if mean > last else mean), after, used
 
     return taper
+
+
+class WholeStep(NamedTuple):
+    """What the moves of one whole supply step have in common, while no limit is met on the way.
+
+    Under a power p, what is stored becomes `keep` s + `gain` p or `keep` s - `drain` p. A power is tapered
+    from `knee_up` p below `high`, and from `knee_down` p above `low` [J/W]. In the upper taper band s
+    becomes `goal` + (s - `goal`) `remain`, at a mean power of `hold_w` - (s - `goal`) `per_j`.
+    """
+
+    keep: float
+    gain: float
+    drain: float
+    charge_w: float
+    discharge_w: float
+    low: float
+    high: float
+    knee_up: float
+    knee_down: float
+    goal: float
+    remain: float
+    hold_w: float
+    per_j: float
+
+
+def whole_step(battery: Battery, capacity_j: float, step_s: float) -> WholeStep:
+    """The constants of a step of `step_s` [s] at the present capacity [J]."""
+    k, band = battery.self_discharge_per_s, battery.taper_soc * capacity_j
+    low, high = battery.soc_min * capacity_j, battery.soc_max * capacity_j
+    span = -expm1(-k * step_s) / k if k else step_s
+    goal, remain, hold_w, per_j = high, 1.0, 0.0, 0.0
+    if band and battery.charge_w:
+        slope = battery.charge_w / band
+        rate = battery.eta_charge * slope + k
+        goal, remain = battery.eta_charge * slope * high / rate, exp(-rate * step_s)
+        hold_w, per_j = slope * (high - goal), slope * -expm1(-rate * step_s) / (rate * step_s)
+    return WholeStep(
+        keep=exp(-k * step_s),
+        gain=battery.eta_charge * span,
+        drain=span / battery.eta_discharge,
+        charge_w=battery.charge_w,
+        discharge_w=battery.discharge_w,
+        low=low,
+        high=high,
+        knee_up=band / battery.charge_w if battery.charge_w else 0.0,
+        knee_down=band / battery.discharge_w if battery.discharge_w else 0.0,
+        goal=goal,
+        remain=remain,
+        hold_w=hold_w,
+        per_j=per_j,
+    )
 
 
 def _not_over(dt: float, time: float) -> float:

@@ -14,9 +14,9 @@ from math import exp, inf
 import numpy as np
 
 from simulator import fade
-from simulator.battery import Advance, stepper
+from simulator.battery import Advance, WholeStep, stepper, whole_step
 from simulator.record import Floats, Ints
-from simulator.scenario import Site
+from simulator.scenario import Battery, Site
 from simulator.strategies import import_band
 
 # A shortage smaller than this share of the load is rounding.
@@ -85,14 +85,14 @@ class SiteLedger:
         self.faded_j = (0.0, 0.0)
         self._advance: Advance | None = None
         self._band: tuple[list[float], list[float]] | None = None
-        self._low_j = self._taken_j = 0.0
+        self._whole: WholeStep | None = None
+        self._taken_j = 0.0
         self._counted = self._next_mark = 0
         self._marks, self._aged_s = [inf], [0.0]
         self._watched = False
         if battery is None:
             return
-        self._advance = stepper(battery, self.capacity_j)
-        self._low_j = battery.soc_min * self.capacity_j
+        self._set_law(battery)
         limit, export = site.grid.import_limit_w, site.grid.export_limit_w
         band = import_band(battery.strategy, site.grid, np.arange(n, dtype=np.float64) * self.step_s)
         if band is not None:
@@ -102,6 +102,12 @@ class SiteLedger:
         if battery.fade_per_cycle or battery.fade_per_s:
             marks = [mark for mark in site.midnights_s if 0.0 < mark <= self.end_s]
             self._marks, self._aged_s = [*marks, inf], fade.ageing_s(battery, site.temp_air, marks)
+
+    def _set_law(self, battery: Battery) -> None:
+        """How the battery moves follows from its capacity."""
+        self._advance = stepper(battery, self.capacity_j)
+        self._whole = whole_step(battery, self.capacity_j, self.step_s)
+        self._leak = battery.self_discharge_per_s
 
     # --- what the engine tells -------------------------------------------------------------------
 
@@ -186,17 +192,18 @@ class SiteLedger:
         """Shrink the battery at local midnight; what is then stored above its window is lost."""
         battery = self.battery
         assert battery is not None
-        ends = np.concatenate(([self.ends[self._counted - 1] if self._counted else 0.0], self.ends[self._counted :]))
-        drawn = np.maximum(-np.asarray(self.powers[self._counted :]), 0.0)
-        self._taken_j += float(np.dot(drawn, np.diff(ends))) / battery.eta_discharge
+        begin = self.ends[self._counted - 1] if self._counted else 0.0
+        for end, power in zip(self.ends[self._counted :], self.powers[self._counted :], strict=True):
+            if power < 0.0:
+                self._taken_j -= power * (end - begin) / battery.eta_discharge
+            begin = end
         self._counted = len(self.ends)
         self._capacities.append((self.now_s, self.capacity_j))
         aged_s = self._aged_s[self._next_mark]
         self._next_mark += 1
         self.faded_j = fade.faded_j(battery, self._taken_j, aged_s)
         self.capacity_j = fade.capacity_j(battery, self._taken_j, aged_s)
-        self._advance = stepper(battery, self.capacity_j)
-        self._low_j = battery.soc_min * self.capacity_j
+        self._set_law(battery)
         high_j = battery.soc_max * self.capacity_j
         if self.stored_j > high_j:
             self.loss_times.append(self.now_s)
@@ -206,67 +213,95 @@ class SiteLedger:
     # --- the walk ----------------------------------------------------------------------------------
 
     def _walk(self, until_s: float, skip: bool = True) -> None:
-        """The inner loop: one closed-form move of the battery per segment.
+        """One closed-form move of the battery per segment, up to `until_s` [s].
 
         With `skip`, an empty battery sleeps through the steps without sun in one segment.
         """
-        if until_s <= self.now_s:
-            return
-        if self.supply is Supply.NONE:
-            self._idle(until_s)
-            return
-        advance = self._advance
-        assert advance is not None
-        step_s, free, per_it, next_sun = self.step_s, self._free, self._per_it, self._next_sun
-        it_w, low_j = self.it_w, self._low_j
-        plain = self._band is None or self.supply is not Supply.GRID
-        watched = self._watched
-        k = self.site.battery.self_discharge_per_s if self.site.battery else 0.0
+        if self.supply is Supply.NONE and until_s > self.now_s:
+            self._record(until_s, 0.0, self.stored_j * exp(-self._leak * (until_s - self.now_s)))
+        last = self.step_at(until_s) if until_s < self.end_s else int(until_s // self.step_s)
+        while self.now_s < until_s:
+            index = self.step_at(self.now_s)
+            if index < last and self.now_s == index * self.step_s:
+                index = self._stride(index, last)
+            if self.now_s < until_s:
+                self._move(index, until_s, skip)
+
+    def _stride(self, index: int, last: int) -> int:
+        """Take whole steps from `index` up to `last` while each is one line of arithmetic; the first that is not.
+
+        This is where a year is spent. A step is simple if no limit is met and no flow begins or ends in it.
+        """
+        whole = self._whole
+        assert whole is not None
+        keep, gain, drain, charge_w, discharge_w, low, high, knee_up, knee_down, goal, remain, hold_w, per_j = whole
+        step_s, free, per_it, next_sun, it_w = self.step_s, self._free, self._per_it, self._next_sun, self.it_w
+        lows, highs = self._band if self._band and self.supply is Supply.GRID else (None, None)
+        # Up to this surplus no flow begins or ends while the battery tapers, unless the grid charges along.
+        smooth_w = self.site.grid.export_limit_w
         add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
-        now, stored = self.now_s, self.stored_j
-        index = self.step_at(now)
-        edge = (index + 1) * step_s
-        kinks: tuple[float, ...] = ()
-        while now < until_s:
-            offer = free[index] - it_w * per_it[index]
-            if plain:
-                if offer <= 0.0 and stored <= low_j and skip:
-                    index = max(next_sun[index], index + 1)
-                    edge = index * step_s
-                    end = edge if edge < until_s else until_s
-                    if k:
-                        stored *= exp(-k * (end - now))
-                    now = end
-                    add_end(now)
-                    add_power(0.0)
-                    add_stored(stored)
-                    edge = (index + 1) * step_s
-                    continue
-                if watched:
-                    kinks = self._kinks(offer, offer)
+        stored, begin = self.stored_j, index
+        while index < last:
+            power = surplus = free[index] - it_w * per_it[index]
+            if lows is not None and highs is not None:
+                power = surplus + lows[index]
+                if power <= 0.0:
+                    power = surplus + highs[index]
+                    if power > 0.0:
+                        power = 0.0
+            if power > 0.0:
+                if power > charge_w:
+                    power = charge_w
+                limit = high - power * knee_up
+                after = stored * keep + power * gain
+                if stored >= limit or after >= limit:
+                    after = goal + (stored - goal) * remain
+                    if (lows is not None and 0.0 < surplus < power) or surplus > smooth_w:
+                        break
+                    if not limit < stored <= high or after <= limit or not per_j:
+                        break
+                    power = hold_w - (stored - goal) * per_j
             else:
-                surplus, offer = offer, self._steered(offer, index)
-                if watched:
-                    kinks = self._kinks(surplus, offer)
-            end = edge if edge < until_s else until_s
-            power, stored, used = advance(stored, offer, end - now, kinks)
-            now = end if used == end - now else now + used
-            add_end(now)
+                if power < -discharge_w:
+                    power = -discharge_w
+                limit = low - power * knee_down
+                after = stored * keep + power * drain
+                if stored <= low and (lows is not None or next_sun[index] <= index + 1):
+                    power, after = 0.0, stored * keep
+                elif stored <= limit or after <= limit:
+                    break
+            stored = after
+            index += 1
+            add_end(index * step_s)
             add_power(power)
             add_stored(stored)
-            if now >= edge:
-                index += 1
-                edge = (index + 1) * step_s
-        self.now_s, self.stored_j = now, stored
+        if index > begin:
+            self.now_s, self.stored_j = index * step_s, stored
+        return index
 
-    def _idle(self, until_s: float) -> None:
-        """A site that nothing feeds: the battery only loses by itself."""
-        if self.battery is not None and self.battery.self_discharge_per_s:
-            self.stored_j *= exp(-self.battery.self_discharge_per_s * (until_s - self.now_s))
-        self.now_s = until_s
-        self.ends.append(until_s)
-        self.powers.append(0.0)
-        self.stored.append(self.stored_j)
+    def _move(self, index: int, until_s: float, skip: bool) -> None:
+        """One move inside the step `index`, or through a night with an empty battery."""
+        advance, battery, now, stored = self._advance, self.battery, self.now_s, self.stored_j
+        assert advance is not None
+        assert battery is not None
+        surplus = offer = self._free[index] - self.it_w * self._per_it[index]
+        end = min((index + 1) * self.step_s, until_s)
+        if self._band is not None and self.supply is Supply.GRID:
+            offer = self._steered(surplus, index)
+        elif offer <= 0.0 and skip and stored <= battery.soc_min * self.capacity_j:
+            end = min(max(self._next_sun[index], index + 1) * self.step_s, until_s)
+            self._record(end, 0.0, stored * exp(-self._leak * (end - now)))
+            return
+        kinks = self._kinks(surplus, offer) if self._watched else ()
+        power, stored, used = advance(stored, offer, end - now, kinks)
+        self._record(end if used == end - now else now + used, power, stored)
+
+    def _record(self, end_s: float, power_w: float, stored_j: float) -> None:
+        """Write down a segment of the battery."""
+        self.now_s, self.stored_j = end_s, stored_j
+        self.ends.append(end_s)
+        self.powers.append(power_w)
+        self.stored.append(stored_j)
 
     def _steered(self, surplus_w: float, step: int) -> float:
         """What the battery is offered (> 0) or asked for (< 0) so that import stays in its band [W]."""

@@ -48,12 +48,10 @@ def pool_contents(
     left = _left(leak, before, after, drained)
     active = np.flatnonzero((grid_w > 0) | (drained > 0))
     bought, out = grid_w[active] * duration[active], (drained * battery.eta_discharge)[active]
-    carried = []
-    for signal in (carbon, price):
-        column = np.zeros(n)
-        column[active] = _carried((bought * signal[active]).tolist(), left[active].tolist(), out.tolist())
-        carried.append(column)
-    return Contents(solar, *carried)
+    columns = (bought * carbon[active], bought * price[active], left[active], out)
+    carried = np.zeros((2, n))
+    carried[:, active] = _carried(*(column.tolist() for column in columns))
+    return Contents(solar, carried[0], carried[1])
 
 
 def _solar(leak: Floats, before: Floats, after: Floats, sun_w: Floats, grid_w: Floats, per_w: Floats) -> Floats:
@@ -90,12 +88,22 @@ def _left(leak: Floats, before: Floats, after: Floats, drained: Floats) -> Float
     return np.asarray(np.where(drained > 0, np.minimum(share, 1.0), 1.0))
 
 
-def _carried(put_in: list[float], left: list[float], out_j: list[float]) -> list[float]:
-    """What each joule carries that a segment discharges; 0 where it discharges none."""
-    pool, carried = 0.0, []
-    for amount, share, energy in zip(put_in, left, out_j, strict=True):
-        pool += amount
-        taken = pool * (1.0 - share)
-        pool -= taken
-        carried.append(taken / energy if energy else 0.0)
-    return carried
+def _carried(
+    carbon: list[float], cost: list[float], left: list[float], out_j: list[float]
+) -> tuple[list[float], list[float]]:
+    """Carbon and cost of each joule that a segment discharges; 0 where it discharges none."""
+    grams = money = 0.0
+    carbon_out, cost_out = [], []
+    for carbon_in, cost_in, share, energy in zip(carbon, cost, left, out_j, strict=True):
+        grams += carbon_in
+        money += cost_in
+        if energy:
+            per_j = (1.0 - share) / energy
+            carbon_out.append(grams * per_j)
+            cost_out.append(money * per_j)
+            grams *= share
+            money *= share
+        else:
+            carbon_out.append(0.0)
+            cost_out.append(0.0)
+    return carbon_out, cost_out

@@ -10,8 +10,11 @@ import numpy as np
 from simulator.export_cap import reached_s, split_segment
 from simulator.ledger import SiteLedger, Supply, step_index
 from simulator.pool import Contents, pool_contents
-from simulator.record import FLOWS, Floats, SiteEnergy
+from simulator.record import FLOWS, Floats, Ints, SiteEnergy
 from sites.profile import StepProfile
+
+# What two ways of computing one power may differ by, relative to it.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class _Segments:
     pv_w: Floats
     stored_j: Floats
     flows_w: dict[str, Floats]
+    step: Ints
 
 
 def close(ledger: SiteLedger) -> SiteEnergy:
@@ -38,13 +42,13 @@ def close(ledger: SiteLedger) -> SiteEnergy:
     if ledger.site.grid.export_cap_share < 1.0:
         segments = _capped(ledger, segments)
     grid, edges, flows = ledger.site.grid, segments.edges_s, segments.flows_w
-    starts = edges[:-1]
-    price, carbon = _sampled(grid.price, starts), _sampled(grid.carbon, starts)
+    price, carbon = (_sampled(profile, ledger, segments) for profile in (grid.price, grid.carbon))
+    n = len(edges) - 1
     if ledger.battery is not None:
         after = ledger.unclipped_j(edges, segments.stored_j)
         contents = pool_contents(ledger.battery, edges, segments.stored_j[:-1], after, flows, price, carbon)
     else:
-        contents = Contents(*(np.zeros(len(starts)) for _ in range(3)))
+        contents = Contents(*(np.zeros(n) for _ in range(3)))
     return SiteEnergy(
         edges_s=edges,
         it_w=segments.it_w,
@@ -54,7 +58,7 @@ def close(ledger: SiteLedger) -> SiteEnergy:
         flows_w=flows,
         stored_j=segments.stored_j,
         price=price,
-        export_price=_sampled(grid.export_price, starts),
+        export_price=_sampled(grid.export_price, ledger, segments),
         carbon=carbon,
         pool_solar=contents.solar,
         pool_carbon=contents.carbon,
@@ -92,7 +96,7 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
         np.where(on, site.grid.export_limit_w, 0.0),
     )
     flows["curtailed"] = np.where(supply == Supply.NONE, pv, flows["curtailed"])
-    return _Segments(edges, it, load, other, pv, stored, flows)
+    return _Segments(edges, it, load, other, pv, stored, flows, step)
 
 
 def split(pv: Floats, load: Floats, battery: Floats, limit: Floats, export_limit: Floats) -> dict[str, Floats]:
@@ -109,13 +113,20 @@ def split(pv: Floats, load: Floats, battery: Floats, limit: Floats, export_limit
     open_load = load - pv_to_load
     discharge = np.minimum(discharge, open_load)
     open_load = open_load - discharge
-    import_to_battery = charge - pv_to_battery
+    import_to_battery = _no_rounding(charge - pv_to_battery, charge)
+    open_load = _no_rounding(open_load, load)
     import_to_load = np.minimum(open_load, np.maximum(limit - import_to_battery, 0.0))
+    unserved = _no_rounding(open_load - import_to_load, load)
     parts = (
         pv_to_load, pv_to_battery, export, left - export,
-        discharge, import_to_load, import_to_battery, open_load - import_to_load,
+        discharge, import_to_load, import_to_battery, unserved,
     )  # fmt: skip
     return dict(zip(FLOWS, parts, strict=True))
+
+
+def _no_rounding(difference: Floats, of: Floats) -> Floats:
+    """A difference of two powers that were computed in two ways, zero where it is nothing but rounding."""
+    return np.where(difference > ROUNDING * of, difference, 0.0)
 
 
 def _capped(ledger: SiteLedger, segments: _Segments) -> _Segments:
@@ -153,8 +164,11 @@ def _held(times: Sequence[float], values: Sequence[float], at: Floats) -> Floats
     return np.asarray(np.asarray(values)[np.searchsorted(times, at, side="right") - 1])
 
 
-def _sampled(profile: StepProfile, at: Floats) -> Floats:
-    index = step_index(at - profile.start_s, profile.step_s)
+def _sampled(profile: StepProfile, ledger: SiteLedger, segments: _Segments) -> Floats:
+    """A profile in every segment; one on another grid than the supply has put its own edges among them."""
+    index, at = segments.step, segments.edges_s[:-1]
+    if profile.step_s != ledger.step_s or profile.start_s:
+        index = step_index(at - profile.start_s, profile.step_s)
     if index[0] < 0 or index[-1] >= len(profile.values):
         raise profile._range_error(float(at[-1]))
     return np.asarray(profile.values[index])
