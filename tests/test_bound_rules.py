@@ -484,10 +484,12 @@ def test_the_plan_does_the_work_where_and_when_it_may() -> None:
         assert done == pytest.approx(1.5, rel=1e-3)
         assert plan.edges_s[plan.job_slot[mine].min() + 1] > one.ask.submit_s
         assert plan.edges_s[plan.job_slot[mine].max()] <= one.ask.deadline_s
-    assert float((plan.gpus.sum(axis=(0, 1)) * hours).sum()) == pytest.approx(6 * 1.5, rel=1e-3)
+    # Where the sun is to spare the optimum may keep more GPUs busy than it needs; never fewer.
+    assert float((plan.gpus.sum(axis=(0, 1)) * hours).sum()) >= 6 * 1.5 * (1 - 1e-3)
     assert plan.gpus[~plan.allowed].sum() == 0.0
     assert plan.it_w.shape == plan.import_w.shape == plan.stored_j.shape == (2, len(hours))
-    assert float((plan.it_w * hours).sum()) / 1e3 == pytest.approx(6 * 1.5 * EXTRA, rel=1e-3)
+    assert float((plan.it_w * hours).sum()) / 1e3 >= 6 * 1.5 * EXTRA * (1 - 1e-3)
+    assert float((plan.import_w * hours).sum()) / 1e3 == pytest.approx(drawn(there, jobs), rel=1e-3)
 
 
 def test_slots_take_extremes_outward() -> None:
