@@ -15,8 +15,9 @@ from simulator.policies.order import Order, arrival
 from simulator.policies.place import Place, home
 from simulator.policies.queue import Group, Key, ReadyQueue
 from simulator.policies.reserve import Reservations
+from simulator.policies.review import Review
 from simulator.policies.size import Size, asked, least_gpus
-from simulator.policies.when import Delay, When
+from simulator.policies.when import Delay, When, latest_start_s
 from simulator.view import View
 
 Backfill = Literal["none", "first-fit", "easy", "conservative"]
@@ -27,16 +28,17 @@ class Parts:
     """What a list scheduler is made of; see the modules of the same names.
 
     `when`, and `order` where it is a class, make a fresh object for each run, because what has been
-    promised or used is part of them. `ahead` is the order in which EASY lets others by, where it is not
-    that of the queue.
+    promised or used is part of them; so do `review`, and `size` where it is a class. `ahead` is the order
+    in which EASY lets others by, where it is not that of the queue.
     """
 
     order: Order | type[Any] = arrival
     place: Place = home
     when: Callable[[], When] | None = None
     backfill: Backfill = "first-fit"
-    size: Size = asked
+    size: Size | type[Any] = asked
     ahead: Order | None = None
+    review: Callable[[], Review] | None = None
 
 
 class ListScheduler:
@@ -62,6 +64,12 @@ class ListScheduler:
         self._latest: list[tuple[float, int, Life]] = []
         self._plans: dict[int, Delay] = {}
         self._when = parts.when() if parts.when else None
+        size: Any = parts.size
+        self._size: Any = size() if isinstance(size, type) else size
+        if hasattr(self._size, "decide"):  # a size that also says when, and asks the other part of whom it leaves
+            self._size.otherwise, self._when = self._when, self._size
+        reviews: list[Any] = [parts.review() if parts.review else None, self._when]
+        self._reviews: list[Review] = [part for part in reviews if hasattr(part, "review")]
         self._order: Any = parts.order() if isinstance(parts.order, type) else parts.order
         self._dynamic: bool = getattr(self._order, "dynamic", False)
         self._counts: Any = self._order if hasattr(self._order, "started") else None
@@ -93,7 +101,7 @@ class ListScheduler:
     def round(self, view: View) -> Iterable[Action]:
         """One scheduling round."""
         nobody_else = len(self._blocked) >= len(self._ready.groups)
-        if self._when is None and nobody_else:
+        if self._when is None and not self._reviews and nobody_else:
             if not self._new and self._conservative is None:
                 return ()
             if self.parts.backfill == "first-fit":
@@ -102,6 +110,8 @@ class ListScheduler:
 
     def _whole_round(self, view: View) -> Iterator[Action]:
         now = view.now_s
+        for part in self._reviews:
+            yield from part.review(view)
         if self._when is not None:
             yield from self._let_in_or_hold(self._when, now, view)
         else:
@@ -155,7 +165,7 @@ class ListScheduler:
         while self._held and self._held[0][0] <= now:
             due.append(heappop(self._held)[2])
         for job in (*due, *self._new):
-            latest = job.ask.latest_start_s
+            latest = latest_start_s(job, now)
             plan = when.decide(job, view.sites_for(job), view) if latest > now else None
             if plan is None:
                 self._plans.pop(job.index, None)
@@ -172,16 +182,17 @@ class ListScheduler:
         """Whoever was let in and found no room is woken at its latest start, to go to the front."""
         for index, plan in list(self._plans.items()):
             job = plan.job
-            if index in self._ready and now < job.ask.latest_start_s < inf:
-                heappush(self._latest, (job.ask.latest_start_s, index, job))
-                yield Wake(job.ask.latest_start_s)
+            latest = latest_start_s(job, now)
+            if index in self._ready and now < latest < inf:
+                heappush(self._latest, (latest, index, job))
+                yield Wake(latest)
             del self._plans[index]
 
     # --- the queue -------------------------------------------------------------------------------
 
     def _let_in(self, job: Life, view: View, urgent: bool = False) -> None:
         if urgent:
-            key: Key = (0, job.ask.latest_start_s, job.index)
+            key: Key = (0, latest_start_s(job, view.now_s), job.index)
         else:
             key = (1, *self._order(job, view), job.index)
         group = self._group(job, view)
@@ -193,7 +204,7 @@ class ListScheduler:
 
     def _group(self, job: Life, view: View) -> Group:
         sites = view.sites_for(job)
-        return least_gpus(self.parts.size, job, sites, view), sites, view.quota_of(job.ask)
+        return least_gpus(self._size, job, sites, view), sites, view.quota_of(job.ask)
 
     def _forget(self, job: Life) -> None:
         """A job leaves the queue, by its start or otherwise."""
@@ -328,7 +339,7 @@ class ListScheduler:
             site, reason, detail = chosen[0], self.parts.place.__name__, {}
         if kept is not None and site == kept.site:
             return Start(job, site, least, 1.0, avoid, (), reason, detail)
-        gpus, cap = (least, 1.0) if self.parts.size is asked else self.parts.size(job, site, view)
+        gpus, cap = (least, 1.0) if self._size is asked else self._size(job, site, view)
         return Start(job, site, gpus, cap, 0, (), reason, detail)
 
     def _started(self, job: Life, site: int, view: View) -> None:

@@ -38,6 +38,19 @@ class When(Protocol):
         """A job has left its site."""
 
 
+def latest_start_s(job: Life, now_s: float) -> float:
+    """The latest time at which a waiting job must start or go on to meet its deadline [s].
+
+    For one that has not run yet that is submission plus slack; for one that has, what is left and its
+    restart are taken off the deadline, by the user's estimate.
+    """
+    ask = job.ask
+    if job.done_gpu_s <= 0.0:
+        return ask.latest_start_s
+    restart_s = ask.checkpoint.restart_s if job.saved else 0.0
+    return ask.deadline_s - job.left_s(now_s) - restart_s
+
+
 class LowestGridWindow:
     """Hold a job for the window, within its slack, in which it is expected to draw least from the grid.
 

@@ -1,0 +1,109 @@
+"""How long a job will run, as far as a policy can know: each part predicts what is left of it.
+
+None reads a true runtime before the job has ended; what has ended is learned from in the order of its ending.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from simulator.life import Life
+
+ENOUGH = 5  # endings seen before a mean is trusted (a choice)
+
+
+class Duration(Protocol):
+    """A predictor; one object for each run."""
+
+    def left_s(self, job: Life, now_s: float) -> float:
+        """What is left of a job on the GPUs that it asked for, of the reference type [s]."""
+
+    def freed(self, job: Life) -> None:
+        """A job has left its site; it may have ended."""
+
+
+class Estimate:
+    """What the user has estimated."""
+
+    def left_s(self, job: Life, now_s: float) -> float:
+        """What is left of the estimate."""
+        return job.left_s(now_s)
+
+    def freed(self, job: Life) -> None:
+        """Nothing is learned."""
+
+
+class _Learning:
+    """Means over what has ended, by a key; where too little has, the user's estimate.
+
+    A job that has outlived its prediction is expected to last as long as its user's estimate says.
+    """
+
+    def __init__(self) -> None:
+        self._freed: list[Life] = []
+        self._sums: dict[object, tuple[int, float]] = {}
+
+    def left_s(self, job: Life, now_s: float) -> float:
+        """What is left of the predicted runtime."""
+        self._learn()
+        count, total = self._sums.get(self._key(job), (0, 0.0))
+        if count < ENOUGH:
+            return job.left_s(now_s)
+        left = self._predicted_s(job, total / count) - job.progress_gpu_s(now_s) / job.ask.gpus
+        return left if left > 0 else job.left_s(now_s)
+
+    def freed(self, job: Life) -> None:
+        """It may have ended: looked at when the next prediction is asked for."""
+        self._freed.append(job)
+
+    def _learn(self) -> None:
+        for job in self._freed:
+            if job.phase == "ended" and job.done_gpu_s > 0:
+                key = self._key(job)
+                count, total = self._sums.get(key, (0, 0.0))
+                self._sums[key] = count + 1, total + self._value(job)
+        self._freed.clear()
+
+    def _key(self, job: Life) -> object:
+        raise NotImplementedError
+
+    def _value(self, job: Life) -> float:
+        raise NotImplementedError
+
+    def _predicted_s(self, job: Life, mean: float) -> float:
+        raise NotImplementedError
+
+
+class ClassMean(_Learning):
+    """The mean runtime of the ended jobs of its class, as GAIA takes it (Hanafy et al. 2024).
+
+    10.1145/3620666.3651374.
+    """
+
+    def _key(self, job: Life) -> object:
+        return job.ask.job_class
+
+    def _value(self, job: Life) -> float:
+        return job.done_gpu_s / job.ask.gpus
+
+    def _predicted_s(self, job: Life, mean: float) -> float:
+        return mean
+
+
+class UserFactor(_Learning):
+    """The user's estimate times the mean of actual over estimated runtime of the same tenant's ended jobs.
+
+    After Tsafrir, Etsion and Feitelson 2007 (10.1109/TPDS.2007.70606), who take the user's last two runtimes.
+    """
+
+    def _key(self, job: Life) -> object:
+        return job.ask.tenant
+
+    def _value(self, job: Life) -> float:
+        return job.done_gpu_s / job.ask.gpus / max(job.ask.estimate_s, 1.0)
+
+    def _predicted_s(self, job: Life, mean: float) -> float:
+        return job.ask.estimate_s * mean
+
+
+DURATIONS: dict[str, type[Duration]] = {"estimate": Estimate, "class-mean": ClassMean, "user-factor": UserFactor}

@@ -1,0 +1,96 @@
+"""What sun and battery are expected to give one job more, after everybody who runs or has been promised a start.
+
+The battery's course is followed hour by hour from what is stored now. A watt more in an hour costs nothing
+where sun would be fed in; what the battery would have stored, or gives, costs as much as that energy would
+save from the grid later, which is nothing where the battery will be full again before it is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulator.forecast import DAY_H, HOUR_S
+from simulator.policies.when_promises import Promises
+from simulator.record import Floats
+from simulator.scenario import Battery
+from simulator.view import View
+
+# For every hour: [W] that cost nothing; [W] that would have been stored, and their cost; [W] that the battery
+# could give besides, and their cost. All further watts come from the grid.
+Row = list[tuple[float, float, float, float, float]]
+
+
+class Expected:
+    """The tiers of supply of every site, kept up to date with forecast and promises."""
+
+    def __init__(self) -> None:
+        self._hour = -1
+        self._tiers: Floats = np.zeros((0, 0, 5))
+        self._changes: list[int] = []
+
+    def grid_w(self, power_w: Floats, rows: Sequence[int], view: View, promises: Promises) -> Floats:
+        """What of a job's power, shape (rows, hours), would come from the grid in the end [W]."""
+        self._update(rows, view, promises)
+        tiers = self._tiers[np.asarray(rows)]
+        known = tiers.shape[1]
+        index = np.arange(power_w.shape[1])
+        index = np.where(index < known, index, known - DAY_H + (index - known) % DAY_H)
+        free, stored, stored_cost, given, given_cost = np.moveaxis(tiers[:, np.clip(index, 0, known - 1)], 2, 0)
+        rest = np.maximum(power_w - free, 0.0)
+        from_sun = np.minimum(rest, stored)
+        rest = rest - from_sun
+        from_battery = np.minimum(rest, given)
+        return np.asarray(from_sun * stored_cost + from_battery * given_cost + rest - from_battery)
+
+    def _update(self, rows: Sequence[int], view: View, promises: Promises) -> None:
+        hour, free = view.forecast.free_w(view.now_s)
+        if hour != self._hour:
+            self._hour = hour
+            self._tiers = np.zeros((*free.shape, 5))
+            self._changes = [-1] * len(free)
+        for i in rows:
+            if self._changes[i] != promises.changes[i]:
+                self._changes[i] = promises.changes[i]
+                load = promises.watts[i, hour : hour + free.shape[1]] * view.forecast.per_it(view.now_s)[i]
+                net = (free[i] - load).tolist()
+                battery = view.sites[i].spec.battery
+                self._tiers[i] = course(net, battery, view.sites[i].stored_j) if battery else _without(net)
+
+
+def _without(net_w: list[float]) -> Row:
+    return [(max(net, 0.0), 0.0, 0.0, 0.0, 1.0) for net in net_w]
+
+
+def course(net_w: list[float], battery: Battery, stored_j: float) -> Row:
+    """The tiers of a site with a battery, given what sun leaves over in each hour (< 0: what is missing) [W]."""
+    low, high = battery.soc_min * battery.capacity_j, battery.soc_max * battery.capacity_j
+    into, out = battery.eta_charge, battery.eta_discharge
+    moves: list[tuple[float, float, float]] = []  # (stored [W], given [W], stored at the end [J])
+    stored = min(max(stored_j, low), high)
+    for net in net_w:
+        if net > 0:
+            power = min(net, battery.charge_w, (high - stored) / (into * HOUR_S))
+            stored += power * into * HOUR_S
+            moves.append((power, 0.0, stored))
+        else:
+            power = min(-net, battery.discharge_w, (stored - low) * out / HOUR_S)
+            stored -= power / out * HOUR_S
+            moves.append((0.0, power, stored))
+    tiers: Row = []
+    worth = 0.0  # grid energy that a joule in the battery at the end of this hour will save
+    tiny = 1e-6 * battery.capacity_j
+    for net, (charged, given, after) in zip(reversed(net_w), reversed(moves), strict=True):
+        more = min(battery.discharge_w - given, max(after - low, 0.0) * out / HOUR_S)
+        cost = min(worth / out, 1.0)
+        if net > 0:
+            tiers.append((net - charged, charged, min(worth * into, 1.0), more, cost))
+            if after > high - tiny:
+                worth = 0.0
+        else:
+            tiers.append((0.0, 0.0, 0.0, more, cost))
+            if given < -net and after < low + tiny:
+                worth = out
+    tiers.reverse()
+    return tiers
