@@ -10,7 +10,7 @@ import gzip
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,4 +110,62 @@ def replay(data: Path, repeats: int = 5) -> list[Row]:
     for name, limit in (("fifo", 5.0), ("easy", 8.0)):
         ratio, (low, high) = in_units(lambda name=name: simulate(scenario, jobs, policy(name)), repeats)  # type: ignore[misc]
         rows.append(Row(f"pai_100k {name}", ratio, "U", limit, f"U from {low:.2f} to {high:.2f} s"))
+    return rows
+
+
+def long_queue(waiting: int) -> tuple[float, float]:
+    """Median time of a round with so many jobs waiting [us]: after an arrival, and after an end."""
+    rng = np.random.default_rng(1)
+    scenario = small_sites(20 * DAY_S)
+    tenants = [Tenant(f"r{i}") for i in range(SITES)]
+    jobs = []
+    for index in range(waiting + 2000):
+        home, gpus = index % SITES, int(rng.choice([1, 2, 4, 8]))
+        submit = 0.0 if index < waiting else 10.0 * (index - waiting)
+        runtime, data = float(rng.uniform(2 * HOUR_S, 20 * HOUR_S)), Dataset("d", 0.0, f"s{home}")
+        ask = Ask(f"q{index:06d}", submit, gpus, runtime, 0.0, tenants[home], f"s{home}", data)
+        jobs.append(Job(ask, Truth(gpus * runtime)))
+    watch = _Stopwatch("easy")
+    simulate(scenario, jobs, watch)
+    return watch.median_us("arrival"), watch.median_us("end")
+
+
+class _Stopwatch:
+    """A preset whose rounds are timed, apart by what has led to them."""
+
+    def __init__(self, name: str) -> None:
+        self.inner = policy(name)
+        self.name = name
+        self.spent: dict[str, list[float]] = {"arrival": [], "end": [], "both": []}
+
+    def begin(self, view: object) -> None:
+        self.inner.begin(view)
+        self._why: set[str] = set()
+
+    def waiting(self, job: object) -> None:
+        self._why.add("arrival")
+        self.inner.waiting(job)
+
+    def freed(self, job: object, site: int) -> None:
+        self._why.add("end")
+        self.inner.freed(job, site)
+
+    def round(self, view: object) -> Iterator[object]:
+        begin = time.perf_counter()
+        yield from self.inner.round(view)
+        self.spent["both" if len(self._why) > 1 else next(iter(self._why), "both")].append(time.perf_counter() - begin)
+        self._why.clear()
+
+    def median_us(self, why: str) -> float:
+        """Median of the rounds that followed an arrival alone, or an end alone [us]."""
+        return 1e6 * statistics.median(self.spent[why][1:])
+
+
+def queue() -> list[Row]:
+    """Rounds of EASY with ten and twenty thousand jobs waiting."""
+    rows = []
+    for waiting in (10_000, 20_000):
+        arrival, end = long_queue(waiting)
+        rows.append(Row(f"round, {waiting} waiting, after an arrival", arrival, "us", 100.0))
+        rows.append(Row(f"round, {waiting} waiting, after an end", end, "us", 100.0, "starts included"))
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 from heapq import heappop, heappush
 from typing import Any
 
@@ -20,23 +19,28 @@ def on_grid(time_s: float) -> float:
     return round(time_s * TICKS_PER_S) / TICKS_PER_S
 
 
-class Kind(IntEnum):
-    """What happens first at one instant: ends, then outages and repairs, arrivals, last the round."""
+class Kind:
+    """What happens first at one instant: ends, then outages and repairs, arrivals, last timers.
 
-    END = 0
-    PHASE = 1
-    FAULT = 2
-    SUPPLY = 3
-    TRANSFER = 4
-    ARRIVAL = 5
-    TIMER = 6
-    ROUND = 7
+    Each is the upper half of the integer that breaks a tie; the lower half is an index. Plain integers,
+    because arithmetic on an enumeration costs as much as the event itself.
+    """
+
+    END = 0 << 32
+    PHASE = 1 << 32
+    FAULT = 2 << 32
+    SUPPLY = 3 << 32
+    TRANSFER = 4 << 32
+    ARRIVAL = 5 << 32
+    TIMER = 6 << 32
 
 
 class Clock(simpy.Environment):
     """An environment in which a callback is put at an absolute time with a written tie rule."""
 
-    def at(self, time_s: float, kind: Kind, index: int, call: Callable[[Event], None], value: Any = None) -> Event:
+    now: float = 0.0  # a plain attribute, read more often than anything else
+
+    def at(self, time_s: float, kind: int, index: int, call: Callable[[Event], None], value: Any = None) -> Event:
         """Call `call(event)` at `time_s` [s]; ties go by kind, then by index, then by order of asking.
 
         SimPy's own `schedule` takes a delay, and `now + (t - now)` is not always `t`.
@@ -46,12 +50,13 @@ class Clock(simpy.Environment):
         event._value = value
         event.callbacks = [call]
         # SimPy types the second entry as one of its own two priorities; any integer sorts.
-        heappush(self._queue, (time_s, (kind << 32) + index, next(self._eid), event))  # type: ignore[misc]
+        heappush(self._queue, (time_s, kind + index, next(self._eid), event))  # type: ignore[misc]
         return event
 
     def step(self) -> None:
         """Let the next event happen; none of ours ever fails, so there is nothing to look after."""
         self._now, _, _, event = heappop(self._queue)
+        self.now = self._now
         callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
         for call in callbacks:
             call(event)

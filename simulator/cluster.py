@@ -55,13 +55,6 @@ class Cluster:
 
     # --- power -----------------------------------------------------------------------------------
 
-    def it_w(self) -> float:
-        """IT power now: sleeping, idle and loaded nodes [W]; nothing before the site is online."""
-        if self.offline:
-            return 0.0
-        sleeping = self.count - self.awake - self.down.bit_count()
-        return sleeping * self.node.sleep_w + self.awake * self.node.idle_w + self.active * self._watts_per_gpu
-
     def draws_w(self, gpus: int, intensity: float, held: int = 0) -> float:
         """What a job on this many GPUs draws, with the part of node idle of all that it holds [W]."""
         return (held or gpus) * self.node.idle_w / self.per_node + gpus * intensity * self._watts_per_gpu
@@ -73,6 +66,18 @@ class Cluster:
         self.asleep_node_s += asleep * (now_s - since)
         sleeping = self.count - self.awake - self.down.bit_count()
         self._tallied = (now_s, 0, 0) if self.offline else (now_s, self.awake, sleeping)
+
+    def changed(self, now_s: float) -> float:
+        """Something has changed: keep the nodes' own record, and return the IT power now [W]."""
+        if self.offline:
+            self.tally(now_s)
+            return 0.0
+        node, awake = self.node, self.awake
+        sleeping = self.count - awake - self.down.bit_count()
+        _, were_awake, were_asleep = self._tallied
+        if awake != were_awake or sleeping != were_asleep:
+            self.tally(now_s)
+        return sleeping * node.sleep_w + awake * node.idle_w + self.active * self._watts_per_gpu
 
     # --- fitting ---------------------------------------------------------------------------------
 
@@ -87,13 +92,12 @@ class Cluster:
         """The largest gang that could start now; every smaller one could as well."""
         if self.offline:
             return 0
-        n, level = self.per_node, self.level
+        part, level = self.per_node - 1, self.level
         if self._whole and self.remainder == "whole":
-            return self._whole * n
-        part = n - 1
+            part = 0
         while part and not level[part]:
             part -= 1
-        return self._whole * n + part
+        return self._whole * self.per_node + part
 
     def fits(self, gpus: int) -> bool:
         """Whether a gang of this size could start now."""

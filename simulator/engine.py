@@ -22,7 +22,7 @@ from simulator.errors import PolicyError
 from simulator.faults import Faults, FaultSettings
 from simulator.federation import Federation
 from simulator.forecast import Forecast, ForecastSettings
-from simulator.invariants import check_jobs, recorded_it_j
+from simulator.invariants import check_cluster, check_ends, check_jobs, recorded_it_j
 from simulator.journal import Journal
 from simulator.ledger import SiteLedger
 from simulator.life import Life
@@ -148,7 +148,12 @@ class Engine:
         end_s, scenario = self.scenario.end_s, self.scenario
         self.lives.close(end_s)
         stints, outcomes = self.journal.close(), self.journal.outcomes
-        check_jobs(scenario, self.jobs, outcomes, stints)
+        check_jobs(scenario, self.jobs, outcomes, stints, self.settings)
+        left = (*self.waiting.values(), *self.running.values(), *self.moving.values())
+        check_ends(self.jobs, outcomes, left, end_s)
+        for index, cluster in enumerate(self.clusters):
+            held = [life for life in self.running.values() if life.site == index]
+            check_cluster(cluster, held, scenario.sites[index].name, end_s)
         energy, worst = [], 0.0
         for index, ledger in enumerate(self.ledgers):
             energy.append(close(ledger))
@@ -171,10 +176,9 @@ class Engine:
 
     def power_changed(self, site: int) -> None:
         """What runs at a site, or what may run there, has changed: tell the books."""
-        cluster = self.clusters[site]
-        cluster.tally(self.clock.now)
+        cluster, now = self.clusters[site], self.clock.now
         self.room[site] = cluster.largest()
-        self.ledgers[site].set_it(self.clock.now, cluster.it_w())
+        self.ledgers[site].set_it(now, cluster.changed(now))
         if self.guard is not None:
             self.guard.load_changed(site)
         if self.federation is not None:

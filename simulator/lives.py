@@ -38,6 +38,7 @@ class Lives:
         self.network = engine.network
         self.faults = engine.settings.faults
         self._kill_at_limit = engine.settings.overrun == "kill"
+        self._fail = self.faults.rate_per_s(1) > 0
 
     # --- a stay begins ---------------------------------------------------------------------------
 
@@ -46,7 +47,9 @@ class Lives:
         engine, now = self.engine, self.clock.now
         del engine.waiting[life.index]
         engine.running[life.index] = life
-        up_s = on_grid(self.clusters[site].take(allocation, now))
+        up_s = self.clusters[site].take(allocation, now)
+        if up_s > now:
+            up_s = on_grid(up_s)
         life.site, life.started_s, life.until_s = site, now, up_s
         self._equip(life, allocation, gpus, cap)
         outcome = self.journal.outcomes[life.index]
@@ -57,6 +60,8 @@ class Lives:
             self._enter(life, "fetching", inf)
         elif up_s > now:
             self._enter(life, "waking", up_s)
+        elif life.saved_at < 0:
+            self._run(life)
         else:
             self._restart(life)
 
@@ -68,7 +73,8 @@ class Lives:
         life.rate = ask.rate(gpus) * node.speed
         if cap != 1.0:
             life.rate *= caps.speed(node.caps, cap)
-        life.interval_s = checkpoints.interval_s(ask.checkpoint, self.faults.rate_per_s(len(allocation)))
+        if self._fail or ask.checkpoint.interval_s is not None:
+            life.interval_s = checkpoints.interval_s(ask.checkpoint, self.faults.rate_per_s(len(allocation)))
         if self.engine.rules.has_quotas:
             self.engine.rules.count(ask, life.site, gpus)
 

@@ -99,7 +99,7 @@ class View:
     @property
     def now_s(self) -> float:
         """Simulation time [s]."""
-        return float(self._engine.clock.now)
+        return self._engine.clock.now
 
     @property
     def waiting(self) -> Mapping[int, Life]:

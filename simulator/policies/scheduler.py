@@ -28,7 +28,7 @@ class Parts:
     """What a list scheduler is made of; see the modules of the same names.
 
     `when`, and `order` where it is a class, make a fresh object for each run, because what has been
-    promised or used is part of them; so do `review`, and `size` where it is a class. `ahead` is the order
+    promised or used is part of them; so do `review`, and `size` where it has `fresh`. `ahead` is the order
     in which EASY lets others by, where it is not that of the queue.
     """
 
@@ -36,7 +36,7 @@ class Parts:
     place: Place = home
     when: Callable[[], When] | None = None
     backfill: Backfill = "first-fit"
-    size: Size | type[Any] = asked
+    size: Size = asked
     ahead: Order | None = None
     review: Callable[[], Review] | None = None
 
@@ -65,7 +65,7 @@ class ListScheduler:
         self._plans: dict[int, Delay] = {}
         self._when = parts.when() if parts.when else None
         size: Any = parts.size
-        self._size: Any = size() if isinstance(size, type) else size
+        self._size: Any = size.fresh() if hasattr(size, "fresh") else size
         if hasattr(self._size, "decide"):  # a size that also says when, and asks the other part of whom it leaves
             self._size.otherwise, self._when = self._when, self._size
         reviews: list[Any] = [parts.review() if parts.review else None, self._when]
