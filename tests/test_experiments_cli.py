@@ -245,6 +245,12 @@ def test_the_wheel_holds_four_packages_and_nothing_else(tmp_path: Path) -> None:
                 assert path.relative_to(ROOT).as_posix() in names, path
 
 
+def test_every_policy_is_compared() -> None:
+    from simulator.policies.presets import PRESETS
+
+    assert set(load(config_toml.bundled()["policies_compared"]).experiment.policies) == set(PRESETS)
+
+
 @pytest.mark.parametrize("name", sorted(config_toml.bundled()))
 def test_bundled_experiments_run_in_a_shortened_form(name: str, tmp_path: Path) -> None:
     path = config_toml.bundled()[name]
@@ -266,3 +272,16 @@ def test_bundled_experiments_run_in_a_shortened_form(name: str, tmp_path: Path) 
     outcome = session.carry_out(session.plan(load(copy, short), tmp_path / "out"))
     assert outcome.ok, [row.get("reason") for row in outcome.rows]
     assert all(row["balance_residual_kwh"] < 1e-6 for row in outcome.rows)
+
+
+def test_an_experiment_is_checked_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "e.toml").write_text(TINY)
+    assert tafukt("selftest", str(tmp_path / "e.toml")) == 0
+    out = capsys.readouterr().out
+    assert "checks hold" in out
+    assert "jobs killed" in out
+    monkeypatch.setattr("experiments.selftest.attribution_gap", lambda record: 1e-6)
+    assert tafukt("selftest", str(tmp_path / "e.toml")) == 1
+    assert "FAIL" in capsys.readouterr().out
