@@ -131,7 +131,9 @@ def _country(sites: list[SiteModel]) -> str:
 
 
 def _place(site: SiteModel, start: datetime) -> Place:
-    return Place(site.name, site.region, site.population, site.gpus, site.country, online_s(site, start))
+    return Place(
+        site.name, site.region, site.population, site.gpus, site.country, online_s(site, start), site.node.speed
+    )
 
 
 def _links(network: NetworkTable, sites: list[SiteModel]) -> tuple[Link, ...]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from simulator.caps import MEASURED, SOURCE
-from workloads.workload import WorkloadModel
+from workloads.workload import GeneratorModel, WorkloadModel
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 RUNS_LIMIT = 100_000
@@ -55,6 +55,8 @@ def _kind(value: Any) -> Any:
     """A workload that does not say its kind is a generator."""
     return {"kind": "generator", **value} if isinstance(value, dict) else value
 
+
+DEFAULT_POLICIES = ("fifo", "easy", "solar", "wait-for-sun")
 
 Workload = Annotated[WorkloadModel, BeforeValidator(_kind)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
@@ -233,7 +235,9 @@ class Experiment(Table):
     )
     seeds: list[Seed] = Field(default=[1], min_length=1, description="One scenario of jobs and sky for each")
     policies: list[str] = Field(
-        min_length=1, description="Policies to run; `file.py:name` and `module:name` are policies of one's own"
+        default=list(DEFAULT_POLICIES),
+        min_length=1,
+        description="Policies to run; `file.py:name` and `module:name` are policies of one's own",
     )
     baseline: str = Field(default="fifo", description="The policy that all are compared with")
     coordination: Literal["regional", "federated", "root"] = Field(
@@ -244,7 +248,10 @@ class Experiment(Table):
         default=True, strict=True, description="Whether to compute the clairvoyant lower bound on the draw"
     )
     sites: SitesTable = Field(default=SitesTable(), description="The data centres")
-    workload: Workload = Field(description="The jobs: a generator, or a trace")
+    workload: Workload = Field(
+        default=GeneratorModel.model_validate({"kind": "generator"}),
+        description="The jobs: a generator, or a trace; the institutes' own mix",
+    )
     engine: EngineTable = Field(default=EngineTable(), description="How the simulation goes about it")
     faults: FaultsTable = Field(default=FaultsTable(), description="What breaks, and how often")
     network: NetworkTable = Field(default=NetworkTable(), description="What carries data between sites")

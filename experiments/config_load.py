@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from experiments import config_toml as toml
-from experiments.config import FIXED_KEYS, RUNS_LIMIT, STEPS_LIMIT, Experiment
+from experiments.config import DEFAULT_POLICIES, FIXED_KEYS, RUNS_LIMIT, STEPS_LIMIT, Experiment
 from experiments.config_check import problems_of
 from experiments.config_sites import resolve
 from experiments.errors import InputError, Problem, listed, nearest
@@ -146,7 +146,7 @@ def _checked(raw: toml.Document, file: str, folder: Path) -> tuple[Loaded | None
         problems += problems_of(error, Experiment, file)
     sites, more = _sites(raw, experiment, file, folder)
     problems += more
-    policies, more = policy_refs(raw.get("policies"), file, folder)
+    policies, more = policy_refs(raw.get("policies", list(DEFAULT_POLICIES)), file, folder)
     problems += more
     if experiment is None:
         return None, problems

@@ -81,7 +81,6 @@ MISTAKES = [
     ({"sites__own__mine": {"title": "No place"}}, "sites.own.mine.lat", "missing"),
     ({"sites__own__rabat": {"like": "rabat"}}, "sites.own.rabat", "another name"),
     ({"sites": 5}, "sites", "not a table"),
-    ({"workload": None}, "workload", "missing"),
     ({"workload__kind": "generater"}, "workload.kind", "did you mean 'generator'"),
     ({"workload__laod": 0.5}, "workload.laod", "did you mean 'load'"),
     ({"workload__load": -0.5}, "workload.load", "greater than 0"),

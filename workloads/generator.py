@@ -65,7 +65,7 @@ class Plan:
     jobs_per_day: float
     home_share: dict[str, float]
     gang_cap: int
-    gpus: int
+    gpus: float
 
     @property
     def mean_job_gpu_s(self) -> float:
@@ -140,7 +140,7 @@ def plan(model: GeneratorModel, places: Sequence[Place], folder: Path, mix: MixM
     classes = chosen_classes(model, mix)
     joint = _shares(mix, classes)
     own = [place for place in places if place.country == mix.country]
-    gpus = sum(place.gpus for place in own)
+    gpus = sum(place.gpus * place.speed for place in own)
     if not gpus:
         raise WorkloadError(f"workload.load: no site in {mix.country} has GPUs, so a load means nothing")
     cap = model.gang_cap or power_of_two_within(min(place.gpus for place in own if place.gpus) / 2)

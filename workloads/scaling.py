@@ -71,7 +71,7 @@ def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: fl
     if model.over_cap == "drop":
         kept = gpus <= model.gpu_cap
         inside, gpus, runtime = inside[kept], gpus[kept], runtime[kept]
-    capacity = sum(place.gpus for place in places) * days * DAY_S
+    capacity = sum(place.gpus * place.speed for place in places) * days * DAY_S
     if model.load_factor is not None:
         factor = model.load_factor
     else:

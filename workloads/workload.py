@@ -51,6 +51,8 @@ class Place:
         ISO code.
     online_s : float
         When the site comes online, in simulation time [s].
+    speed : float
+        Work per GPU relative to the reference GPU: a faster site bears more load.
     """
 
     site: str
@@ -59,6 +61,7 @@ class Place:
     gpus: int
     country: str = "MA"
     online_s: float = 0.0
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,42 @@
+"""The picture of README: the same week under two policies. Usage: python docs/picture.py RESULT_FOLDER [POLICY]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+import experiments
+from experiments.figures_energy import network_balance
+
+WORDS = {"fifo": "Jobs start as they come", "wait-for-sun": "Jobs wait for the sun", "planner": "Jobs are planned"}
+
+
+def main(folder: str, policy: str = "wait-for-sun") -> None:
+    """Draw the network's power under `fifo` and `policy`, first seed, to docs/week.png."""
+    results = experiments.load(folder)
+    summary = results.summary[results.summary["seed"] == results.summary["seed"].min()].set_index("policy")
+    figure, axes = plt.subplots(2, 1, figsize=(9, 7.2), sharex=True, sharey=True, layout="constrained")
+    handles: list[object] = []
+    for ax, name in zip(axes, ("fifo", policy), strict=True):
+        run = results.run(str(summary.loc[name, "run"]))
+        network_balance(run.energy, ax)
+        draw = float(summary.loc[name, "draw_kwh"])
+        ax.set_title(f"{WORDS[name]} ({name}): {draw:,.0f} kWh from the grid", loc="left", fontweight="bold")
+        ax.set_title("")
+        ax.spines[["top", "right"]].set_visible(False)
+        legend = ax.get_legend()
+        handles, words = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+        legend.remove()
+    axes[0].set_xlabel("")
+    figure.legend(handles, words, loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(Path(__file__).parent / "week.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
