@@ -72,7 +72,6 @@ class SiteLedger:
         # What a shrinking window took out of the battery, and when.
         self.loss_times, self.losses_j = array("d"), array("d")
         self._capacities: list[tuple[float, float]] = []
-        self._headroom: dict[float, tuple[Floats, list[float]]] = {}
         self._begin_battery(n)
 
     def _begin_battery(self, n: int) -> None:
@@ -325,83 +324,34 @@ class SiteLedger:
         short = -surplus_w - self.limit_w
         return (short,) if short > 0.0 else ()
 
-    # --- shortage ------------------------------------------------------------------------------------
+    def peek(self, it_w: float, until_s: float) -> list[tuple[float, float, float]]:
+        """What the battery would do from now to `until_s` under an IT power of `it_w`; nothing is changed.
 
-    def headroom(self) -> tuple[Floats, list[float]]:
-        """IT power that sun and grid carry without the battery [W]: in each step, and from it to the end."""
-        found = self._headroom.get(self.limit_w)
-        if found is None:
-            with np.errstate(invalid="ignore"):
-                carried = (np.asarray(self._free) + self.limit_w) / np.asarray(self._per_it)
-            least = np.minimum.accumulate(carried[::-1])[::-1]
-            found = self._headroom[self.limit_w] = carried, least.tolist()
-        return found
-
-    def strained_s(self, it_w: float, until_s: float) -> float:
-        """When, from now up to `until_s`, an IT power of `it_w` first needs the battery to be fed [s].
-
-        Infinite where it never does. The present supply is taken to last.
+        Returns
+        -------
+        list of (start_s, end_s, power_w), each within one supply step
         """
-        if self.supply is Supply.NONE:
-            return self.now_s
-        carried, least = self.headroom()
-        first = self.step_at(self.now_s)
-        if it_w <= least[first] or until_s <= self.now_s:
-            return inf
-        short = carried[first : self.step_at(until_s) + 1] < it_w * (1.0 - ROUNDING)
-        begin_s = max((first + int(short.argmax())) * self.step_s, self.now_s)
-        return begin_s if short.any() and begin_s < until_s else inf
-
-    def falls_short_s(self, it_w: float, until_s: float) -> float:
-        """The first instant from now up to `until_s` at which an IT power of `it_w` cannot be fed [s].
-
-        Infinite where there is none. Fade at a midnight on the way is not foreseen.
-        """
-        until_s = min(until_s, self.end_s)
-        strained_s = self.strained_s(it_w, until_s)
-        if self._advance is None or strained_s == inf or self.supply is Supply.NONE:
-            return strained_s
-        return self._emptied_s(it_w, until_s)
-
-    def _emptied_s(self, it_w: float, until_s: float) -> float:
-        """Walk ahead on trial: where the battery first gives less than is asked of it."""
         kept = self.now_s, self.stored_j, self.it_w
         mark = len(self.ends)
         self.it_w = it_w
         self._walk(until_s, skip=False)
-        start, found = kept[0], inf
-        for end, power in zip(self.ends[mark:], self.powers[mark:], strict=True):
-            step = self.step_at(start)
-            load = it_w * self._per_it[step]
-            if load - self._free[step] - self.limit_w + power > ROUNDING * load and end > start:
-                found = start
-                break
-            start = end
+        ends, powers = self.ends[mark:], self.powers[mark:]
         for column in (self.ends, self.powers, self.stored):
             del column[mark:]
         self.now_s, self.stored_j, self.it_w = kept
-        return found
+        return list(zip([kept[0], *ends[:-1]], ends, powers, strict=True))
 
-    def carries_s(self, it_w: float, hold_s: float) -> float:
-        """How long an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].
-
-        At most `hold_s`; a policy's guard must not look into the future.
-        """
-        step = self.step_at(self.now_s)
-        lacking = it_w * self._per_it[step] - self._free[step] - self.limit_w
-        if self.supply is Supply.NONE:
-            return 0.0
-        if lacking <= 0.0:
-            return hold_s
+    def holds_s(self, lacking_w: float, at_most_s: float) -> float:
+        """How long the battery could give `lacking_w` [W] from what it holds now [s]."""
         if self._advance is None:
             return 0.0
-        stored, carried = self.stored_j, 0.0
-        while carried < hold_s:
-            power, stored, used = self._advance(stored, -lacking, hold_s - carried, (lacking,))
-            if -power < lacking * (1.0 - ROUNDING):
+        stored, held = self.stored_j, 0.0
+        while held < at_most_s:
+            power, stored, used = self._advance(stored, -lacking_w, at_most_s - held, (lacking_w,))
+            if -power < lacking_w * (1.0 - ROUNDING):
                 break
-            carried += used
-        return carried
+            held += used
+        return held
 
 
 def _note(times: array[float], values: array[float], time_s: float, value: float) -> None:

@@ -34,11 +34,12 @@ def dynamic_w(node: NodeType, active: float) -> float:
 def shed(guard: Guard, site: int) -> None:
     """Give way until what is left can be fed for `hold_min_s`, or nothing is left to give."""
     engine, ledger, now = guard.engine, guard.engine.ledgers[site], guard.clock.now
+    outlook = guard.outlooks[site]
     longest_s = max((job.write_s for job in jobs_at(engine, site)), default=0.0)
     until_s = now + max(guard.hold_s, 2.0 * longest_s)
 
     def short_s(it_w: float) -> float:
-        return ledger.falls_short_s(it_w, until_s)
+        return outlook.falls_short_s(it_w, until_s)
 
     _cap(guard, site, until_s)
     if short_s(ledger.it_w) == inf:
@@ -85,7 +86,7 @@ def _cap(guard: Guard, site: int, until_s: float) -> None:
         return
     for cap in sorted((share for share, _ in node.caps if share < 1.0), reverse=True):
         spared = sum(max(job.cap - cap, 0.0) * job.ask.intensity * job.gpus for job in jobs)
-        enough = ledger.falls_short_s(ledger.it_w - dynamic_w(node, spared), until_s) == inf
+        enough = guard.outlooks[site].falls_short_s(ledger.it_w - dynamic_w(node, spared), until_s) == inf
         if enough or cap == node.caps[0][0]:
             for job in jobs:
                 if job.cap > cap:

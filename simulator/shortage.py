@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from simulator.clock import TICKS_PER_S, Kind, cancel, on_grid
 from simulator.ledger import ROUNDING, Supply
+from simulator.outlook import Outlook
 from simulator.shedding import dynamic_w, jobs_at, shed, switch_off
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
 
     from simulator.engine import Engine
-    from simulator.ledger import SiteLedger
 
 TICK_S = 1.0 / TICKS_PER_S
 # How far ahead a shortage is looked for while the battery is in use, and while it is not needed [s].
@@ -56,6 +56,7 @@ class Guard:
         self.watches: list[Watch | None] = [
             Watch() if site.grid.outages or site.grid.import_limit_w < inf else None for site in engine.scenario.sites
         ]
+        self.outlooks = [Outlook(ledger) for ledger in engine.ledgers]
         self._at_work = False
 
     def begin(self) -> None:
@@ -88,7 +89,7 @@ class Guard:
         if watch is None or watch.due or self._at_work:
             return
         ledger = self.engine.ledgers[site]
-        safe_w = ledger.headroom()[1][ledger.step_at(self.clock.now)]
+        safe_w = self.outlooks[site].carried_w(self.clock.now)[1]
         if ledger.it_w <= safe_w and not watch.short and ledger.supply is not Supply.NONE:
             cancel(watch.event)
             watch.event = None
@@ -119,12 +120,12 @@ class Guard:
         if watch.short:
             self._act(site, switch_off)
         lead_s = self._lead_s(site)
-        short_s, again_s = self._foresee(ledger, lead_s)
+        short_s, again_s = self._foresee(site, lead_s)
         if short_s - lead_s < now + TICK_S:
             watch.short, watch.shed_s = True, now
             self._act(site, shed)
             self._tick_later(site)
-            short_s = ledger.falls_short_s(ledger.it_w, now + NEAR_S)
+            short_s = self.outlooks[site].falls_short_s(ledger.it_w, now + NEAR_S)
             if now + TICK_S <= short_s < inf:
                 self._plan(site, short_s)
             elif short_s == inf:
@@ -147,19 +148,19 @@ class Guard:
         jobs = jobs_at(self.engine, site)
         return max((job.write_s for job in jobs if job.running and job.ask.interruptible), default=0.0)
 
-    def _foresee(self, ledger: SiteLedger, lead_s: float) -> tuple[float, float]:
+    def _foresee(self, site: int, lead_s: float) -> tuple[float, float]:
         """The next shortage, and else when to look again [s]; both infinite where there is none to come."""
-        now, it_w = self.clock.now, ledger.it_w
-        strained_s = ledger.strained_s(it_w, now + FAR_S)
+        now, ledger, outlook = self.clock.now, self.engine.ledgers[site], self.outlooks[site]
+        it_w = ledger.it_w
+        strained_s = outlook.strained_s(it_w, now + FAR_S)
         if strained_s == inf:
-            safe = it_w <= ledger.headroom()[1][ledger.step_at(now)]
-            return inf, inf if safe else now + FAR_S
+            return inf, inf if it_w <= outlook.carried_w(now)[1] else now + FAR_S
         near_s = max(NEAR_S, 2.0 * lead_s)
         if strained_s > now + near_s:
             return inf, strained_s - lead_s
         # Capacity shrinks at midnight: beyond it nothing is certain.
         until_s = min(now + near_s, max(ledger.next_midnight_s, now + lead_s + TICK_S))
-        return ledger.falls_short_s(it_w, until_s), max(until_s - lead_s, now + TICK_S)
+        return outlook.falls_short_s(it_w, until_s), max(until_s - lead_s, now + TICK_S)
 
     # --- who may start -------------------------------------------------------------------------------
 
@@ -199,17 +200,16 @@ class Guard:
             return False
         if now < watch.shed_s + self.hold_s:  # so soon after a shortage, sun and battery are not relied upon
             return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ledger.limit_w
-        carried, least = ledger.headroom()
-        step = ledger.step_at(now)
+        carried_w, _ = self.outlooks[site].carried_w(now)
         # First as if everybody who holds GPUs drew all that they can: cheap, and mostly enough.
         most_w = ledger.it_w + dynamic_w(cluster.node, cluster.busy_gpus - cluster.active) + added_w
-        if most_w <= least[step] or most_w <= carried[step]:
+        if most_w <= carried_w:
             return True
         it_w = ledger.it_w + self._to_come_w(site) + added_w
-        if it_w <= carried[step]:
+        if it_w <= carried_w:
             return True
         ledger.settle(now)
-        return ledger.carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
+        return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
     def _to_come_w(self, site: int) -> float:
         """What jobs that wait with GPUs in hand will draw more [W]."""
@@ -269,7 +269,7 @@ class Guard:
         if now < watch.shed_s + self.hold_s:
             return False
         ledger.settle(now)
-        return ledger.carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
+        return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
     def _recover(self, site: int) -> None:
         """Lift the caps, and let nodes that never sleep boot again."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from simulator.balance import residual
 from simulator.errors import BreachError
 from simulator.ledger import SiteLedger, Supply
+from simulator.outlook import Outlook
 from simulator.record import FLOWS, SiteEnergy
 from simulator.scenario import Battery, Grid, NodeType, Site
 from simulator.settle import close
@@ -423,7 +424,7 @@ def test_the_first_shortage_is_foreseen(case) -> None:
         ledger.set_it(time, it_w)
     ledger.settle(ledger.now_s)
     before = list(ledger.ends), list(ledger.stored)
-    foreseen = ledger.falls_short_s(ledger.it_w, ledger.end_s)
+    foreseen = Outlook(ledger).falls_short_s(ledger.it_w, ledger.end_s)
     assert (list(ledger.ends), list(ledger.stored)) == before  # looking ahead leaves no trace
     now = ledger.now_s
     energy = close(ledger)
@@ -437,10 +438,11 @@ def test_the_first_shortage_is_foreseen(case) -> None:
 def test_how_long_the_battery_carries_as_things_are_now() -> None:
     battery = replace(LOSSLESS, soc_start=0.1)
     ledger = SiteLedger(site([10, 0], battery, import_limit_w=5e3), 2 * HOUR)
-    assert ledger.carries_s(15e3, 1800.0) == 1800.0
-    assert ledger.carries_s(20e3, 7200.0) == pytest.approx(HOUR)  # 5 kWh at 5 kW
-    assert ledger.carries_s(40e3, 1800.0) == 0.0  # more than the battery's power
-    assert SiteLedger(site([10]), HOUR).carries_s(1e9, 1800.0) == 1800.0
+    outlook = Outlook(ledger)
+    assert outlook.carries_s(15e3, 1800.0) == 1800.0
+    assert outlook.carries_s(20e3, 7200.0) == pytest.approx(HOUR)  # 5 kWh at 5 kW
+    assert outlook.carries_s(40e3, 1800.0) == 0.0  # more than the battery's power
+    assert Outlook(SiteLedger(site([10]), HOUR)).carries_s(1e9, 1800.0) == 1800.0
 
 
 # --- the checks themselves -------------------------------------------------------------------------------
