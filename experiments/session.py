@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ Progress = Callable[[int, int], None]
 RUN_S, JOB_S, STEP_S = 0.08, 2.5e-4, 1.5e-6
 BOUND_S, BOUND_JOB_S = 0.1, 4e-4
 WORTH_S = 2.0
+# How often the summary is brought up to date while runs go on [s].
+REFRESH_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -157,17 +160,27 @@ def carry_out(plan: Plan, workers: int = 1, cluster: str = "", progress: Progres
             faults = work.here(folder, work.pieces_of(tasks, bounds, 1), report)
     finally:
         folder.sweep()
-        rows = rebuild(folder, manifest_of(loaded, plan.runs, folder))
+        rows = refresh(plan)
     return Outcome(plan, rows, faults)
 
 
+def refresh(plan: Plan) -> list[Row]:
+    """Bring summary and manifest up to date with the runs that are there."""
+    return rebuild(plan.folder, lambda: manifest_of(plan.loaded, plan.runs, plan.folder))
+
+
 def _reporter(plan: Plan, progress: Progress | None, total: int) -> Callable[[], None]:
-    """A function that counts what is there by now, and tells."""
+    """A function that counts what is there by now, tells, and now and then brings the summary up to date."""
     folder = plan.folder
     open_runs = {run.run_id for run in plan.missing}
     open_bounds = {f"cells/{run.cell.key[:16]}.bound.json" for run in plan.bounds}
+    refreshed_s = time.monotonic()
 
     def report() -> None:
+        nonlocal refreshed_s
+        if time.monotonic() - refreshed_s > REFRESH_S:
+            refresh(plan)
+            refreshed_s = time.monotonic()
         if progress is None:
             return
         open_runs.difference_update([name for name in open_runs if folder.run_path(name).is_dir()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.dictionary import COMPARISON_METRICS, METRICS
@@ -48,9 +48,14 @@ def header(manifest: Mapping[str, Any]) -> list[str]:
     return ["run", "status", "policy", "seed", *axes, *(column.name for column in METRICS)]
 
 
-def rebuild(folder: Folder, manifest: Mapping[str, Any]) -> list[Row]:
-    """Write summary.csv, each run's comparisons and the manifest anew; returns the rows."""
+def rebuild(folder: Folder, manifest_now: Callable[[], Mapping[str, Any]]) -> list[Row]:
+    """Write summary.csv, each run's comparisons and the manifest anew; returns the rows.
+
+    `manifest_now` is called once the folder is locked, so that of several processes the last one to write
+    knows of all runs.
+    """
     with folder.locked():
+        manifest = manifest_now()
         rows = rows_of(folder, manifest)
         for row in rows:
             if row["status"] == "complete":
