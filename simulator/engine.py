@@ -117,7 +117,7 @@ class Engine:
             self._feed(0)
         while True:
             time_s = clock.peek()
-            if self._round_due and time_s > clock.now:
+            if self._round_due and clock.now < min(time_s, end_s):  # at the very end nothing is left to decide
                 self._round()
             elif time_s <= end_s:
                 clock.step()
