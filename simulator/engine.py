@@ -89,6 +89,7 @@ class Engine:
         self.lives = Lives(self)
         self.waiting: dict[int, Life] = {}
         self.running: dict[int, Life] = {}
+        self.running_at: list[dict[int, Life]] = [{} for _ in scenario.sites]
         self.moving: dict[int, Life] = {}
         self.rounds = 0
         self._round_due = False
@@ -210,7 +211,7 @@ class Engine:
 
     def node_fails(self, site: int, node: int) -> None:
         """A node breaks: whoever holds GPUs on it is killed, and it is down until it is repaired."""
-        for life in [v for v in self.running.values() if v.site == site and any(n == node for n, _ in v.allocation)]:
+        for life in [v for v in self.running_at[site].values() if any(n == node for n, _ in v.allocation)]:
             self.lives.kill(life, f"failure of node {node}", fault=True)
         self.clusters[site].fail(node)
         self.power_changed(site)

@@ -49,7 +49,7 @@ class Life:
     """
 
     __slots__ = (
-        "active", "allocation", "ask", "at_risk", "cap", "done_gpu_s", "event", "fault_s", "faults", "first_start_s",
+        "active", "allocation", "ask", "at_risk", "cap", "done_gpu_s", "event", "expected_s", "fault_s", "faults", "first_start_s",
         "gpus", "held", "held_until_s", "index", "interval_s", "into_s", "phase", "post", "power_w", "rate",
         "resizing", "safe_gpu_s", "saved_at", "since_s", "site", "sites", "started_s", "target", "until_s", "write_s",
     )  # fmt: skip
@@ -67,6 +67,7 @@ class Life:
         self.since_s = self.started_s = self.until_s = ask.submit_s
         self.first_start_s = -1.0
         self.held_until_s = -1.0  # until when its policy has put it off
+        self.expected_s = -1.0  # its expected end in the present run; below zero before anybody has asked
         self.rate = 0.0
         self.power_w = 0.0
         self.interval_s = inf
@@ -132,9 +133,12 @@ class Life:
             return self.until_s
         if not self.rate:
             return now_s
+        if self.phase == "running" and self.expected_s >= 0:
+            return max(self.expected_s, now_s)
         work = max(self.ask.estimate_s * self.ask.gpus - self.done_gpu_s, 0.0)
         if self.phase == "running":
-            return max(self.since_s + self.time_for_s(work), now_s)
+            self.expected_s = self.since_s + self.time_for_s(work)
+            return max(self.expected_s, now_s)
         restart = self.ask.checkpoint.restart_s if self.saved and self.phase != "restarting" else 0.0
         return max(self.until_s, now_s) + restart + self.time_for_s(work)
 

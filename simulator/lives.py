@@ -46,7 +46,7 @@ class Lives:
         """Take GPUs for a waiting job, and set it going."""
         engine, now = self.engine, self.clock.now
         del engine.waiting[life.index]
-        engine.running[life.index] = life
+        engine.running[life.index] = engine.running_at[site][life.index] = life
         up_s = self.clusters[site].take(allocation, now)
         if up_s > now:
             up_s = on_grid(up_s)
@@ -125,7 +125,7 @@ class Lives:
     def _run(self, life: Life) -> None:
         """Work until the job's own end, its limit, or the next software fault, whichever comes first."""
         now = self.clock.now
-        life.phase, life.since_s = "running", now
+        life.phase, life.since_s, life.expected_s = "running", now, -1.0
         self._draw(life, True)
         due = self.jobs[life.index].truth.due_gpu_s
         if self._kill_at_limit:
@@ -275,7 +275,7 @@ class Lives:
         """Give back what the job holds."""
         engine = self.engine
         self._let_go(life)
-        del engine.running[life.index]
+        del engine.running[life.index], engine.running_at[life.site][life.index]
         life.event = None
         engine.power_changed(life.site)
         engine.policy.freed(life, life.site)

@@ -113,7 +113,7 @@ class View:
 
     def running_at(self, site: int) -> Iterable[Life]:
         """The jobs that hold GPUs at one site."""
-        return (life for life in self._engine.running.values() if life.site == site)
+        return self._engine.running_at[site].values()
 
     def fitting(self, job: Life, sites: Iterable[int], gpus: int) -> list[int]:
         """Those of the sites where a job could start now on so many GPUs: room, supply, quota and links allow it."""

@@ -22,9 +22,10 @@ OVERDUE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A promise to one job: this site, from this time [s], these nodes (a set of bits)."""
+    """A promise to one job: so many GPUs of this site, from this time [s], on these nodes (a set of bits)."""
 
     job: Life
+    gpus: int
     site: int
     time_s: float
     nodes: int
@@ -35,39 +36,45 @@ class Reservations:
 
     def __init__(self) -> None:
         self.current: Reservation | None = None
-        self._job: Life | None = None
-        self._found: dict[int, tuple[float, int]] = {}
+        self._stale = True
+        # For each site, what was found there, by size of the gang: heads of one size share it.
+        self._found: dict[int, dict[int, tuple[float, int]]] = {}
 
     def forget(self, site: int) -> None:
         """Something changed at a site: what was found there no longer holds."""
         self._found.pop(site, None)
+        self._stale = True
 
     def started(self, site: int) -> None:
         """A job has started at a site: where nothing is reserved, it may stand in the way."""
-        if self.current is None or self.current.site != site:
-            self._found.pop(site, None)
+        kept = self.current
+        if kept is None or kept.site != site:
+            self.forget(site)
+        else:
+            self._found[site] = {kept.gpus: (kept.time_s, kept.nodes)}
 
     def make(self, job: Life, group: Group, now_s: float, view: View) -> bool:
         """Reserve for the job at the head, where it can start first; whether that changed anything."""
-        if job is not self._job:
-            self._job = job
-            self._found.clear()
-        best = (inf, -1, 0)
+        before = self.current
+        if before is not None and before.job is job and not self._stale and before.time_s > now_s:
+            return False
+        gpus, best = group[0], (inf, -1, 0)
         for site in group[1]:
             found = self._found.get(site)
-            if found is None or found[0] <= now_s:
-                cluster = view.sites[site].nodes
-                found = earliest_fit(cluster, view.running_at(site), group[0], now_s)
-                self._found[site] = found
-            best = min(best, (found[0], site, found[1]))
-        before = self.current
-        self.current = Reservation(job, best[1], best[0], best[2]) if best[1] >= 0 else None
+            if found is None:
+                found = self._found[site] = {}
+            fit = found.get(gpus)
+            if fit is None or fit[0] <= now_s:
+                fit = found[gpus] = earliest_fit(view.sites[site].nodes, view.running_at(site), gpus, now_s)
+            if fit[0] < best[0]:
+                best = (fit[0], site, fit[1])
+        self.current = Reservation(job, gpus, best[1], best[0], best[2]) if best[1] >= 0 else None
+        self._stale = False
         return self.current != before
 
     def drop(self) -> None:
         """Nobody waits at the head."""
-        self.current = self._job = None
-        self._found.clear()
+        self.current = None
 
     def longest_estimate_s(self, now_s: float, view: View) -> float:
         """No job with a longer estimate ends in time at the reserved site [s on the reference GPU]."""
@@ -89,11 +96,20 @@ def earliest_fit(cluster: Cluster, running: Iterable[Life], gpus: int, now_s: fl
     """When, by the estimates of what runs, a gang would fit, and on which nodes (a set of bits)."""
     if cluster.offline:
         return inf, 0
-    n = cluster.per_node
-    free = list(cluster.free)
-    whole, rest = (0, gpus) if gpus <= n else divmod(cluster.held_for(gpus), n)
-    for time, _, life in sorted((ends_s(life, now_s), life.index, life) for life in running):
-        for node, held in life.allocation:
+    n, free = cluster.per_node, list(cluster.free)
+    ends = [(ends_s(life, now_s), life.index, life.allocation) for life in running]
+    ends.sort()
+    if gpus <= n:
+        for time, _, allocation in ends:
+            for node, held in allocation:
+                free[node] += held
+            fitting = [(free[node], node) for node, _ in allocation if free[node] >= gpus]
+            if fitting:
+                return time, 1 << min(fitting)[1]
+        return inf, 0
+    whole, rest = divmod(cluster.held_for(gpus), n)
+    for time, _, allocation in ends:
+        for node, held in allocation:
             free[node] += held
         found = nodes_for(free, n, whole, rest)
         if found:

@@ -262,18 +262,22 @@ class ListScheduler:
         groups, blocked, reservations = self._ready.groups, self._blocked, self._reservations
         skipped: Key | None = None
         while True:
-            heads = [(jobs.first_within(inf, skipped), group) for group, jobs in groups.items()]
-            found = [(*head, group) for head, group in heads if head is not None]
+            if skipped is None:
+                found = [(*jobs.head(), group) for group, jobs in groups.items()]
+            else:
+                later = [(jobs.first_within(inf, skipped), group) for group, jobs in groups.items()]
+                found = [(*head, group) for head, group in later if head is not None]
             if not found:
                 reservations.drop()
                 return
             key, job, group = min(found)
-            start = self._try(job, group, now, view, reserved=False)
+            known = reservations.current is not None and reservations.current.job is job and group in blocked
+            start = None if known else self._try(job, group, now, view, reserved=False)
             if start is not None:
                 yield start
                 self._started(job, start.site, view)
                 blocked.clear()
-            elif self._declined:
+            elif not known and self._declined:
                 skipped = key
             else:
                 break
