@@ -234,10 +234,11 @@ class Experiment(Table):
         default=5, description="Step of sun, price and carbon [min]"
     )
     seeds: list[Seed] = Field(default=[1], min_length=1, description="One scenario of jobs and sky for each")
-    policies: list[str] = Field(
+    policies: list[str | dict[str, Any]] = Field(
         default=list(DEFAULT_POLICIES),
         min_length=1,
-        description="Policies to run; `file.py:name` and `module:name` are policies of one's own",
+        description="Policies to run: names; tables of parts, as in {name = \"mine\", order = \"fair\", when = "
+        "\"lowest-window\", signal = \"carbon\"}; `file.py:name` and `module:name` of one's own",
     )
     baseline: str = Field(default="fifo", description="The policy that all are compared with")
     coordination: Literal["regional", "federated", "root"] = Field(

@@ -47,7 +47,7 @@ class Loaded:
     def document(self) -> toml.Document:
         """The experiment with every default written out; loads to the same thing from any folder."""
         document = self.experiment.model_dump(exclude={"sites", "matrix"})
-        document["policies"] = [policy.absolute for policy in self.policies]
+        document["policies"] = [policy.written for policy in self.policies]
         document["baseline"] = _baseline(self)
         own = {name: _site_table(site) for name, site in self.sites.items()}
         changes = copy.deepcopy(self.experiment.sites)
@@ -150,8 +150,8 @@ def _checked(raw: toml.Document, file: str, folder: Path) -> tuple[Loaded | None
     problems += more
     if experiment is None:
         return None, problems
-    _, more = policy_refs([experiment.baseline], file, folder, key="baseline")
-    problems += more
+    if experiment.baseline not in [policy.label for policy in policies if policy.parts]:
+        problems += policy_refs([experiment.baseline], file, folder, key="baseline")[1]
     loaded = Loaded(file, folder, raw, experiment, sites, policies)
     problems += _unknown_places(experiment, sites, file) if sites else []
     problems += [

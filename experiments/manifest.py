@@ -81,7 +81,7 @@ def _text(loaded: Loaded) -> str:
     """The resolved experiment as the folder keeps it: one's own policies lie beside it."""
     document = loaded.document()
     kept = {ref.absolute: f"{_kept(ref)}:{ref.absolute.rpartition(':')[2]}" for ref in loaded.policies if ref.source}
-    document["policies"] = [kept.get(name, name) for name in document["policies"]]
+    document["policies"] = [kept.get(n, n) if isinstance(n, str) else n for n in document["policies"]]
     document["baseline"] = kept.get(document["baseline"], document["baseline"])
     ours = "# The experiment with every default written out; `tafukt run` on this file gives the same results.\n"
     return ours + toml.text(document)

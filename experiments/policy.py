@@ -1,12 +1,17 @@
-"""What an entry of `policies` means: a preset's name, `file.py:name`, or `module:name`."""
+"""What an entry of `policies` means: a preset's name, a table of parts, `file.py:name`, or `module:name`.
+
+An installed package may also offer policies by name, as entry points of the group `tafukt.policies`.
+"""
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from experiments.errors import InputError, Problem, listed, nearest, shown
 from experiments.identity import bytes_digest
 
 SOURCE_LIMIT = 1 << 20
+GROUP = "tafukt.policies"
 
 
 @dataclass(frozen=True)
@@ -22,18 +28,26 @@ class PolicyRef:
 
     `label` is its name in tables and figures, the same wherever the file lies; `absolute` is what means
     the same policy from any folder; `source` is the text of a policy of the user's own, which travels with
-    the run, and empty for a preset.
+    the run, and empty for a preset; `parts` is the table of a policy put together from parts, as JSON, and
+    empty for all others.
     """
 
     given: str
     label: str
     absolute: str
     source: str = ""
+    parts: str = ""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the user's source, empty for a preset."""
-        return bytes_digest(self.source.encode()) if self.source else ""
+        """SHA-256 of the user's source or table, empty for a preset."""
+        text = self.source or self.parts
+        return bytes_digest(text.encode()) if text else ""
+
+    @property
+    def written(self) -> str | dict[str, Any]:
+        """What stands for the policy in an experiment file, from whatever folder."""
+        return dict(json.loads(self.parts)) if self.parts else self.absolute
 
     def load(self) -> Any:
         """The policy itself.
@@ -43,10 +57,12 @@ class PolicyRef:
         InputError
             If the source does not hold such a policy, or fails when it is read.
         """
-        if ":" not in self.given:
-            from simulator.policies.presets import policy
+        from simulator.policies.presets import PRESETS, policy
 
-            return policy(self.given)
+        if self.parts:
+            return _composed(json.loads(self.parts), self.label)
+        if ":" not in self.given:
+            return policy(self.given) if self.given in PRESETS else _as_policy(_offered(self.given), self)
         origin, _, name = self.absolute.rpartition(":")
         module = _from_source(origin, self.source) if origin.endswith(".py") else _installed(origin, self.given)
         if not hasattr(module, name):
@@ -64,8 +80,8 @@ def policy_refs(
     entries = values if isinstance(values, list) else []
     for position, given in enumerate(entries):
         where = f"{key}[{position}]" if key == "policies" else key
-        if isinstance(given, str):
-            found = _ref(given, file, where, folder)
+        if isinstance(given, str | dict):
+            found = _ref(given, file, where, folder) if isinstance(given, str) else _table(given, file, where)
             if isinstance(found, PolicyRef):
                 refs.append(found)
             else:
@@ -77,11 +93,52 @@ def policy_refs(
     return tuple(refs), list(dict.fromkeys(problems))
 
 
+def _table(table: Mapping[str, Any], file: str, where: str) -> PolicyRef | Problem:
+    """A policy put together from parts; its name is its label."""
+    from simulator.policies.catalogue import PartError, parts_of
+    from simulator.policies.presets import PRESETS
+
+    label = table.get("name")
+    if not isinstance(label, str) or not label or ":" in label:
+        return Problem(file, f"{where}.name", "a policy made of parts needs a name, without ':'")
+    if label in PRESETS:
+        return Problem(file, f"{where}.name", f"{shown(label)} is the name of a policy that comes with Tafukt")
+    try:
+        parts_of(table)
+    except PartError as error:
+        key = f"{where}.{error.key}" if error.key else where
+        message = f"{error} {shown(error.value)}" if error.value else str(error)
+        if not error.known:
+            return Problem(file, key, message)
+        return Problem(file, key, f"{message}; known: {listed(error.known)}", nearest(error.value, error.known))
+    text = json.dumps(dict(table), sort_keys=True)
+    return PolicyRef(text, label, text, parts=text)
+
+
+def _composed(table: Mapping[str, Any], label: str) -> Any:
+    from simulator.policies.catalogue import parts_of
+    from simulator.policies.scheduler import ListScheduler
+
+    return ListScheduler(label, parts_of(table))
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    """The policies that installed packages offer, by name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _offered(name: str) -> Any:
+    try:
+        return _entry_points()[name].load()
+    except (ImportError, AttributeError, KeyError) as error:
+        raise InputError(Problem("", "policies", f"{shown(name)}: {error}")) from None
+
+
 def _ref(given: str, file: str, where: str, folder: Path) -> PolicyRef | Problem:
     from simulator.policies.presets import PRESETS
 
     if ":" not in given:
-        if given in PRESETS:
+        if given in PRESETS or given in _entry_points():
             return PolicyRef(given, given, given)
         own = "; a policy of your own is written as file.py:name"
         return Problem(file, where, f"no policy {shown(given)}; known: {listed(PRESETS)}{own}", nearest(given, PRESETS))
@@ -118,25 +175,9 @@ def _from_source(origin: str, source: str) -> types.ModuleType:
     return module
 
 
-class _FunctionPolicy:
-    """A policy that is one function, from the view to the actions of a round."""
-
-    def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
-        self.name = name
-        self.round = function
-
-    def begin(self, view: Any) -> None:
-        """A function keeps nothing between runs."""
-
-    def waiting(self, job: Any) -> None:
-        """It looks at `view.waiting` itself."""
-
-    def freed(self, site: int) -> None:
-        """It looks at the sites itself."""
-
-
 def _as_policy(thing: Any, ref: PolicyRef) -> Any:
     """A policy from what a user's source holds: parts, a class, an object with `round`, or a function."""
+    from simulator.policies.function import FunctionPolicy
     from simulator.policies.scheduler import ListScheduler, Parts
 
     if isinstance(thing, Parts):
@@ -150,7 +191,7 @@ def _as_policy(thing: Any, ref: PolicyRef) -> Any:
         thing.name = ref.label
         return thing
     if callable(thing):
-        return _FunctionPolicy(ref.label, thing)
+        return FunctionPolicy(ref.label, thing)
     what = "should be a function view -> actions, a class with `round`, or Parts of the list scheduler"
     raise InputError(Problem(ref.given, "", f"{what}, not {type(thing).__name__}"))
 

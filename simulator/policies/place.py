@@ -16,8 +16,11 @@ Place = Callable[[Life, Sequence[int], View], Sequence[int]]
 def home(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
     """At the tenant's own institute if it fits, else where the largest share of GPUs is free."""
     own = view.scenario.site_index(job.ask.home)
-    if own in fitting:
-        return (own,)
+    return (own,) if own in fitting else least_loaded(job, fitting, view)
+
+
+def least_loaded(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+    """Where the largest share of GPUs is free."""
     return (min(fitting, key=lambda i: (-view.sites[i].free_gpus / view.sites[i].spec.gpus, i)),)
 
 
@@ -25,3 +28,51 @@ def sunniest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where the sun leaves most over now; without any surplus as `home` does."""
     surplus, _, best = max((view.sites[i].surplus_w, -i, i) for i in fitting)
     return (best,) if surplus > 0 else home(job, fitting, view)
+
+
+def greenest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+    """Where the job would emit least now: what it draws beyond the surplus of sun, times the grid's carbon.
+
+    After geographical load balancing, Liu et al. 2011 (10.1145/1993744.1993767). Ties as `home`.
+    """
+    return _least(job, fitting, view, lambda i: view.sites[i].spec.grid.carbon.at(view.now_s))
+
+
+def cheapest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+    """Where the job would cost least now: what it draws beyond the surplus of sun, times the price.
+
+    After Qureshi et al. 2009 (10.1145/1594977.1592584). Ties as `home`.
+    """
+    return _least(job, fitting, view, lambda i: view.sites[i].spec.grid.price.at(view.now_s))
+
+
+def nearest_data(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+    """Where what the job lacks arrives soonest, at its data set's home where nothing is lacking; ties as `home`."""
+    data = view.scenario.site_index(job.ask.dataset.home)
+    if data in fitting:
+        return (data,)
+    times = {i: view.transfer_s(job, i) for i in fitting}
+    soonest = min(times.values())
+    return home(job, [i for i in fitting if times[i] <= soonest], view)
+
+
+def _least(job: Life, fitting: Sequence[int], view: View, rate: Callable[[int], float]) -> Sequence[int]:
+    """The sites where the job's grid draw now, times a rate, is least; of several as `home` chooses."""
+
+    def cost(i: int) -> float:
+        site = view.sites[i]
+        return max(site.draws_w(job.ask) - max(site.surplus_w, 0.0), 0.0) * rate(i)
+
+    costs = {i: cost(i) for i in fitting}
+    least = min(costs.values())
+    return home(job, [i for i in fitting if costs[i] <= least * (1.0 + 1e-9)], view)
+
+
+PLACES: dict[str, Place] = {
+    "home": home,
+    "least-loaded": least_loaded,
+    "sunniest": sunniest,
+    "greenest": greenest,
+    "cheapest": cheapest,
+    "nearest-data": nearest_data,
+}

@@ -77,3 +77,6 @@ def _sun_s(job: Life, site: SiteView, view: View) -> float:
         if watts >= power_w:
             return (hour + ahead) * HOUR_S
     return inf
+
+
+REVIEWS: dict[str, type[Review]] = {"sunset": PauseAtSunset}

@@ -37,3 +37,6 @@ def least_gpus(size: Size, job: Life, sites: tuple[int, ...], view: View) -> int
     if getattr(size, "moldable", False) or all(view.sites[i].spec.gpus < ask.gpus for i in sites):
         return ask.gpus_min
     return ask.gpus
+
+
+SIZES: dict[str, Size] = {"rigid": asked, "largest": largest}

@@ -110,7 +110,7 @@ class BySignal:
     def _plan(self, job: Life, sites: Sequence[int], view: View) -> Delay:
         promises = self._ready(view)
         promises.withdraw(job.index)
-        rows = _home_first(job, sites, view)
+        rows = home_first(job, sites, view)
         outlook = self._outlook(job, rows, view, promises)
         row, spans = self.part(outlook)
         site, start_s = rows[row], spans[0][0] * HOUR_S
@@ -152,7 +152,8 @@ class BySignal:
         return self._promises
 
 
-def _home_first(job: Life, sites: Sequence[int], view: View) -> list[int]:
+def home_first(job: Life, sites: Sequence[int], view: View) -> list[int]:
+    """The sites in the order in which ties go: home, then by index."""
     home = view.scenario.site_index(job.ask.home)
     return sorted(sites, key=lambda i: (i != home, i))
 
