@@ -46,7 +46,7 @@ class Reservations:
         self._stale = True
 
     def started(self, site: int) -> None:
-        """A job has started at a site: where nothing is reserved, it may stand in the way."""
+        """A job has started beside the reservation: on any other site it may stand in a later head's way."""
         kept = self.current
         if kept is None or kept.site != site:
             self.forget(site)

@@ -75,6 +75,8 @@ class ListScheduler:
         self._counts: Any = self._order if hasattr(self._order, "started") else None
         self._reservations = Reservations()
         self._conservative = Conservative(parts.place) if parts.backfill == "conservative" else None
+        # Whether a round is no more than letting newcomers in and starting whoever may.
+        self._plain = not (self._when or self._reviews or self._conservative or self._dynamic)
         # Groups of the queue that are known not to fit until something is given back.
         self._blocked: set[Group] = set()
 
@@ -100,13 +102,17 @@ class ListScheduler:
 
     def round(self, view: View) -> Iterable[Action]:
         """One scheduling round."""
-        nobody_else = len(self._blocked) >= len(self._ready.groups)
-        if self._when is None and not self._reviews and nobody_else:
-            if not self._new and self._conservative is None:
+        if not self._plain:
+            return self._whole_round(view)
+        if len(self._blocked) >= len(self._ready.groups):
+            if not self._new:
                 return ()
             if self.parts.backfill == "first-fit":
                 return self._newcomers(view)
-        return self._whole_round(view)
+        for job in self._new:
+            self._let_in(job, view)
+        self._new.clear()
+        return self._start_those_who_may(view.now_s, view)
 
     def _whole_round(self, view: View) -> Iterator[Action]:
         now = view.now_s
@@ -276,6 +282,7 @@ class ListScheduler:
             if start is not None:
                 yield start
                 self._started(job, start.site, view)
+                reservations.forget(start.site)
                 blocked.clear()
             elif not known and self._declined:
                 skipped = key
