@@ -65,6 +65,7 @@ def close(ledger: SiteLedger) -> SiteEnergy:
         pool_cost=contents.cost,
         capacity_j=ledger.capacity_j,
         extra_j={
+            "battery_taken": _taken_j(ledger, edges, flows["discharge"]),
             "battery_lost": float(sum(ledger.losses_j)),
             "faded_by_cycles": ledger.faded_j[0],
             "faded_by_age": ledger.faded_j[1],
@@ -155,6 +156,11 @@ def _edges(ledger: SiteLedger, cuts: Sequence[float]) -> Floats:
     edges = edges[(edges >= 0.0) & (edges <= end_s)]
     first = np.concatenate(([True], edges[1:] != edges[:-1]))
     return np.asarray(edges[first])
+
+
+def _taken_j(ledger: SiteLedger, edges: Floats, discharge_w: Floats) -> float:
+    """Energy taken out of the store, losses of discharging included: over the usable capacity, its cycles [J]."""
+    return float(np.dot(discharge_w, np.diff(edges))) / ledger.battery.eta_discharge if ledger.battery else 0.0
 
 
 def _held(times: Sequence[float], values: Sequence[float], at: Floats) -> Floats:

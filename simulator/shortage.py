@@ -26,16 +26,17 @@ class Watch:
 
     `short` from the first measure against a shortage until the site takes up work again; `shed_s` when the
     last measure was taken; `capped` the jobs that were capped, with the cap that they had; `refused_w` the
-    least IT power that was refused [W].
+    least IT power that was refused [W]; `safe` while not even all nodes together could come short.
     """
 
-    __slots__ = ("capped", "due", "event", "refused_w", "shed_s", "short", "ticking")
+    __slots__ = ("asked", "capped", "due", "event", "refused_w", "safe", "shed_s", "short", "ticking")
 
     def __init__(self) -> None:
-        self.short = False
+        self.short = self.safe = False
         self.shed_s = -inf
         self.capped: dict[int, float] = {}
         self.refused_w = inf
+        self.asked: tuple[float, float, float] = (-1.0, 0.0, 0.0)  # time, IT power, and what was refused then
         self.event: SimEvent | None = None  # when supply will fall short, or is to be looked at again
         self.due = False
         self.ticking = False
@@ -62,6 +63,7 @@ class Guard:
     def begin(self) -> None:
         """Put the outages among the events."""
         for index, site in enumerate(self.engine.scenario.sites):
+            self._judge(index)
             out = Supply.ISLAND if site.islandable else Supply.NONE
             for start, end in site.grid.outages:
                 for time, supply in ((start, out), (end, Supply.GRID)):
@@ -75,18 +77,27 @@ class Guard:
             name = {Supply.GRID: "the grid is back", Supply.ISLAND: "the grid is out: sun and battery serve"}
             reason = name.get(supply, "the grid is out, and with it the site")
             engine.journal.note(now, "repair" if supply is Supply.GRID else "outage", -1, site, reason)
+        self._judge(site)
         self._review_now(site)
         watch = self.watches[site]
         if supply is Supply.GRID and watch is not None:
             watch.shed_s = -inf
             self._take_up_if_possible(site)
 
+    def _judge(self, site: int) -> None:
+        """Whether a site can come short at all while its supply is as it is."""
+        watch, ledger, spec = self.watches[site], self.engine.ledgers[site], self.engine.scenario.sites[site]
+        if watch is not None:
+            most_w = spec.nodes * max(spec.node.loaded_w, spec.node.sleep_w)
+            least_w = self.outlooks[site].carried_w(self.clock.now)[1]
+            watch.safe = ledger.supply is Supply.GRID and most_w <= least_w
+
     # --- foreseeing --------------------------------------------------------------------------------
 
     def load_changed(self, site: int) -> None:
         """The load of a site has changed: what was foreseen no longer holds."""
         watch = self.watches[site]
-        if watch is None or watch.due or self._at_work:
+        if watch is None or (watch.safe and not watch.short) or watch.due or self._at_work:
             return
         ledger = self.engine.ledgers[site]
         safe_w = self.outlooks[site].carried_w(self.clock.now)[1]
@@ -171,13 +182,18 @@ class Guard:
         `hold_min_s` as things are now. What is refused is remembered: a round follows when it could start.
         """
         watch = self.watches[site]
-        if watch is None:
+        if watch is None or (watch.safe and not watch.short):
             return True
         if watch.short:
             return False
         added_w = self._added_w(site, gpus, intensity)
+        now, it_w = self.clock.now, self.engine.ledgers[site].it_w
+        asked_s, asked_it_w, too_much_w = watch.asked
+        if asked_s == now and asked_it_w == it_w and added_w >= too_much_w:
+            return False
         if self._covers(site, added_w):
             return True
+        watch.asked = (now, it_w, added_w)
         watch.refused_w = min(watch.refused_w, added_w)
         self._tick_later(site)
         return False

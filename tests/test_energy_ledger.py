@@ -256,6 +256,7 @@ def test_fade_by_cycles_age_and_warmth() -> None:
     _, energy = books(place, 10e3, tell=tell)
     lost = 0.01 * 0.8 + 0.001 * 2
     assert energy.capacity_j == pytest.approx(50 * KWH * (1 - lost), rel=1e-12)
+    assert energy.extra_j["battery_taken"] == pytest.approx(89.5 * KWH)  # 40, and on the second day all
     assert energy.extra_j["faded_by_cycles"] == pytest.approx(50 * KWH * 0.008)
     assert energy.extra_j["faded_by_age"] == pytest.approx(50 * KWH * 0.002)
     assert energy.stored_j.max() == 50 * KWH
