@@ -192,7 +192,7 @@ def test_schema_knows_what_the_loader_knows(capsys: pytest.CaptureFixture[str]) 
     change = schema["$defs"]["SiteChange"]
     assert "required" not in change
     assert "battery" in change["properties"]
-    assert set(schema["required"]) == {"name", "start", "days", "policies", "workload"}
+    assert set(schema["required"]) == {"name", "start", "days"}
 
 
 @pytest.mark.parametrize("name", sorted(config_toml.bundled()))
