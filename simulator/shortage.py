@@ -229,7 +229,10 @@ class Guard:
 
     def _to_come_w(self, site: int) -> float:
         """What jobs that wait with GPUs in hand will draw more [W]."""
-        node = self.engine.clusters[site].node
+        cluster = self.engine.clusters[site]
+        node = cluster.node
+        if cluster.busy_gpus - cluster.active < 1e-9:
+            return 0.0
         waiting = (job for job in jobs_at(self.engine, site) if job.phase in ("waking", "fetching"))
         return sum(dynamic_w(node, job.ask.intensity * job.cap * job.gpus) for job in waiting)
 
