@@ -56,8 +56,12 @@ class BySignal:
         delay, spans = self._plans.get(job.index, (None, ()))
         if delay is None:
             return self._plan(job, sites, view)
+        if not job.saved:
+            return delay
         rest = tuple(span for span in spans if span[1] > now_h + MINUTE_H)
-        if job.saved and len(rest) < len(spans):  # back from a pause: the next span
+        if len(rest) == len(spans) and spans[0][0] < now_h:  # stopped by somebody else: a new plan
+            return self._plan(job, sites, view)
+        if len(rest) < len(spans):  # back from a pause: the next span
             if not rest:
                 return None
             delay = Delay(job, max(rest[0][0] * HOUR_S, view.now_s), job.saved_at, delay.reason, delay.detail)
