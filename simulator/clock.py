@@ -9,6 +9,8 @@ from typing import Any
 import simpy
 from simpy.events import Event
 
+new_event = Event.__new__
+
 # Event times lie on a grid of 1/1024 s: sums of such times are exact in binary, so that two things
 # meant for one instant do happen at one instant.
 TICKS_PER_S = 1024.0
@@ -45,10 +47,8 @@ class Clock(simpy.Environment):
 
         SimPy's own `schedule` takes a delay, and `now + (t - now)` is not always `t`.
         """
-        event = Event(self)
-        event._ok = True
-        event._value = value
-        event.callbacks = [call]
+        event = new_event(Event)  # as `Event(self)`, without what is written over at once
+        event.env, event._ok, event._value, event.callbacks = self, True, value, [call]
         # SimPy types the second entry as one of its own two priorities; any integer sorts.
         heappush(self._queue, (time_s, kind + index, next(self._eid), event))  # type: ignore[misc]
         return event

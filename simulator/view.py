@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 class SiteView:
     """One site now: its nodes, its sun, its battery."""
 
-    __slots__ = ("_clock", "_cluster", "_engine", "_ledger", "index", "spec")
+    __slots__ = ("_clock", "_cluster", "_engine", "_ledger", "gpus", "index", "spec")
 
     def __init__(self, index: int, spec: SiteSpec, cluster: Cluster, ledger: SiteLedger, engine: Engine) -> None:
         self.index = index
         self.spec = spec
+        self.gpus = spec.gpus
         self._cluster = cluster
         self._ledger = ledger
         self._clock = engine.clock

@@ -21,7 +21,12 @@ def home(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
 
 def least_loaded(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where the largest share of GPUs is free."""
-    return (min(fitting, key=lambda i: (-view.sites[i].free_gpus / view.sites[i].spec.gpus, i)),)
+    best, most, sites = -1, -1.0, view.sites
+    for i in fitting:
+        share = sites[i].free_gpus / sites[i].gpus
+        if share > most:
+            best, most = i, share
+    return (best,)
 
 
 def sunniest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
