@@ -17,7 +17,7 @@ HALVINGS = 100
 def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Floats]) -> float | None:
     """When export reaches its share of the generation [s]; `None` if it never does."""
     duration = np.diff(edges)
-    allowed = ledger.site.grid.export_cap_share * float(np.dot(pv, duration))
+    allowed = ledger.site.grid.export_cap_share * float(np.sum(pv * duration))
     exported = np.concatenate(([0.0], np.cumsum(flows["export"] * duration)))
     if exported[-1] <= allowed:
         return None

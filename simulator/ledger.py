@@ -60,7 +60,8 @@ class SiteLedger:
         # From each step, the next one in which the sun could exceed the load at all: through the others
         # an empty battery may sleep.
         positive = np.where(free > 0, np.arange(n), n)
-        self._next_sun: list[int] = np.minimum.accumulate(positive[::-1])[::-1].tolist()
+        self._next_sun = array("q", np.minimum.accumulate(positive[::-1])[::-1].astype(np.int64).tobytes())
+        self._edges = array("d", (np.arange(n + 1) * self.step_s).tobytes())
         self.now_s = 0.0
         self.it_w = 0.0
         self.supply = Supply.GRID
@@ -85,8 +86,8 @@ class SiteLedger:
         self._advance: Advance | None = None
         self._band: tuple[list[float], list[float]] | None = None
         self._whole: WholeStep | None = None
-        self._taken_j = 0.0
-        self._counted = self._next_mark = 0
+        self._delivered_j = 0.0
+        self._next_mark = 0
         self._marks, self._aged_s = [inf], [0.0]
         self._watched = False
         if battery is None:
@@ -191,17 +192,12 @@ class SiteLedger:
         """Shrink the battery at local midnight; what is then stored above its window is lost."""
         battery = self.battery
         assert battery is not None
-        begin = self.ends[self._counted - 1] if self._counted else 0.0
-        for end, power in zip(self.ends[self._counted :], self.powers[self._counted :], strict=True):
-            if power < 0.0:
-                self._taken_j -= power * (end - begin) / battery.eta_discharge
-            begin = end
-        self._counted = len(self.ends)
+        taken_j = self._delivered_j / battery.eta_discharge
         self._capacities.append((self.now_s, self.capacity_j))
         aged_s = self._aged_s[self._next_mark]
         self._next_mark += 1
-        self.faded_j = fade.faded_j(battery, self._taken_j, aged_s)
-        self.capacity_j = fade.capacity_j(battery, self._taken_j, aged_s)
+        self.faded_j = fade.faded_j(battery, taken_j, aged_s)
+        self.capacity_j = fade.capacity_j(battery, taken_j, aged_s)
         self._set_law(battery)
         high_j = battery.soc_max * self.capacity_j
         if self.stored_j > high_j:
@@ -226,21 +222,21 @@ class SiteLedger:
             if self.now_s < until_s:
                 self._move(index, until_s, skip)
 
-    def _stride(self, index: int, last: int) -> int:
-        """Take whole steps from `index` up to `last` while each is one line of arithmetic; the first that is not.
+    def _stride(self, begin: int, last: int) -> int:
+        """Take whole steps from `begin` up to `last` while each is one line of arithmetic; the first that is not.
 
         This is where a year is spent. A step is simple if no limit is met and no flow begins or ends in it.
         """
         whole = self._whole
         assert whole is not None
         keep, gain, drain, charge_w, discharge_w, low, high, knee_up, knee_down, goal, remain, hold_w, per_j = whole
-        step_s, free, per_it, next_sun, it_w = self.step_s, self._free, self._per_it, self._next_sun, self.it_w
+        free, per_it, next_sun, it_w = self._free, self._per_it, self._next_sun, self.it_w
         lows, highs = self._band if self._band and self.supply is Supply.GRID else (None, None)
         # Up to this surplus no flow begins or ends while the battery tapers, unless the grid charges along.
         smooth_w = self.site.grid.export_limit_w
-        add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
-        stored, begin = self.stored_j, index
-        while index < last:
+        add_power, add_stored = self.powers.append, self.stored.append
+        stored, delivered_w, index = self.stored_j, 0.0, begin
+        for index in range(begin, last):
             power = surplus = free[index] - it_w * per_it[index]
             if lows is not None and highs is not None:
                 power = surplus + lows[index]
@@ -253,29 +249,34 @@ class SiteLedger:
                     power = charge_w
                 limit = high - power * knee_up
                 after = stored * keep + power * gain
-                if stored >= limit or after >= limit:
+                if after >= limit or stored >= limit:
                     after = goal + (stored - goal) * remain
                     if (lows is not None and 0.0 < surplus < power) or surplus > smooth_w:
                         break
                     if not limit < stored <= high or after <= limit or not per_j:
                         break
                     power = hold_w - (stored - goal) * per_j
+            elif stored <= low:
+                if lows is None and next_sun[index] > index + 1:
+                    break
+                power, after = 0.0, stored * keep
             else:
                 if power < -discharge_w:
                     power = -discharge_w
                 limit = low - power * knee_down
                 after = stored * keep + power * drain
-                if stored <= low and (lows is not None or next_sun[index] <= index + 1):
-                    power, after = 0.0, stored * keep
-                elif stored <= limit or after <= limit:
+                if after <= limit or stored <= limit:
                     break
+                delivered_w -= power
             stored = after
-            index += 1
-            add_end(index * step_s)
             add_power(power)
             add_stored(stored)
+        else:
+            index = last
         if index > begin:
-            self.now_s, self.stored_j = index * step_s, stored
+            self.ends.extend(self._edges[begin + 1 : index + 1])
+            self.now_s, self.stored_j = index * self.step_s, stored
+            self._delivered_j += delivered_w * self.step_s
         return index
 
     def _move(self, index: int, until_s: float, skip: bool) -> None:
@@ -297,6 +298,8 @@ class SiteLedger:
 
     def _record(self, end_s: float, power_w: float, stored_j: float) -> None:
         """Write down a segment of the battery."""
+        if power_w < 0.0:
+            self._delivered_j -= power_w * (end_s - self.now_s)
         self.now_s, self.stored_j = end_s, stored_j
         self.ends.append(end_s)
         self.powers.append(power_w)
@@ -331,14 +334,14 @@ class SiteLedger:
         -------
         list of (start_s, end_s, power_w), each within one supply step
         """
-        kept = self.now_s, self.stored_j, self.it_w
+        kept = self.now_s, self.stored_j, self.it_w, self._delivered_j
         mark = len(self.ends)
         self.it_w = it_w
         self._walk(until_s, skip=False)
         ends, powers = self.ends[mark:], self.powers[mark:]
         for column in (self.ends, self.powers, self.stored):
             del column[mark:]
-        self.now_s, self.stored_j, self.it_w = kept
+        self.now_s, self.stored_j, self.it_w, self._delivered_j = kept
         return list(zip([kept[0], *ends[:-1]], ends, powers, strict=True))
 
     def holds_s(self, lacking_w: float, at_most_s: float) -> float:

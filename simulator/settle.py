@@ -85,8 +85,9 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
     pv, other = site.pv.values[step], site.other.values[step]
     load = it * (1.0 + site.overhead.values[step]) + site.fixed_w + other
     if len(ledger.ends):
-        power = np.asarray(ledger.powers)[np.searchsorted(ledger.ends, starts, side="right")]
-        stored = _stored(ledger, edges)
+        segment = np.searchsorted(ledger.ends, edges, side="right")
+        power = np.asarray(ledger.powers)[segment[:-1]]
+        stored = _stored(ledger, edges, segment)
     else:
         power, stored = np.zeros(len(starts)), np.full(len(edges), ledger.stored_j)
     flows = split(
@@ -160,7 +161,7 @@ def _edges(ledger: SiteLedger, cuts: Sequence[float]) -> Floats:
 
 def _taken_j(ledger: SiteLedger, edges: Floats, discharge_w: Floats) -> float:
     """Energy taken out of the store, losses of discharging included: over the usable capacity, its cycles [J]."""
-    return float(np.dot(discharge_w, np.diff(edges))) / ledger.battery.eta_discharge if ledger.battery else 0.0
+    return float(np.sum(discharge_w * np.diff(edges))) / ledger.battery.eta_discharge if ledger.battery else 0.0
 
 
 def _held(times: Sequence[float], values: Sequence[float], at: Floats) -> Floats:
@@ -180,13 +181,12 @@ def _sampled(profile: StepProfile, ledger: SiteLedger, segments: _Segments) -> F
     return np.asarray(profile.values[index])
 
 
-def _stored(ledger: SiteLedger, edges: Floats) -> Floats:
+def _stored(ledger: SiteLedger, edges: Floats, segment: Ints) -> Floats:
     """What is stored at every edge [J]; inside a battery segment (which is then idle) it decays."""
-    times = np.concatenate(([0.0], ledger.ends))
     values = np.concatenate(([ledger.stored_start_j], ledger.stored))
-    index = np.searchsorted(times, edges, side="right") - 1
-    stored: Floats = values[index]
+    stored: Floats = values[segment]
     k = ledger.battery.self_discharge_per_s if ledger.battery else 0.0
     if k:
-        stored = stored * np.exp(-k * (edges - times[index]))
+        times = np.concatenate(([0.0], ledger.ends))
+        stored = stored * np.exp(-k * (edges - times[segment]))
     return stored
