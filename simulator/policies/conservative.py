@@ -105,6 +105,7 @@ class Conservative:
         self._lines: dict[int, Timeline] = {}
         self._homeless: dict[int, tuple[Key, Life]] = {}  # who fits nowhere as things stand
         self._stale = True
+        self._first_end_s = inf  # when the first of those who run is expected to end
 
     def freed(self) -> None:
         """Something has ended, failed or come back: all may move forward."""
@@ -119,7 +120,7 @@ class Conservative:
     def round(self, new: Sequence[tuple[Key, Life]], view: View) -> Iterator[Start]:
         """Promise the newcomers a start, and start whoever's time has come."""
         now = view.now_s
-        if self._stale:
+        if self._stale or now >= self._first_end_s:  # somebody has not ended when expected
             self._plan_again(view)
         for key, job in sorted(new, key=lambda entry: entry[0]):
             self._promise(key, job, now, view)
@@ -129,16 +130,19 @@ class Conservative:
             if promise.site not in view.fitting(promise.job, (promise.site,), promise.job.ask.gpus):
                 continue  # a quota or a shortage stands in the way: a new promise is made when something ends
             del self.promises[promise.job.index]
+            self._first_end_s = min(self._first_end_s, promise.end_s)
             yield Start(promise.job, promise.site, nodes=promise.nodes, reason="conservative")
 
     def _plan_again(self, view: View) -> None:
         """Lay out what runs, put every promise back, then move each forward as far as it goes."""
         now = view.now_s
-        self._stale = False
+        self._stale, self._first_end_s = False, inf
         self._lines = {site.index: Timeline(site.nodes, now) for site in view.sites}
         for life in view.running.values():
-            # It is taken off what is free now, so it gives its GPUs back where it ends.
-            self._lines[life.site].book(life.allocation, _up(ends_s(life, now)), inf, 1)
+            # It is taken off what is free now, so it gives its GPUs back where it ends: any moment, if it is late.
+            end = max(_up(ends_s(life, now)), now + 1.0 / TICKS_PER_S)
+            self._lines[life.site].book(life.allocation, end, inf, 1)
+            self._first_end_s = min(self._first_end_s, end)
         kept = sorted(self.promises.values(), key=lambda p: (p.start_s, p.key))
         self.promises.clear()
         broken = []
