@@ -237,8 +237,8 @@ class Experiment(Table):
     policies: list[str | dict[str, Any]] = Field(
         default=list(DEFAULT_POLICIES),
         min_length=1,
-        description="Policies to run: names; tables of parts, as in {name = \"mine\", order = \"fair\", when = "
-        "\"lowest-window\", signal = \"carbon\"}; `file.py:name` and `module:name` of one's own",
+        description='Policies to run: names, or all; tables of parts, as in {name = "mine", order = "fair", when = '
+        '"lowest-window", signal = "carbon"}; `file.py:name` and `module:name` of one\'s own',
     )
     baseline: str = Field(default="fifo", description="The policy that all are compared with")
     coordination: Literal["regional", "federated", "root"] = Field(

@@ -245,7 +245,7 @@ def _axis(columns: dict[str, Any], where: str, file: str, problems: list[Problem
 
 
 def _too_many(loaded: Loaded, axes: Sequence[Axis], file: str) -> list[Problem]:
-    runs = len(loaded.experiment.seeds) * len(loaded.experiment.policies)
+    runs = len(loaded.experiment.seeds) * len(loaded.policies)
     for axis in axes:
         runs *= len(axis.rows)
     problems = []

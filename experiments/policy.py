@@ -20,6 +20,7 @@ from experiments.identity import bytes_digest
 
 SOURCE_LIMIT = 1 << 20
 GROUP = "tafukt.policies"
+EVERY = "all"
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,24 @@ class PolicyRef:
 def policy_refs(
     values: Any, file: str, folder: Path, key: str = "policies"
 ) -> tuple[tuple[PolicyRef, ...], list[Problem]]:
-    """The policies that a list names, and what is wrong with it."""
+    """The policies that a list names, and what is wrong with it; `all` is every one that comes with Tafukt."""
+    from simulator.policies.presets import PRESETS
+
     refs: list[PolicyRef] = []
     problems: list[Problem] = []
     entries = values if isinstance(values, list) else []
     for position, given in enumerate(entries):
         where = f"{key}[{position}]" if key == "policies" else key
         if isinstance(given, str | dict):
+            if given == EVERY and key == "policies":
+                refs += [PolicyRef(name, name, name) for name in PRESETS]
+                continue
             found = _ref(given, file, where, folder) if isinstance(given, str) else _table(given, file, where)
             if isinstance(found, PolicyRef):
                 refs.append(found)
             else:
                 problems.append(found)
+    refs = list(dict.fromkeys(refs))
     labels = [ref.label for ref in refs]
     for ref in refs:
         if labels.count(ref.label) > 1 and len({r.absolute for r in refs if r.label == ref.label}) > 1:

@@ -114,6 +114,9 @@ def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[
     return columns | attribution.pool_columns(record, index, edges)
 
 
+_ENCODE = json.JSONEncoder(sort_keys=True, default=float).encode  # made once: there are many events
+
+
 def event_columns(record: Record, start: datetime, which: str) -> Columns:
     """The columns of events.parquet, by name; `which` is `all`, `changes` or `none`."""
     kept = {"all": None, "changes": CHANGES, "none": ()}[which]
@@ -127,7 +130,7 @@ def event_columns(record: Record, start: datetime, which: str) -> Columns:
         "job": [record.jobs[event.job].ask.job_id if event.job >= 0 else "" for event in events],
         "site": [sites[event.site] if event.site >= 0 else "" for event in events],
         "reason": [event.reason for event in events],
-        "detail": [json.dumps(event.detail, sort_keys=True, default=float) for event in events],
+        "detail": [_ENCODE(event.detail) if event.detail else "{}" for event in events],
     }
 
 
