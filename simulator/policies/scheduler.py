@@ -351,6 +351,8 @@ class ListScheduler:
         if kept is not None and site == kept.site:
             return Start(job, site, least, 1.0, avoid, (), reason, detail)
         gpus, cap = (least, 1.0) if self._size is asked else self._size(job, site, view)
+        if gpus > least and site not in view.fitting(job, (site,), gpus):  # a quota or the supply allows no more
+            gpus = least
         return Start(job, site, gpus, cap, 0, (), reason, detail)
 
     def _started(self, job: Life, site: int, view: View) -> None:

@@ -145,7 +145,7 @@ class Elastic(BySignal):
             return
         self._due[job.index] = following.end_h * HOUR_S
         more = following.gpus - job.gpus
-        if more > view.sites[job.site].free_gpus:  # asked again in an hour
+        if more > 0 and job.site not in view.fitting(job, (job.site,), more):  # asked again in an hour
             self._due[job.index] = min(following.end_h, now_h + 1.0) * HOUR_S
         elif more and following.end_h - now_h > 2.0 * costs_h:  # not for less than the change itself takes
             yield Resize(job, following.gpus, self.reason, {"from_gpus": job.gpus, **numbers})
