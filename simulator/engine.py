@@ -14,11 +14,9 @@ from typing import Any, Literal, Protocol
 
 from simpy.events import Event as SimEvent
 
-from simulator.actions import Action, Cap, Hold, Move, Pause, Resize, Start, Wake
 from simulator.balance import residual
 from simulator.clock import TICKS_PER_S, Clock, Kind, on_grid
 from simulator.cluster import Cluster, Remainder
-from simulator.errors import PolicyError
 from simulator.faults import Faults, FaultSettings
 from simulator.federation import Federation
 from simulator.forecast import Forecast, ForecastSettings
@@ -29,6 +27,7 @@ from simulator.life import Life
 from simulator.lives import Lives
 from simulator.network import Network
 from simulator.record import NOTHING, Event, Record
+from simulator.requests import Requests
 from simulator.rules import Rules
 from simulator.scenario import Scenario
 from simulator.settle import close
@@ -87,6 +86,7 @@ class Engine:
         self.journal = Journal(self.jobs, settings.events)
         self.faults = Faults(self, settings.faults, seed)
         self.lives = Lives(self)
+        self.requests = Requests(self)
         self.waiting: dict[int, Life] = {}
         self.running: dict[int, Life] = {}
         self.running_at: list[dict[int, Life]] = [{} for _ in scenario.sites]
@@ -236,11 +236,9 @@ class Engine:
     def _round(self) -> None:
         self._round_due = False
         self.rounds += 1
+        carry_out = self.requests.carry_out
         for action in self.policy.round(self.view):
-            if type(action) is Start:
-                self._start(action)
-            else:
-                self._do(action)
+            carry_out(action)
         if self.federation is not None:
             self.federation.offload()
 
@@ -254,114 +252,6 @@ class Engine:
         if time_s not in self._wakes:
             self._wakes.add(time_s)
             self.clock.at(time_s, Kind.TIMER, 0, self._wake, time_s)
-
-    # --- what a policy asks for ------------------------------------------------------------------
-
-    def _do(self, action: Action) -> None:
-        """Carry out one action, or say why it is impossible."""
-        match action:
-            case Start():
-                self._start(action)
-            case Hold():
-                self._hold(action)
-            case Wake():
-                self.wake_at(action.until_s)
-            case Pause() | Move() | Resize() | Cap():
-                self._interrupt(action)
-            case _:
-                raise PolicyError(f"policy {self.policy.name!r} asked for {action!r}, which is not an action")
-
-    def _start(self, action: Start) -> None:
-        life, ask, site = action.job, action.job.ask, action.site
-        gpus = action.gpus or ask.gpus
-        if life.phase != "queued" or life.index not in self.waiting:
-            raise self._refusal(action, f"it is {life.phase}, not waiting")
-        if not 0 <= site < len(self.clusters):
-            raise self._refusal(action, f"there is no site {site}")
-        cluster, name = self.clusters[site], self.scenario.sites[site].name
-        if site not in self.rules.sites_for(life):
-            raise self._refusal(action, f"it may not run on {name}")
-        if not (ask.gpus_min or ask.gpus) <= gpus <= (ask.gpus_max or ask.gpus):
-            raise self._refusal(action, f"it cannot run on {gpus} GPUs")
-        if action.cap != 1.0:
-            self._check_cap(action, site)
-        if self.rules.has_quotas and not self.rules.within_quota(ask, site, gpus):
-            raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
-        if self.guard is not None and not self.guard.accepts(site, gpus, ask.intensity * action.cap):
-            raise self._refusal(action, f"{name} is short of supply and accepts no starts")
-        if self.network.links and self.network.transfer_s(life, site) == inf:
-            raise self._refusal(action, f"no link carries its data to {name}")
-        if action.nodes:
-            allocation = cluster.as_asked(action.nodes, gpus)
-        else:
-            allocation = None if cluster.offline else cluster.place(gpus, action.avoid)
-        if allocation is None:
-            raise self._refusal(action, f"{name} has no room for {gpus} GPUs")
-        self.lives.start(life, site, allocation, gpus, action.cap)
-        if self.journal.changes:
-            self.note("start", life, action.reason, action.detail)
-
-    def _hold(self, action: Hold) -> None:
-        if action.until_s <= self.clock.now:
-            raise self._refusal(action, "a hold must end in the future")
-        action.job.held_until_s = action.until_s
-        self.wake_at(action.until_s)
-        if self.journal.all:
-            detail = {"until_s": action.until_s, **action.detail}
-            self.journal.note(self.clock.now, "hold", action.job.index, action.site, action.reason, detail)
-
-    def _interrupt(self, action: Pause | Move | Resize | Cap) -> None:
-        life = action.job
-        if life.phase != "running":
-            raise self._refusal(action, f"it is {life.phase}, not running")
-        if isinstance(action, Cap):
-            self._check_cap(action, life.site)
-            self.recap(life, action.cap, action.reason, action.detail)
-            return
-        if not life.ask.interruptible:
-            raise self._refusal(action, "it is not interruptible")
-        if isinstance(action, Pause):
-            self.pause(life, action.reason, action.detail)
-        elif isinstance(action, Move):
-            self._move(action)
-        else:
-            self._resize(action)
-
-    def _move(self, action: Move) -> None:
-        life = action.job
-        if action.site not in life.sites or action.site == life.site:
-            raise self._refusal(action, f"it cannot move to site {action.site}")
-        if self.network.links and self.network.transfer_s(life, action.site) == inf:
-            raise self._refusal(action, f"no link carries its data to site {action.site}")
-        self.journal.outcomes[life.index].moves += 1
-        if self.journal.changes:
-            self.note("move", life, action.reason, {"to": self.scenario.sites[action.site].name, **action.detail})
-        self.lives.save(life, action.site)
-
-    def _resize(self, action: Resize) -> None:
-        life, ask = action.job, action.job.ask
-        if ask.elasticity != "malleable":
-            raise self._refusal(action, f"it is {ask.elasticity}, not malleable")
-        if not (ask.gpus_min or ask.gpus) <= action.gpus <= (ask.gpus_max or ask.gpus) or action.gpus == life.gpus:
-            raise self._refusal(action, f"it cannot go from {life.gpus} to {action.gpus} GPUs")
-        more = action.gpus - life.gpus
-        if self.rules.has_quotas and more > 0 and not self.rules.within_quota(ask, life.site, more):
-            raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
-        self.journal.outcomes[life.index].resizes += 1
-        if self.journal.changes:
-            self.note("resize", life, action.reason, {"gpus": action.gpus, **action.detail})
-        life.resizing = True
-        self.lives.save(life, action.gpus)
-
-    def _check_cap(self, action: Start | Cap, site: int) -> None:
-        caps = self.scenario.sites[site].node.caps
-        lowest = caps[0][0] if caps else 1.0
-        if not lowest <= action.cap <= 1:
-            raise self._refusal(action, f"a power cap must lie in [{lowest:g}, 1] here, not {action.cap}")
-
-    def _refusal(self, action: Start | Hold | Pause | Move | Resize | Cap, why: str) -> PolicyError:
-        what, name = type(action).__name__.lower(), action.job.ask.job_id
-        return PolicyError(f"policy {self.policy.name!r}: {what} of job {name!r} at {self.clock.now:.0f} s: {why}")
 
     # --- what happens to running jobs, whoever asks ----------------------------------------------
 

@@ -171,7 +171,8 @@ class Lives:
                 life.since_s = saved_s
         if now > life.since_s:
             self._stint(life)
-            self.journal.at_risk(life)
+            if life.phase == "running":
+                self.journal.at_risk(life)
         if life.interval_s < inf:
             life.into_s = (life.into_s + elapsed) % (life.interval_s + life.write_s)
         life.done_gpu_s, life.safe_gpu_s, life.since_s = done, safe, now

@@ -148,6 +148,10 @@ def test_a_site_without_a_link_is_out_of_reach() -> None:
     with pytest.raises(PolicyError, match="no link carries"):
         kit.run(jobs, where, kit.Script({0.0: go}, start=False))
     assert kit.outcome(kit.run(jobs, where), "a").site == 0
+    away = lambda view: [Move(kit.lives(view)["b"], 3)]  # noqa: E731
+    saving = Checkpoint(size_gb=1.0)
+    with pytest.raises(PolicyError, match="no link carries"):
+        kit.run([kit.job("b", 0, 8, 100, checkpoint=saving)], where, kit.Script({50.0: away}))
     with pytest.raises(ValueError, match="joins no two sites"):
         kit.run(jobs, network(links=(Link("s0", "nowhere", 1.0),)))
 
@@ -206,6 +210,9 @@ def test_under_federated_a_policy_sees_its_own_institute_only() -> None:
     go = lambda view: [Start(view.waiting[0], 1)]  # noqa: E731
     with pytest.raises(PolicyError, match="may not run on s1"):
         kit.run([kit.job("a", 0, 8, 10)], where, kit.Script({0.0: go}, start=False))
+    move = lambda view: [Move(kit.lives(view)["a"], 1)]  # noqa: E731
+    with pytest.raises(PolicyError, match="does not decide for others"):
+        kit.run([kit.job("a", 0, 8, 100)], where, kit.Script({10.0: move}))
 
 
 def test_what_is_held_on_purpose_is_not_sent_away() -> None:
