@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from experiments import attribution
 from experiments.attribution import G_PER_KG, KWH_J
 from experiments.dictionary import METRICS, TABLES, arrow_schema
 from experiments.metrics import HOUR_S, job_times
-from simulator.record import Record
+from simulator.record import Record, SiteEnergy
 from sites.profile import StepProfile
 
 Floats = NDArray[np.float64]
@@ -80,8 +80,10 @@ def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[
     site, books = record.scenario.sites[index], record.energy[index]
     lengths = np.diff(edges)
 
+    total = _sums(books, edges)
+
     def kwh(power_w: Floats) -> Floats:
-        return books.binned_j(power_w, edges) / KWH_J
+        return total(power_w) / KWH_J
 
     def mean(profile: StepProfile) -> Floats:
         return profile.integral(edges[:-1], edges[1:]) / lengths
@@ -105,9 +107,9 @@ def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[
         "temp_air_c": mean(temp_air_c[site.name]) if site.name in temp_air_c else np.full(len(lengths), np.nan),
         "price_mad_per_kwh": mean(site.grid.price) * KWH_J,
         "carbon_g_per_kwh": mean(site.grid.carbon) * KWH_J,
-        "cost_mad": books.binned_j(spent, edges),
-        "emissions_kg": books.binned_j(imported * books.carbon, edges) / G_PER_KG,
-        "busy_gpus": books.binned_j(attribution.held(record, index, record.stints.gpus), edges) / lengths,
+        "cost_mad": total(spent),
+        "emissions_kg": total(imported * books.carbon) / G_PER_KG,
+        "busy_gpus": total(attribution.held(record, index, record.stints.gpus)) / lengths,
         "online_gpus": attribution.online_gpus(site, edges),
     }
     columns |= attribution.rest_columns(record, index, edges)
@@ -115,6 +117,15 @@ def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[
 
 
 _ENCODE = json.JSONEncoder(sort_keys=True, default=float).encode  # made once: there are many events
+
+
+def _sums(books: SiteEnergy, edges: Floats) -> Callable[[Floats], Floats]:
+    """What integrates a column of powers over each bin: sums of whole segments where the ledger has all edges."""
+    first = np.searchsorted(books.edges_s, edges[:-1])
+    if np.array_equal(books.edges_s[first], edges[:-1]) and books.edges_s[-1] == edges[-1]:
+        duration_s = books.duration_s
+        return lambda power_w: np.add.reduceat(power_w * duration_s, first)
+    return lambda power_w: books.binned_j(power_w, edges)
 
 
 def event_columns(record: Record, start: datetime, which: str) -> Columns:
