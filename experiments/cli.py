@@ -181,12 +181,15 @@ def workloads(
 
 @app.command()
 def policies(
-    name: Annotated[str, typer.Argument(help="A policy to explain.")] = "",
+    name: Annotated[str, typer.Argument(help="A policy or a part of one to explain.")] = "",
+    check: Annotated[
+        str, typer.Option("--check", metavar="POLICY", help="Run a policy through small scenarios; say what it broke.")
+    ] = "",
 ) -> None:
-    """List the policies, or explain one."""
-    from experiments.cli_show import policies_command
+    """List the policies and their parts, explain one, or check one, as in `--check my_policy.py:name`."""
+    from experiments.cli_policies import check_command, policies_command
 
-    _leave(policies_command(name))
+    _leave(check_command(check) if check else policies_command(name))
 
 
 @app.command()

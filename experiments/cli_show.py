@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,40 +223,6 @@ def _tell(values: dict[str, Any], indent: str = "") -> None:
         else:
             shown = f"{value:,.6g}" if isinstance(value, float) else str(value)
             console().print(f"{indent}{key}: {shown}", markup=False)
-
-
-def policies_command(name: str) -> int:
-    """List the presets, or explain one."""
-    from simulator.policies.presets import PRESETS
-
-    out = console()
-    if name and name not in PRESETS:
-        raise InputError(Problem("", name, f"no such policy; known: {listed(PRESETS)}", nearest(name, PRESETS)))
-    if name:
-        preset = PRESETS[name]
-        out.print(f"{name}\n  {preset.does}\n  Source: {preset.source}", markup=False)
-        for line in _parts(preset.parts):
-            out.print(f"  {line}", markup=False)
-        return 0
-    width = max(len(key) for key in PRESETS)
-    for key, preset in PRESETS.items():
-        out.print(f"{key:{width}}  {preset.does}", markup=False)
-    out.print(
-        '\nA policy of your own: policies = ["my_policy.py:name"], relative to the experiment file.', markup=False
-    )
-    return 0
-
-
-def _parts(parts: Any) -> Iterator[str]:
-    """What a policy is made of: each part with the first line of what it says of itself."""
-    from simulator.policies.scheduler import Parts
-
-    named = vars(parts) if isinstance(parts, Parts) else {"whole": parts}
-    for part, value in named.items():
-        if value is None:
-            continue
-        says = (getattr(value, "__doc__", None) or "").strip().partition("\n")[0] if callable(value) else ""
-        yield f"{part:9} {getattr(value, '__name__', value)}{': ' + says if says else ''}"
 
 
 def schema_command() -> int:

@@ -27,6 +27,7 @@ WITHOUT_EFFECT = {
         "size",
         "statistics",
     ),
+    "simulator": ("conformance",),
     "sites": ("describe", "explain", "portrait"),
     "workloads": ("describe", "fit"),
 }
