@@ -9,6 +9,8 @@ from __future__ import annotations
 import gzip
 import math
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -169,3 +171,33 @@ def queue() -> list[Row]:
         rows.append(Row(f"round, {waiting} waiting, after an arrival", arrival, "us", 100.0))
         rows.append(Row(f"round, {waiting} waiting, after an end", end, "us", 100.0, "starts included"))
     return rows
+
+
+def _million() -> None:
+    """What the subprocess of `memory` does: a million jobs through `fifo`, and the peak of its memory."""
+    import resource
+
+    rng = np.random.default_rng(1)
+    count, span = 1_000_000, 60 * DAY_S
+    tenants = [Tenant(f"r{i}") for i in range(SITES)]
+    data_sets = [Dataset("d", 0.0, f"s{i}") for i in range(SITES)]
+    jobs = []
+    draws = zip(np.sort(rng.uniform(0, span, count)).tolist(), rng.exponential(HOUR_S, count).tolist(), strict=True)
+    for index, (submit, runtime) in enumerate(draws):
+        home = index % SITES
+        ask = Ask(f"m{index:07d}", submit, 1, runtime, 0.0, tenants[home], f"s{home}", data_sets[home])
+        jobs.append(Job(ask, Truth(runtime)))
+    simulate(small_sites(70 * DAY_S, nodes=12), jobs, policy("fifo"))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def memory() -> list[Row]:
+    """Peak memory of a run of a million jobs, every event kept, in a process of its own."""
+    call = [sys.executable, "-c", "from bench.jobs import _million; _million()"]
+    printed = subprocess.run(call, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent).stdout
+    return [Row("peak memory, a million jobs", int(printed) * 1024 / 1e9, "GB", 2.0)]
+
+
+def rows(data: Path, repeats: int = 5) -> list[Row]:
+    """Every figure of the job half; `data` is the folder that holds `traces`."""
+    return [*replay(data, repeats), *queue(), *memory()]

@@ -7,8 +7,9 @@ Periodic checkpoints are computed, not scheduled: they are part of how long work
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from simulator import caps, checkpoints
 from simulator.clock import TICKS_PER_S, Kind, cancel, on_grid
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from simulator.engine import Engine
 
 _RUN = KINDS["run"]
+# What the last event of a job carries; one for all jobs, since there may be a million.
+_ENDED: dict[str, Mapping[str, str]] = {state: {"state": state} for state in get_args(State)}
 
 
 class Lives:
@@ -310,7 +313,7 @@ class Lives:
         outcome.state, outcome.end_s = state, self.clock.now
         life.phase = "ended"
         if self.journal.changes:
-            self.engine.note("reject" if state == "rejected" else "end", life, reason, {"state": state})
+            self.engine.note("reject" if state == "rejected" else "end", life, reason, _ENDED[state])
 
     def close(self, end_s: float) -> None:
         """Write down what is still under way when the window closes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
@@ -18,6 +18,7 @@ from simulator.policies.reserve import Reservations
 from simulator.policies.review import Review
 from simulator.policies.size import Size, asked, least_gpus
 from simulator.policies.when import Delay, When, latest_start_s
+from simulator.record import NOTHING
 from simulator.view import View
 
 Backfill = Literal["none", "first-fit", "easy", "conservative"]
@@ -338,16 +339,17 @@ class ListScheduler:
             self._declined = bool(group[2]) and any(view.room(i) >= least for i in sites)
             return None
         plan = self._plans.get(job.index)
+        detail: Mapping[str, Any] = NOTHING
         if plan is not None and plan.site in fitting:
             site, reason, detail = plan.site, plan.reason, plan.detail
         elif job.saved_at in fitting:  # where its checkpoint lies
-            site, reason, detail = job.saved_at, "goes on where it was saved", {}
+            site, reason = job.saved_at, "goes on where it was saved"
         else:
             chosen = self.parts.place(job, fitting, view)
             if not chosen:
                 self._declined = True
                 return None
-            site, reason, detail = chosen[0], self.parts.place.__name__, {}
+            site, reason = chosen[0], self.parts.place.__name__
         if kept is not None and site == kept.site:
             return Start(job, site, least, 1.0, avoid, (), reason, detail)
         gpus, cap = (least, 1.0) if self._size is asked else self._size(job, site, view)
