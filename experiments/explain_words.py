@@ -13,8 +13,27 @@ from zoneinfo import ZoneInfo
 Row = Mapping[str, Any]
 
 HOUR_S = 3600.0
-WORDS = {"grid_kwh": "expected from the grid:", "grid_kwh_now": "had it started at once:"}
-UNITS = {"_g_per_kwh": "g/kWh", "_gpu_s": "GPU-s", "_kwh": "kWh", "_mad": "MAD", "_kw": "kW", "_gb": "GB", "_h": "h"}
+WORDS = {
+    "grid_kwh": "expected from the grid:",
+    "emissions_kg": "expected emissions:",
+    "cost_mad": "expected cost:",
+    "grid_kwh_now": "had it started at once:",
+    "emissions_kg_now": "had it started at once:",
+    "cost_mad_now": "had it started at once:",
+    "gpus": "GPUs:",
+    "from_gpus": "before:",
+    "most_gpus": "most GPUs:",
+}
+UNITS = {
+    "_g_per_kwh": "g/kWh",
+    "_gpu_s": "GPU-s",
+    "_kwh": "kWh",
+    "_mad": "MAD",
+    "_kw": "kW",
+    "_gb": "GB",
+    "_kg": "kg CO2e",
+    "_h": "h",
+}
 ENDINGS = {
     "done": "done",
     "failed": "failed of itself",

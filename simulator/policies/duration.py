@@ -75,9 +75,9 @@ class _Learning:
 
 
 class ClassMean(_Learning):
-    """The mean runtime of the ended jobs of its class, as GAIA takes it (Hanafy et al. 2024).
+    """The mean runtime of the ended jobs of its class, as GAIA takes it.
 
-    10.1145/3620666.3651374.
+    Hanafy et al. 2024, 10.1145/3620666.3651374.
     """
 
     def _key(self, job: Life) -> object:

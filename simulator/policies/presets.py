@@ -19,10 +19,10 @@ from simulator.policies.when import LowestGridWindow
 from simulator.policies.when_parts import (
     When,
     budget_threshold,
-    carbon_time,
     lowest_slot,
     lowest_slots,
     lowest_window,
+    saving_per_wait,
     threshold,
 )
 from simulator.policies.when_signal import BySignal
@@ -82,7 +82,7 @@ PRESETS: dict[str, Preset] = {
         _WAIT_AWHILE + _ON_GRID,
     ),
     "sun-per-wait": Preset(
-        Parts(when=by(carbon_time)),
+        Parts(when=by(saving_per_wait)),
         "Starts a job where the grid energy saved per hour until its completion is largest.",
         _GAIA + _ON_GRID,
     ),
@@ -116,7 +116,7 @@ PRESETS: dict[str, Preset] = {
         _WAIT_AWHILE,
     ),
     "carbon-time": Preset(
-        Parts(when=by(carbon_time, signals.carbon, ClassMean)),
+        Parts(when=by(saving_per_wait, signals.carbon, ClassMean)),
         "Starts a job where the grid carbon saved per hour until its completion is largest.",
         _GAIA,
     ),

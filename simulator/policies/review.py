@@ -26,16 +26,20 @@ class PauseAtSunset:
     lasts are no more than the longest checkpoint there needs, the jobs that can be interrupted are saved, so
     that not even the checkpoint draws from the grid; the job that draws most goes first, until what is
     left is carried by the sun. A job is paused only if it would meet its deadline by going on at the next
-    hour in which the forecast sun carries it, and if more is left of it than saving and restarting take.
+    hour in which the forecast sun carries it, if that is some hours away, and if more is left of it than
+    saving and restarting take. When it goes on is for the `when` part to say.
 
     Parameters
     ----------
     margin_s : float
         How much sooner than needed a checkpoint begins (a choice: 120 s).
+    dark_h : float
+        For how long at least the sun must be away (a choice: 2 h).
     """
 
-    def __init__(self, margin_s: float = 120.0) -> None:
+    def __init__(self, margin_s: float = 120.0, dark_h: float = 2.0) -> None:
         self.margin_s = margin_s
+        self.dark_h = dark_h
 
     def review(self, view: View) -> Iterator[Action]:
         """Look at every site that lives on its battery."""
@@ -61,10 +65,15 @@ class PauseAtSunset:
             back_s = _sun_s(job, site, view)
             left_s = job.left_s(view.now_s, site.spec.node.speed)
             costs_s = job.write_s + job.ask.checkpoint.restart_s
-            if left_s <= costs_s or back_s + job.ask.checkpoint.restart_s + left_s > job.ask.deadline_s:
+            late = back_s + job.ask.checkpoint.restart_s + left_s > job.ask.deadline_s
+            if late or left_s <= costs_s or back_s - view.now_s < max(self.dark_h * HOUR_S, costs_s):
                 continue
             lacking_w -= site.draws_w(job.ask, job.gpus, job.cap)
-            numbers = {"battery_lasts_s": lasts_s, "checkpoint_s": job.write_s, "sun_again_h": back_s / HOUR_S}
+            numbers = {
+                "battery_lasts_s": lasts_s,
+                "checkpoint_s": job.write_s,
+                "sun_again_in_h": (back_s - view.now_s) / HOUR_S,
+            }
             yield Pause(job, "the battery is running out", {**numbers, "left_h": left_s / HOUR_S})
 
 

@@ -23,9 +23,13 @@ KWH_J = 3.6e6
 
 @dataclass(frozen=True)
 class Asked:
-    """What a signal is asked: a job's IT power on each of some sites [W], for `hours` hours from that of issue."""
+    """What a signal is asked: a job's IT power on each of some sites [W], for `hours` hours from that of issue.
+
+    `run_h` is how long it is expected to run on each [h].
+    """
 
     it_w: Floats
+    run_h: Floats
     rows: Sequence[int]
     hours: int
     view: View
@@ -98,4 +102,4 @@ def _all_w(asked: Asked) -> Floats:
 
 def _grid_w(asked: Asked) -> Floats:
     """What of it would come from the grid in the end [W]."""
-    return asked.expected.grid_w(_all_w(asked), asked.rows, asked.view, asked.promises)
+    return asked.expected.grid_w(_all_w(asked), asked.run_h, asked.rows, asked.view, asked.promises)

@@ -2,7 +2,9 @@
 
 The battery's course is followed hour by hour from what is stored now. A watt more in an hour costs nothing
 where sun would be fed in; what the battery would have stored, or gives, costs as much as that energy would
-save from the grid later, which is nothing where the battery will be full again before it is empty.
+save from the grid later, which is nothing where the battery will be full again before it is empty. What is
+to spare until then is there once: it is spread over the job's run. What is stored at the end of the forecast
+is taken to be of use later.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from simulator.scenario import Battery
 from simulator.view import View
 
 # For every hour: [W] that cost nothing; [W] that would have been stored, and their cost; [W] that the battery
-# could give besides, and their cost. All further watts come from the grid.
-Row = list[tuple[float, float, float, float, float]]
+# could give besides, their cost, the energy to spare [J], and for how many hours it must do. All further
+# watts come from the grid.
+Row = list[tuple[float, float, float, float, float, float, float]]
 
 
 class Expected:
@@ -27,17 +30,22 @@ class Expected:
 
     def __init__(self) -> None:
         self._hour = -1
-        self._tiers: Floats = np.zeros((0, 0, 5))
+        self._tiers: Floats = np.zeros((0, 0, 7))
         self._changes: list[int] = []
 
-    def grid_w(self, power_w: Floats, rows: Sequence[int], view: View, promises: Promises) -> Floats:
-        """What of a job's power, shape (rows, hours), would come from the grid in the end [W]."""
+    def grid_w(self, power_w: Floats, run_h: Floats, rows: Sequence[int], view: View, promises: Promises) -> Floats:
+        """What of a job's power, shape (rows, hours), would come from the grid in the end [W].
+
+        `run_h` is how long it is to run on each of the sites [h].
+        """
         self._update(rows, view, promises)
         tiers = self._tiers[np.asarray(rows)]
         known = tiers.shape[1]
         index = np.arange(power_w.shape[1])
         index = np.where(index < known, index, known - DAY_H + (index - known) % DAY_H)
-        free, stored, stored_cost, given, given_cost = np.moveaxis(tiers[:, np.clip(index, 0, known - 1)], 2, 0)
+        tiers = np.moveaxis(tiers[:, np.clip(index, 0, known - 1)], 2, 0)
+        free, stored, stored_cost, given, given_cost, spare, until = tiers
+        given = np.minimum(given, spare / (np.clip(run_h[:, None], 1.0, until) * HOUR_S))
         rest = np.maximum(power_w - free, 0.0)
         from_sun = np.minimum(rest, stored)
         rest = rest - from_sun
@@ -48,7 +56,7 @@ class Expected:
         hour, free = view.forecast.free_w(view.now_s)
         if hour != self._hour:
             self._hour = hour
-            self._tiers = np.zeros((*free.shape, 5))
+            self._tiers = np.zeros((*free.shape, 7))
             self._changes = [-1] * len(free)
         for i in rows:
             if self._changes[i] != promises.changes[i]:
@@ -60,7 +68,7 @@ class Expected:
 
 
 def _without(net_w: list[float]) -> Row:
-    return [(max(net, 0.0), 0.0, 0.0, 0.0, 1.0) for net in net_w]
+    return [(max(net, 0.0), 0.0, 0.0, 0.0, 1.0, 0.0, 1.0) for net in net_w]
 
 
 def course(net_w: list[float], battery: Battery, stored_j: float) -> Row:
@@ -79,17 +87,19 @@ def course(net_w: list[float], battery: Battery, stored_j: float) -> Row:
             stored -= power / out * HOUR_S
             moves.append((0.0, power, stored))
     tiers: Row = []
-    worth = 0.0  # grid energy that a joule in the battery at the end of this hour will save
+    worth = out  # grid energy that a joule in the battery at the end of this hour will save
+    spare, until = max(stored - low, 0.0) * out, 0.0  # what may be taken until the battery is full again
     tiny = 1e-6 * battery.capacity_j
     for net, (charged, given, after) in zip(reversed(net_w), reversed(moves), strict=True):
-        more = min(battery.discharge_w - given, max(after - low, 0.0) * out / HOUR_S)
+        if after > high - tiny:
+            worth, spare, until = 0.0, (high - low) * out, 0.0
+        spare, until = min(spare, max(after - low, 0.0) * out), until + 1.0
         cost = min(worth / out, 1.0)
+        more = battery.discharge_w - given
         if net > 0:
-            tiers.append((net - charged, charged, min(worth * into, 1.0), more, cost))
-            if after > high - tiny:
-                worth = 0.0
+            tiers.append((net - charged, charged, min(worth * into, 1.0), more, cost, spare, until))
         else:
-            tiers.append((0.0, 0.0, 0.0, more, cost))
+            tiers.append((0.0, 0.0, 0.0, more, cost, spare, until))
             if given < -net and after < low + tiny:
                 worth = out
     tiers.reverse()

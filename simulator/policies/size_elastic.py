@@ -40,7 +40,7 @@ Schedule = tuple[Stretch, ...]
 
 
 class Elastic(BySignal):
-    """Gives each hour the GPUs whose marginal work costs least, until the run is done in time (CarbonScaler).
+    """Gives each hour the GPUs whose marginal work costs least, until the run is done in time: CarbonScaler.
 
     Hanafy et al. 2023, 10.1145/3626788: of all (hour, GPUs) the step with the most marginal throughput per
     unit of the signal is taken first, until the steps taken hold the job's work. A malleable job is resized

@@ -91,9 +91,9 @@ def now(outlook: Outlook) -> Choice:
 
 
 def lowest_slot(outlook: Outlook) -> Choice:
-    """Start in the hour with the lowest signal (Lowest-Slot of GAIA; Hanafy et al. 2024).
+    """Start in the hour with the lowest signal: GAIA's Lowest-Slot.
 
-    10.1145/3620666.3651374. Knows nothing of how long jobs run.
+    Hanafy et al. 2024, 10.1145/3620666.3651374. It knows nothing of how long jobs run.
     """
     starts = outlook.starts
     slot, row = _least(outlook.rate_at(starts))
@@ -101,9 +101,9 @@ def lowest_slot(outlook: Outlook) -> Choice:
 
 
 def lowest_window(outlook: Outlook) -> Choice:
-    """Start so that the whole run costs least (non-interrupting strategy of Wiesner et al. 2021).
+    """Start so that the whole run costs least: Let's Wait Awhile without interruptions.
 
-    10.1145/3464298.3493399.
+    Wiesner et al. 2021, 10.1145/3464298.3493399.
     """
     starts = outlook.starts
     slot, row = _least(outlook.costs(starts))
@@ -126,7 +126,7 @@ def threshold(outlook: Outlook, quantile: float = 0.3) -> Choice:
 
 
 def budget_threshold(outlook: Outlook, quantile: float = 0.3) -> Choice:
-    """Run while the signal is below a threshold, else pause, until the slack is used up (Ecovisor).
+    """Run while the signal is below a threshold, else pause, until the slack is used up: Ecovisor's policy.
 
     Souza et al. 2023, 10.1145/3575693.3575709, as GAIA restates it: the threshold is the 30th percentile of
     the next 24 hours, and once the allowed waiting is spent the job runs through.
@@ -162,8 +162,8 @@ def lowest_slots(outlook: Outlook, pay: bool = True) -> Choice:
     return best[1]
 
 
-def carbon_time(outlook: Outlook) -> Choice:
-    """Start where the saving per hour from submission to completion is largest (Carbon-Time of GAIA).
+def saving_per_wait(outlook: Outlook) -> Choice:
+    """Start where the saving per hour from submission to completion is largest: GAIA's Carbon-Time.
 
     Hanafy et al. 2024, 10.1145/3620666.3651374: the saving against starting now, over waiting plus run.
     """
@@ -181,7 +181,7 @@ WHEN: dict[str, When] = {
     "lowest-window": lowest_window,
     "lowest-slots": lowest_slots,
     "budget-threshold": budget_threshold,
-    "saving-per-wait": carbon_time,
+    "saving-per-wait": saving_per_wait,
 }
 
 

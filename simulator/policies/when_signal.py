@@ -123,7 +123,7 @@ class BySignal:
         detail: dict[str, Any] = {
             unit: outlook.cost_of(row, spans),
             f"{unit}_now": float(outlook.costs(outlook.starts[:1]).min()),
-            "run_h": float(outlook.left_h[row]),
+            "expected_run_h": float(outlook.left_h[row]),
         }
         if len(spans) > 1:
             detail["pauses"] = len(spans) - 1
@@ -142,7 +142,7 @@ class BySignal:
         # The last run begins at the latest start, and the day after now is looked at in any case.
         hours = ceil(max(latest_s, now + 24 * HOUR_S) / HOUR_S + left_h.max()) - hour + 2
         it_w = np.array([view.sites[i].nodes.draws_w(ask.gpus, ask.intensity) for i in rows])
-        rate = self.signal(Asked(it_w, rows, hours, view, promises, self._expected))
+        rate = self.signal(Asked(it_w, left_h, rows, hours, view, promises, self._expected))
         full = promises.full(rows, slice(hour, hour + hours), ask.gpus, view)
         if full.any():
             rate = np.where(full, 2.0 * rate.max() + 1e-9, rate)
@@ -163,7 +163,7 @@ def home_first(job: Life, sites: Sequence[int], view: View) -> list[int]:
 
 
 def _numbers(delay: Delay) -> dict[str, Any]:
-    return {key: value for key, value in delay.detail.items() if key not in ("run_h", "pauses")}
+    return {key: value for key, value in delay.detail.items() if key not in ("expected_run_h", "pauses")}
 
 
 def _name(function: Any) -> str:
