@@ -38,15 +38,20 @@ class When(Protocol):
         """A job has left its site."""
 
 
-def latest_start_s(job: Life, now_s: float) -> float:
-    """The latest time at which a waiting job must start or go on to meet its deadline [s].
+# Waking nodes, fetching data and waiting for a checkpoint to be written take minutes: whoever is held is let go
+# that much before its latest start, though never more than a quarter of its slack before (a choice).
+MARGIN_S = 1200.0
 
-    For one that has not run yet that is submission plus slack; for one that has, what is left and its
-    restart are taken off the deadline, by the user's estimate.
+
+def latest_start_s(job: Life, now_s: float) -> float:
+    """The latest time at which a waiting job should start or go on to meet its deadline [s].
+
+    For one that has not run yet that is submission plus slack, less a margin; for one that has, what is left
+    and its restart are taken off the deadline, by the user's estimate.
     """
     ask = job.ask
     if job.done_gpu_s <= 0.0:
-        return ask.latest_start_s
+        return ask.latest_start_s - min(MARGIN_S, ask.slack_s / 4.0)
     restart_s = ask.checkpoint.restart_s if job.saved else 0.0
     return ask.deadline_s - job.left_s(now_s) - restart_s
 
@@ -83,7 +88,7 @@ class LowestGridWindow:
         hour, free = view.forecast.free_w(now)
         per_it = view.forecast.per_it(now)
         left_h = job.left_s(now) / HOUR_S / speed
-        latest = min(ask.latest_start_s, now + 72 * HOUR_S)
+        latest = min(latest_start_s(job, now), now + 72 * HOUR_S)
         span = int(np.ceil((latest - hour * HOUR_S) / HOUR_S + left_h.max())) + 2
         index = np.arange(span)
         index = np.where(index < free.shape[1], index, free.shape[1] - 24 + (index - free.shape[1]) % 24)
