@@ -10,6 +10,7 @@ from simulator.policies import signals
 from simulator.policies.classic import CLASSIC
 from simulator.policies.duration import ClassMean, Duration
 from simulator.policies.place import cheapest, greenest, least_loaded, nearest_data, sunniest
+from simulator.policies.planner import Planner
 from simulator.policies.preset import Preset
 from simulator.policies.review import PauseAtSunset
 from simulator.policies.scheduler import Parts
@@ -61,6 +62,13 @@ PRESETS: dict[str, Preset] = {
         "As fifo, but holds each deferrable job, within its slack, for the window and site in which the"
         " forecast sun leaves it the least to draw from the grid.",
         "lowest carbon window, Wiesner et al. 2021 (Let's Wait Awhile), https://doi.org/10.1145/3464298.3493399",
+    ),
+    "planner": Preset(
+        Planner,
+        "Plans every job's hours and sites anew each hour, by the grid energy it would add to what all others"
+        " plan; stops and moves jobs where that saves more than checkpoint and restart cost.",
+        "a choice: rolling best response over a shared plan, each job by dynamic programming;"
+        " Kaplan and Meier 1958, https://doi.org/10.1080/01621459.1958.10501452, for how long jobs really take",
     ),
     # By expected grid draw, after sun and battery.
     "sun-threshold": Preset(
