@@ -24,6 +24,7 @@ class Requests:
         self.clusters = engine.clusters
         self.journal = engine.journal
         self.lives = engine.lives
+        self._holds: dict[int, tuple[float, int, str]] = {}  # what was last told of each job's hold
 
     def carry_out(self, action: Action) -> None:
         """Carry out one action.
@@ -80,7 +81,9 @@ class Requests:
             raise self._refusal(action, "a hold must end in the future")
         action.job.held_until_s = action.until_s
         self.engine.wake_at(action.until_s)
-        if self.journal.all:
+        told = (action.until_s, action.site, action.reason)
+        if self.journal.all and self._holds.get(action.job.index) != told:  # told again only where it changes
+            self._holds[action.job.index] = told
             detail = {"until_s": action.until_s, **action.detail}
             self.journal.note(self.clock.now, "hold", action.job.index, action.site, action.reason, detail)
 

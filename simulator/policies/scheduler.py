@@ -117,8 +117,6 @@ class ListScheduler:
 
     def _whole_round(self, view: View) -> Iterator[Action]:
         now = view.now_s
-        for part in self._reviews:
-            yield from part.review(view)
         if self._when is not None:
             yield from self._let_in_or_hold(self._when, now, view)
         else:
@@ -133,6 +131,8 @@ class ListScheduler:
             yield from self._start_those_who_may(now, view)
         if self._when is not None:
             yield from self._remember_latest_starts(now)
+        for part in self._reviews:  # last, so that they see who has just started
+            yield from part.review(view)
 
     def _start_those_who_may(self, now: float, view: View) -> Iterator[Action]:
         match self.parts.backfill:

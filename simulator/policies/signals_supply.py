@@ -91,9 +91,10 @@ def course(net_w: list[float], battery: Battery, stored_j: float) -> Row:
     spare, until = max(stored - low, 0.0) * out, 0.0  # what may be taken until the battery is full again
     tiny = 1e-6 * battery.capacity_j
     for net, (charged, given, after) in zip(reversed(net_w), reversed(moves), strict=True):
-        if after > high - tiny:
-            worth, spare, until = 0.0, (high - low) * out, 0.0
-        spare, until = min(spare, max(after - low, 0.0) * out), until + 1.0
+        full = after > high - tiny
+        if full:
+            worth, spare = 0.0, (high - low) * out
+        spare, until = min(spare, max(after - low, 0.0) * out), 1.0 if full else until + 1.0
         cost = min(worth / out, 1.0)
         more = battery.discharge_w - given
         if net > 0:
@@ -102,5 +103,7 @@ def course(net_w: list[float], battery: Battery, stored_j: float) -> Row:
             tiers.append((0.0, 0.0, 0.0, more, cost, spare, until))
             if given < -net and after < low + tiny:
                 worth = out
+        if full:
+            until = 0.0
     tiers.reverse()
     return tiers
