@@ -274,7 +274,7 @@ def weak_network(seed: int) -> tuple[Scenario, list[Job]]:
     return replace(base, sites=tuple(sites)), jobs
 
 
-@pytest.mark.parametrize("name", ["fifo", "easy", "solar", "wait-for-sun"])
+@pytest.mark.parametrize("name", ["fifo", "easy", "solar", "wait-for-sun", "conservative"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nobody_runs_on_power_that_is_not_there(name: str, seed: int) -> None:
     """In every segment with load unserved no node is awake; no job is lost; imports keep to their limits."""
