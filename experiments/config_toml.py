@@ -12,6 +12,7 @@ from experiments.errors import InputError, Problem, listed, nearest
 
 SIZE_LIMIT = 1 << 20
 DEPTH_LIMIT = 20
+ENTRY_LIMIT = 10_000
 Document = dict[str, Any]
 
 
@@ -65,7 +66,7 @@ def parse(data: bytes, file: str) -> Document:
     Raises
     ------
     InputError
-        If they are not UTF-8, not TOML, or nested too deeply.
+        If they are not UTF-8, not TOML, nested too deeply, or too many.
     """
     try:
         document = tomllib.loads(data.decode("utf-8"))
@@ -75,19 +76,24 @@ def parse(data: bytes, file: str) -> Document:
         raise InputError(Problem(file, "", f"is not valid TOML: {error}")) from None
     except (RecursionError, ValueError, OverflowError) as error:
         raise InputError(Problem(file, "", f"is not usable TOML: {type(error).__name__}")) from None
-    if _depth(document) > DEPTH_LIMIT:
+    depth, entries = _extent(document)
+    if depth > DEPTH_LIMIT:
         raise InputError(Problem(file, "", f"is nested more than {DEPTH_LIMIT} tables deep"))
+    if entries > ENTRY_LIMIT:
+        raise InputError(Problem(file, "", f"holds {entries} keys and values; at most {ENTRY_LIMIT} are allowed"))
     return document
 
 
-def _depth(value: Any) -> int:
-    deepest, stack = 0, [(value, 0)]
+def _extent(value: Any) -> tuple[int, int]:
+    """How deep a document is nested, and how many keys and values it holds."""
+    deepest, entries, stack = 0, 0, [(value, 0)]
     while stack:
         item, depth = stack.pop()
         deepest = max(deepest, depth)
         inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        entries += len(inner)
         stack.extend((part, depth + 1) for part in inner)
-    return deepest
+    return deepest, entries
 
 
 def with_overrides(document: Document, settings: Sequence[str]) -> Document:

@@ -14,6 +14,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+# How many mistakes a message tells; the others are counted.
+TOLD_MOST = 100
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -43,7 +46,10 @@ class InputError(ValueError):
         if isinstance(problems, str):
             problems = Problem("", "", problems)
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        lines = [str(problem) for problem in self.problems[:TOLD_MOST]]
+        if len(self.problems) > TOLD_MOST:
+            lines.append(f"... and {len(self.problems) - TOLD_MOST} more")
+        super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)

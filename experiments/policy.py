@@ -19,6 +19,7 @@ from experiments.errors import InputError, Problem, listed, nearest, shown
 from experiments.identity import bytes_digest
 
 SOURCE_LIMIT = 1 << 20
+POLICIES_MOST = 256
 GROUP = "tafukt.policies"
 EVERY = "all"
 
@@ -81,7 +82,9 @@ def policy_refs(
     refs: list[PolicyRef] = []
     problems: list[Problem] = []
     entries = values if isinstance(values, list) else []
-    for position, given in enumerate(entries):
+    if len(entries) > POLICIES_MOST:
+        problems.append(Problem(file, key, f"lists {len(entries)} policies; at most {POLICIES_MOST} are allowed"))
+    for position, given in enumerate(entries[:POLICIES_MOST]):
         where = f"{key}[{position}]" if key == "policies" else key
         if isinstance(given, str | dict):
             if given == EVERY and key == "policies":

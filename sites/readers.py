@@ -16,6 +16,7 @@ import gzip
 import json
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ from sites.weather_models import WeatherCSV, WeatherFile
 
 TYPICAL_YEAR = 2023
 IRRADIANCES = ("ghi", "dni", "dhi")
+
+# A year of measurements by the minute has some 50 MB; what unpacks to more is no weather.
+MAX_UNPACKED_BYTES = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -116,14 +120,23 @@ def opened(path: Path, where: str) -> Iterator[Path]:
         if path.suffix == ".gz":
             with tempfile.TemporaryDirectory() as folder_name:
                 plain = Path(folder_name) / path.stem
-                plain.write_bytes(gzip.decompress(path.read_bytes()))
+                _unpack(path, plain, where)
                 yield plain
         else:
             yield path
     except SiteError:
         raise
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError, zlib.error) as error:
         raise SiteError(f"{where}: {path}: cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _unpack(path: Path, plain: Path, where: str) -> None:
+    """Write out a packed file piece by piece, so that one that swells without end costs neither memory nor disk."""
+    with gzip.open(path) as packed, plain.open("wb") as out:
+        while piece := packed.read(1 << 20):
+            if out.tell() + len(piece) > MAX_UNPACKED_BYTES:
+                raise SiteError(f"{where}: {path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+            out.write(piece)
 
 
 def seconds(index: pd.DatetimeIndex) -> Floats:
