@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -99,21 +98,67 @@ def year_rows(repeats: int = 1) -> list[Row]:
     return rows
 
 
-def memory_rows() -> list[Row]:
-    """Peak memory of a process that generates a million jobs [GB]."""
-    code = (
-        "import resource; from datetime import datetime, UTC; from pathlib import Path;"
-        "from workloads.workload import GeneratorModel, Place, build;"
-        "places = [Place(f's{i}', f'r{i}', 3e6, 80) for i in range(12)];"
-        "model = GeneratorModel(kind='generator', load=None, jobs_per_day_per_million=77.0);"
-        "jobs = build(model, places, datetime(2025, 1, 1, tzinfo=UTC), 365, 1, Path('.')).jobs;"
-        "print(len(jobs), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    jobs, kib = (int(word) for word in found.stdout.split())
-    return [Row("a million generated jobs", kib * 1024 / 1e9, "GB", 2.0, f"{jobs:,} jobs")]
+MATRIX = """
+name = "matrix"
+start = 2025-06-01T00:00:00Z
+days = 2
+seeds = [{seeds}]
+policies = ["fifo", "wait-for-sun"]
+bound = false
+[sites]
+use = ["rabat", "dakhla", "fes"]
+"""
 
 
-def peak_gb() -> float:
-    """Peak memory of this process so far [GB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+def matrix_rows(seeds: int = 32) -> list[Row]:
+    """A matrix of short runs with one worker and with two, and what a run costs beside its simulation."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, cache = Path(folder) / "matrix.toml", {"TAFUKT_CACHE": f"{folder}/cache"}
+        file.write_text(MATRIX.format(seeds=", ".join(map(str, range(1, seeds + 1)))))
+        _wall(["run", str(file), "-o", f"{folder}/first", "--quiet", "--set", "seeds=[1]"], cache)
+        one, two = (
+            _wall(["run", str(file), "-o", f"{folder}/{n}", "--quiet", "--workers", str(n)], cache) for n in (1, 2)
+        )
+    note = f"{2 * seeds} runs: {one:.1f} s with one worker, {two:.1f} s with two"
+    return [Row("matrix, two workers: time against one", two / one, "ratio", 1 / 1.8, note)]
+
+
+def growth_rows() -> list[Row]:
+    """How time grows with ten times as many jobs, sites and steps; 10 is linear."""
+    import numpy as np
+
+    from bench.jobs import DAY_S, small_sites
+    from simulator.engine import simulate
+    from simulator.policies.presets import policy
+    from simulator.scenario import Scenario
+    from workloads.job import Ask, Dataset, Job, Tenant, Truth
+
+    def jobs(count: int, days: float, sites: int) -> list[Job]:
+        rng = np.random.default_rng(1)
+        submits = np.sort(rng.uniform(0, days * DAY_S, count)).tolist()
+        # The offered load stays the same, two thirds of the GPUs.
+        mean_s = 0.66 * sites * 8 * days * DAY_S / count / 2
+        runtimes = rng.exponential(mean_s, count).tolist()
+        made = []
+        for k, (submit, runtime) in enumerate(zip(submits, runtimes, strict=True)):
+            name = f"s{k % sites}"
+            ask = Ask(f"j{k:07d}", submit, 2, runtime, 0.0, Tenant(f"r{k % sites}"), name, Dataset("d", 0.0, name))
+            made.append(Job(ask, Truth(2 * runtime)))
+        return made
+
+    def timed(count: int, days: float, sites: int) -> float:
+        whole = small_sites((days + 30) * DAY_S)
+        chosen = Scenario(whole.sites[:sites], whole.end_s, whole.step_s)
+        drawn = jobs(count, days, sites)
+        return _spent(lambda: simulate(chosen, drawn, policy("fifo")))
+
+    timed(1_000, 30, 12)
+    rows = []
+    for name, small, large in (
+        ("10x jobs, 12 sites, 90 days", (5_000, 90, 12), (50_000, 90, 12)),
+        ("10x steps, 5,000 jobs, 12 sites", (5_000, 30, 12), (5_000, 300, 12)),
+        ("10x sites, 500 jobs a site, 90 days", (500, 90, 1), (5_000, 90, 10)),
+    ):
+        a, b = timed(*small), timed(*large)
+        rows.append(Row(f"growth, {name}", b / a, "times", 12.0, f"{a:.2f} s to {b:.2f} s under fifo"))
+    return rows
