@@ -22,7 +22,7 @@ from sites.profile import StepProfile
 Floats = NDArray[np.float64]
 Columns = dict[str, Any]
 
-CHANGES = ("start", "pause", "move", "resize", "kill", "end", "outage", "repair", "reject")
+CHANGES = ("start", "cap", "pause", "move", "resize", "kill", "end", "outage", "repair", "reject")
 
 
 def job_columns(record: Record, start: datetime, attributed: Mapping[str, Floats]) -> Columns:

@@ -131,7 +131,7 @@ def attribution_gap(record: Record) -> float:
 def gpu_gap(record: Record) -> float:
     """What is missing between the GPU-seconds of the stints and those of the jobs, relative to them."""
     stints = record.stints
-    held = float(np.dot(stints.gpus, stints.end_s - stints.start_s))
+    held = float(np.sum(stints.gpus * (stints.end_s - stints.start_s)))
     told = math.fsum(outcome.busy_gpu_s for outcome in record.outcomes)
     return abs(held - told) / told if told > 0 else held
 

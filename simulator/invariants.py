@@ -214,6 +214,6 @@ def recorded_it_j(cluster: Cluster, stints: Stints, site: int, end_s: float) -> 
     mine = stints.site == site
     duration = stints.end_s[mine] - stints.start_s[mine]
     node = cluster.node
-    jobs_j = float(np.dot(stints.power_w[mine], duration))
-    idle_gpu_s = cluster.awake_node_s * node.gpus - float(np.dot(stints.gpus[mine], duration))
+    jobs_j = float(np.sum(stints.power_w[mine] * duration))
+    idle_gpu_s = cluster.awake_node_s * node.gpus - float(np.sum(stints.gpus[mine] * duration))
     return jobs_j + idle_gpu_s * node.idle_w / node.gpus + cluster.asleep_node_s * node.sleep_w
