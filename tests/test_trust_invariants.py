@@ -86,7 +86,7 @@ def twice(record: Record) -> Record:
 
 
 def regional(record: Record) -> Record:
-    return spoil("site", "plain", lambda _: 1)(
+    return spoil("site", "saved", lambda _: 1)(
         replace(record, scenario=replace(record.scenario, coordination="regional"))
     )
 
@@ -94,8 +94,8 @@ def regional(record: Record) -> Record:
 BREACHES: dict[str, tuple[Callable[[Record], Record], str]] = {
     "before submission": (spoil("start_s", "saved", lambda t: t - 1.0), "'saved' ran on s0 at 99.0 s, before its sub"),
     "before online": (
-        lambda r: spoil("start_s", "plain", lambda _: 0.0)(spoil("site", "plain", lambda _: 1)(r)),
-        "before its site was online",
+        lambda r: replace(r, scenario=kit.scenario([kit.site("s0", 2, online_s=70.0), r.scenario.sites[1]])),
+        "'plain' ran on s0 at 60.0 s, before its site was online",
     ),
     "backwards": (spoil("end_s", "plain", lambda _: -1.0), "backwards"),
     "beyond the window": (spoil("end_s", "left", lambda t: t + 1.0), "beyond the window"),
@@ -103,7 +103,7 @@ BREACHES: dict[str, tuple[Callable[[Record], Record], str]] = {
     "in two places": (twice, "'plain' ran on .* twice at once"),
     "too many GPUs": (spoil("gpus", "plain", lambda _: 17), "s0 ran 25 of its 16 GPUs at 200.0 s"),
     "wrong region": (spoil("site", "bound", lambda _: 1), "'bound' ran on s1, where its data may not be"),
-    "not at home": (regional, "'plain' ran on s1, not at home"),
+    "not at home": (regional, "'saved' ran on s1, not at home"),
     "work made": (
         spoil("end_s", "plain", lambda t: t - 1.0),
         "'plain' has done 28800 GPU-s of work, but ran for 28792",
