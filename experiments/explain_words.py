@@ -17,6 +17,7 @@ WORDS = {
     "grid_kwh": "expected from the grid:",
     "emissions_kg": "expected emissions:",
     "cost_mad": "expected cost:",
+    "grid_kwh_on": "had it run on:",
     "grid_kwh_now": "had it started at once:",
     "emissions_kg_now": "had it started at once:",
     "cost_mad_now": "had it started at once:",

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from math import inf
 from typing import Protocol
 
+import numpy as np
+
 from simulator.actions import Action, Pause, Wake
 from simulator.forecast import HOUR_S
 from simulator.life import Life
 from simulator.view import SiteView, View
+
+LOOK_S = 900.0  # how often a site with a battery is looked at while it runs jobs (a choice)
 
 
 class Review(Protocol):
@@ -26,8 +30,9 @@ class PauseAtSunset:
     lasts are no more than the longest checkpoint there needs, the jobs that can be interrupted are saved, so
     that not even the checkpoint draws from the grid; the job that draws most goes first, until what is
     left is carried by the sun. A job is paused only if it would meet its deadline by going on at the next
-    hour in which the forecast sun carries it, if that is some hours away, and if more is left of it than
-    saving and restarting take. When it goes on is for the `when` part to say.
+    hour in which the forecast sun carries it, if that is some hours away, and if it then draws less beyond
+    the sun than by running on, saving and restarting included; and once a night. When it goes on is for the
+    `when` part to say.
 
     Parameters
     ----------
@@ -40,17 +45,26 @@ class PauseAtSunset:
     def __init__(self, margin_s: float = 120.0, dark_h: float = 2.0) -> None:
         self.margin_s = margin_s
         self.dark_h = dark_h
+        self._paused_until_s: dict[int, float] = {}
 
     def review(self, view: View) -> Iterator[Action]:
         """Look at every site that lives on its battery."""
-        wake_s = inf
-        for site in view.sites:
-            if site.spec.battery is None or site.surplus_w >= 0.0:
+        now, wake_s = view.now_s, inf
+        longest_s: dict[int, float] = {}  # the longest checkpoint of each site where somebody could be paused
+        for job in view.running.values():
+            if job.ask.interruptible and job.write_s >= longest_s.get(job.site, 0.0):
+                longest_s[job.site] = job.write_s
+        for index in sorted(longest_s):
+            site = view.sites[index]
+            if site.spec.battery is None:
                 continue
-            saving_s = max((job.write_s for job in view.running_at(site.index)), default=0.0) + self.margin_s
+            wake_s = min(wake_s, now + LOOK_S)
+            if site.surplus_w >= 0.0:
+                continue
+            saving_s = longest_s[index] + self.margin_s
             lasts_s = site.usable_j / -site.surplus_w
             if lasts_s > saving_s:
-                wake_s = min(wake_s, view.now_s + max(lasts_s - saving_s, 60.0))
+                wake_s = min(wake_s, now + max(lasts_s - saving_s, 60.0))
             elif lasts_s > 0.0:
                 yield from self._pause(site, lasts_s, view)
         if wake_s < inf:
@@ -66,15 +80,30 @@ class PauseAtSunset:
             left_s = job.left_s(view.now_s, site.spec.node.speed)
             costs_s = job.write_s + job.ask.checkpoint.restart_s
             late = back_s + job.ask.checkpoint.restart_s + left_s > job.ask.deadline_s
-            if late or left_s <= costs_s or back_s - view.now_s < max(self.dark_h * HOUR_S, costs_s):
+            too_soon = back_s - view.now_s < self.dark_h * HOUR_S
+            if late or too_soon or self._paused_until_s.get(job.index, 0.0) > view.now_s:
                 continue
+            on_kwh = _beyond_sun_kwh(job, site, view, view.now_s, left_s)
+            after_kwh = _beyond_sun_kwh(job, site, view, back_s, left_s + costs_s)
+            if after_kwh >= on_kwh:
+                continue
+            self._paused_until_s[job.index] = back_s
             lacking_w -= site.draws_w(job.ask, job.gpus, job.cap)
-            numbers = {
-                "battery_lasts_s": lasts_s,
-                "checkpoint_s": job.write_s,
-                "sun_again_in_h": (back_s - view.now_s) / HOUR_S,
-            }
-            yield Pause(job, "the battery is running out", {**numbers, "left_h": left_s / HOUR_S})
+            numbers = {"battery_lasts_s": lasts_s, "checkpoint_s": job.write_s, "left_h": left_s / HOUR_S}
+            more = {"sun_again_in_h": (back_s - view.now_s) / HOUR_S, "grid_kwh": after_kwh, "grid_kwh_on": on_kwh}
+            yield Pause(job, "the battery is running out", {**numbers, **more})
+
+
+def _beyond_sun_kwh(job: Life, site: SiteView, view: View, start_s: float, run_s: float) -> float:
+    """What a run of the job here would draw beyond the forecast sun [kWh]."""
+    hour, free = view.forecast.free_w(view.now_s)
+    power_w, sun = site.draws_w(job.ask, job.gpus, job.cap), free[site.index]
+    lacking_w = np.maximum(power_w - np.maximum(sun, 0.0), 0.0)
+    total = np.concatenate(([0.0], np.cumsum(lacking_w)))
+    edges = np.array([start_s, start_s + run_s]) / HOUR_S - hour
+    begin, end = np.interp(edges, np.arange(len(total)), total)
+    beyond_h = max(edges[1] - len(sun), 0.0)  # past the forecast nothing is known of the sun
+    return float(end - begin + beyond_h * power_w) / 1000.0
 
 
 def _sun_s(job: Life, site: SiteView, view: View) -> float:
