@@ -133,6 +133,11 @@ class View:
         """The largest gang that a site has room for now."""
         return self._engine.room[site]
 
+    @property
+    def most_room(self) -> int:
+        """The largest gang that any site has room for now."""
+        return max(self._engine.room)
+
     def duration_s(self, job: Life, site: int, gpus: int = 0, cap: float = 1.0) -> float:
         """How long a job would hold its GPUs on a site at the most, by its user's estimate [s].
 

@@ -37,12 +37,13 @@ class Reservations:
     def __init__(self) -> None:
         self.current: Reservation | None = None
         self._stale = True
-        # For each site, what was found there, by size of the gang: heads of one size share it.
-        self._found: dict[int, dict[int, tuple[float, int]]] = {}
+        # For each size of gang, what was found at each site: heads of one size share it.
+        self._found: dict[int, list[tuple[float, int] | None]] = {}
 
     def forget(self, site: int) -> None:
         """Something changed at a site: what was found there no longer holds."""
-        self._found.pop(site, None)
+        for found in self._found.values():
+            found[site] = None
         self._stale = True
 
     def started(self, site: int) -> None:
@@ -51,24 +52,27 @@ class Reservations:
         if kept is None or kept.site != site:
             self.forget(site)
         else:
-            self._found[site] = {kept.gpus: (kept.time_s, kept.nodes)}
+            for gpus, found in self._found.items():
+                if gpus != kept.gpus:
+                    found[site] = None
 
     def make(self, job: Life, group: Group, now_s: float, view: View) -> bool:
         """Reserve for the job at the head, where it can start first; whether that changed anything."""
         before = self.current
         if before is not None and before.job is job and not self._stale and before.time_s > now_s:
             return False
-        gpus, best = group[0], (inf, -1, 0)
+        gpus, best, nodes, time_s = group[0], -1, 0, inf
+        found = self._found.get(gpus)
+        if found is None:
+            found = self._found[gpus] = [None] * len(view.sites)
         for site in group[1]:
-            found = self._found.get(site)
-            if found is None:
-                found = self._found[site] = {}
-            fit = found.get(gpus)
+            fit = found[site]
             if fit is None or fit[0] <= now_s:
-                fit = found[gpus] = earliest_fit(view.sites[site].nodes, view.running_at(site), gpus, now_s)
-            if fit[0] < best[0]:
-                best = (fit[0], site, fit[1])
-        self.current = Reservation(job, gpus, best[1], best[0], best[2]) if best[1] >= 0 else None
+                fit = found[site] = earliest_fit(view.sites[site].nodes, view.running_at(site), gpus, now_s)
+            if fit[0] < time_s:
+                time_s, nodes = fit
+                best = site
+        self.current = Reservation(job, gpus, best, time_s, nodes) if best >= 0 else None
         self._stale = False
         return self.current != before
 

@@ -229,12 +229,21 @@ class ListScheduler:
 
     # --- who fits --------------------------------------------------------------------------------
 
+    def _candidates(self, ready: ReadyQueue, view: View) -> list[tuple[Key, Life, Group]]:
+        """A heap of the heads of all groups that might fit; those for which no site has room are blocked."""
+        blocked, most, heads = self._blocked, view.most_room, []
+        for group, jobs in ready.groups.items():
+            if group[0] > most:
+                blocked.add(group)
+            elif group not in blocked:
+                heads.append((*jobs.head(), group))
+        heapify(heads)
+        return heads
+
     def _first_fit(self, now: float, view: View) -> Iterator[Action]:
         """Start everybody who fits, in order; nothing is kept for those who do not."""
         groups, blocked = self._ready.groups, self._blocked
-        queue = [(*jobs.head(), group) for group, jobs in groups.items() if group not in blocked]
-        if len(queue) > 1:
-            heapify(queue)
+        queue = self._candidates(self._ready, view)
         while queue:
             key, job, group = queue[0]
             start = self._try(job, group, now, view)
@@ -278,7 +287,8 @@ class ListScheduler:
                 reservations.drop()
                 return
             key, job, group = min(found)
-            known = reservations.current is not None and reservations.current.job is job and group in blocked
+            kept = reservations.current
+            known = group[0] > view.most_room or (kept is not None and kept.job is job and group in blocked)
             start = None if known else self._try(job, group, now, view, reserved=False)
             if start is not None:
                 yield start
@@ -296,8 +306,7 @@ class ListScheduler:
     def _let_others_by(self, head: Life, now: float, view: View) -> Iterator[Action]:
         """EASY's second half: start whoever does not delay the head's reservation."""
         groups, blocked = self._ahead.groups, self._blocked
-        queue = [(*jobs.head(), group) for group, jobs in groups.items() if group not in blocked]
-        heapify(queue)
+        queue = self._candidates(self._ahead, view)
         while queue:
             key, job, group = queue[0]
             start = None if job is head else self._try(job, group, now, view)
