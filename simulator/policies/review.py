@@ -58,7 +58,8 @@ class PauseAtSunset:
             site = view.sites[index]
             if site.spec.battery is None:
                 continue
-            wake_s = min(wake_s, now + LOOK_S)
+            # On a grid: a look in every round must not breed ever more rounds.
+            wake_s = min(wake_s, (now // LOOK_S + 1.0) * LOOK_S)
             if site.surplus_w >= 0.0:
                 continue
             saving_s = longest_s[index] + self.margin_s
