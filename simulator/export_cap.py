@@ -5,6 +5,8 @@ Morocco's law 82-21 lets a producer for own use sell at most 20 % of a year's ge
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+
 import numpy as np
 
 from simulator.battery import stepper
@@ -39,7 +41,7 @@ def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Fl
 
 def split_segment(ledger: SiteLedger, time_s: float) -> None:
     """Cut the battery's segment that holds `time_s` [s] in two, as if the walk had stopped there."""
-    index = int(np.searchsorted(ledger.ends, time_s))
+    index = bisect_left(ledger.ends, time_s)  # a numpy view would forbid the insertion
     if index >= len(ledger.ends) or ledger.ends[index] == time_s:
         return
     start = ledger.ends[index - 1] if index else 0.0
@@ -55,7 +57,7 @@ def split_segment(ledger: SiteLedger, time_s: float) -> None:
 
 def _charged_j(ledger: SiteLedger, from_s: float, duration_s: float) -> float:
     """Energy into the battery from an edge on, inside one of its segments [J, at the terminals]."""
-    index = int(np.searchsorted(ledger.ends, from_s, side="right"))
+    index = bisect_right(ledger.ends, from_s)
     start = ledger.ends[index - 1] if index else 0.0
     before = _moved(ledger, index, start, from_s - start)[0] if from_s > start else 0.0
     return _moved(ledger, index, start, from_s - start + duration_s)[0] - before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,28 @@ from sites.profile import Floats
 from sites.site import SiteModel
 from sites.solar import ac_power
 from sites.weather import SunTable, Weather, place_of, weather
+from sites.weather_models import HeatWave
 
 
 def modelled(
     site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path | None
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """AC power [W], overhead per watt of IT load, air temperature [degC] and GHI [W/m2] of each step."""
-    sky = weather(site, span, seed, table, cache)
+    sky = warmed(weather(site, span, seed, table, cache), site.heat_waves, span)
     power = pv_power(site, span, seed, sky)
     return power, overhead(site.cooling, sky.temp_air), sky.temp_air, sky.sky.full(sky.sun.ghi)
+
+
+def warmed(found: Weather, waves: Sequence[HeatWave], span: Span) -> Weather:
+    """The weather with its heat waves: warmer air, which modules and cooling feel, under the same sky."""
+    if not waves:
+        return found
+    middle = span.start_unix + (np.arange(span.steps) + 0.5) * span.step_s
+    temp = found.temp_air.copy()
+    for wave in waves:
+        begin = wave.start.timestamp()
+        temp[(middle >= begin) & (middle < begin + wave.days * DAY_S)] += wave.warmer_c
+    return replace(found, temp_air=temp, sun=replace(found.sun, temp_air=temp[found.sky.rows]))
 
 
 def pv_power(site: SiteModel, span: Span, seed: int, found: Weather) -> Floats:

@@ -17,7 +17,7 @@ from sites.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, Piec
 from sites.errors import SiteError, nearest
 from sites.explain import problems
 from sites.fields import Hourly, Instant, Monthly, NotNegative, Section, SourceModel
-from sites.weather_models import ClimateModel, Climatology, Weather
+from sites.weather_models import ClimateModel, Climatology, HeatWave, Weather
 
 __all__ = ["SiteError", "SiteModel", "catalogue", "node_types", "site_from"]
 
@@ -41,6 +41,7 @@ class SiteModel(Section):
     islandable: bool | None = Field(None, description="runs without grid; default: where it has a battery")
     climate: ClimateModel | None = None
     weather: Weather = Field(default_factory=Climatology)
+    heat_waves: tuple[HeatWave, ...] = Field((), description="spells of hotter air on top of the weather")
     pv: PVModel | None = Field(default_factory=PVModel)  # type: ignore[arg-type]
     battery: BatteryModel | None = Field(default_factory=BatteryModel)  # type: ignore[arg-type]
     cluster: ClusterModel = Field(default_factory=ClusterModel)  # type: ignore[arg-type]

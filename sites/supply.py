@@ -135,7 +135,7 @@ class _Suns:
         return kept(self.folder, self._key(site), (len(_CACHED), self.span.steps), lambda: self._make(site))
 
     def _key(self, site: SiteModel) -> str:
-        keys = {"lat", "lon", "altitude_m", "climate", "weather", "pv", "cooling"}
+        keys = {"lat", "lon", "altitude_m", "climate", "weather", "heat_waves", "pv", "cooling"}
         inputs = site.model_dump(mode="json", include=keys)
         files = [getattr(site.weather, "file", None)]
         if site.pv is not None and site.pv.series is not None:

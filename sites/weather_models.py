@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sites.fields import FilePath, Fill, Label, Monthly, NotNegative, Positive, Section
+from sites.fields import FilePath, Fill, Instant, Label, Monthly, NotNegative, Positive, Section
 
 
 class ClimateModel(Section):
@@ -38,6 +38,14 @@ class ClearSky(Section):
 
     kind: Literal["clear-sky"] = "clear-sky"
     temp_air_c: float = Field(20.0, description="air temperature where the site has no climate [degC]: CHOICE")
+
+
+class HeatWave(Section):
+    """Days on which the air is warmer than the weather says; the sky stays as it is."""
+
+    start: Instant = Field(description="when it begins, with a time zone")
+    days: Positive = Field(description="how long it lasts [days]")
+    warmer_c: float = Field(ge=-30, le=30, description="how much warmer [degC]")
 
 
 class Climatology(Section):
