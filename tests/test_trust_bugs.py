@@ -15,7 +15,8 @@ import pytest
 from experiments.attribution import jobs_columns
 from experiments.config_load import check
 from experiments.errors import InputError
-from experiments.metrics import summary
+from experiments.costs import SiteCosts
+from experiments.metrics import comparison, summary
 from simulator.policies.presets import PRESETS, policy
 from simulator.record import Record
 from simulator.scenario import Battery, Grid, NodeType, Scenario, Site
@@ -136,6 +137,14 @@ def test_energy_in_the_battery_at_the_start_is_not_free() -> None:
     assert empty["draw_kwh"] == pytest.approx(24)
 
 
+def test_an_empty_battery_does_not_oversleep() -> None:
+    """Two bright hours in the morning and two in the evening: 4 kW of each are left over, and stored."""
+    sun = [0.0] * 5 + [5e3] * 2 + [0.0] * 13 + [5e3] * 2 + [0.0] * 2
+    record = kit.run([], place(sun, TANK))
+    stored = record.energy[0].binned_j(record.energy[0].flows_w["pv_to_battery"], np.arange(0.0, DAY + 1, 12 * HOUR))
+    assert stored / KWH == pytest.approx([8.0, 8.0])
+
+
 def test_energy_left_in_the_battery_is_not_sold() -> None:
     sun = [0.0] * 22 + [20e3] * 2
     assert kwh(kit.run([], place(sun, TANK)), "draw_kwh") == pytest.approx(22)
@@ -254,3 +263,49 @@ def test_what_was_planned_on_a_node_that_breaks_is_planned_anew(name: str) -> No
     record = kit.run(jobs, kit.scenario([kit.site("s0", 3)]), policy(name), faults=faults)
     assert sum(outcome.kills for outcome in record.outcomes) > 0
     assert {outcome.state for outcome in record.outcomes} == {"done"}
+
+
+# --- metrics: what a change of one operator would not have been noticed by ----------------------------------
+
+
+@pytest.mark.parametrize("left", [{"jobs_left": 1}, {"work_left_gpu_hours": 1e-3}])
+def test_either_kind_of_work_left_undone_earns_no_cut(left: dict[str, float]) -> None:
+    done = {"jobs_left": 0, "work_left_gpu_hours": 0.0, "draw_kwh": 100.0}
+    for run, baseline in (({**done, **left, "draw_kwh": 50.0}, done), ({**done, "draw_kwh": 50.0}, {**done, **left})):
+        assert np.isnan(comparison(run, baseline, 10.0)["grid_cut"])
+        assert np.isnan(comparison(run, baseline, 10.0)["captured"])
+
+
+def test_demand_charges_of_all_sites_are_added_to_the_cost() -> None:
+    """1 kW all day, 5 kW in an hour, at each of two sites, for 10 MAD per kW, on top of 28 kWh at 1 MAD each."""
+    one = place().sites[0]
+    where = kit.scenario([one, replace(one, name="s1", region="r1")])
+    record = kit.run([kit.job("a", HOUR, 8, HOUR), kit.job("b", HOUR, 8, HOUR, home="s1")], where)
+    costs = SiteCosts(demand_mad_per_kw_month=10.0, months=((0.0, DAY, 1.0),))
+    found = summary(record, {"s0": costs, "s1": costs})
+    assert found["demand_charge_mad"] == pytest.approx(2 * 50.0)
+    assert found["cost_mad"] == pytest.approx(2 * (50.0 + 28.0))
+
+
+def test_ramps_need_two_hours_and_count_from_the_second() -> None:
+    """A window of two bins has one change: 4 kW."""
+    record = kit.run([kit.job("a", HOUR, 8, HOUR)], kit.scenario([kit.site("s0", end_s=2 * HOUR)], end_s=2 * HOUR))
+    ramps = {name: value for name, value in summary(record).items() if "ramp" in name}
+    assert ramps
+    assert max(ramps.values()) == pytest.approx(4.0)
+
+
+def test_fairness_by_hand() -> None:
+    """Two regions: one waits for nothing, the other as long again as it runs; Jain's index of 1 and 1/2 is 0.9."""
+    jobs = [kit.job("a", 0.0, 8, HOUR), kit.job("b", 0.0, 8, HOUR, home="s1")]
+    assert kwh(kit.run(jobs), "fairness_jain") == pytest.approx(1.5**2 / (2 * 1.25))
+    assert np.isnan(kwh(kit.run([]), "fairness_jain"))
+
+
+def test_utilisation_is_of_the_time_to_the_last_arrival() -> None:
+    """Half of the GPUs for an hour of two; nothing of what comes after, and no site without its time online."""
+    jobs = [kit.job("a", 0.0, 4, HOUR), kit.job("last", 2 * HOUR, 8, HOUR)]
+    assert kwh(kit.run(jobs), "utilisation") == pytest.approx(4 / 16)
+    assert np.isnan(kwh(kit.run([kit.job("a", 0.0, 4, HOUR)]), "utilisation"))
+    late = kit.scenario([kit.site("s0"), kit.site("s1", online_s=DAY)])
+    assert kwh(kit.run(jobs, late), "utilisation") == pytest.approx(4 / 16)
