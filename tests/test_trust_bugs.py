@@ -14,8 +14,8 @@ import pytest
 
 from experiments.attribution import jobs_columns
 from experiments.config_load import check
-from experiments.errors import InputError
 from experiments.costs import SiteCosts
+from experiments.errors import InputError
 from experiments.metrics import comparison, summary
 from simulator.policies.presets import PRESETS, policy
 from simulator.record import Record
