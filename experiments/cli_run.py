@@ -9,10 +9,11 @@ from pathlib import Path
 
 from experiments import session
 from experiments.cli_text import answer, comparison_table, console, next_command, notes_lines, plural
-from experiments.config_load import load
+from experiments.config_load import Loaded, load
 from experiments.config_toml import find
 from experiments.errors import InputError, Problem
 from experiments.summary import failed
+from experiments.validated import outside
 from experiments.work import processors
 
 
@@ -30,6 +31,8 @@ def run_command(
     path = output or session.default_folder(loaded)
     plan = session.plan(loaded, path, index)
     err = console(stderr=True)
+    if not quiet:
+        _caution(loaded)
     inputs = session.check(plan)
     if inputs is not None:
         estimated = session.estimate_s(plan, inputs)
@@ -49,6 +52,12 @@ def run_command(
     for fault in outcome.faults:
         err.print(f"failed: {fault}", style="red")
     return 0 if outcome.ok else 1
+
+
+def _caution(loaded: Loaded) -> None:
+    err = console(stderr=True)
+    for line in outside(loaded):
+        err.print(line, style="yellow")
 
 
 def _announced(plan: session.Plan, estimated_s: float, workers: int, cluster: str, index: int | None) -> str:
@@ -101,6 +110,7 @@ def validate_command(experiment: str, settings: Sequence[str]) -> int:
     loaded = load(find(experiment), settings)
     plan = session.plan(loaded, session.default_folder(loaded))
     inputs = session.check_inputs(plan)
+    _caution(loaded)
     out = console()
     name = loaded.experiment.name
     out.print(f"{loaded.file} is valid: {name}")
