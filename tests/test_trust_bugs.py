@@ -300,6 +300,8 @@ def test_fairness_by_hand() -> None:
     jobs = [kit.job("a", 0.0, 8, HOUR), kit.job("b", 0.0, 8, HOUR, home="s1")]
     assert kwh(kit.run(jobs), "fairness_jain") == pytest.approx(1.5**2 / (2 * 1.25))
     assert np.isnan(kwh(kit.run([]), "fairness_jain"))
+    whole = kit.run([*jobs[:1], kit.job("c", 0.0, 99, HOUR, region="r9")])  # a region whose only job is rejected
+    assert kwh(whole, "fairness_jain") == pytest.approx(1.0)
 
 
 def test_utilisation_is_of_the_time_to_the_last_arrival() -> None:
@@ -307,5 +309,6 @@ def test_utilisation_is_of_the_time_to_the_last_arrival() -> None:
     jobs = [kit.job("a", 0.0, 4, HOUR), kit.job("last", 2 * HOUR, 8, HOUR)]
     assert kwh(kit.run(jobs), "utilisation") == pytest.approx(4 / 16)
     assert np.isnan(kwh(kit.run([kit.job("a", 0.0, 4, HOUR)]), "utilisation"))
+    assert np.isnan(kwh(kit.run([]), "utilisation"))
     late = kit.scenario([kit.site("s0"), kit.site("s1", online_s=DAY)])
     assert kwh(kit.run(jobs, late), "utilisation") == pytest.approx(4 / 16)
