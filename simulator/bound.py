@@ -35,8 +35,8 @@ OVERFLOW_TOLERANCE = 1e-6
 # A bound that lies further below the primal value than this share is worth a second, coarser problem.
 LOOSE_GAP = 5e-3
 
-# How often a problem that does not converge is made coarser.
-COARSER_ATTEMPTS = 3
+# How often a problem that leaves a gap is put otherwise.
+MORE_ATTEMPTS = 3
 
 Status = Literal["optimal", "coarse", "stretched", "limit"]
 
@@ -113,32 +113,49 @@ def lower_bound(
     grain = grain or default_grain(scenario.end_s)
     demand = demand_of(scenario, jobs, deadlines_s, skip, settings.overrun if settings else "extend")
     case = _Case(scenario, objective, settings.faults if settings else None, seed)
+    too_long = _reaches_beyond(demand, grain)
+    grain = grain.whole() if too_long else grain
     attempts = [_attempt(case, demand, grain)]
-    while attempts[-1].loose and len(attempts) <= COARSER_ATTEMPTS:
-        grain = grain.coarser()
+    while attempts[-1].loose and len(attempts) <= MORE_ATTEMPTS:
+        grain = grain.next()
         attempts.append(_attempt(case, demand, grain))
-    status: Status = "optimal" if len(attempts) == 1 else "coarse"
     best = max(attempts, key=lambda attempt: attempt.value)  # each of them is a bound
+    plain = best is attempts[0] and not too_long and not best.coarsened
+    status: Status = "optimal" if plain else "coarse"
     stretched_s = 0.0
     while best.overflows and stretched_s < scenario.end_s:
         status, stretched_s = "stretched", max(6 * S_PER_H, 2.0 * stretched_s)
         longer = replace(demand, end_s=np.minimum(demand.end_s + stretched_s, scenario.end_s))
         best = _attempt(case, longer, grain)
         attempts.append(best)
-    programme, solution = best.programme, best.solution
+    iterations = sum(attempt.solution.iterations for attempt in attempts)
+    return _report(best, demand, objective, "limit" if best.loose else status, iterations, stretched_s)
+
+
+def _report(
+    best: _Attempt, demand: Demand, objective: Objective, status: Status, iterations: int, stretched_s: float
+) -> Bound:
+    """The bound of one attempt."""
+    programme = best.programme
     return Bound(
         objective=objective,
         # A draw is never negative; what import costs less what export earns can be.
         value=max(best.value, 0.0 if objective == "draw" else -np.inf),
         primal=best.primal,
-        status="limit" if best.loose else status,
-        iterations=sum(attempt.solution.iterations for attempt in attempts),
+        status=status,
+        iterations=iterations,
         columns=len(programme.cost),
         rows=len(programme.row_low),
         slots=len(best.edges_s) - 1,
         stretched_s=stretched_s,
-        plan=plan_of(programme, best.supply, best.work, solution.x, best.edges_s, demand.job[best.own]),
+        plan=plan_of(programme, best.supply, best.work, best.solution.x, best.edges_s, demand.job[best.own]),
     )
+
+
+def _reaches_beyond(demand: Demand, grain: Grain) -> bool:
+    """Whether much of the work has windows far longer than a block looks ahead: blocks cannot place it."""
+    long = demand.end_s - demand.submit_s > 2.0 * (grain.block_s + grain.ahead_s)
+    return float(demand.gpu_s[long].sum()) > 0.02 * float(demand.gpu_s.sum())
 
 
 @dataclass(frozen=True)
@@ -161,6 +178,7 @@ class _Attempt:
     own: Ints
     programme: Programme
     solution: Solution
+    coarsened: bool
 
     @property
     def value(self) -> float:
@@ -188,13 +206,20 @@ class _Attempt:
 
 
 def _attempt(case: _Case, demand: Demand, grain: Grain) -> _Attempt:
-    """Build and solve the programme of one grain."""
+    """Build and solve the programme of one grain, or of a coarser one where it is too large for one piece."""
     scenario = case.scenario
-    edges_s = slot_edges(scenario, case.objective, grain)
     span = (float(demand.intensity.min()), float(demand.intensity.max())) if len(demand.job) else (0.0, 1.0)
-    supply = supply_of(scenario, edges_s, case.objective, span, case.faults, case.seed)
-    work, own = work_of(demand, edges_s, int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0)))
-    programme = build(supply, work)
-    cuts = block_cuts(edges_s, grain)
-    solution = solve(programme, grain.iterations) if len(cuts) == 1 else sweep(programme, cuts, grain.iterations)
-    return _Attempt(edges_s, supply, work, own, programme, solution)
+    coarsened = False
+    while True:
+        edges_s = slot_edges(scenario, case.objective, grain)
+        supply = supply_of(scenario, edges_s, case.objective, span, case.faults, case.seed)
+        cells = int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0))
+        work, own = work_of(demand, edges_s, cells)
+        programme = build(supply, work)
+        small = len(programme.cost) <= grain.whole_columns or grain.slot_s > DAY_S
+        if small or np.isfinite(grain.block_s):
+            break
+        grain, coarsened = grain.whole(), True
+    cuts = [] if small else block_cuts(edges_s, grain)
+    solution = solve(programme, grain.iterations) if len(cuts) <= 1 else sweep(programme, cuts, grain.iterations)
+    return _Attempt(edges_s, supply, work, own, programme, solution, coarsened)

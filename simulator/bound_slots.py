@@ -37,7 +37,9 @@ class Grain:
     own_cells_per_day : int
         Largest number of (job, slot) variables of jobs that are not pooled, per day of the window.
     block_s, ahead_s : float
-        A longer window is solved in blocks of this length, each of which looks ahead so far [s].
+        A larger programme is solved in blocks of this length, each of which looks ahead so far [s].
+    whole_columns : int
+        Up to so many variables a programme is solved as a whole; without blocks a larger one is coarsened.
     iterations : int
         Limit on the solver's iterations.
     """
@@ -48,10 +50,17 @@ class Grain:
     own_cells_per_day: int = 3000
     block_s: float = math.inf
     ahead_s: float = 0.0
+    whole_columns: int = 120_000
     iterations: int = 150
 
-    def coarser(self) -> Grain:
-        """The next smaller problem; never in blocks."""
+    def next(self) -> Grain:
+        """What to try where this one left a gap: blocks that look further ahead, then a coarser whole."""
+        if math.isfinite(self.block_s) and self.ahead_s < 8.0 * DAY_S:
+            return replace(self, block_s=2.0 * self.block_s, ahead_s=3.0 * self.ahead_s)
+        return self.whole()
+
+    def whole(self) -> Grain:
+        """A coarser problem without blocks."""
         return replace(
             self,
             slot_s=(2.0 if math.isinf(self.block_s) else 3.0) * self.slot_s,
@@ -66,7 +75,8 @@ def default_grain(end_s: float) -> Grain:
     """Hours and half nights for some weeks; hours and whole nights, in blocks, for longer windows."""
     if end_s <= 25.0 * DAY_S:
         return Grain()
-    return Grain(night_blocks=1, weight_change=0.05, block_s=10.0 * DAY_S, ahead_s=3.0 * DAY_S)
+    slot_s = 3600.0 if end_s <= 500.0 * DAY_S else 7200.0
+    return Grain(slot_s, night_blocks=1, weight_change=0.05, block_s=10.0 * DAY_S, ahead_s=3.0 * DAY_S)
 
 
 def block_cuts(edges_s: Floats, grain: Grain) -> list[tuple[int, int]]:

@@ -197,7 +197,8 @@ def _pools(demand: Demand, rows: Ints, edges_s: Floats) -> _Pools:
     less than leaves it a chance to meet the end of its window.
     """
     slack_h = (demand.end_s - demand.submit_s - demand.gpu_s / demand.gpus)[rows] / 3600.0
-    length = np.floor(np.log2(np.maximum(slack_h, 0.25)) + 0.5).astype(np.int64)
+    # Slacks alike within a factor of two; above some five days they are all alike.
+    length = np.floor(np.log2(np.clip(slack_h, 0.25, 128.0)) + 0.5).astype(np.int64)
     bins = _intensity_bins(demand.intensity[rows])
     keys = np.stack((demand.kind[rows], length, bins), axis=1)
     groups, which = np.unique(keys, axis=0, return_inverse=True)

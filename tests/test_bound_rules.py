@@ -463,7 +463,7 @@ def test_blocks_give_nearly_the_bound_of_the_whole() -> None:
                 float(rng.uniform(0, 16)), name=str(i)) for i in range(120)]  # fmt: skip
     whole = lower_bound(there, jobs)
     for cells in (0, 3000):
-        pieces = Grain(own_cells_per_day=cells, block_s=3 * 24 * H, ahead_s=36 * H)
+        pieces = Grain(own_cells_per_day=cells, block_s=3 * 24 * H, ahead_s=36 * H, whole_columns=0)
         blocks = lower_bound(there, jobs, grain=pieces)
         assert blocks.status == "optimal"
         same = lower_bound(there, jobs, grain=Grain(own_cells_per_day=cells))

@@ -160,14 +160,15 @@ class Wanderer:
             if fitting := view.fitting(life, view.sites_for(life), gpus):  # type: ignore[attr-defined]
                 site = int(rng.choice(fitting))
                 yield Start(life, site, gpus, cap=self.cap(view, site))
+        decides = view.scenario.coordination != "federated"  # type: ignore[attr-defined]
         for life in list(view.running.values()):  # type: ignore[attr-defined]
             if life.phase != "running" or rng.random() < 0.8 or view.now_s > 1.5 * 86400.0:  # type: ignore[attr-defined]
                 continue
             if rng.random() < 0.3 and (cap := self.cap(view, life.site)) != life.cap:
                 yield Cap(life, cap)
             elif life.ask.interruptible:
-                others = [s for s in view.allowed(life.ask) if s != life.site and view.transfer_s(life, s) < math.inf]  # type: ignore[attr-defined]
-                yield Move(life, int(rng.choice(others))) if others and rng.random() < 0.5 else Pause(life)
+                others = [s for s in view.sites_for(life) if s != life.site and view.transfer_s(life, s) < math.inf]  # type: ignore[attr-defined]
+                yield Move(life, int(rng.choice(others))) if decides and others and rng.random() < 0.5 else Pause(life)
         if view.now_s >= self.awake_s:  # type: ignore[attr-defined]
             self.awake_s = view.now_s + float(rng.uniform(600.0, 3 * H))  # type: ignore[attr-defined]
             yield Wake(self.awake_s)
