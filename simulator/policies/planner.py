@@ -124,7 +124,7 @@ class Planner:
             self._plan_all(view)
             yield from self._interrupt(view, hour)
         else:
-            for job in self._new:
+            for job in sorted(self._new, key=lambda job: job.index):
                 if job.phase == "queued":
                     self._plan(job)
             if self._freed:
@@ -188,7 +188,7 @@ class Planner:
 
     def _interrupt(self, view: View, hour: int) -> Iterator[Action]:
         now = view.now_s
-        for job in list(view.running.values()):
+        for _, job in sorted(view.running.items()):
             plan = self._book.plans.get(job.index)
             if plan is None or job.phase != "running" or not job.ask.interruptible:
                 continue
@@ -202,7 +202,7 @@ class Planner:
     def _start(self, view: View, hour: int) -> Iterator[Action]:
         """Start those whose hour has come, the most urgent first; say of the others until when they wait."""
         due, later = [], []
-        for job in view.waiting.values():
+        for _, job in sorted(view.waiting.items()):
             if job.index not in self._book.plans:
                 self._plan(job)
             plan = self._book.plans.get(job.index)
@@ -245,13 +245,20 @@ class Planner:
         most = max((int(self._book.capacity[site]) for site in self._view.sites_for(job)), default=0)
         return min(ask.gpus, most) if most >= (ask.gpus_min or ask.gpus) else 0
 
-    def _need(self, job: Life, speed: float) -> _Need:
-        hours = max(job.left_s(self._view.now_s, speed), 60.0) / HOUR_S
-        whole = max(ceil(hours - 1e-6), 1)
+    def left_h(self, job: Life, speed: float) -> float:
+        """For how long it must be able to run yet [h]: by its estimate."""
+        return job.left_s(self._view.now_s, speed) / HOUR_S
+
+    def chances(self, job: Life, hours: Floats, speed: float) -> Floats:
+        """The chance that a job is still running after so many hours more; with the last its estimate is over."""
         total = job.ask.estimate_s / HOUR_S / speed
-        at = np.minimum(1.0 - (hours - np.append(np.arange(whole), hours)) / total, 1.0)
-        chance = self._survival.at(job.ask.job_class, np.maximum(at, 0.0))
-        chance = chance / chance[0]
+        chance = self._survival.at(job.ask.job_class, np.clip(1.0 - (hours[-1] - hours) / total, 0.0, 1.0))
+        return np.asarray(chance / chance[0])
+
+    def _need(self, job: Life, speed: float) -> _Need:
+        hours = max(self.left_h(job, speed), 60.0 / HOUR_S)
+        whole = max(ceil(hours - 1e-6), 1)
+        chance = self.chances(job, np.append(np.arange(whole), hours), speed)
         lives = chance[1:] / chance[:-1]
         share = 0.5 * (1.0 + lives)
         share[-1] *= min(max(hours - (whole - 1), 0.05), 1.0)
@@ -288,7 +295,10 @@ class Planner:
             away = ~np.isin(rows, view.fitting(job, rows.tolist(), gpus))
             cost[away, 0] += (100.0 if span == n else 3.0) * energy[away, 0]
         here = int(np.flatnonzero(rows == job.site)[0]) if stays else -1
-        hours, at, total = self._search(job, need, cost, energy[:, 0], here)
+        # A job that is known before it comes begins with its first whole hour.
+        begin = min(max(ceil((ask.submit_s - view.now_s) / HOUR_S), 0), span - n)
+        hours, at, total = self._search(job, need, cost[:, begin:], energy[:, 0], here)
+        hours = hours + begin
         now_kwh = float((cost[:, :n] @ (need.share * need.chance))[here if stays else slice(None)].min())
         detail = {"cost_kwh": total, "cost_now_kwh": now_kwh, "hours": need.hours}
         watts = it_w[at] * need.share * need.chance

@@ -72,7 +72,7 @@ def cheapest_hours(
         best = begun.argmin(axis=0)
         begin = begun[best, column]
         off = value[sites, :n]
-        goes[hour] = begin < off
+        goes[hour] = begin <= off  # the earlier among equals
         where[hour] = best
         stop = np.minimum(off, begin)
         runs[hour] = run <= stop

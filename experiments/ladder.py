@@ -1,0 +1,139 @@
+"""Where the saving goes that the bound allows and a policy does not reach, one step at a time.
+
+    python -m experiments.ladder [--seeds 1 2 ...] [--start DATE ...] [--write docs/ladder.md]
+
+Each step takes away one freedom or one piece of knowledge from the step before it. All steps run the same
+jobs under the same sky, in the simulator; `captured` is each one's share of what the bound allows over fifo.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+from experiments.build import build
+from experiments.config_load import load
+from simulator.best import Clairvoyant, Known
+from simulator.bound import lower_bound
+from simulator.engine import Settings, simulate
+from simulator.forecast import HOUR_S, ForecastSettings
+from simulator.policies.planner import PlannerSettings
+from simulator.policies.presets import policy
+from simulator.record import Record
+from simulator.scenario import Scenario
+from workloads.job import Checkpoint, Job
+
+J_PER_KWH = 3.6e6
+EXPERIMENT = Path(__file__).with_name("morocco_week.toml")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of the ladder: what is known and free in it, and what it draws."""
+
+    step: str
+    draw_kwh: float
+    captured: float
+    misses: int
+
+
+def free_moves(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs, all of which may stop and move at no cost."""
+    return [replace(j, ask=replace(j.ask, interruptible=True, checkpoint=Checkpoint())) for j in jobs]
+
+
+def free_restarts(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs; those that may stop do so at no cost."""
+    return [replace(j, ask=replace(j.ask, checkpoint=Checkpoint())) for j in jobs]
+
+
+def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: int) -> Iterator[Row]:
+    """All steps, from the bound down to the policies; the first run is the baseline."""
+    hours = ceil(scenario.end_s / HOUR_S)
+    perfect = replace(settings, forecast=ForecastSettings(sun="perfect", horizon_h=hours))
+    sun = replace(settings, forecast=replace(settings.forecast, sun="perfect"))
+    all_known = PlannerSettings(horizon_h=hours, scarcity=0.0, margin_s=600.0, sites=4)
+    base = draw_kwh(simulate(scenario, jobs, policy("fifo"), seed=seed, settings=settings))
+    least = lower_bound(scenario, jobs, settings=settings, seed=seed).draw_j / J_PER_KWH
+
+    def row(step: str, what: Sequence[Job], known: Known | str, how: PlannerSettings, with_: Settings) -> Row:
+        chosen = policy(known) if isinstance(known, str) else Clairvoyant(step, how, known)
+        record = simulate(scenario, what, chosen, seed=seed, settings=with_)
+        drawn = draw_kwh(record)
+        late = sum(o.end_s > j.ask.deadline_s + 1.0 for o, j in zip(record.outcomes, record.jobs, strict=True))
+        return Row(step, drawn, (base - drawn) / (base - least), late)
+
+    yield Row("bound", least, 1.0, 0)
+    for step, change in (
+        ("best known schedule: all known, every job moves freely", free_moves),
+        ("30 % of the jobs stay put", free_restarts),
+        ("checkpoints and restarts cost what they do", list),
+    ):
+        changed: list[Job] = change(jobs)
+        yield row(step, changed, Known(tuple(changed)), all_known, perfect)
+    jobs = tuple(jobs)
+    yield row("who will come is not known", jobs, Known(jobs, arrivals=False), PlannerSettings(), sun)
+    yield row(
+        "nor how long they run", jobs, Known(jobs, durations=False, arrivals=False), PlannerSettings(), sun
+    )
+    yield row("nor the sun, but for its forecast: planner", jobs, "planner", PlannerSettings(), settings)
+    yield row("wait-for-sun", jobs, "wait-for-sun", PlannerSettings(), settings)
+    yield Row("fifo", base, 0.0, 0)
+
+
+def draw_kwh(record: Record) -> float:
+    """Import, unserved load, and what the batteries lack at the end [kWh]."""
+    total_j = 0.0
+    for energy, site in zip(record.energy, record.scenario.sites, strict=True):
+        total_j += sum(energy.flow_j(name) for name in ("import_to_load", "import_to_battery", "unserved"))
+        eta = site.battery.eta_charge if site.battery else 1.0
+        total_j += max(0.0, float(energy.stored_j[0] - energy.stored_j[-1])) / eta
+    return total_j / J_PER_KWH
+
+
+def table(start: str, seeds: Sequence[int], say: Callable[[str], None] = print) -> str:
+    """The ladder of the Morocco week that starts on a date, means over seeds, as a Markdown table."""
+    rows: dict[str, list[Row]] = {}
+    for seed in seeds:
+        inputs = build(load(EXPERIMENT, [f"start={start}T00:00:00Z"]), seed)
+        for row in ladder(inputs.scenario, inputs.jobs, inputs.settings, seed):
+            rows.setdefault(row.step, []).append(row)
+            say(f"{start} seed {seed}: {row.step}: {row.draw_kwh:,.0f} kWh, captured {row.captured:.3f}")
+    lines = ["| step | draw [kWh] | captured | lost in this step | deadlines missed |", "|---|--:|--:|--:|--:|"]
+    before = 1.0
+    for step, found in rows.items():
+        captured = float(np.mean([row.captured for row in found]))
+        drawn, late = np.mean([row.draw_kwh for row in found]), np.mean([row.misses for row in found])
+        lines.append(f"| {step} | {drawn:,.0f} | {captured:.3f} | {before - captured:.3f} | {late:.1f} |")
+        before = captured
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the ladder and print it, or write it to a file."""
+    parser = argparse.ArgumentParser(description="Where the saving goes that the bound allows, step by step.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--start", nargs="+", default=["2025-12-01", "2025-06-02"])
+    parser.add_argument("--write", type=Path)
+    asked = parser.parse_args()
+    parts = [f"## Week from {start}\n\n{table(start, asked.seeds)}\n" for start in asked.start]
+    seeds = " ".join(map(str, asked.seeds))
+    command = f"python -m experiments.ladder --seeds {seeds} --start {' '.join(asked.start)}"
+    text = (
+        "# Where the saving goes\n\nThe Morocco week, means over the seeds "
+        f"{seeds}; every step takes one freedom or one piece of knowledge from the one before it.\n"
+        f"Made by `{command} --write docs/ladder.md`.\n\n" + "\n".join(parts)
+    )
+    if asked.write:
+        asked.write.write_text(text, encoding="utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
