@@ -271,3 +271,15 @@ def test_a_moldable_job_takes_one_size_and_keeps_it() -> None:
     assert record.outcomes[0].resizes == 0
     assert record.outcomes[0].start_s == 2 * HOUR_S
     assert set(record.stints.gpus.tolist()) == {4}
+
+
+@pytest.mark.parametrize("name", ["sun-slots", "sun-budget", "wait-awhile", "sun-elastic"])
+def test_who_is_late_is_not_paused_over_and_over(name: str) -> None:
+    for case in cases()[1:3]:  # crowded, so that plans cannot be kept
+        record = simulate(case.scenario, case.jobs, policy(name), settings=case.settings)
+        assert sum(outcome.pauses for outcome in record.outcomes) > 0
+        assert max(outcome.pauses for outcome in record.outcomes) <= 8
+        for event in record.events:
+            if event.kind == "pause":  # never past the time at which it must go on
+                ask = record.jobs[event.job].ask
+                assert event.detail["until_s"] + ask.checkpoint.restart_s < ask.deadline_s

@@ -19,7 +19,7 @@ from simulator.policies.signals import UNITS, Signal
 from simulator.policies.when import Delay, When
 from simulator.policies.when_parts import EPS_H, Outlook, now
 from simulator.policies.when_promises import Promises
-from simulator.policies.when_signal import MINUTE_H, BySignal, home_first
+from simulator.policies.when_signal import MINUTE_H, BySignal, home_first, in_time
 from simulator.record import Floats
 from simulator.view import View
 from workloads.job import Ask
@@ -140,6 +140,8 @@ class Elastic(BySignal):
         checkpoint, following = job.ask.checkpoint, rest[0]
         costs_h = (job.write_s + checkpoint.restart_s) / HOUR_S
         numbers = {"left_h": self.duration.left_s(job, view.now_s) / HOUR_S, **delay.detail}
+        if following.begin_h > now_h + MINUTE_H and not in_time(job, following.begin_h * HOUR_S, view.now_s):
+            following = replace(following, begin_h=now_h)  # too late to pause: on with the next size
         if following.begin_h > now_h + MINUTE_H:
             yield Pause(job, self.reason, {"until_s": following.begin_h * HOUR_S, **numbers})
             return

@@ -73,7 +73,8 @@ class BySignal:
         now_h, promises = view.now_s / HOUR_S, self._ready(view)
         left_s = self.duration.left_s(job, view.now_s) / view.sites[site].spec.node.speed
         _, spans = self._plans.get(job.index, (None, ()))
-        if len(spans) < 2 or not job.ask.interruptible:
+        spans = tuple(span for span in spans if span[1] > now_h)
+        if len(spans) < 2 or not job.ask.interruptible or latest_start_s(job, view.now_s) <= view.now_s:
             promises.start(job, site, left_s, view)
             return
         # What it lost by starting late it makes up for at the end.
@@ -103,7 +104,7 @@ class BySignal:
             delay, spans = self._plans[index]
             rest = tuple(span for span in spans if span[0] * HOUR_S > now)
             left_s = self.duration.left_s(job, now) / view.sites[job.site].spec.node.speed
-            if rest and left_s > job.write_s + job.ask.checkpoint.restart_s:
+            if rest and left_s > job.write_s + job.ask.checkpoint.restart_s and in_time(job, rest[0][0] * HOUR_S, now):
                 until_s = rest[0][0] * HOUR_S
                 yield Pause(job, self.reason, {"until_s": until_s, "left_h": left_s / HOUR_S, **_numbers(delay)})
         if self._due:
@@ -154,6 +155,11 @@ class BySignal:
         if self._promises is None:
             self._promises = Promises(view)
         return self._promises
+
+
+def in_time(job: Life, until_s: float, now_s: float) -> bool:
+    """Whether a running job could be paused until then and still meet its deadline, by its user's estimate."""
+    return until_s + job.ask.checkpoint.restart_s + job.left_s(now_s) <= job.ask.deadline_s
 
 
 def home_first(job: Life, sites: Sequence[int], view: View) -> list[int]:
