@@ -241,8 +241,15 @@ def yields() -> Iterator[Row]:
             if s.climate is not None
         }
         worst = max(gaps, key=lambda name: abs(gaps[name]))
-        yield Row(f"PV yield of {len(gaps)} sites, the drawn year 2025", "Global Solar Atlas",
-                  "largest relative difference", abs(gaps[worst]), 0.06, "", f"{worst}: {gaps[worst]:+.1%}")  # fmt: skip
+        yield Row(
+            f"PV yield of {len(gaps)} sites, the drawn year 2025",
+            "Global Solar Atlas",
+            "largest relative difference",
+            abs(gaps[worst]),
+            0.06,
+            "",
+            f"{worst}: {gaps[worst]:+.1%}",
+        )
         few = [site_from({}, name, "validation") for name in ("agadir", "dakhla", "fes")]
         start, days = datetime(2020, 1, 1, tzinfo=UTC), 2922
         long = supply(few, start, days, 3600, 3, Path(folder))

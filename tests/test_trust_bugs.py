@@ -319,9 +319,9 @@ def test_demand_charges_of_all_sites_are_added_to_the_cost() -> None:
     assert found["cost_mad"] == pytest.approx(2 * (50.0 + 28.0))
 
 
-def test_ramps_need_two_hours_and_count_from_the_second() -> None:
-    """A window of two bins has one change: 4 kW."""
-    record = kit.run([kit.job("a", HOUR, 8, HOUR)], kit.scenario([kit.site("s0", end_s=2 * HOUR)], end_s=2 * HOUR))
+def test_one_change_between_two_quarters_is_a_ramp() -> None:
+    where = kit.scenario([kit.site("s0", end_s=HOUR)], end_s=1800.0)
+    record = kit.run([kit.job("a", 900.0, 8, 900.0)], where)
     ramps = {name: value for name, value in summary(record).items() if "ramp" in name}
     assert ramps
     assert list(ramps.values()) == pytest.approx([4.0] * len(ramps))
