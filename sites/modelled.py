@@ -22,7 +22,7 @@ def modelled(
     site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path | None
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """AC power [W], overhead per watt of IT load, air temperature [degC] and GHI [W/m2] of each step."""
-    sky = warmed(weather(site, span, seed, table, cache), site.heat_waves, span)
+    sky = warmed(weather(site, span, seed, table, cache), list(site.heat_waves.values()), span)
     power = pv_power(site, span, seed, sky)
     return power, overhead(site.cooling, sky.temp_air), sky.temp_air, sky.sky.full(sky.sun.ghi)
 

@@ -41,7 +41,7 @@ class SiteModel(Section):
     islandable: bool | None = Field(None, description="runs without grid; default: where it has a battery")
     climate: ClimateModel | None = None
     weather: Weather = Field(default_factory=Climatology)
-    heat_waves: tuple[HeatWave, ...] = Field((), description="spells of hotter air on top of the weather")
+    heat_waves: dict[str, HeatWave] = Field({}, description="spells of hotter air on top of the weather, by name")
     pv: PVModel | None = Field(default_factory=PVModel)  # type: ignore[arg-type]
     battery: BatteryModel | None = Field(default_factory=BatteryModel)  # type: ignore[arg-type]
     cluster: ClusterModel = Field(default_factory=ClusterModel)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ WAVE = {"start": "2026-08-03T00:00:00Z", "days": 2, "warmer_c": 8.0}
 
 def test_a_heat_wave_warms_its_days_alone(tmp_path: Path) -> None:
     plain = site_from({"cooling": {"kind": "chiller"}}, "fes", "test", name="plain")
-    hot = site_from({"cooling": {"kind": "chiller"}, "heat_waves": [WAVE]}, "fes", "test", name="hot")
+    hot = site_from({"cooling": {"kind": "chiller"}, "heat_waves": {"chergui": WAVE}}, "fes", "test", name="hot")
     found = supply([plain, hot], START, 6, 3600.0, 1, tmp_path)
     warmer = found["hot"].temp_air_c.values - found["plain"].temp_air_c.values
     inside = np.arange(6 * 24) // 24
