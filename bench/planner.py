@@ -1,0 +1,65 @@
+"""How long the planner takes for one scheduling round of the Morocco week, 48 hours ahead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.jobs import Row
+from experiments.build import build
+from experiments.config_load import load
+from simulator.actions import Action
+from simulator.engine import simulate
+from simulator.forecast import HOUR_S
+from simulator.policies.planner import Planner
+from simulator.view import View
+
+EXPERIMENT = Path(__file__).parent.parent / "experiments" / "morocco_week.toml"
+LIMIT_MS = 50.0
+
+
+class Timed(Planner):
+    """The planner with a watch: processor time of each round that plans everybody, and of all others [s]."""
+
+    def begin(self, view: View) -> None:
+        """Forget what was measured before."""
+        super().begin(view)
+        self.spent_s: list[float] = []
+        self.hourly_s: list[float] = []
+
+    def round(self, view: View) -> Iterator[Action]:
+        """One round; time that the engine spends on its actions does not count."""
+        turn = int(view.now_s // HOUR_S) != self._hour
+        spent, actions = 0.0, super().round(view)
+        while True:
+            begin = time.process_time()
+            action = next(actions, None)
+            spent += time.process_time() - begin
+            if action is None:
+                break
+            yield action
+        self.spent_s.append(spent)
+        if turn:
+            self.hourly_s.append(spent)
+
+
+def rows() -> list[Row]:
+    """Mean and largest processor time of a round."""
+    inputs = build(load(EXPERIMENT, []), 1)
+    policy = Timed()
+    simulate(inputs.scenario, inputs.jobs, policy, settings=inputs.settings)
+    spent_ms = [1e3 * s for s in policy.spent_s]
+    mean_ms = sum(spent_ms) / len(spent_ms)
+    hourly_ms = 1e3 * sum(policy.hourly_s) / len(policy.hourly_s)
+    note = f"{len(spent_ms)} rounds"
+    everybody = f"{len(policy.hourly_s)} rounds at the turn of an hour; the longest takes {max(spent_ms):.0f} ms"
+    return [
+        Row("planner, 48 hours ahead, mean round", mean_ms, "ms", LIMIT_MS, note),
+        Row("planner, 48 hours ahead, all jobs anew", hourly_ms, "ms", LIMIT_MS, everybody),
+    ]
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(f"{row.name}: {row.value:.1f} {row.unit} (at most {row.limit:g}); {row.note}")
