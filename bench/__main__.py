@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import energy, jobs, whole
+from bench import energy, jobs, planner, whole
 from bench.jobs import Row
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +50,7 @@ def collect(data: Path, quick: bool) -> list[Row]:
         ("start", whole.start_rows),
         ("matrix", lambda: whole.matrix_rows(8 if quick else 32)),
         ("growth", whole.growth_rows),
+        ("planner", planner.rows),
         ("year", whole.year_rows),
         ("bound", whole.bound_rows),
     ]

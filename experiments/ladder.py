@@ -78,9 +78,7 @@ def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: in
         yield row(step, changed, Known(tuple(changed)), all_known, perfect)
     jobs = tuple(jobs)
     yield row("who will come is not known", jobs, Known(jobs, arrivals=False), PlannerSettings(), sun)
-    yield row(
-        "nor how long they run", jobs, Known(jobs, durations=False, arrivals=False), PlannerSettings(), sun
-    )
+    yield row("nor how long they run", jobs, Known(jobs, durations=False, arrivals=False), PlannerSettings(), sun)
     yield row("nor the sun, but for its forecast: planner", jobs, "planner", PlannerSettings(), settings)
     yield row("wait-for-sun", jobs, "wait-for-sun", PlannerSettings(), settings)
     yield Row("fifo", base, 0.0, 0)

@@ -59,6 +59,7 @@ def test_a_job_that_may_wait_runs_in_the_sun() -> None:
 
 def test_a_job_pauses_overnight_where_restarts_are_cheap_and_not_where_they_are_dear() -> None:
     """Ten hours of work from 10 o'clock: five in the sun, then a night, then five in the next day's sun."""
+
     def record(restart_s: float) -> Record:
         checkpoint = Checkpoint(0.0, 30.0, restart_s, None)
         return planned([job("a", 10 * H, 8, 10 * H, slack_s=30 * H, checkpoint=checkpoint)], sunny())

@@ -11,9 +11,7 @@ from simulator.policies.planner_learn import Survival
 from simulator.policies.planner_search import cheapest_hours, cheapest_window
 
 
-def brute_force(
-    cost: np.ndarray, share: np.ndarray, lives: np.ndarray, switch: np.ndarray, here: int
-) -> float:
+def brute_force(cost: np.ndarray, share: np.ndarray, lives: np.ndarray, switch: np.ndarray, here: int) -> float:
     """The least expected cost over all choices of hours and sites."""
     sites, span = cost.shape
     best = np.inf

@@ -18,9 +18,7 @@ _CARASTAN = "Carastan-Santos and de Camargo 2017, https://doi.org/10.1145/312690
 _FEITELSON = "Feitelson, Rudolph and Schwiegelshohn 2005, https://doi.org/10.1007/11407522_1"
 
 CLASSIC: dict[str, Preset] = {
-    "fcfs": Preset(
-        Parts(backfill="none"), "Strict first come, first served: nobody overtakes anybody.", _FEITELSON
-    ),
+    "fcfs": Preset(Parts(backfill="none"), "Strict first come, first served: nobody overtakes anybody.", _FEITELSON),
     "sjf": Preset(Parts(order.shortest), "Shortest estimate first, whoever fits.", _FEITELSON),
     "ljf": Preset(Parts(order.longest), "Longest estimate first, whoever fits.", _FEITELSON),
     "edf": Preset(

@@ -314,9 +314,7 @@ class Planner:
         end_s = min(ask.deadline_s - margin, now + (self.settings.horizon_h + ceil(hours)) * HOUR_S)
         return min(floor(end_s / HOUR_S) - self._book.first, self._book.span_h)
 
-    def _search(
-        self, job: Life, need: _Need, cost: Floats, energy: Floats, here: int
-    ) -> tuple[Ints, Ints, float]:
+    def _search(self, job: Life, need: _Need, cost: Floats, energy: Floats, here: int) -> tuple[Ints, Ints, float]:
         """Hours from now on, rows of `cost`, and what they cost [kWh]."""
         n, span = need.n, cost.shape[1]
         weights = need.share * need.chance

@@ -32,9 +32,7 @@ def cheapest_window(cost: Floats, weights: Floats) -> tuple[int, int, float]:
     return hour, site, float(windows[site, hour])
 
 
-def cheapest_hours(
-    cost: Floats, weights: Floats, lives: Floats, switch: Floats, here: int
-) -> tuple[Ints, Ints, float]:
+def cheapest_hours(cost: Floats, weights: Floats, lives: Floats, switch: Floats, here: int) -> tuple[Ints, Ints, float]:
     """The cheapest hours and sites for a job that may stop and go on elsewhere, by dynamic programming.
 
     Parameters

@@ -141,9 +141,7 @@ class Preemptive:
         for victim in victims:
             yield Pause(victim, f"makes room for {job.ask.job_id}")
 
-    def _victims(
-        self, job: Life, site: int, mine: tuple[tuple[float, ...], int], view: View
-    ) -> tuple[int, list[Life]]:
+    def _victims(self, job: Life, site: int, mine: tuple[tuple[float, ...], int], view: View) -> tuple[int, list[Life]]:
         """Nodes that this job could have, and who would have to go; no nodes if it cannot be done."""
         cluster = view.sites[site].nodes
         if cluster.offline:
