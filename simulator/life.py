@@ -50,7 +50,8 @@ class Life:
 
     __slots__ = (
         "active", "allocation", "ask", "at_risk", "cap", "done_gpu_s", "event", "expected_s", "fault_s", "faults",
-        "first_start_s", "gpus", "held", "held_until_s", "index", "interval_s", "into_s", "phase", "post", "power_w", "rate",
+        "first_start_s", "gpus", "held", "held_until_s", "index", "interval_s", "into_s", "phase", "post",
+        "power_w", "rate",
         "resizing", "safe_gpu_s", "saved_at", "since_s", "site", "sites", "started_s", "target", "until_s", "write_s",
     )  # fmt: skip
 
