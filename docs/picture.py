@@ -1,4 +1,7 @@
-"""The picture of README: the same week under two policies. Usage: python docs/picture.py RESULT_FOLDER [POLICY]."""
+"""The pictures of README: the same week under two policies, and policies compared.
+
+Usage: python docs/picture.py WEEK_FOLDER [POLICY]; python docs/picture.py --compared COMPARED_FOLDER
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,22 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 import experiments
+from experiments.figures_compare import pareto
 from experiments.figures_energy import network_balance
 
 WORDS = {"fifo": "Jobs start as they come", "wait-for-sun": "Jobs wait for the sun", "planner": "Jobs are planned"}
+
+
+# Those worth telling apart; all others lie near fifo.
+SHOWN = ("fifo", "solar", "wait-for-sun", "planner", "sun-threshold", "sun-slot", "sun-slots", "wait-awhile")
+
+
+def compared(folder: str) -> None:
+    """Draw grid draw against mean waiting to docs/compared.png."""
+    summary = experiments.load(folder).complete
+    figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")
+    pareto(summary[summary["policy"].isin(SHOWN)], ax)
+    figure.savefig(Path(__file__).parent / "compared.png", dpi=110)
 
 
 def main(folder: str, policy: str = "wait-for-sun") -> None:
@@ -39,4 +55,7 @@ def main(folder: str, policy: str = "wait-for-sun") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "--compared":
+        compared(sys.argv[2])
+    else:
+        main(*sys.argv[1:])

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.bound import Bound, lower_bound
-from simulator.bound_slots import Grain, least, most, slot_edges
-from simulator.bound_solve import safe_dual, solve
-from simulator.bound_supply import down_s, gpu_power_w, supply_of
-from simulator.bound_work import demand_of, work_of
+from simulator.bound.relaxation import build
+from simulator.bound.slots import Grain, least, most, slot_edges
+from simulator.bound.solve import safe_dual, solve
+from simulator.bound.supply import down_s, gpu_power_w, supply_of
+from simulator.bound.work import demand_of, work_of
 from simulator.engine import Settings
 from simulator.faults import FaultSettings
-from simulator.relaxation import build
 from simulator.scenario import Battery, Grid, NodeType, Quota, Scenario, Site
 from sites.profile import StepProfile
 from workloads.job import Ask, Dataset, Job, SpeedUp, Tenant, Truth

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulator.bound.matrix import Ints
 from simulator.record import Floats
-from simulator.relaxation_matrix import Ints
 
 NEVER = 1e12
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.relaxation_matrix import Assembly, Bools, Floats, Ints, Programme
+from simulator.bound.matrix import Assembly, Bools, Floats, Ints, Programme
 
 # The programme is written in kW, h and kWh, so that its numbers lie near one and the solver's absolute
 # tolerances mean something.

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simulator.relaxation import Work
-from simulator.relaxation_matrix import Bools, Floats, Ints
+from simulator.bound.matrix import Bools, Floats, Ints
+from simulator.bound.relaxation import Work
 from simulator.rules import Rules
 from simulator.scenario import Scenario
 from workloads.job import Ask, Job

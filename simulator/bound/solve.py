@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import highspy
 import numpy as np
 
-from simulator.relaxation_matrix import Floats, Programme
+from simulator.bound.matrix import Floats, Programme
 
 UNIT_ROUNDOFF = 2.0**-53
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from simulator.bound_solve import Solution, safe_dual, solve
-from simulator.relaxation_matrix import Floats, Ints, Programme
+from simulator.bound.matrix import Floats, Ints, Programme
+from simulator.bound.solve import Solution, safe_dual, solve
 
 
 def sweep(programme: Programme, cuts: list[tuple[int, int]], iterations: int) -> Solution:

@@ -1,7 +1,7 @@
 """The clairvoyant lower bound: what no schedule of these jobs on these sites can draw less than.
 
-A linear relaxation with everything known in advance: see `simulator.relaxation` for the programme,
-`bound_slots` and `bound_work` for what goes into it, `bound_solve` for the number that is reported.
+A linear relaxation with everything known in advance: see `relaxation` for the programme,
+`slots` and `work` for what goes into it, `solve` for the number that is reported.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simulator.bound_plan import Plan, plan_of, values
-from simulator.bound_slots import DAY_S, Grain, Objective, block_cuts, default_grain, slot_edges
-from simulator.bound_solve import Solution, safe_dual, solve
-from simulator.bound_supply import supply_of
-from simulator.bound_sweep import sweep
-from simulator.bound_work import Demand, demand_of, work_of
+from simulator.bound.matrix import Floats, Ints, Programme
+from simulator.bound.plan import Plan, plan_of, values
+from simulator.bound.relaxation import S_PER_H, Supply, Work, build
+from simulator.bound.slots import DAY_S, Grain, Objective, block_cuts, default_grain, slot_edges
+from simulator.bound.solve import Solution, safe_dual, solve
+from simulator.bound.supply import supply_of
+from simulator.bound.sweep import sweep
+from simulator.bound.work import Demand, demand_of, work_of
 from simulator.faults import FaultSettings
-from simulator.relaxation import S_PER_H, Supply, Work, build
-from simulator.relaxation_matrix import Floats, Ints, Programme
 from simulator.scenario import Scenario
 from workloads.job import Job
 
