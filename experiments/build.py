@@ -25,6 +25,7 @@ from simulator.forecast import ForecastSettings
 from simulator.scenario import Link, Quota, Scenario
 from sites.profile import StepProfile
 from sites.site import SiteModel
+from sites.describe import weather_report
 from sites.supply import supply
 from workloads.job import Job, accounting_end_s
 from workloads.service import service_from, service_load
@@ -48,6 +49,7 @@ class Inputs:
     temp_air_c: Mapping[str, StepProfile]
     notes: Mapping[str, Any]
     tz: str
+    weather_notes: Mapping[str, list[str]]
 
 
 def build(loaded: Loaded, seed: int) -> Inputs:
@@ -96,6 +98,7 @@ def build(loaded: Loaded, seed: int) -> Inputs:
         temp_air_c={site.name: given[site.name].temp_air_c for site in sites},
         notes=demand.notes,
         tz=sites[0].tz,
+        weather_notes={site.name: found for site in sites if (found := weather_report(site))},
     )
 
 

@@ -147,10 +147,11 @@ def bound_of(
 
 
 def cell_notes(task: Task) -> bytes:
-    """What is worth knowing of a cell's inputs, as JSON: how its jobs came about."""
+    """What is worth knowing of a cell's inputs, as JSON: how its jobs came about, what its weather files lacked."""
     inputs = inputs_of(task)
     notes = {"seed": task.seed, "axes": task.axes, "jobs": len(inputs.jobs)}
-    return json_bytes({**notes, "window_h": inputs.scenario.end_s / HOUR_S, "workload": inputs.notes})
+    notes |= {"window_h": inputs.scenario.end_s / HOUR_S, "workload": inputs.notes, "weather": inputs.weather_notes}
+    return json_bytes(notes)
 
 
 def cell_bound(task: Task) -> bytes:
