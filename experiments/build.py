@@ -23,9 +23,9 @@ from simulator.engine import Settings
 from simulator.faults import PRESETS, FaultSettings
 from simulator.forecast import ForecastSettings
 from simulator.scenario import Link, Quota, Scenario
+from sites.describe import weather_report
 from sites.profile import StepProfile
 from sites.site import SiteModel
-from sites.describe import weather_report
 from sites.supply import supply
 from workloads.job import Job, accounting_end_s
 from workloads.service import service_from, service_load
