@@ -5,6 +5,7 @@ None reads a true runtime before the job has ended; what has ended is learned fr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from simulator.life import Life
@@ -33,7 +34,7 @@ class Estimate:
         """Nothing is learned."""
 
 
-class _Learning:
+class _Learning(ABC):
     """Means over what has ended, by a key; where too little has, the user's estimate.
 
     A job that has outlived its prediction is expected to last as long as its user's estimate says.
@@ -64,14 +65,17 @@ class _Learning:
                 self._sums[key] = count + 1, total + self._value(job)
         self._freed.clear()
 
+    @abstractmethod
     def _key(self, job: Life) -> object:
-        raise NotImplementedError
+        """What jobs are grouped by."""
 
+    @abstractmethod
     def _value(self, job: Life) -> float:
-        raise NotImplementedError
+        """What is learned from a job that has ended."""
 
+    @abstractmethod
     def _predicted_s(self, job: Life, mean: float) -> float:
-        raise NotImplementedError
+        """The runtime that a group's mean stands for [s]."""
 
 
 class ClassMean(_Learning):
