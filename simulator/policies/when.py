@@ -42,6 +42,9 @@ class When(Protocol):
 # that much before its latest start, though never more than a quarter of its slack before (a choice).
 MARGIN_S = 1200.0
 
+# The share of a site's GPUs that jobs with a choice of sites do not plan to take (a choice: two of eighty).
+SPARE_SHARE = 0.025
+
 
 def latest_start_s(job: Life, now_s: float) -> float:
     """The latest time at which a waiting job should start or go on to meet its deadline [s].
@@ -98,8 +101,11 @@ class LowestGridWindow:
         at = slice(hour, hour + span)
         surplus = free[rows][:, index] - self._watts[rows, at] * per_it
         draw = power - np.clip(surplus, 0.0, power)
-        room = np.array([view.sites[i].spec.gpus for i in sites])[:, None] - self._gpus[rows, at]
-        full = room < ask.gpus - 1e-6
+        gpus = np.array([view.sites[i].spec.gpus for i in sites])[:, None]
+        room = gpus - self._gpus[rows, at]
+        # Whoever may go elsewhere leaves some room for those whose data keep them at one site.
+        spare = SPARE_SHARE * gpus if len(sites) > 1 else 0.0
+        full = room < ask.gpus + spare - 1e-6
         draw = np.where(full, 2.0 * power, draw)
 
         starts = np.concatenate(([now], np.arange(np.floor(now / HOUR_S) + 1, latest / HOUR_S) * HOUR_S))
