@@ -5,6 +5,7 @@ Morocco's law 82-21 lets a producer for own use sell at most 20 % of a year's ge
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 
 import numpy as np
@@ -41,7 +42,7 @@ def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Fl
 
 def split_segment(ledger: SiteLedger, time_s: float) -> None:
     """Cut the battery's segment that holds `time_s` [s] in two, as if the walk had stopped there."""
-    index = bisect_left(ledger.ends, time_s)  # a numpy view would forbid the insertion
+    index = bisect_left(ledger.ends, time_s)
     if index >= len(ledger.ends) or ledger.ends[index] == time_s:
         return
     start = ledger.ends[index - 1] if index else 0.0
@@ -50,9 +51,14 @@ def split_segment(ledger: SiteLedger, time_s: float) -> None:
     whole_j = ledger.powers[index] * (ledger.ends[index] - start)
     first_j, stored = _moved(ledger, index, start, time_s - start)
     ledger.powers[index] = (whole_j - first_j) / (ledger.ends[index] - time_s)
-    ledger.ends.insert(index, time_s)
-    ledger.powers.insert(index, first_j / (time_s - start))
-    ledger.stored.insert(index, stored)
+    ledger.ends = _inserted(ledger.ends, index, time_s)
+    ledger.powers = _inserted(ledger.powers, index, first_j / (time_s - start))
+    ledger.stored = _inserted(ledger.stored, index, stored)
+
+
+def _inserted(values: array[float], index: int, value: float) -> array[float]:
+    """A new array: an old one cannot grow while numpy looks at it, and a profiler that holds a frame holds that view."""
+    return values[:index] + array("d", [value]) + values[index:]
 
 
 def _charged_j(ledger: SiteLedger, from_s: float, duration_s: float) -> float:
