@@ -57,7 +57,7 @@ def split_segment(ledger: SiteLedger, time_s: float) -> None:
 
 
 def _inserted(values: array[float], index: int, value: float) -> array[float]:
-    """A new array: an old one cannot grow while numpy looks at it, and a profiler that holds a frame holds that view."""
+    """A new array: an old one cannot grow while something looks at it, as a profiler does that holds our frame."""
     return values[:index] + array("d", [value]) + values[index:]
 
 

@@ -251,7 +251,7 @@ def zone_of(text: str, where: str) -> TzInfo:
 
 def times_of(column: pd.Series[Any], form: str | None, tz: str, where: str) -> pd.DatetimeIndex:
     """The times of a CSV column in UTC; what cannot be read, or does not exist on the clock, is missing."""
-    parsed = pd.DatetimeIndex(pd.to_datetime(column, format=form or "ISO8601", errors="coerce", utc=False))
+    parsed = pd.DatetimeIndex(pd.to_datetime(column.astype(str), format=form or "ISO8601", errors="coerce", utc=False))
     if float(np.mean(np.asarray(parsed.isna()))) > 0.5:
         first = column.iloc[0] if len(column) else ""
         raise SiteError(f"{where}: {first!r} is not a time; allowed: ISO 8601, or give time_format")
