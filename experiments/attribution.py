@@ -79,45 +79,48 @@ def held(record: Record, site: int, values: NDArray[Any]) -> Floats:
 
 def jobs_columns(record: Record) -> dict[str, Floats]:
     """What each job caused, in order of the jobs: `dictionary.ATTRIBUTED`, `it_kwh`, `energy_lost_kwh`."""
-    stints, n = record.stints, len(record.jobs)
-    names = ("it_kwh", *(column.name for column in ATTRIBUTED), "energy_lost_kwh")
-    columns = {name: np.zeros(n) for name in names}
-    columns["it_kwh"] += np.bincount(stints.job, stints.power_w * (stints.end_s - stints.start_s) / KWH_J, minlength=n)
+    stints, names = record.stints, [column.name for column in ATTRIBUTED]
+    caused = np.empty((len(names), len(stints.job)))
     for index, energy in enumerate(record.energy):
-        mask = stints.site == index
-        job, power = stints.job[mask], stints.power_w[mask]
-        begins, ends = stints.start_s[mask], stints.end_s[mask]
-        per_it = _per_it(energy) * energy.duration_s
-        for name, rate in rates(energy).items():
-            meter = np.concatenate(([0.0], np.cumsum(rate * per_it)))
-            run = np.interp(ends, energy.edges_s, meter) - np.interp(begins, energy.edges_s, meter)
-            columns[name] += np.bincount(job, power * run, minlength=n)
-            if name == "energy_kwh":
-                undone = stints.kind[mask] == LOST
-                columns["energy_lost_kwh"] += np.bincount(job[undone], (power * run)[undone], minlength=n)
-    return columns
+        mine = np.flatnonzero(stints.site == index)
+        found, per_it = rates(energy), _per_it(energy) * energy.duration_s
+        meters = np.zeros((len(names), len(per_it) + 1))
+        for name, meter in zip(names, meters, strict=True):
+            np.cumsum(found[name] * per_it, out=meter[1:])
+        begin, end = (_read(meters, energy.edges_s, times_s[mine]) for times_s in (stints.start_s, stints.end_s))
+        caused[:, mine] = (end - begin) * stints.power_w[mine]
+    each = dict(zip(names, caused, strict=True))
+    each["it_kwh"] = stints.power_w * (stints.end_s - stints.start_s) / KWH_J
+    each["energy_lost_kwh"] = np.where(stints.kind == LOST, each["energy_kwh"], 0.0)
+    number = len(record.jobs)
+    return {name: np.asarray(np.bincount(stints.job, it, minlength=number), float) for name, it in each.items()}
 
 
-def rest_columns(record: Record, site: int, edges_s: Floats) -> dict[str, Floats]:
-    """What no job caused at a site, in each bin of `edges_s` (n + 1 times), named `rest_...`, shape (n,)."""
-    energy = record.energy[site]
-    share = held(record, site, record.stints.power_w) * _per_it(energy)
-    return {f"rest_{name}": energy.binned_j(rate * (1.0 - share), edges_s) for name, rate in rates(energy).items()}
+def _read(meters: Floats, edges_s: Floats, times_s: Floats) -> Floats:
+    """Meters known at edges, shape (k, n + 1), at other times in between, shape (k, len(times_s))."""
+    left = np.clip(np.searchsorted(edges_s, times_s, side="right") - 1, 0, len(edges_s) - 2)
+    share = (times_s - edges_s[left]) / (edges_s[left + 1] - edges_s[left])
+    low = meters[:, left]
+    return np.asarray(low + share * (meters[:, left + 1] - low))
 
 
-def pool_columns(record: Record, site: int, edges_s: Floats) -> dict[str, Floats]:
-    """What the battery carries at the end of each bin: grid carbon [kg] and grid cost [MAD], shape (n,).
+def rest_rates(energy: SiteEnergy, jobs_w: Floats) -> dict[str, Floats]:
+    """What no job causes at a site per second, in each segment, named `rest_...`; its jobs hold `jobs_w` [W]."""
+    own = 1.0 - jobs_w * _per_it(energy)
+    return {f"rest_{name}": rate * own for name, rate in rates(energy).items()}
 
-    All that was charged, less all that was discharged; nothing is lost on the way, so that what is lost as
+
+def pool_rates(energy: SiteEnergy) -> dict[str, Floats]:
+    """How what the battery carries changes per second: grid carbon [kg/s] and grid cost [MAD/s].
+
+    All that is charged, less all that is discharged; nothing is lost on the way, so that what is lost as
     heat weighs on the joules that come out.
     """
-    energy = record.energy[site]
     put_in, taken = energy.flows_w["import_to_battery"], energy.flows_w["discharge"]
-    carried = {
+    return {
         "pool_emissions_kg": (put_in * energy.carbon - taken * energy.pool_carbon) / G_PER_KG,
         "pool_cost_mad": put_in * energy.price - taken * energy.pool_cost,
     }
-    return {name: np.cumsum(energy.binned_j(rate, edges_s)) for name, rate in carried.items()}
 
 
 def online_gpus(site: Site, edges_s: Floats) -> Floats:

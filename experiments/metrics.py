@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from simulator.record import Record, SiteEnergy
 from workloads.job import Job
 
 Floats = NDArray[np.float64]
+Times = Mapping[str, NDArray[Any]]
 
 HOUR_S = 3600.0
 SLOWDOWN_THRESHOLD_S = 10.0
@@ -33,6 +35,7 @@ def summary(
     record: Record,
     costs: Mapping[str, SiteCosts] | None = None,
     attributed: Mapping[str, Floats] | None = None,
+    times: Times | None = None,
 ) -> dict[str, float | int]:
     """Every metric of one run but the three comparisons; NaN where one has no meaning.
 
@@ -41,15 +44,15 @@ def summary(
     record : Record
     costs : mapping of site name to SiteCosts, optional
         Demand charge and battery replacement; without it both are zero.
-    attributed : mapping, optional
-        The result of `attribution.jobs_columns`, where it is at hand already.
+    attributed, times : mapping, optional
+        The results of `attribution.jobs_columns` and `job_times`, where they are at hand already.
     """
     if attributed is None:
         attributed = jobs_columns(record)
     return {
         **energy_metrics(record),
         **money_metrics(record, costs or {}),
-        **job_metrics(record),
+        **job_metrics(record, times),
         "energy_lost_kwh": float(np.sum(attributed["energy_lost_kwh"])),
         "network_kwh": record.network_j / KWH_J,
         "network_gb": float(sum(transfer.size_gb for transfer in record.transfers)),
@@ -105,55 +108,58 @@ def draw_kwh(record: Record) -> float:
 def energy_metrics(record: Record) -> dict[str, float]:
     """The energy part of the summary."""
     books = record.energy
-
-    def flow(name: str) -> float:
-        return sum(energy.flow_j(name) for energy in books) / KWH_J
-
-    def total(values: Sequence[float]) -> float:
-        return sum(values) / KWH_J
-
-    pv_to_load, pv_to_battery = flow("pv_to_load"), flow("pv_to_battery")
-    available = total([energy.total_j(energy.pv_w) for energy in books])
-    it = total([energy.total_j(energy.it_w) for energy in books])
-    load = total([energy.total_j(energy.site_w) for energy in books])
-    other = total([energy.total_j(energy.other_w) for energy in books])
-    from_sun = total([energy.total_j(energy.flows_w["discharge"] * energy.pool_solar) for energy in books])
+    sums = {name: sum(values) / KWH_J for name, values in _sums(books).items()}
+    imported, used = sums["import_to_load"] + sums["import_to_battery"], sums["pv_to_load"] + sums["pv_to_battery"]
     cycles, fade = _battery_use(record)
-    quarter = import_means_kw(books, 900.0)
+    quarter, minute = import_means_kw(books, 900.0, 60.0)
     return {
-        "grid_import_kwh": flow("import_to_load") + flow("import_to_battery"),
+        "grid_import_kwh": imported,
         "draw_kwh": draw_kwh(record),
-        "pv_available_kwh": available,
-        "pv_used_kwh": pv_to_load + pv_to_battery,
-        "curtailed_kwh": flow("curtailed"),
-        "export_kwh": flow("export"),
-        "unserved_kwh": flow("unserved"),
-        "it_kwh": it,
-        "site_kwh": load,
-        "other_kwh": other,
-        "stored_start_kwh": total([float(energy.stored_j[0]) for energy in books]),
-        "stored_end_kwh": total([float(energy.stored_j[-1]) for energy in books]),
+        "pv_available_kwh": sums["pv"],
+        "pv_used_kwh": used,
+        "curtailed_kwh": sums["curtailed"],
+        "export_kwh": sums["export"],
+        "unserved_kwh": sums["unserved"],
+        "it_kwh": sums["it"],
+        "site_kwh": sums["site"],
+        "other_kwh": sums["other"],
+        "stored_start_kwh": sum(float(energy.stored_j[0]) for energy in books) / KWH_J,
+        "stored_end_kwh": sum(float(energy.stored_j[-1]) for energy in books) / KWH_J,
         "battery_cycles": cycles,
         "battery_fade": fade,
         "peak_import_kw": float(quarter.max()),
-        "import_ramp_1min_kw": _largest_change(import_means_kw(books, 60.0)),
+        "import_ramp_1min_kw": _largest_change(minute),
         "import_ramp_15min_kw": _largest_change(quarter),
-        "pue": _ratio(load - other, it),
-        "renewable_fraction": _ratio(pv_to_load + from_sun, load),
-        "self_consumption": _ratio(pv_to_load + pv_to_battery, available),
-        "sun_to_load": _ratio(available, load),
+        "pue": _ratio(sums["site"] - sums["other"], sums["it"]),
+        "renewable_fraction": _ratio(sums["pv_to_load"] + sums["from_sun"], sums["site"]),
+        "self_consumption": _ratio(used, sums["pv"]),
+        "sun_to_load": _ratio(sums["pv"], sums["site"]),
     }
 
 
-def import_means_kw(books: Sequence[SiteEnergy], bin_s: float) -> Floats:
-    """Means of the import of all sites together over bins of `bin_s` [s], in kW."""
+def _sums(books: Sequence[SiteEnergy]) -> dict[str, list[float]]:
+    """Each flow, and what the sites could and did draw, integrated over the window, for each site [J]."""
+    found: dict[str, list[float]] = {}
+    for energy in books:
+        powers = energy.flows_w | {"pv": energy.pv_w, "it": energy.it_w, "site": energy.site_w, "other": energy.other_w}
+        powers["from_sun"] = energy.flows_w["discharge"] * energy.pool_solar
+        joules = np.sum(np.array(list(powers.values())) * energy.duration_s, axis=1)
+        for name, value in zip(powers, joules.tolist(), strict=True):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def import_means_kw(books: Sequence[SiteEnergy], *bins_s: float) -> list[Floats]:
+    """Means of the import of all sites together over bins of each length [s], in kW."""
     end = float(books[0].edges_s[-1])
-    edges = np.append(np.arange(0.0, end, bin_s), end)
-    joules = np.zeros(len(edges) - 1)
+    edges = [np.append(np.arange(0.0, end, bin_s), end) for bin_s in bins_s]
+    joules = [np.zeros(len(e)) for e in edges]
     for energy in books:
         power = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
-        joules += energy.binned_j(power, edges)
-    return np.asarray(joules / np.diff(edges) / 1000.0)
+        meter = np.concatenate(([0.0], np.cumsum(power * energy.duration_s)))
+        for sums, at_s in zip(joules, edges, strict=True):
+            sums += np.interp(at_s, energy.edges_s, meter)
+    return [np.diff(sums) / np.diff(at_s) / 1000.0 for sums, at_s in zip(joules, edges, strict=True)]
 
 
 def _largest_change(values: Floats) -> float:
@@ -211,75 +217,70 @@ def money_metrics(record: Record, costs: Mapping[str, SiteCosts]) -> dict[str, f
 # --- jobs ----------------------------------------------------------------------------------------------
 
 
-def job_times(record: Record) -> dict[str, NDArray[Any]]:
-    """Times and states of the jobs as arrays: seconds, NaN where something never happened.
+def job_times(record: Record) -> Times:
+    """Times, counts and states of the jobs as arrays: seconds, NaN where something never happened.
 
-    Keys: `state, submit_s, start_s, end_s, wait_s, jct_s, runtime_s, deadline_s, ended, slowdown, missed`.
+    Keys: `state, submit_s, start_s, end_s, wait_s, jct_s, runtime_s, deadline_s, ended, slowdown, missed`, the
+    GPU-seconds of `GPU_HOURS` and the counts of `COUNTS`.
     """
-    asks = [job.ask for job in record.jobs]
-    outcomes = record.outcomes
+    jobs, outcomes = record.jobs, record.outcomes
     state = np.array([outcome.state for outcome in outcomes], dtype="<U9")
-    submit = np.array([ask.submit_s for ask in asks], dtype=np.float64)
-    start = np.array([outcome.start_s for outcome in outcomes], dtype=np.float64)
-    end = np.array([outcome.end_s for outcome in outcomes], dtype=np.float64)
+    given = np.array([(job.ask.submit_s, job.runtime_s, job.ask.deadline_s) for job in jobs], dtype=np.float64)
+    submit, runtime, deadline = given.reshape(-1, 3).T.copy()
+    names = ("start_s", "end_s", *GPU_HOURS.values(), *COUNTS)
+    table = np.array([*map(attrgetter(*names), outcomes)], dtype=np.float64).reshape(-1, len(names)).T.copy()
+    found: dict[str, NDArray[Any]] = dict(zip(names, table, strict=True))
     ended = np.isin(state, ENDED)
-    end = np.where(ended, end, np.nan)
-    runtime = np.array([job.runtime_s for job in record.jobs], dtype=np.float64)
-    deadline = np.array([ask.deadline_s for ask in asks], dtype=np.float64)
+    end = np.where(ended, found["end_s"], np.nan)
     jct = end - submit
     on_time = ended & (np.where(ended, end, np.inf) <= deadline + DEADLINE_TOLERANCE_S)
-    return {
+    return found | {
         "state": state,
         "submit_s": submit,
-        "start_s": start,
         "end_s": end,
-        "wait_s": start - submit,
+        "wait_s": found["start_s"] - submit,
         "jct_s": jct,
         "runtime_s": runtime,
         "deadline_s": deadline,
         "ended": ended,
         "slowdown": np.maximum(1.0, jct / np.maximum(runtime, SLOWDOWN_THRESHOLD_S)),
         "missed": np.isfinite(deadline) & ~on_time,
+        **{name: found[name].astype(np.int64) for name in COUNTS},
     }
 
 
-def job_metrics(record: Record) -> dict[str, float | int]:
+GPU_HOURS = {"gpu_hours": "busy_gpu_s", "gpu_hours_lost": "lost_gpu_s", "work_left_gpu_hours": "work_left_gpu_s"}
+COUNTS = ("pauses", "moves", "kills", "resizes")
+
+
+def job_metrics(record: Record, times: Times | None = None) -> dict[str, float | int]:
     """The job part of the summary."""
-    times, outcomes = job_times(record), record.outcomes
+    times = times or job_times(record)
     ended, started = times["ended"], np.isfinite(times["start_s"])
     wait, jct = times["wait_s"][started], times["jct_s"][ended]
     has_deadline = np.isfinite(times["deadline_s"])
     count = {name: int(np.sum(times["state"] == name)) for name in (*ENDED, "rejected", "left")}
     span = float(np.max(times["end_s"][ended]) - np.min(times["submit_s"])) if ended.any() else math.nan
-
-    def gpu_hours(name: str) -> float:
-        return float(sum(getattr(outcome, name) for outcome in outcomes)) / HOUR_S
-
     return {
-        "jobs_submitted": len(outcomes),
+        "jobs_submitted": len(record.outcomes),
         **{f"jobs_{name}": number for name, number in count.items()},
-        "work_left_gpu_hours": gpu_hours("work_left_gpu_s"),
+        **{name: float(np.sum(times[key])) / HOUR_S for name, key in GPU_HOURS.items()},
         "wait_mean_h": _mean(wait) / HOUR_S,
         "wait_p95_h": _p95(wait) / HOUR_S,
         "jct_mean_h": _mean(jct) / HOUR_S,
         "jct_p95_h": _p95(jct) / HOUR_S,
         "bounded_slowdown_mean": _mean(times["slowdown"][ended]),
         "makespan_h": span / HOUR_S,
-        "gpu_hours": gpu_hours("busy_gpu_s"),
-        "gpu_hours_lost": gpu_hours("lost_gpu_s"),
-        **{name: sum(getattr(outcome, name) for outcome in outcomes) for name in _COUNTS},
+        **{name: int(np.sum(times[name])) for name in COUNTS},
         "deadline_miss_rate": _mean(times["missed"][has_deadline].astype(np.float64)),
-        "utilisation": utilisation(record),
+        "utilisation": utilisation(record, times),
         "fairness_jain": fairness_jain(record.jobs, times),
     }
 
 
-_COUNTS = ("pauses", "moves", "kills", "resizes")
-
-
-def utilisation(record: Record) -> float:
+def utilisation(record: Record, times: Times) -> float:
     """Busy over online GPU-time, up to the last arrival; NaN where that is no time at all."""
-    last = max((job.ask.submit_s for job in record.jobs), default=0.0)
+    last = float(np.max(times["submit_s"], initial=0.0))
     stints = record.stints
     overlap = np.clip(np.minimum(stints.end_s, last) - stints.start_s, 0.0, None)
     busy = float(np.sum(overlap * stints.gpus))
@@ -287,7 +288,7 @@ def utilisation(record: Record) -> float:
     return _ratio(busy, online)
 
 
-def fairness_jain(jobs: Sequence[Job], times: Mapping[str, NDArray[Any]]) -> float:
+def fairness_jain(jobs: Sequence[Job], times: Times) -> float:
     """Jain's index over regions of the mean of ideal runtime / time from submission to end.
 
     J = (sum x)^2 / (n sum x^2), 1 where all regions are served alike, 1/n where one has it all [1]_. A job

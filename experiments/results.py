@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -15,20 +15,43 @@ from numpy.typing import NDArray
 from experiments import attribution
 from experiments.attribution import G_PER_KG, KWH_J
 from experiments.dictionary import METRICS, TABLES, arrow_schema
-from experiments.metrics import HOUR_S, job_times
+from experiments.metrics import COUNTS, GPU_HOURS, HOUR_S, Times, job_times
 from simulator.record import Record, SiteEnergy
 from sites.profile import StepProfile
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Any]
 
+SEGMENTS_MOST = 50
+"""In one step of energy.parquet, that are worth adding up one after another."""
 CHANGES = ("start", "cap", "pause", "move", "resize", "kill", "end", "outage", "repair", "reject")
 
 
-def job_columns(record: Record, start: datetime, attributed: Mapping[str, Floats]) -> Columns:
+def table_files(
+    record: Record,
+    start: datetime,
+    step_s: float,
+    temp_air_c: Mapping[str, StepProfile],
+    events: str = "all",
+    attributed: Mapping[str, Floats] | None = None,
+    times: Times | None = None,
+    about: Mapping[str, str] | None = None,
+) -> dict[str, bytes]:
+    """The tables of a run as files, by name; `attributed` and `times` where they are at hand already."""
+    tables = {
+        "jobs": job_columns(record, start, attributed or attribution.jobs_columns(record), times),
+        "energy": energy_columns(record, start, step_s, temp_air_c),
+        "events": event_columns(record, start, events),
+    }
+    return {f"{name}.parquet": parquet(name, columns, about or {}) for name, columns in tables.items()}
+
+
+def job_columns(
+    record: Record, start: datetime, attributed: Mapping[str, Floats], times: Times | None = None
+) -> Columns:
     """The columns of jobs.parquet, by name."""
-    jobs, outcomes, times = record.jobs, record.outcomes, job_times(record)
-    asks = [job.ask for job in jobs]
+    outcomes, times = record.outcomes, times or job_times(record)
+    asks = [job.ask for job in record.jobs]
     sites = [site.name for site in record.scenario.sites]
     columns: Columns = {
         "job": [ask.job_id for ask in asks],
@@ -42,25 +65,21 @@ def job_columns(record: Record, start: datetime, attributed: Mapping[str, Floats
         "residency": [ask.dataset.residency for ask in asks],
         "estimate_h": np.array([ask.estimate_s for ask in asks], dtype=float) / HOUR_S,
         "slack_h": np.array([ask.slack_s for ask in asks], dtype=float) / HOUR_S,
-        "state": times["state"].tolist(),
+        "state": [outcome.state for outcome in outcomes],
         "site": [sites[outcome.site] if outcome.site >= 0 else "" for outcome in outcomes],
         "bounded_slowdown": times["slowdown"],
         "deadline_missed": times["missed"],
     }
     for name in ("gpus", "priority", "interruptible", "elasticity"):
         columns[name] = [getattr(ask, name) for ask in asks]
-    for name in ("pauses", "moves", "kills", "resizes"):
-        columns[name] = [getattr(outcome, name) for outcome in outcomes]
+    for name in COUNTS:
+        columns[name] = times[name]
     for name in ("submit", "start", "end", "wait", "jct", "runtime", "deadline"):
         columns[f"{name}_h"] = times[f"{name}_s"] / HOUR_S
     for name in ("submit", "start", "end"):
         columns[f"{name}_utc"] = _moments(start, times[f"{name}_s"])
-    for column, name in (
-        ("gpu_hours", "busy_gpu_s"),
-        ("gpu_hours_lost", "lost_gpu_s"),
-        ("work_left_gpu_hours", "work_left_gpu_s"),
-    ):
-        columns[column] = np.array([getattr(outcome, name) for outcome in outcomes], dtype=float) / HOUR_S
+    for column, name in GPU_HOURS.items():
+        columns[column] = times[name] / HOUR_S
     return columns | dict(attributed)
 
 
@@ -68,81 +87,114 @@ def energy_columns(record: Record, start: datetime, step_s: float, temp_air_c: M
     """The columns of energy.parquet, by name: one row per site and output step of `step_s` [s]."""
     end_s = record.scenario.end_s
     edges = np.append(np.arange(0.0, end_s - 1e-6, step_s), end_s)
-    parts = [_site_energy(record, index, edges, temp_air_c) for index in range(len(record.scenario.sites))]
-    columns: Columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    rows = len(edges) - 1
-    columns["site"] = [site.name for site in record.scenario.sites for _ in range(rows)]
-    columns["time_utc"] = _moments(start, np.tile(edges[:-1], len(parts)))
+    rows, sites = len(edges) - 1, record.scenario.sites
+    names = [c.name for c in TABLES["energy"] if c.dtype == "float64"]
+    block = np.empty((len(names), len(sites), rows))  # at once: asking for memory takes as long as filling it
+    for index in range(len(sites)):
+        values = _site_energy(record, index, edges, temp_air_c)
+        for place, name in enumerate(names):
+            block[place, index] = values[name]
+    columns: Columns = {name: block[place].ravel() for place, name in enumerate(names)}
+    columns["site"] = np.repeat(np.array([site.name for site in sites], dtype=object), rows)
+    columns["time_utc"] = np.tile(_moments(start, edges[:-1]), len(sites))
     return columns
 
 
 def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[str, StepProfile]) -> dict[str, Floats]:
     site, books = record.scenario.sites[index], record.energy[index]
     lengths = np.diff(edges)
-
-    total = _sums(books, edges)
-
-    def kwh(power_w: Floats) -> Floats:
-        return total(power_w) / KWH_J
+    nowhere = np.full(len(lengths), np.nan)
 
     def mean(profile: StepProfile) -> Floats:
-        return profile.integral(edges[:-1], edges[1:]) / lengths
+        if profile.start_s == 0 and np.all(lengths == profile.step_s):
+            return profile.values[: len(lengths)]
+        return np.diff(profile.integral_to(edges)) / lengths
 
     flows = books.flows_w
     imported = flows["import_to_load"] + flows["import_to_battery"]
-    spent = imported * books.price - flows["export"] * books.export_price
-    columns = {
+    jobs_w = attribution.held(record, index, record.stints.power_w)
+    kilowatts = {
+        "pv_available_kwh": books.pv_w,
+        **{f"{name}_kwh": power_w for name, power_w in flows.items()},
+        "discharge_pv_kwh": flows["discharge"] * books.pool_solar,
+        "grid_import_kwh": imported,
+        "it_kwh": books.it_w,
+        "jobs_it_kwh": jobs_w,
+        "other_kwh": books.other_w,
+        "site_kwh": books.site_w,
+    }
+    rates = {name: power_w / KWH_J for name, power_w in kilowatts.items()} | {
+        "cost_mad": imported * books.price - flows["export"] * books.export_price,
+        "emissions_kg": imported * books.carbon / G_PER_KG,
+        "busy_gpus": attribution.held(record, index, record.stints.gpus),
+        **attribution.rest_rates(books, jobs_w),
+        **attribution.pool_rates(books),
+    }
+    totals = dict(zip(rates, _binned(books, list(rates.values()), edges), strict=True))
+    return totals | {
         "time_h": edges[:-1] / HOUR_S,
         "step_h": lengths / HOUR_S,
-        "pv_available_kwh": kwh(books.pv_w),
-        **{f"{name}_kwh": kwh(power_w) for name, power_w in flows.items()},
-        "discharge_pv_kwh": kwh(flows["discharge"] * books.pool_solar),
-        "grid_import_kwh": kwh(imported),
-        "it_kwh": kwh(books.it_w),
-        "jobs_it_kwh": kwh(attribution.held(record, index, record.stints.power_w)),
-        "other_kwh": kwh(books.other_w),
-        "site_kwh": kwh(books.site_w),
         "stored_kwh": np.interp(edges[1:], books.edges_s, books.stored_j) / KWH_J,
         "overhead": mean(site.overhead),
-        "temp_air_c": mean(temp_air_c[site.name]) if site.name in temp_air_c else np.full(len(lengths), np.nan),
+        "temp_air_c": mean(temp_air_c[site.name]) if site.name in temp_air_c else nowhere,
         "price_mad_per_kwh": mean(site.grid.price) * KWH_J,
         "carbon_g_per_kwh": mean(site.grid.carbon) * KWH_J,
-        "cost_mad": total(spent),
-        "emissions_kg": total(imported * books.carbon) / G_PER_KG,
-        "busy_gpus": total(attribution.held(record, index, record.stints.gpus)) / lengths,
+        "busy_gpus": totals["busy_gpus"] / lengths,
         "online_gpus": attribution.online_gpus(site, edges),
+        **{name: np.cumsum(totals[name]) for name in ("pool_emissions_kg", "pool_cost_mad")},
     }
-    columns |= attribution.rest_columns(record, index, edges)
-    return columns | attribution.pool_columns(record, index, edges)
 
 
-_ENCODE = json.JSONEncoder(sort_keys=True, default=float).encode  # made once: there are many events
+def _binned(books: SiteEnergy, rates: Sequence[Floats], edges: Floats) -> Floats:
+    """Columns of the ledger, integrated over each bin, shape (k, bins).
 
-
-def _sums(books: SiteEnergy, edges: Floats) -> Callable[[Floats], Floats]:
-    """What integrates a column of powers over each bin: sums of whole segments where the ledger has all edges."""
+    Nearly every bin is one segment: all first segments are taken at once, then all second ones, and so on.
+    """
     first = np.searchsorted(books.edges_s, edges[:-1])
-    if np.array_equal(books.edges_s[first], edges[:-1]) and books.edges_s[-1] == edges[-1]:
-        duration_s = books.duration_s
-        return lambda power_w: np.add.reduceat(power_w * duration_s, first)
-    return lambda power_w: books.binned_j(power_w, edges)
+    counts = np.diff(np.append(first, len(books.it_w)))
+    whole = np.array_equal(books.edges_s[first], edges[:-1]) and books.edges_s[-1] == edges[-1]
+    if not whole or counts.max() > SEGMENTS_MOST:
+        return np.array([books.binned_j(rate, edges) for rate in rates])
+    duration_s, joules = books.duration_s, np.empty((len(rates), len(books.it_w)))
+    for rate, row in zip(rates, joules, strict=True):
+        np.multiply(rate, duration_s, out=row)
+    binned = joules.take(first, axis=1)
+    for place in range(1, counts.max()):
+        more = np.flatnonzero(counts > place)
+        binned[:, more] += joules.take(first[more] + place, axis=1)
+    return binned
 
 
 def event_columns(record: Record, start: datetime, which: str) -> Columns:
     """The columns of events.parquet, by name; `which` is `all`, `changes` or `none`."""
     kept = {"all": None, "changes": CHANGES, "none": ()}[which]
     events = [event for event in record.events if kept is None or event.kind in kept]
-    sites = [site.name for site in record.scenario.sites]
-    seconds = np.array([event.time_s for event in events], dtype=float)
+    sites = [*(site.name for site in record.scenario.sites), ""]  # the last one is that of index -1: none
+    times, kinds, jobs, places, reasons, details = zip(*events, strict=True) if events else ((),) * 6
+    seconds, names = np.array(times, dtype=float), [*(job.ask.job_id for job in record.jobs), ""]
     return {
         "time_h": seconds / HOUR_S,
         "time_utc": _moments(start, seconds),
-        "kind": [event.kind for event in events],
-        "job": [record.jobs[event.job].ask.job_id if event.job >= 0 else "" for event in events],
-        "site": [sites[event.site] if event.site >= 0 else "" for event in events],
-        "reason": [event.reason for event in events],
-        "detail": [_ENCODE(event.detail) if event.detail else "{}" for event in events],
+        "kind": kinds,
+        "job": [names[job] for job in jobs],
+        "site": [sites[site] for site in places],
+        "reason": reasons,
+        "detail": _details(details),
     }
+
+
+_ENCODE = json.JSONEncoder(sort_keys=True, default=float, separators=(", \n", ": ")).encode
+
+
+def _details(details: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each as JSON: encoded all at once, since there are many, and taken apart at the breaks between objects.
+
+    JSON keeps line breaks out of its texts, so one stands only where two values meet.
+    """
+    texts = _ENCODE(details)[2:-2].split("}, \n{")
+    if len(texts) != len(details):  # there are none, or objects stand in a list within one
+        texts = [_ENCODE(detail)[1:-1] for detail in details]
+    return ["{" + text.replace("\n", "") + "}" for text in texts]
 
 
 def _moments(start: datetime, seconds: Floats) -> NDArray[np.datetime64]:
@@ -167,8 +219,10 @@ def parquet(table: str, columns: Columns, metadata: Mapping[str, str]) -> bytes:
         arrays.append(pa.array(values, type=field.type, from_pandas=nan_is_null))
     sink = io.BytesIO()
     words = [column.name for column in TABLES[table] if column.dtype == "string"]
-    # a dictionary of measured values costs more time and space than it saves
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd", use_dictionary=words)
+    # A dictionary of measured values costs more time and space than it saves, statistics of one row group serve
+    # nobody, and LZ4 takes an eighth more space than Zstandard but half the time.
+    whole = pa.Table.from_arrays(arrays, schema=schema)
+    pq.write_table(whole, sink, compression="lz4", use_dictionary=words, write_statistics=False)
     return sink.getvalue()
 
 

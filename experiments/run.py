@@ -19,7 +19,7 @@ from experiments.build import Inputs, build
 from experiments.config_load import at_values
 from experiments.identity import canonical
 from experiments.matrix import Run
-from experiments.metrics import HOUR_S, job_times, summary
+from experiments.metrics import HOUR_S, Times, job_times, summary
 from experiments.policy import PolicyRef
 from experiments.results import json_bytes
 from simulator.engine import simulate
@@ -109,27 +109,21 @@ def _simulated(task: Task) -> Files:
     inputs = inputs_of(task)
     experiment = inputs.experiment
     record = simulate(inputs.scenario, inputs.jobs, task.policy.load(), seed=task.seed, settings=inputs.settings)
-    attributed = jobs_columns(record)
-    row = {**head(task, "complete"), **results.metric_values(summary(record, inputs.costs, attributed))}
-    start = experiment.start
+    attributed, times = jobs_columns(record), job_times(record)
+    row = {**head(task, "complete"), **results.metric_values(summary(record, inputs.costs, attributed, times))}
+    start, step_s, events = experiment.start, experiment.output_step_s, experiment.output.events
     about = {"policy": task.policy.label, "seed": str(task.seed), "start": start.isoformat(), "tz": inputs.tz}
-    tables = {
-        "jobs": results.job_columns(record, start, attributed),
-        "energy": results.energy_columns(record, start, experiment.output_step_s, inputs.temp_air_c),
-        "events": results.event_columns(record, start, experiment.output.events),
-    }
-    files = {f"{name}.parquet": results.parquet(name, columns, about) for name, columns in tables.items()}
-    if task.bound and row["jobs_left"] == 0 and (bound := own_bound(record, inputs, task.seed)) is not None:
+    files = results.table_files(record, start, step_s, inputs.temp_air_c, events, attributed, times, about)
+    if task.bound and row["jobs_left"] == 0 and (bound := own_bound(record, inputs, task.seed, times)) is not None:
         files["bound.json"] = bound_bytes(bound)
     return files | {"summary.json": json_bytes(row)}
 
 
-def own_bound(record: Record, inputs: Inputs, seed: int) -> Bound | None:
+def own_bound(record: Record, inputs: Inputs, seed: int, times: Times) -> Bound | None:
     """The bound of a run that missed deadlines or gave jobs up; `None` where the cell's bound serves it.
 
     Windows of late jobs are stretched to their actual ends, and jobs given up need not be done.
     """
-    times = job_times(record)
     late = times["missed"] & times["ended"]
     given_up = np.array([outcome.state != "left" and outcome.work_left_gpu_s > 0 for outcome in record.outcomes], bool)
     if not late.any() and not given_up.any():

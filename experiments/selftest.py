@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import config_toml as toml
 from experiments import results
-from experiments.attribution import jobs_columns, rest_columns
+from experiments.attribution import held, jobs_columns, rest_rates
 from experiments.build import Inputs, build
 from experiments.config_load import Loaded, at_values
 from experiments.metrics import draw_kwh
@@ -121,9 +121,8 @@ def _late(record: Record) -> bool:
 def attribution_gap(record: Record) -> float:
     """What is missing between jobs + rest of the sites and the load, relative to the load."""
     given = float(jobs_columns(record)["energy_kwh"].sum())
-    edges = np.array([0.0, record.scenario.end_s])
-    for index in range(len(record.scenario.sites)):
-        given += float(rest_columns(record, index, edges)["rest_energy_kwh"].sum())
+    for index, energy in enumerate(record.energy):
+        given += energy.total_j(rest_rates(energy, held(record, index, record.stints.power_w))["rest_energy_kwh"])
     load = sum(energy.total_j(energy.site_w) for energy in record.energy) / 3.6e6
     return abs(given - load) / load if load > 0 else abs(given)
 
@@ -136,14 +135,8 @@ def gpu_gap(record: Record) -> float:
     return abs(held - told) / told if told > 0 else held
 
 
-def _tables(inputs: Inputs, record: Record) -> tuple[bytes, ...]:
-    start, experiment = inputs.experiment.start, inputs.experiment
-    energy = results.energy_columns(record, start, experiment.output_step_s, inputs.temp_air_c)
-    return (
-        results.parquet("jobs", results.job_columns(record, start, jobs_columns(record)), {}),
-        results.parquet("energy", energy, {}),
-        results.parquet("events", results.event_columns(record, start, "all"), {}),
-    )
+def _tables(inputs: Inputs, record: Record) -> dict[str, bytes]:
+    return results.table_files(record, inputs.experiment.start, inputs.experiment.output_step_s, inputs.temp_air_c)
 
 
 def default_experiment() -> Path:

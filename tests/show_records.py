@@ -13,7 +13,7 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from experiments import attribution, metrics, results
+from experiments import metrics, results
 from simulator.record import FLOWS, Event, Outcome, Record, SiteEnergy, Stints
 from simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from sites.profile import StepProfile
@@ -216,8 +216,7 @@ def write_folder(
             for place, policy in enumerate(policies):
                 made = record(sites, days, count, seed + 10 * place)
                 made = dataclasses.replace(made, policy=policy)
-                attributed = attribution.jobs_columns(made)
-                metrics_row: dict[str, Any] = metrics.summary(made, {}, attributed)
+                metrics_row: dict[str, Any] = metrics.summary(made)
                 metrics_row["draw_kwh"] *= (1.0 - 0.17 * place) * (1 + 0.03 * seed) / (1 + sum(values) / 10)
                 metrics_row |= {"jobs_left": 0, "work_left_gpu_hours": 0.0}
                 base = base or metrics_row
@@ -226,16 +225,10 @@ def write_folder(
                 head = {"run": run, "status": "complete", "policy": policy, "seed": seed}
                 head |= dict(zip(axes, values, strict=True))
                 rows.append(head | results.metric_values(metrics_row))
-                tables = {
-                    "jobs": results.job_columns(made, start, attributed),
-                    "energy": results.energy_columns(made, start, 900.0, {}),
-                    "events": results.event_columns(made, start, "all"),
-                }
                 (path / "runs" / run).mkdir(parents=True)
                 about = {"run": run, "policy": policy, "start": start.isoformat(), "tz": "Africa/Casablanca"}
-                for table, columns in tables.items():
-                    data = results.parquet(table, columns, about)
-                    (path / "runs" / run / f"{table}.parquet").write_bytes(data)
+                for file, data in results.table_files(made, start, 900.0, {}, about=about).items():
+                    (path / "runs" / run / file).write_bytes(data)
     (path / "summary.csv").write_bytes(results.csv_bytes(list(rows[0]), [list(row.values()) for row in rows]))
     manifest = {"experiment": name, "versions": {"tafukt": "0.1.0", "python": "3.11"}, "runs": {}}
     (path / "manifest.json").write_text(json.dumps(manifest))

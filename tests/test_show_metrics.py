@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from experiments import attribution, costs, dictionary, metrics
 from simulator.record import Outcome, Record, SiteEnergy, Transfer
@@ -108,9 +109,8 @@ def _one_site(power_w: list[float], step_s: float = 60.0) -> SiteEnergy:
 def test_peak_is_a_quarter_hour_mean_of_all_sites_and_ramps_are_changes_of_means() -> None:
     first = _one_site([0.0] * 15 + [30_000.0] * 5 + [0.0] * 10)
     second = _one_site([6_000.0] * 15 + [0.0] * 15)
-    quarter = metrics.import_means_kw([first, second], 900.0)
+    quarter, minute = metrics.import_means_kw([first, second], 900.0, 60.0)
     assert quarter == pytest.approx([6.0, 10.0])
-    minute = metrics.import_means_kw([first, second], 60.0)
     assert np.abs(np.diff(minute)).max() == pytest.approx(30.0)
 
 
@@ -156,7 +156,7 @@ def test_utilisation_stops_at_the_last_arrival_and_counts_sites_once_online() ->
         kind=np.array([0]),
     )
     jobs = (_job("a", "R0", 3600.0, 7200.0, 0.0, gpus=8),)
-    got = metrics.utilisation(replace(base, scenario=scenario, stints=stints, jobs=jobs))
+    got = metrics.job_metrics(replace(base, scenario=scenario, stints=stints, jobs=jobs))["utilisation"]
     assert got == pytest.approx(8 * 1800 / (32 * 3600 + 32 * 1800))
 
 
@@ -188,18 +188,22 @@ def test_work_left_undone_earns_no_cut() -> None:
 # --- attribution -------------------------------------------------------------------------------------
 
 
+def _jobs_w(record: Record, site: int) -> NDArray[np.float64]:
+    return attribution.held(record, site, record.stints.power_w)
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_jobs_and_rest_and_pool_add_up_to_the_total(seed: int) -> None:
     record = show_records.record(seed=seed, unserved_from_s=0.9 * 86_400)
     jobs = attribution.jobs_columns(record)
-    hours = np.arange(0.0, record.scenario.end_s + 1, 3600.0)
     rest: dict[str, float] = {}
     pool: dict[str, float] = {}
     for site in range(2):
-        for name, values in attribution.rest_columns(record, site, hours).items():
-            rest[name] = rest.get(name, 0.0) + float(values.sum())
-        for name, values in attribution.pool_columns(record, site, hours).items():
-            pool[name] = pool.get(name, 0.0) + float(values[-1])
+        energy = record.energy[site]
+        for name, rate in attribution.rest_rates(energy, _jobs_w(record, site)).items():
+            rest[name] = rest.get(name, 0.0) + energy.total_j(rate)
+        for name, rate in attribution.pool_rates(energy).items():
+            pool[name] = pool.get(name, 0.0) + energy.total_j(rate)
     run = metrics.summary(record)
     import_to_battery = sum(energy.flow_j("import_to_battery") for energy in record.energy) / 3.6e6
     totals = {
@@ -222,8 +226,7 @@ def test_what_the_pool_carries_is_what_is_mixed_into_it() -> None:
     record = show_records.record()
     energy, battery = record.energy[0], record.scenario.sites[0].battery
     assert isinstance(battery, Battery)
-    end = np.array([0.0, record.scenario.end_s])
-    carried = attribution.pool_columns(record, 0, end)["pool_emissions_kg"][-1]
+    carried = energy.total_j(attribution.pool_rates(energy)["pool_emissions_kg"])
     mixed = energy.pool_carbon[-1] * battery.eta_discharge * energy.stored_j[-1] / 1000
     assert carried == pytest.approx(mixed, rel=1e-6, abs=1e-9)
 
@@ -232,12 +235,11 @@ def test_a_lone_job_carries_its_data_centre_but_not_the_offices() -> None:
     """Site 1 has 1 kW of offices: they stay with the site."""
     record = show_records.record(count=24)
     energy = record.energy[1]
-    share = attribution.held(record, 1, record.stints.power_w) / energy.it_w
+    share = _jobs_w(record, 1) / energy.it_w
     busy = int(np.argmax(share))
-    edges = energy.edges_s[busy : busy + 2]
-    rest = attribution.rest_columns(record, 1, edges)["rest_energy_kwh"][0]
+    rest = attribution.rest_rates(energy, _jobs_w(record, 1))["rest_energy_kwh"][busy]
     own = (energy.site_w[busy] - 1000.0) * (1 - share[busy]) + 1000.0
-    assert rest == pytest.approx(own * (edges[1] - edges[0]) / 3.6e6, rel=1e-9)
+    assert rest == pytest.approx(own / 3.6e6, rel=1e-9)
 
 
 def test_a_stint_inside_a_segment_is_shared_exactly() -> None:
