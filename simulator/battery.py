@@ -137,55 +137,64 @@ def _taper(eta: float, slope: float, k: float, end: float) -> Taper:
     return taper
 
 
-class WholeStep(NamedTuple):
-    """What the moves of one whole supply step have in common, while no limit is met on the way.
+class Law(NamedTuple):
+    """What the moves of a battery have in common at its present capacity, while no limit is met on the way.
 
-    Under a power p, what is stored becomes `keep` s + `gain` p or `keep` s - `drain` p. A power is tapered
-    from `knee_up` p below `high`, and from `knee_down` p above `low` [J/W]. In the upper taper band s
-    becomes `goal` + (s - `goal`) `remain`, at a mean power of `hold_w` - (s - `goal`) `per_j`.
+    Under a power p over a time dt what is stored becomes `keep` s + `span` eta_charge p, or `keep` s - `span`
+    p / eta_discharge; `keep` = exp(-k dt) and `span` = (1 - keep) / k are those of a whole supply step. A power
+    is tapered from `knee_up` p below `high`, and from `knee_down` p above `low` [J/W].
     """
 
     keep: float
-    gain: float
-    drain: float
+    span: float
+    eta_charge: float
+    eta_discharge: float
     charge_w: float
     discharge_w: float
     low: float
     high: float
     knee_up: float
     knee_down: float
+
+
+class TaperStep(NamedTuple):
+    """A whole supply step in the upper taper band.
+
+    What is stored becomes `goal` + (s - `goal`) `remain`, at a mean power of `hold_w` - (s - `goal`) `per_j`.
+    Without a band the goal is the upper end, and nothing moves.
+    """
+
     goal: float
     remain: float
     hold_w: float
     per_j: float
 
 
-def whole_step(battery: Battery, capacity_j: float, step_s: float) -> WholeStep:
+def law(battery: Battery, capacity_j: float, step_s: float) -> tuple[Law, TaperStep]:
     """The constants of a step of `step_s` [s] at the present capacity [J]."""
     k, band = battery.self_discharge_per_s, battery.taper_soc * capacity_j
+    charge_w, discharge_w = battery.charge_w, battery.discharge_w
     low, high = battery.soc_min * capacity_j, battery.soc_max * capacity_j
-    span = -expm1(-k * step_s) / k if k else step_s
-    goal, remain, hold_w, per_j = high, 1.0, 0.0, 0.0
-    if band and battery.charge_w:
-        slope = battery.charge_w / band
+    taper = TaperStep(high, 1.0, 0.0, 0.0)
+    if band and charge_w:
+        slope = charge_w / band
         rate = battery.eta_charge * slope + k
-        goal, remain = battery.eta_charge * slope * high / rate, exp(-rate * step_s)
-        hold_w, per_j = slope * (high - goal), slope * -expm1(-rate * step_s) / (rate * step_s)
-    return WholeStep(
+        goal = battery.eta_charge * slope * high / rate
+        per_j = slope * -expm1(-rate * step_s) / (rate * step_s)
+        taper = TaperStep(goal, exp(-rate * step_s), slope * (high - goal), per_j)
+    constants = Law(
         keep=exp(-k * step_s),
-        gain=battery.eta_charge * span,
-        drain=span / battery.eta_discharge,
-        charge_w=battery.charge_w,
-        discharge_w=battery.discharge_w,
+        span=-expm1(-k * step_s) / k if k else step_s,
+        eta_charge=battery.eta_charge,
+        eta_discharge=battery.eta_discharge,
+        charge_w=charge_w,
+        discharge_w=discharge_w,
         low=low,
         high=high,
-        knee_up=band / battery.charge_w if battery.charge_w else 0.0,
-        knee_down=band / battery.discharge_w if battery.discharge_w else 0.0,
-        goal=goal,
-        remain=remain,
-        hold_w=hold_w,
-        per_j=per_j,
+        knee_up=band / charge_w if charge_w else 0.0,
+        knee_down=band / discharge_w if discharge_w else 0.0,
     )
+    return constants, taper
 
 
 def _not_over(dt: float, time: float) -> float:

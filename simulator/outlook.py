@@ -6,12 +6,13 @@ from math import inf
 
 import numpy as np
 
-from simulator.ledger import ROUNDING, SiteLedger, Supply
+from simulator.ledger import ROUNDING, SiteLedger
 from simulator.record import Floats
+from simulator.walk import Supply
 
 
 class Outlook:
-    """Looks ahead in the books of one site, which it leaves as they are.
+    """Looks ahead in the books of one site, settled up to now, and leaves them as they are.
 
     The engine's guard foresees with it, and no policy does: it knows the sun to come. The present supply
     is taken to last, since nobody knows when an outage ends. The battery is walked only where sun and

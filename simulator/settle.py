@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.export_cap import reached_s, split_segment
-from simulator.ledger import SiteLedger, Supply, step_index
+from simulator.ledger import SiteLedger, step_index
 from simulator.pool import Contents, pool_contents
 from simulator.record import FLOWS, Floats, Ints, SiteEnergy
+from simulator.walk import Supply
 from sites.profile import StepProfile
 
 # What two ways of computing one power may differ by, relative to it.

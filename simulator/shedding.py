@@ -10,9 +10,9 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from simulator.clock import TICKS_PER_S
-from simulator.ledger import Supply
 from simulator.life import Life
 from simulator.scenario import NodeType
+from simulator.walk import Supply
 
 if TYPE_CHECKING:
     from simulator.engine import Engine

@@ -7,9 +7,10 @@ from math import floor, inf
 from typing import TYPE_CHECKING
 
 from simulator.clock import TICKS_PER_S, Kind, cancel, on_grid
-from simulator.ledger import ROUNDING, Supply
+from simulator.ledger import ROUNDING
 from simulator.outlook import Outlook
 from simulator.shedding import dynamic_w, jobs_at, shed, switch_off
+from simulator.walk import Supply
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent

@@ -81,8 +81,8 @@ class SiteView:
         battery = self.spec.battery
         if battery is None:
             return 0.0
-        floor = battery.soc_min * self._ledger.capacity_j
-        return max(self.stored_j - floor, 0.0) * battery.eta_discharge
+        stored_j = self.stored_j  # brings the books up to now, and with them the capacity
+        return max(stored_j - battery.soc_min * self._ledger.capacity_j, 0.0) * battery.eta_discharge
 
 
 class View:

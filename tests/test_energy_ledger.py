@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from simulator.balance import residual
 from simulator.errors import BreachError
 from simulator.export_cap import split_segment
-from simulator.ledger import SiteLedger, Supply
+from simulator.ledger import SiteLedger
 from simulator.outlook import Outlook
 from simulator.record import FLOWS, SiteEnergy
 from simulator.scenario import Battery, Grid, NodeType, Site
 from simulator.settle import close
 from simulator.strategies import Carbon, PeakShaving, Tariff
+from simulator.walk import Supply
 from sites.profile import StepProfile
 
 KWH = 3.6e6
@@ -436,7 +437,7 @@ def test_the_first_shortage_is_foreseen(case) -> None:
     ledger.set_it(0.0, 9e3)
     for time, it_w in loads:
         ledger.set_it(time, it_w)
-    ledger.settle(ledger.now_s)
+    ledger.settle(ledger.it_times[-1])
     before = list(ledger.ends), list(ledger.stored)
     foreseen = Outlook(ledger).falls_short_s(ledger.it_w, ledger.end_s)
     assert (list(ledger.ends), list(ledger.stored)) == before  # looking ahead leaves no trace

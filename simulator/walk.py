@@ -1,0 +1,218 @@
+"""How the battery of one site moves through a run: one closed-form move per segment, none before it is asked for.
+
+A segment ends with its supply step, where the load changes, or where the battery reaches a limit. Changes of
+the load are only written down; whoever wants to know what is stored has the battery walked up to then.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import MutableSequence
+from enum import IntEnum
+from math import exp, expm1, inf
+
+import numpy as np
+
+from simulator.battery import Advance, law, stepper
+from simulator.scenario import Battery, Site
+from simulator.strategies import import_band
+
+
+class Supply(IntEnum):
+    """What feeds the site: the grid with all else, sun and battery alone, or nothing at all."""
+
+    GRID = 0
+    ISLAND = 1
+    NONE = 2
+
+
+class Walk:
+    """The battery of one site up to `now_s`, and every segment that it has gone through."""
+
+    def __init__(self, site: Site, end_s: float) -> None:
+        self.site = site
+        self.end_s = end_s
+        self.step_s = site.pv.step_s
+        n = int(np.ceil(end_s / self.step_s - 1e-9))
+        self.steps = n
+        pv, other = site.pv.values[:n], site.other.values[:n]
+        # What is left of the sun before IT, and what a watt of IT draws; plain floats are what a Python
+        # loop reads fastest.
+        free, per_it = pv - other - site.fixed_w, 1.0 + site.overhead.values[:n]
+        self._free: list[float] = free.tolist()
+        self._per_it: list[float] = per_it.tolist()
+        # From each step, the next one in which the sun could exceed the load at all: through the others
+        # an empty battery may sleep.
+        positive = np.where(free > 0, np.arange(n), n)
+        self._next_sun = array("q", np.minimum.accumulate(positive[::-1])[::-1].astype(np.int64).tobytes())
+        self._edges = array("d", (np.arange(n + 1) * self.step_s).tobytes())
+        self.now_s = 0.0
+        self.supply = Supply.GRID
+        self.limit_w = site.grid.import_limit_w
+        self.it_times: MutableSequence[float] = array("d", [0.0])
+        self.it_values: MutableSequence[float] = array("d", [0.0])
+        self._told = 0  # index of the change of load that holds at `now_s`
+        # The battery's segments: where each ends [s], its mean power [W], and what is then stored [J].
+        self.ends, self.powers, self.stored = array("d"), array("d"), array("d")
+        self._begin_battery()
+
+    def _begin_battery(self) -> None:
+        site = self.site
+        battery = site.battery if site.battery and site.battery.capacity_j > 0 else None
+        self.battery = battery
+        self.capacity_j = battery.capacity_j if battery else 0.0
+        self.stored_j = battery.soc_start * self.capacity_j if battery else 0.0
+        self.stored_start_j = self.stored_j
+        self._advance: Advance | None = None
+        # Between which powers import has to stay in each step [W]; nothing where no strategy says so.
+        self._band: tuple[list[float], list[float]] = [], []
+        self._watched = False
+        if battery is None:
+            return
+        self._set_law(battery)
+        limit, export = site.grid.import_limit_w, site.grid.export_limit_w
+        band = import_band(battery.strategy, site.grid, np.arange(self.steps, dtype=np.float64) * self.step_s)
+        if band is not None:
+            self._band = np.minimum(band[0], limit).tolist(), np.minimum(band[1], limit).tolist()
+        # Only a power that tapers can pass a limit inside a segment.
+        self._watched = battery.taper_soc > 0 and (limit < inf or 0 < export < inf or band is not None)
+        # What every walk reads; up to an export limit no flow begins or ends while the battery tapers.
+        self._columns = (self._free, self._per_it, self._edges, *self._band, export, self.step_s)
+
+    def _set_law(self, battery: Battery) -> None:
+        """How the battery moves follows from its capacity."""
+        self._advance = stepper(battery, self.capacity_j)
+        self._law, self._taper = law(battery, self.capacity_j, self.step_s)
+        self._leak = battery.self_discharge_per_s
+
+    def step_at(self, time_s: float) -> int:
+        """Index of the supply step that holds `time_s`; at an edge, of the one that begins there."""
+        index = int(time_s // self.step_s)
+        if (index + 1) * self.step_s <= time_s:  # division may fall short of an edge that it stands on
+            index += 1
+        return index if index < self.steps else self.steps - 1
+
+    def walk(self, until_s: float, skip: bool = True) -> None:
+        """Move the battery up to `until_s` [s], through every change of the load that has been told.
+
+        Most segments are a few lines of arithmetic, done in place: this is where a year is spent, and a call
+        for each would double it. With `skip`, an empty battery sleeps through the steps without sun at once.
+        """
+        if self.supply is Supply.NONE and until_s > self.now_s:
+            self._idle(until_s)
+        now, stored, leak, told = self.now_s, self.stored_j, self._leak, self._told
+        free, per_it, edges, lows, highs, smooth_w, step_s = self._columns
+        step_keep, step_span, eta_c, eta_d, charge_w, discharge_w, low, high, knee_up, knee_down = self._law
+        goal, remain, hold_w, per_j = self._taper
+        add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
+        steered, index = self._steers(), self.step_at(now)
+        while now < until_s:
+            told, it_w, stop = self._stretch(told, now, until_s)
+            while now < stop:
+                edge = end = edges[index + 1]
+                if end > stop:
+                    end = stop
+                dt = end - now
+                if dt == step_s:
+                    keep, span = step_keep, step_span
+                elif leak:
+                    keep, span = exp(-leak * dt), -expm1(-leak * dt) / leak
+                else:
+                    keep, span = 1.0, dt
+                power = surplus = free[index] - it_w * per_it[index]
+                if steered:
+                    power = surplus + lows[index]
+                    if power <= 0.0:
+                        power = surplus + highs[index]
+                        if power > 0.0:
+                            power = 0.0
+                if power > 0.0:
+                    if power > charge_w:
+                        power = charge_w
+                    limit, after = high - power * knee_up, stored * keep + power * span * eta_c
+                    if after >= limit or stored >= limit:
+                        after, smooth = goal + (stored - goal) * remain, not 0.0 < surplus < power
+                        if limit < stored <= high and limit < after and dt == step_s and smooth and surplus <= smooth_w:
+                            power = hold_w - (stored - goal) * per_j
+                        else:
+                            power, after, end = self._near_limit(now, end, stored, surplus, index)
+                elif stored > low:
+                    if power < -discharge_w:
+                        power = -discharge_w
+                    limit, after = low - power * knee_down, stored * keep + power * span / eta_d
+                    if after <= limit or stored <= limit:
+                        power, after, end = self._near_limit(now, end, stored, surplus, index)
+                elif steered or not skip:
+                    power, after = 0.0, stored * keep
+                else:
+                    power, (after, end, edge, index) = 0.0, self._asleep(now, stop, stored, index)
+                add_end(end)
+                add_power(power)
+                add_stored(after)
+                now, stored = end, after
+                if end == edge:
+                    index += 1
+        self.now_s, self.stored_j, self._told = now, stored, told
+
+    def _near_limit(
+        self, now_s: float, end_s: float, stored: float, surplus_w: float, step: int
+    ) -> tuple[float, float, float]:
+        """One move that meets a limit or tapers: mean power [W], what is then stored [J], and when it ends [s]."""
+        assert self._advance is not None
+        offer = self.steered_w(surplus_w, step) if self._steers() else surplus_w
+        kinks = self._kinks(surplus_w, offer) if self._watched else ()
+        power, after, used = self._advance(stored, offer, end_s - now_s, kinks)
+        return power, after, end_s if used == end_s - now_s else now_s + used
+
+    def _asleep(self, now_s: float, stop_s: float, stored: float, step: int) -> tuple[float, float, float, int]:
+        """An empty battery, up to the next step with sun or to `stop_s`.
+
+        Returns
+        -------
+        what is then stored [J], when that is [s], up to which edge it could sleep [s], and the step that it is in
+        """
+        last = max(self._next_sun[step] - 1, step)
+        edge = self._edges[last + 1]
+        end = min(edge, stop_s)
+        return stored * exp(-self._leak * (end - now_s)), end, edge, last if end == edge else self.step_at(end)
+
+    def _idle(self, until_s: float) -> None:
+        """Nothing flows, and what is stored leaks."""
+        self.stored_j *= exp(-self._leak * (until_s - self.now_s))
+        self.now_s = until_s
+        self.ends.append(until_s)
+        self.powers.append(0.0)
+        self.stored.append(self.stored_j)
+
+    def _stretch(self, told: int, now_s: float, until_s: float) -> tuple[int, float, float]:
+        """The change of the load that holds at `now_s`, its IT power [W], and up to when that lasts [s]."""
+        times, last = self.it_times, len(self.it_times) - 1
+        while told < last and times[told + 1] <= now_s:
+            told += 1
+        stop = times[told + 1] if told < last and times[told + 1] < until_s else until_s
+        return told, self.it_values[told], stop
+
+    def _steers(self) -> bool:
+        """Whether a strategy rules the battery now: only while there is a grid to follow it with."""
+        return bool(self._band[0]) and self.supply is Supply.GRID
+
+    def steered_w(self, surplus_w: float, step: int) -> float:
+        """What the battery is offered (> 0) or asked for (< 0) so that import stays in its band [W]."""
+        missing = surplus_w + self._band[0][step]
+        if missing > 0.0:
+            return missing
+        too_much = surplus_w + self._band[1][step]
+        return too_much if too_much < 0.0 else 0.0
+
+    def _kinks(self, surplus_w: float, offer_w: float) -> tuple[float, ...]:
+        """Battery powers at which, while it tapers, a flow of the site begins, ends or meets its limit [W]."""
+        if offer_w > 0.0:
+            export = self.site.grid.export_limit_w if self.supply is Supply.GRID else 0.0
+            found = []
+            if 0.0 < surplus_w < offer_w:  # the grid has charged along, and stops
+                found.append(surplus_w)
+            if surplus_w > export > 0.0:  # what the battery leaves meets the export limit
+                found.append(surplus_w - export)
+            return tuple(found)
+        short = -surplus_w - self.limit_w
+        return (short,) if short > 0.0 else ()
