@@ -162,7 +162,7 @@ class SiteLedger(Walk):
 
     def holds_s(self, lacking_w: float, at_most_s: float) -> float:
         """How long the battery could give `lacking_w` [W] from what it holds now [s]."""
-        if self._advance is None:
+        if self.battery is None:
             return 0.0
         stored, held = self.stored_j, 0.0
         while held < at_most_s:

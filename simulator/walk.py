@@ -41,10 +41,11 @@ class Walk:
         free, per_it = pv - other - site.fixed_w, 1.0 + site.overhead.values[:n]
         self._free: list[float] = free.tolist()
         self._per_it: list[float] = per_it.tolist()
-        # From each step, the next one in which the sun could exceed the load at all: through the others
-        # an empty battery may sleep.
-        positive = np.where(free > 0, np.arange(n), n)
-        self._next_sun = array("q", np.minimum.accumulate(positive[::-1])[::-1].astype(np.int64).tobytes())
+        # From each step, the last one before the sun could exceed the load at all: up to there an empty
+        # battery may sleep.
+        bright = np.where(free > 0, np.arange(n), n)
+        dark = np.maximum(np.minimum.accumulate(bright[::-1])[::-1] - 1, np.arange(n))
+        self._last_dark = array("q", dark.astype(np.int64).tobytes())
         self._edges = array("d", (np.arange(n + 1) * self.step_s).tobytes())
         self.now_s = 0.0
         self.supply = Supply.GRID
@@ -63,7 +64,7 @@ class Walk:
         self.capacity_j = battery.capacity_j if battery else 0.0
         self.stored_j = battery.soc_start * self.capacity_j if battery else 0.0
         self.stored_start_j = self.stored_j
-        self._advance: Advance | None = None
+        self._advance: Advance
         # Between which powers import has to stay in each step [W]; nothing where no strategy says so.
         self._band: tuple[list[float], list[float]] = [], []
         self._watched = False
@@ -77,7 +78,7 @@ class Walk:
         # Only a power that tapers can pass a limit inside a segment.
         self._watched = battery.taper_soc > 0 and (limit < inf or 0 < export < inf or band is not None)
         # What every walk reads; up to an export limit no flow begins or ends while the battery tapers.
-        self._columns = (self._free, self._per_it, self._edges, *self._band, export, self.step_s)
+        self._columns = (self._free, self._per_it, self._edges, export, self.step_s)
 
     def _set_law(self, battery: Battery) -> None:
         """How the battery moves follows from its capacity."""
@@ -101,11 +102,11 @@ class Walk:
         if self.supply is Supply.NONE and until_s > self.now_s:
             self._idle(until_s)
         now, stored, leak, told = self.now_s, self.stored_j, self._leak, self._told
-        free, per_it, edges, lows, highs, smooth_w, step_s = self._columns
+        free, per_it, edges, smooth_w, step_s = self._columns
         step_keep, step_span, eta_c, eta_d, charge_w, discharge_w, low, high, knee_up, knee_down = self._law
         goal, remain, hold_w, per_j = self._taper
         add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
-        steered, index = self._steers(), self.step_at(now)
+        (lows, highs), steered, index = self._band, self._steers(), self.step_at(now)
         while now < until_s:
             told, it_w, stop = self._stretch(told, now, until_s)
             while now < stop:
@@ -119,13 +120,11 @@ class Walk:
                     keep, span = exp(-leak * dt), -expm1(-leak * dt) / leak
                 else:
                     keep, span = 1.0, dt
-                power = surplus = free[index] - it_w * per_it[index]
+                power = offer = surplus = free[index] - it_w * per_it[index]
                 if steered:
-                    power = surplus + lows[index]
+                    power = offer = surplus + lows[index]
                     if power <= 0.0:
-                        power = surplus + highs[index]
-                        if power > 0.0:
-                            power = 0.0
+                        power = offer = min(surplus + highs[index], 0.0)
                 if power > 0.0:
                     if power > charge_w:
                         power = charge_w
@@ -135,13 +134,13 @@ class Walk:
                         if limit < stored <= high and limit < after and dt == step_s and smooth and surplus <= smooth_w:
                             power = hold_w - (stored - goal) * per_j
                         else:
-                            power, after, end = self._near_limit(now, end, stored, surplus, index)
+                            power, after, end = self._near_limit(now, end, stored, surplus, offer)
                 elif stored > low:
                     if power < -discharge_w:
                         power = -discharge_w
                     limit, after = low - power * knee_down, stored * keep + power * span / eta_d
                     if after <= limit or stored <= limit:
-                        power, after, end = self._near_limit(now, end, stored, surplus, index)
+                        power, after, end = self._near_limit(now, end, stored, surplus, offer)
                 elif steered or not skip:
                     power, after = 0.0, stored * keep
                 else:
@@ -155,13 +154,11 @@ class Walk:
         self.now_s, self.stored_j, self._told = now, stored, told
 
     def _near_limit(
-        self, now_s: float, end_s: float, stored: float, surplus_w: float, step: int
+        self, now_s: float, end_s: float, stored: float, surplus_w: float, offer_w: float
     ) -> tuple[float, float, float]:
         """One move that meets a limit or tapers: mean power [W], what is then stored [J], and when it ends [s]."""
-        assert self._advance is not None
-        offer = self.steered_w(surplus_w, step) if self._steers() else surplus_w
-        kinks = self._kinks(surplus_w, offer) if self._watched else ()
-        power, after, used = self._advance(stored, offer, end_s - now_s, kinks)
+        kinks = self._kinks(surplus_w, offer_w) if self._watched else ()
+        power, after, used = self._advance(stored, offer_w, end_s - now_s, kinks)
         return power, after, end_s if used == end_s - now_s else now_s + used
 
     def _asleep(self, now_s: float, stop_s: float, stored: float, step: int) -> tuple[float, float, float, int]:
@@ -171,10 +168,11 @@ class Walk:
         -------
         what is then stored [J], when that is [s], up to which edge it could sleep [s], and the step that it is in
         """
-        last = max(self._next_sun[step] - 1, step)
+        last = self._last_dark[step]
         edge = self._edges[last + 1]
-        end = min(edge, stop_s)
-        return stored * exp(-self._leak * (end - now_s)), end, edge, last if end == edge else self.step_at(end)
+        if stop_s < edge:
+            return stored * exp(-self._leak * (stop_s - now_s)), stop_s, edge, self.step_at(stop_s)
+        return stored * exp(-self._leak * (edge - now_s)), edge, edge, last
 
     def _idle(self, until_s: float) -> None:
         """Nothing flows, and what is stored leaks."""
