@@ -79,7 +79,10 @@ def _duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[session.Progress | None]:
-    """A progress bar on stderr with the time that remains; none where stderr is no terminal."""
+    """A progress bar on stderr with the time that remains; none where stderr is no terminal.
+
+    It begins, with a thread of its own, when it is first told something: workers are forked before.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -100,9 +103,17 @@ def progress_bar(quiet: bool = False) -> Iterator[session.Progress | None]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("runs", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, console=console(stderr=True), transient=True)
+    task = bar.add_task("runs", total=None)
+
+    def show(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def validate_command(experiment: str, settings: Sequence[str]) -> int:

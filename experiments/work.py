@@ -7,14 +7,17 @@ results as it goes, so that a stop loses what is in flight and nothing else.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -135,15 +138,9 @@ def in_processes(folder: Folder, pieces: Sequence[Piece], workers: int, report: 
 
 def _pooled(folder: Folder, pieces: Sequence[Piece], workers: int, report: Report) -> tuple[list[str], list[Piece]]:
     """One pool's life: what went wrong in it, and the pieces that were not done when it broke."""
-    import multiprocessing
-
     faults: list[str] = []
     broken: list[Piece] = []
-    # spawned, not forked: threads do not survive a fork, and a fork server would look for our packages in
-    # the current folder first
-    pool = ProcessPoolExecutor(
-        min(workers, len(pieces)), mp_context=multiprocessing.get_context("spawn"), initializer=_worker
-    )
+    pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=_context(), initializer=_worker)
     try:
         futures = {pool.submit(do, str(folder.path), piece): piece for piece in pieces}
         for future in _as_done(set(futures), report):
@@ -161,6 +158,20 @@ def _pooled(folder: Folder, pieces: Sequence[Piece], workers: int, report: Repor
     return faults, broken
 
 
+def _context() -> BaseContext:
+    """How workers begin: as forks, which have all that is imported and made here already; else spawned, from nothing.
+
+    Threads do not survive a fork, so that there must be none but this one; and only Linux's libraries are made for it.
+    """
+    if sys.platform != "linux" or threading.active_count() > 1:
+        return multiprocessing.get_context("spawn")
+    import pyarrow.parquet  # noqa: F401  (once for all workers)
+
+    import experiments.run  # noqa: F401
+
+    return multiprocessing.get_context("fork")
+
+
 def _as_done(futures: set[Future[None]], report: Report) -> Iterator[Future[None]]:
     """Futures as they are done; `report` is called while waiting."""
     while futures:
@@ -171,8 +182,6 @@ def _as_done(futures: set[Future[None]], report: Report) -> Iterator[Future[None
 
 def _worker() -> None:
     """What a worker does first: leave Ctrl-C to its parent, and follow it into death."""
-    import multiprocessing
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
