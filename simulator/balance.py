@@ -100,7 +100,7 @@ def _battery_gap(ledger: SiteLedger, energy: SiteEnergy) -> float:
     x = battery.self_discharge_per_s * dt
     if not battery.self_discharge_per_s:
         return float(np.sum(np.abs(leaked)))
-    constant = stored[:-1] + gained * (0.5 + x / 12.0 - x**3 / 720.0)
+    constant = stored[:-1] + gained * (0.5 + x / 12.0 - x * x * x / 720.0)
     gaps = np.abs(leaked - x * constant)
     if battery.taper_soc:
         capacity = ledger.capacities_at(energy.edges_s[:-1])

@@ -47,16 +47,16 @@ class Clock(simpy.Environment):
 
         SimPy's own `schedule` takes a delay, and `now + (t - now)` is not always `t`.
         """
-        event = new_event(Event)  # as `Event(self)`, without what is written over at once
-        event.env, event._ok, event._value, event.callbacks = self, True, value, [call]
+        event = new_event(Event)  # as `Event(self)`, without what no process will ever ask for
+        event._value, event.callbacks = value, [call]
         # SimPy types the second entry as one of its own two priorities; any integer sorts.
         heappush(self._queue, (time_s, kind + index, next(self._eid), event))  # type: ignore[misc]
         return event
 
     def step(self) -> None:
         """Let the next event happen; none of ours ever fails, so there is nothing to look after."""
-        self._now, _, _, event = heappop(self._queue)
-        self.now = self._now
+        self.now, _, _, event = heappop(self._queue)
+        self._now = self.now
         callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
         for call in callbacks:
             call(event)

@@ -73,7 +73,7 @@ class Cluster:
             self.tally(now_s)
             return 0.0
         node, awake = self.node, self.awake
-        sleeping = self.count - awake - self.down.bit_count()
+        sleeping = self.asleep.bit_count()
         _, were_awake, were_asleep = self._tallied
         if awake != were_awake or sleeping != were_asleep:
             self.tally(now_s)

@@ -26,7 +26,7 @@ from simulator.ledger import SiteLedger
 from simulator.life import Life
 from simulator.lives import Lives
 from simulator.network import Network
-from simulator.record import NOTHING, Event, Record
+from simulator.record import NOTHING, Record
 from simulator.requests import Requests
 from simulator.rules import Rules
 from simulator.scenario import Scenario
@@ -94,11 +94,11 @@ class Engine:
         self.rounds = 0
         self._round_due = False
         self._wakes: set[float] = set()
-        self.view = View(self, Forecast(scenario, settings.forecast, seed))
         self.federation = Federation(self) if self.rules.federated else None
         # A grid that never fails nor runs short needs no watching.
         weak = any(s.grid.outages or s.grid.import_limit_w < inf for s in scenario.sites)
         self.guard = Guard(self) if weak else None
+        self.view = View(self, Forecast(scenario, settings.forecast, seed))
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -116,15 +116,14 @@ class Engine:
         self.policy.begin(self.view)
         if self.jobs:
             self._feed(0)
-        queue = clock._queue
-        while True:
-            time_s = queue[0][0] if queue else inf
-            if self._round_due and clock.now < min(time_s, end_s):  # at the very end nothing is left to decide
+        queue, step = clock._queue, clock.step
+        while queue and queue[0][0] <= end_s:
+            time_s = queue[0][0]
+            step()
+            # A round follows when nothing else is to happen at this instant; at the very end nothing is left to decide.
+            while self._round_due and time_s < end_s and (not queue or queue[0][0] > time_s):
                 self._round()
-            elif time_s <= end_s:
-                clock.step()
-            else:
-                return self._record()
+        return self._record()
 
     def _feed(self, index: int) -> None:
         """Put only the next arrival among the events: a heap of all of them would be slow."""
@@ -274,7 +273,7 @@ class Engine:
 
     def note(self, kind: str, life: Life, reason: str = "", detail: Any = NOTHING) -> None:
         """Write down an event in the life of a job."""
-        self.journal.events.append(Event(self.clock.now, kind, life.index, life.site, reason, detail))
+        self.journal.note(self.clock.now, kind, life.index, life.site, reason, detail)
 
 
 def simulate(
@@ -304,12 +303,11 @@ def simulate(
     BreachError
         If an invariant does not hold; a fault of Tafukt, never of the input.
     """
-    engine = Engine(scenario, jobs, policy, seed, settings or Settings())
     # A run makes many small objects and no cycles worth looking for: a seventh of its time would go there.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return engine.run()
+        return Engine(scenario, jobs, policy, seed, settings or Settings()).run()
     finally:
         if collecting:
             gc.enable()

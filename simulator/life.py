@@ -130,12 +130,12 @@ class Life:
 
     def expected_end_s(self, now_s: float) -> float:
         """When it will give its GPUs back by the user's estimate [s]; a job past it is expected to at once."""
+        if self.expected_s >= 0.0 and self.phase == "running":
+            return self.expected_s if self.expected_s > now_s else now_s
         if self.phase == "saving":
             return self.until_s
         if not self.rate:
             return now_s
-        if self.phase == "running" and self.expected_s >= 0:
-            return max(self.expected_s, now_s)
         work = max(self.ask.estimate_s * self.ask.gpus - self.done_gpu_s, 0.0)
         if self.phase == "running":
             self.expected_s = self.since_s + self.time_for_s(work)

@@ -73,7 +73,7 @@ class Lives:
         ask, node = life.ask, self.clusters[life.site].node
         life.allocation, life.gpus, life.cap = allocation, gpus, cap
         life.held = gpus if len(allocation) == 1 else sum(held for _, held in allocation)
-        life.rate = ask.rate(gpus) * node.speed
+        life.rate = node.speed * (gpus if gpus == ask.gpus else ask.rate(gpus))
         if cap != 1.0:
             life.rate *= caps.speed(node.caps, cap)
         if self._fail or ask.checkpoint.interval_s is not None:
@@ -109,8 +109,9 @@ class Lives:
         cluster = self.clusters[life.site]
         intensity = life.ask.intensity * life.cap if works else 0.0
         life.power_w = cluster.draws_w(life.gpus, intensity, life.held)
-        cluster.active += intensity * life.gpus - life.active
-        life.active = intensity * life.gpus
+        active = intensity * life.gpus
+        cluster.active += active - life.active
+        life.active = active
         self.engine.power_changed(life.site)
 
     def _phase_over(self, event: SimEvent) -> None:
@@ -133,7 +134,8 @@ class Lives:
         due = self.jobs[life.index].truth.due_gpu_s
         if self._kill_at_limit:
             due = min(due, life.ask.estimate_s * life.ask.gpus)
-        end = max(on_grid(now + life.time_for_s(max(due - life.done_gpu_s, 0.0))), now)
+        left = due - life.done_gpu_s
+        end = max(on_grid(now + life.time_for_s(left)), now) if left > 0.0 else now
         if self.faults.hazard_per_s > 0:
             if life.fault_s < 0:
                 life.fault_s = self.engine.faults.until_next_s(life.index)
@@ -147,7 +149,7 @@ class Lives:
         life: Life = event._value
         truth = self.jobs[life.index].truth
         due, done = truth.due_gpu_s, life.progress_gpu_s(self.clock.now)
-        self._stint(life)
+        self.journal.stint(life, self.clock.now, _RUN)
         self.leave(life)
         tolerance = life.rate / TICKS_PER_S + 1e-9 * due
         self.journal.outcomes[life.index].work_left_gpu_s = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -101,7 +102,7 @@ class SiteEnergy:
     capacity_j: float = 0.0
     extra_j: dict[str, float] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def duration_s(self) -> Floats:
         """Length of each segment [s]."""
         return np.diff(self.edges_s)

@@ -81,8 +81,6 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
     starts = edges[:-1]
     step = np.minimum(step_index(starts, ledger.step_s), ledger.steps - 1)
     it = _held(ledger.it_times, ledger.it_values, starts)
-    supply = _held(ledger.supply_times, ledger.supply_values, starts)
-    on = supply == Supply.GRID
     pv, other = site.pv.values[step], site.other.values[step]
     load = it * (1.0 + site.overhead.values[step]) + site.fixed_w + other
     if len(ledger.ends):
@@ -91,45 +89,50 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
         stored = _stored(ledger, edges, segment)
     else:
         power, stored = np.zeros(len(starts)), np.full(len(edges), ledger.stored_j)
-    flows = split(
-        np.where(supply == Supply.NONE, 0.0, pv),
-        load,
-        power,
-        np.where(on, site.grid.import_limit_w, 0.0),
-        np.where(on, site.grid.export_limit_w, 0.0),
-    )
-    flows["curtailed"] = np.where(supply == Supply.NONE, pv, flows["curtailed"])
+    if list(ledger.supply_values) == [Supply.GRID]:  # never an outage: what holds everywhere needs no column
+        flows = split(pv, load, power, site.grid.import_limit_w, site.grid.export_limit_w)
+    else:
+        supply = _held(ledger.supply_times, ledger.supply_values, starts)
+        on, dead = supply == Supply.GRID, supply == Supply.NONE
+        limits = (np.where(on, limit, 0.0) for limit in (site.grid.import_limit_w, site.grid.export_limit_w))
+        flows = split(np.where(dead, 0.0, pv), load, power, *limits)
+        flows["curtailed"] = np.where(dead, pv, flows["curtailed"])
     return _Segments(edges, it, load, other, pv, stored, flows, step)
 
 
-def split(pv: Floats, load: Floats, battery: Floats, limit: Floats, export_limit: Floats) -> dict[str, Floats]:
+def split(
+    pv: Floats, load: Floats, battery: Floats, limit: Floats | float, export_limit: Floats | float
+) -> dict[str, Floats]:
     """The eight flows of the ledger [W] from sun, load and battery power (> 0 charging).
 
     The sun feeds the load first, then the battery; the rest is exported up to the limit, else curtailed.
+    Where a column is done with, the next takes its place: fetching fresh memory costs as much as the sums.
     """
-    charge, discharge = np.maximum(battery, 0.0), np.maximum(-battery, 0.0)
     pv_to_load = np.minimum(pv, load)
     left = pv - pv_to_load
+    charge = np.maximum(battery, 0.0)
     pv_to_battery = np.minimum(charge, left)
-    left = left - pv_to_battery
+    left -= pv_to_battery
     export = np.minimum(left, export_limit)
+    left -= export
     open_load = load - pv_to_load
-    discharge = np.minimum(discharge, open_load)
-    open_load = open_load - discharge
+    discharge = np.minimum(charge - battery, open_load)
+    open_load -= discharge
     import_to_battery = _no_rounding(charge - pv_to_battery, charge)
-    open_load = _no_rounding(open_load, load)
+    _no_rounding(open_load, load)
     import_to_load = np.minimum(open_load, np.maximum(limit - import_to_battery, 0.0))
-    unserved = _no_rounding(open_load - import_to_load, load)
+    open_load -= import_to_load
     parts = (
-        pv_to_load, pv_to_battery, export, left - export,
-        discharge, import_to_load, import_to_battery, unserved,
+        pv_to_load, pv_to_battery, export, left,
+        discharge, import_to_load, import_to_battery, _no_rounding(open_load, load),
     )  # fmt: skip
     return dict(zip(FLOWS, parts, strict=True))
 
 
 def _no_rounding(difference: Floats, of: Floats) -> Floats:
-    """A difference of two powers that were computed in two ways, zero where it is nothing but rounding."""
-    return np.where(difference > ROUNDING * of, difference, 0.0)
+    """A difference of two powers that were computed in two ways, now zero where it is nothing but rounding."""
+    difference[difference <= ROUNDING * of] = 0.0
+    return difference
 
 
 def _capped(ledger: SiteLedger, segments: _Segments) -> _Segments:

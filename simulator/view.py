@@ -96,6 +96,9 @@ class View:
             for i, spec in enumerate(engine.scenario.sites)
         )
         self.forecast = forecast
+        self._room = engine.room
+        # Whether anything but room can keep a job from a site that may have it.
+        self._bound = engine.guard is not None or engine.rules.has_quotas or bool(engine.scenario.links)
 
     @property
     def now_s(self) -> float:
@@ -118,9 +121,11 @@ class View:
 
     def fitting(self, job: Life, sites: Iterable[int], gpus: int) -> list[int]:
         """Those of the sites where a job could start now on so many GPUs: room, supply, quota and links allow it."""
-        engine = self._engine
-        room, guard, rules = engine.room, engine.guard, engine.rules
+        engine, room = self._engine, self._room
         found = [i for i in sites if room[i] >= gpus]
+        if not self._bound:
+            return found
+        guard, rules = engine.guard, engine.rules
         if guard is not None:
             found = [i for i in found if guard.accepts(i, gpus, job.ask.intensity)]
         if rules.has_quotas:
@@ -131,12 +136,12 @@ class View:
 
     def room(self, site: int) -> int:
         """The largest gang that a site has room for now."""
-        return self._engine.room[site]
+        return self._room[site]
 
     @property
     def most_room(self) -> int:
         """The largest gang that any site has room for now."""
-        return max(self._engine.room)
+        return max(self._room)
 
     def duration_s(self, job: Life, site: int, gpus: int = 0, cap: float = 1.0) -> float:
         """How long a job would hold its GPUs on a site at the most, by its user's estimate [s].

@@ -23,7 +23,8 @@ def least_loaded(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]
     """Where the largest share of GPUs is free."""
     best, most, sites = -1, -1.0, view.sites
     for i in fitting:
-        share = sites[i].free_gpus / sites[i].gpus
+        site = sites[i]
+        share = site.free_gpus / site.gpus
         if share > most:
             best, most = i, share
     return (best,)

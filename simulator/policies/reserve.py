@@ -8,8 +8,8 @@ likes, and these only if by its user's estimate it has given them back in time.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from simulator.cluster import Cluster
 from simulator.life import Life
@@ -20,8 +20,7 @@ from simulator.view import View
 OVERDUE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """A promise to one job: so many GPUs of this site, from this time [s], on these nodes (a set of bits)."""
 
     job: Life
@@ -42,9 +41,9 @@ class Reservations:
 
     def forget(self, site: int) -> None:
         """Something changed at a site: what was found there no longer holds."""
+        self._stale = True
         for found in self._found.values():
             found[site] = None
-        self._stale = True
 
     def started(self, site: int) -> None:
         """A job has started beside the reservation: on any other site it may stand in a later head's way."""
@@ -101,8 +100,7 @@ def earliest_fit(cluster: Cluster, running: Iterable[Life], gpus: int, now_s: fl
     if cluster.offline:
         return inf, 0
     n, free = cluster.per_node, list(cluster.free)
-    ends = [(ends_s(life, now_s), life.index, life.allocation) for life in running]
-    ends.sort()
+    ends = sorted([(ends_s(life, now_s), life.index, life.allocation) for life in running])
     if gpus <= n:
         for time, _, allocation in ends:
             for node, held in allocation:

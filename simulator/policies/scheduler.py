@@ -75,9 +75,11 @@ class ListScheduler:
         self._dynamic: bool = getattr(self._order, "dynamic", False)
         self._counts: Any = self._order if hasattr(self._order, "started") else None
         self._reservations = Reservations()
+        self._first: tuple[Key, Life, Group] | None = None  # the head of the queue, where it is known
         self._conservative = Conservative(parts.place) if parts.backfill == "conservative" else None
         # Whether a round is no more than letting newcomers in and starting whoever may.
         self._plain = not (self._when or self._reviews or self._conservative or self._dynamic)
+        self._quotas = bool(view.scenario.quotas)
         # Groups of the queue that are known not to fit until something is given back.
         self._blocked: set[Group] = set()
 
@@ -204,24 +206,30 @@ class ListScheduler:
             key = (1, *self._order(job, view), job.index)
         group = self._group(job, view)
         self._ready.add(key, job, group)
+        if self._first is not None and key < self._first[0]:
+            self._first = (key, job, group)
         if self.parts.ahead is not None:
             self._ahead.add((*self.parts.ahead(job, view), job.index), job, group)
         if self.parts.backfill != "first-fit":
             self._blocked.discard(group)  # it may be short enough to go ahead, or the new head
 
     def _group(self, job: Life, view: View) -> Group:
-        sites = view.sites_for(job)
-        return least_gpus(self._size, job, sites, view), sites, view.quota_of(job.ask)
+        sites, ask = view.sites_for(job), job.ask
+        gpus = least_gpus(self._size, job, sites, view) if ask.gpus_min else ask.gpus
+        return gpus, sites, view.quota_of(ask) if self._quotas else ""
 
     def _forget(self, job: Life) -> None:
         """A job leaves the queue, by its start or otherwise."""
         group = self._ready.remove(job.index)
+        if self._first is not None and self._first[1] is job:
+            self._first = None
         if self._ahead is not self._ready:
             self._ahead.remove(job.index)
         if group not in self._ready.groups:
             self._blocked.discard(group)
 
     def _sort_again(self, view: View) -> None:
+        self._first = None
         for key, job in self._ready.in_order():
             if key[0]:
                 group = self._ready.remove(job.index)
@@ -264,8 +272,8 @@ class ListScheduler:
     def _in_order(self, now: float, view: View) -> Iterator[Action]:
         """Start from the head until somebody does not fit: nobody overtakes anybody."""
         groups = self._ready.groups
-        while groups:
-            _, job, group = min((*jobs.head(), group) for group, jobs in groups.items())
+        while (head := self._head()) is not None:
+            _, job, group = head
             start = None if group in self._blocked else self._try(job, group, now, view)
             if start is None:
                 self._blocked.update(groups)
@@ -278,15 +286,11 @@ class ListScheduler:
         groups, blocked, reservations = self._ready.groups, self._blocked, self._reservations
         skipped: Key | None = None
         while True:
-            if skipped is None:
-                found = [(*jobs.head(), group) for group, jobs in groups.items()]
-            else:
-                later = [(jobs.first_within(inf, skipped), group) for group, jobs in groups.items()]
-                found = [(*head, group) for head, group in later if head is not None]
-            if not found:
+            head = self._head(skipped)
+            if head is None:
                 reservations.drop()
                 return
-            key, job, group = min(found)
+            key, job, group = head
             kept = reservations.current
             known = group[0] > view.most_room or (kept is not None and kept.job is job and group in blocked)
             start = None if known else self._try(job, group, now, view, reserved=False)
@@ -302,6 +306,16 @@ class ListScheduler:
         if reservations.make(job, group, now, view):
             blocked.clear()
         yield from self._let_others_by(job, now, view)
+
+    def _head(self, after: Key | None = None) -> tuple[Key, Life, Group] | None:
+        """The first of all who are ready, or the first after a key."""
+        groups = self._ready.groups
+        if after is not None:
+            later = [(jobs.first_within(inf, after), group) for group, jobs in groups.items()]
+            return min([(*head, group) for head, group in later if head is not None], default=None)
+        if self._first is None:
+            self._first = min([(*jobs.head(), group) for group, jobs in groups.items()], default=None)
+        return self._first
 
     def _let_others_by(self, head: Life, now: float, view: View) -> Iterator[Action]:
         """EASY's second half: start whoever does not delay the head's reservation."""
