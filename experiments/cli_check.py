@@ -29,7 +29,7 @@ def replay_command(folder: Path, workers: int) -> int:
     else:
         out.print("The results do not agree:")
         for line in found.different[:SHOWN]:
-            out.print(f"  {line}", markup=False)
+            out.print(f"  {line}")
     return 0 if found.agrees else 1
 
 
@@ -47,10 +47,10 @@ def selftest_command(experiment: str) -> int:
     for check in selftest.checks(load(path), told):
         if check.policy != policy:
             policy = check.policy
-            out.print(f"[bold]{policy}[/bold]")
-        mark = "[green]ok[/green]  " if check.holds else "[red]FAIL[/red]"
-        out.print(f"  {mark}  {check.name}", end="")
-        out.print(f"  ({check.measure})", style="dim", markup=False)
+            out.print(policy, style="bold")
+        out.print("  ok  " if check.holds else "  FAIL", style="green" if check.holds else "red", end="")
+        out.print(f"  {check.name}", end="")
+        out.print(f"  ({check.measure})", style="dim")
         number += 1
         failed += not check.holds
     out.print(f"{failed} of {number} checks failed." if failed else f"All {number} checks hold.")

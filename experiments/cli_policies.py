@@ -19,14 +19,14 @@ def policies_command(name: str) -> int:
             message = f"no such policy, nor a part of one; known: {listed(known)}"
             raise InputError(Problem("", name, message, nearest(name, known)))
         for line in details(name):
-            out.print(line, markup=False)
+            out.print(line)
         return 0
     for kind in ("", *PARTS):
         if kind:
             out.print(f"\n{kind}: {QUESTIONS[kind]}", markup=False, style="bold")
         width = max(len(row.name) for row in rows(kind))
         for row in rows(kind):
-            out.print(f"{row.name:{width}}  {row.does}", markup=False)
+            out.print(f"{row.name:{width}}  {row.does}")
     out.print(
         '\nA policy of your own: policies = [{ name = "mine", order = "fair", when = "lowest-window" }], or '
         '["my_policy.py:name"], relative to the experiment file. `tafukt policies --check my_policy.py:name` tries it.',
@@ -49,10 +49,10 @@ def check_command(name: str) -> int:
     stopped = {"impossible", "residency", "crash", "endless"} & broken  # then nothing could be compared
     for kind, good in CHECKS.items():
         verdict = "no " if kind in broken else "?  " if stopped else "yes"
-        out.print(f"{verdict}  {good}", markup=False)
+        out.print(f"{verdict}  {good}")
         for finding in found:
             if finding.check == kind:
-                out.print(f"       {finding.case}: {finding.message}", markup=False)
+                out.print(f"       {finding.case}: {finding.message}")
     if stopped:
-        out.print("?  where it stopped there was nothing to compare", markup=False)
+        out.print("?  where it stopped there was nothing to compare")
     return 1 if found else 0

@@ -12,7 +12,8 @@ from experiments.cli_text import answer, comparison_table, console, next_command
 from experiments.config_load import Loaded, load
 from experiments.config_toml import find
 from experiments.errors import InputError, Problem
-from experiments.summary import failed
+from experiments.estimate import costs_s
+from experiments.summary import failed, least_possible
 from experiments.validated import outside
 from experiments.work import processors
 
@@ -35,7 +36,7 @@ def run_command(
         _caution(loaded)
     inputs = session.check(plan)
     if inputs is not None:
-        estimated = session.estimate_s(plan, inputs)
+        estimated = sum(costs_s(plan, inputs).values())
         workers = workers or session.workers_for(plan, estimated, processors())
         if not quiet:
             err.print(_announced(plan, estimated, workers, cluster, index))
@@ -45,6 +46,8 @@ def run_command(
         out = console()
         out.print(comparison_table(outcome.rows, loaded))
         out.print(answer(outcome.rows, loaded))
+        if least := least_possible(outcome.rows, loaded.axis_keys):
+            out.print(least)
         out.print(f"Results: {path}")
         out.print(f"Next:    {next_command(path)}")
     for row in failed(outcome.rows):
@@ -88,7 +91,6 @@ def progress_bar(quiet: bool = False) -> Iterator[session.Progress | None]:
         return
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeElapsedColumn,
@@ -98,17 +100,18 @@ def progress_bar(quiet: bool = False) -> Iterator[session.Progress | None]:
     columns = (
         TextColumn("running"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=console(stderr=True), transient=True)
-    task = bar.add_task("runs", total=None)
+    # what is left is told by the pace so far, of estimated time, since runs differ
+    bar = Progress(*columns, console=console(stderr=True), transient=True, speed_estimate_period=600.0)
+    task = bar.add_task("runs", total=1.0, count="")
 
-    def show(done: int, total: int) -> None:
+    def show(done: int, total: int, share: float) -> None:
         bar.start()
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=share, count=f"{done} of {total}")
 
     try:
         yield show

@@ -43,7 +43,7 @@ def report_command(folder: Path, output: Path | None) -> int:
     """Write the page of a result folder."""
     from experiments.report import write_report
 
-    console().print(f"Wrote {write_report(folder, output)}", markup=False)
+    console().print(f"Wrote {write_report(folder, output)}")
     return 0
 
 
@@ -53,7 +53,7 @@ def plot_command(folder: Path, figures: Sequence[str], kind: str) -> int:
     from experiments.loading import load
 
     for path in save_all(load(folder), figures, kind):
-        console().print(f"Wrote {path}", markup=False)
+        console().print(f"Wrote {path}")
     return 0
 
 
@@ -86,22 +86,25 @@ def compare_command(folders: Sequence[Path]) -> int:
     if pairs:
         _pairs(pairs)
     for line in dict.fromkeys(told):
-        out.print(f"Note: {line}", markup=False)
+        out.print(f"Note: {line}")
     return 0
 
 
 def _means(results: Results) -> None:
     from experiments import statistics
+    from experiments.summary import LIMITS
 
-    frame = statistics.means(results.complete, results.axes, tuple(COMPARED))
+    limits = [name for name in LIMITS if results.complete["best_known_draw_kwh"].notna().any()]
+    shown = COMPARED | dict.fromkeys(limits, COMPARED["draw_kwh"])
+    frame = statistics.means(results.complete, results.axes, tuple(shown))
     table = new_table(f"{results.title} ({results.folder}): means over seeds, 95 % confidence")
     grouped = bool(results.axes)
     for heading in ("scenario", "policy") if grouped else ("policy",):
         table.add_column(heading)
-    for heading in ("seeds", *COMPARED):
+    for heading in ("seeds", *shown):
         table.add_column(heading, justify="right")
     for row in frame.to_dict("records"):
-        cells = [_measured(row[name], row[f"{name}_half"], text) for name, text in COMPARED.items()]
+        cells = [_measured(row[name], row[f"{name}_half"], text) for name, text in shown.items()]
         names = [row["group"], row["policy"]] if grouped else [row["policy"]]
         table.add_row(*names, str(row["seeds"]), *cells)
     console().print(table)
@@ -123,7 +126,7 @@ def _pairs(pairs: Sequence[Any]) -> None:
         table.add_column(heading, justify="right")
     for pair in pairs:
         names = [pair.group] if grouped else []
-        interval = f"{pair.low:,.2f} to {pair.high:,.2f}" if pair.low == pair.low else "one seed"
+        interval = f"{pair.low:,.2f} to {pair.high:,.2f}" if pair.low == pair.low else "too few seeds"
         p = f"{pair.p_holm:.2g}" if pair.p_holm == pair.p_holm else ""
         names += [pair.policy, pair.other, pair.metric]
         table.add_row(*names, str(pair.seeds), f"{pair.difference:+,.2f}", interval, p)
@@ -218,11 +221,11 @@ def _tell(values: dict[str, Any], indent: str = "") -> None:
     for key, value in values.items():
         if isinstance(value, dict):
             if value:
-                console().print(f"{indent}{key}:", markup=False)
+                console().print(f"{indent}{key}:")
                 _tell(value, indent + "  ")
         else:
             shown = f"{value:,.6g}" if isinstance(value, float) else str(value)
-            console().print(f"{indent}{key}: {shown}", markup=False)
+            console().print(f"{indent}{key}: {shown}")
 
 
 def schema_command() -> int:

@@ -44,12 +44,12 @@ def size_command(
         save(figure, folder / "front.png", "png")
     out = console()
     for line in sizing.summary_lines(found):
-        out.print(line, markup=False)
+        out.print(line)
     if found.chosen is not None:
         document = sizing.sized_document(loaded, found.chosen)
         (folder / "sized.toml").write_text(toml_text(document), encoding="utf-8")
-        out.print(f"Results: {folder} (sizes.csv, front.png, sized.toml)", markup=False)
-        out.print(f"Next:    tafukt run {folder / 'sized.toml'}", markup=False)
+        out.print(f"Results: {folder} (sizes.csv, front.png, sized.toml)")
+        out.print(f"Next:    tafukt run {folder / 'sized.toml'}")
     else:
-        out.print(f"Results: {folder} (sizes.csv, front.png)", markup=False)
+        out.print(f"Results: {folder} (sizes.csv, front.png)")
     return 0 if found.chosen is not None else 1

@@ -32,9 +32,11 @@ ROWS_SHOWN = 60
 
 @lru_cache(maxsize=2)
 def console(stderr: bool = False) -> Console:
-    """The console; where its output is no terminal, a table may be wide."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=WIDTH)
+    """The console, which takes text as it stands; where its output is no terminal, a table may be wide."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
+    if not made.is_terminal:
+        made.width = WIDTH
+    return made
 
 
 def plural(number: int, word: str, many: str = "") -> str:
@@ -49,7 +51,7 @@ def new_table(title: str) -> Table:
 
 def comparison_table(rows: Sequence[Row], loaded: Loaded) -> Table:
     """Policies compared: means over seeds, one block for each combination of axes."""
-    axes = [key for axis in loaded.axes for key in axis.keys]
+    axes = loaded.axis_keys
     seeds = len({row["seed"] for row in rows})
     title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
     table = new_table(title)

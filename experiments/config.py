@@ -19,7 +19,7 @@ from workloads.workload import GeneratorModel, WorkloadModel
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 RUNS_LIMIT = 100_000
 STEPS_LIMIT = 50_000_000
-FIXED_KEYS = ("name", "question", "seeds", "policies", "baseline", "matrix", "bound")
+FIXED_KEYS = ("name", "question", "seeds", "policies", "baseline", "matrix", "bound", "best_known")
 """Keys that are no part of a scenario, and so cannot be an axis of a matrix."""
 
 
@@ -247,6 +247,12 @@ class Experiment(Table):
     )
     bound: bool = Field(
         default=True, strict=True, description="Whether to compute the clairvoyant lower bound on the draw"
+    )
+    best_known: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether to compute, beside the bound, the draw of the best schedule known: planned knowing all, "
+        "then simulated; it takes longer than a run",
     )
     sites: SitesTable = Field(default=SitesTable(), description="The data centres")
     workload: Workload = Field(

@@ -44,6 +44,11 @@ class Loaded:
     policies: tuple[PolicyRef, ...]
     axes: tuple[Axis, ...] = ()
 
+    @property
+    def axis_keys(self) -> list[str]:
+        """The keys of all axes, in order."""
+        return [key for axis in self.axes for key in axis.keys]
+
     def document(self) -> toml.Document:
         """The experiment with every default written out; loads to the same thing from any folder."""
         document = self.experiment.model_dump(exclude={"sites", "matrix"})

@@ -88,6 +88,13 @@ COMPARISON_METRICS: tuple[Column, ...] = (
     ),
     _number("bound_draw_kwh", "kWh", "Lower bound on the draw of any schedule of these jobs, knowing all", True),
     _number(
+        "best_known_draw_kwh",
+        "kWh",
+        "Least draw known to be possible: of a schedule planned knowing all and then simulated, or of a run of these "
+        "jobs that draws less and misses no deadline; blank without `best_known`",
+        True,
+    ),
+    _number(
         "captured",
         "1",
         "(baseline - draw) / (baseline - bound), never clipped; blank where the denominator is "

@@ -66,10 +66,9 @@ def policies(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:
     bars = ax.barh(names, means, color=GRID, height=0.66, zorder=2)
     if (errors > 0).any():
         ax.errorbar(means, range(len(names)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=3, zorder=3)
-    bounds = summary["bound_draw_kwh"].dropna()
-    if len(bounds):
-        bound = float(summary.groupby("seed")["bound_draw_kwh"].max().mean())
-        ax.axvline(bound, color=BOUND, linewidth=1.6, linestyle="--", zorder=4, label="lower bound: knows all")
+    limits = _limits(summary)
+    for kwh, label, stroke in limits:
+        ax.axvline(kwh, color=BOUND, linewidth=1.6, linestyle=stroke, zorder=4, label=label)
     cuts = summary.groupby("policy")["grid_cut"].mean()
     waits = summary.groupby("policy")["wait_mean_h"].mean()
     for bar, name, mean, error in zip(bars, names, means, errors, strict=True):
@@ -84,10 +83,22 @@ def policies(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel(label_of("draw_kwh") + _seeds(summary))
-    if len(bounds):
+    if limits:
         legend_above(ax, columns=1)
-    title_above_legend(ax, "Grid draw of each policy", rows=1 if len(bounds) else 0)
+    title_above_legend(ax, "Grid draw of each policy", rows=len(limits))
     return ax
+
+
+def _limits(summary: pd.DataFrame) -> list[tuple[float, str, str]]:
+    """Between what the least possible draw lies, as a mean over seeds [kWh], with label and line style."""
+    found = []
+    for name, label, stroke in (
+        ("bound_draw_kwh", "lower bound: nobody can draw less", "--"),
+        ("best_known_draw_kwh", "best known schedule: knows all, and is possible", "-."),
+    ):
+        if name in summary and summary[name].notna().any():
+            found.append((float(summary.groupby("seed")[name].max().mean()), label, stroke))
+    return found
 
 
 def _seeds(summary: pd.DataFrame) -> str:
@@ -101,14 +112,8 @@ def _by_policy(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean and half-width of its interval for each policy, in order of appearance."""
     import pandas as pd
 
-    rows = {name: _interval(part[metric]) for name, part in summary.groupby("policy", sort=False)}
+    rows = {name: mean_interval(part[metric].to_numpy())[:2] for name, part in summary.groupby("policy", sort=False)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "half"])
-
-
-def _interval(values: pd.Series[Any]) -> tuple[float, float]:
-    """Mean and half-width of its interval, the latter NaN where it is not drawn."""
-    mean, half, count = mean_interval(values.to_numpy())
-    return mean, half if count >= FEWEST_SEEDS else math.nan
 
 
 def pareto(summary: pd.DataFrame, ax: Axes | None = None, *, x: str = "wait_mean_h", y: str = "draw_kwh") -> Axes:
@@ -136,9 +141,8 @@ def pareto(summary: pd.DataFrame, ax: Axes | None = None, *, x: str = "wait_mean
             zorder=3,
             markerfacecolor=colour if index in front else "white",
         )
-    if y == "draw_kwh" and summary["bound_draw_kwh"].notna().any():
-        bound = float(summary.groupby("seed")["bound_draw_kwh"].max().mean())
-        ax.axhline(bound, color=BOUND, linewidth=1.4, linestyle="--", label="lower bound")
+    for kwh, label, stroke in _limits(summary) if y == "draw_kwh" else ():
+        ax.axhline(kwh, color=BOUND, linewidth=1.4, linestyle=stroke, label=label.partition(":")[0])
     ax.grid(True)
     ax.margins(0.08)
     for axis, metric in ((ax.xaxis, x), (ax.yaxis, y)):
@@ -189,7 +193,7 @@ def matrix_lines(summary: pd.DataFrame, ax: Axes | None = None, *, x: str, metri
     values = sorted(values) if numeric else values
     places = np.array(values, dtype=float) if numeric else np.arange(len(values), dtype=float)
     for index, (name, part) in enumerate(summary.groupby("policy", sort=False)):
-        found = [_interval(part.loc[part[x] == value, metric]) for value in values]
+        found = [mean_interval(part.loc[part[x] == value, metric].to_numpy()) for value in values]
         means = np.array([item[0] for item in found])
         halves = np.nan_to_num(np.array([item[1] for item in found]))
         ax.errorbar(

@@ -17,14 +17,16 @@ PACKAGES = ("sites", "workloads", "simulator", "experiments")
 WITHOUT_EFFECT = {
     "experiments": (
         "cli",
+        "estimate",
         "explain",
         "figures",
+        "ladder",
         "load",
         "replay",
         "report",
         "schema",
         "selftest",
-        "size",
+        "sizing",
         "statistics",
     ),
     "simulator": ("conformance",),

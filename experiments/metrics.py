@@ -62,9 +62,12 @@ def summary(
 
 
 def comparison(
-    run: Mapping[str, Any], baseline: Mapping[str, Any] | None, bound_draw_kwh: float | None
+    run: Mapping[str, Any],
+    baseline: Mapping[str, Any] | None,
+    bound_draw_kwh: float | None,
+    best_known_draw_kwh: float | None = None,
 ) -> dict[str, float]:
-    """`grid_cut`, `bound_draw_kwh` and `captured` of a run against its baseline and bound; NaN for blank.
+    """The columns `dictionary.COMPARISON_METRICS` of a run against its baseline and bound; NaN for blank.
 
     Parameters
     ----------
@@ -72,9 +75,11 @@ def comparison(
         Metrics of the run and of the baseline of the same scenario and seed (`None` where it is missing).
     bound_draw_kwh : float or None
         The bound that the run is held against [kWh].
+    best_known_draw_kwh : float or None
+        The least draw known to be possible [kWh].
     """
-    bound = math.nan if bound_draw_kwh is None else float(bound_draw_kwh)
-    blank = {"grid_cut": math.nan, "bound_draw_kwh": bound, "captured": math.nan}
+    bound, best = (math.nan if kwh is None else float(kwh) for kwh in (bound_draw_kwh, best_known_draw_kwh))
+    blank = {"grid_cut": math.nan, "bound_draw_kwh": bound, "best_known_draw_kwh": best, "captured": math.nan}
     if baseline is None or _undone(run) or _undone(baseline):
         return blank
     draw, base = float(run["draw_kwh"]), float(baseline["draw_kwh"])
@@ -82,7 +87,7 @@ def comparison(
     grid_cut = saving / base if base > 0 else math.nan
     room = base - bound
     captured = saving / room if base > 0 and room >= CAPTURED_FLOOR * base else math.nan
-    return {"grid_cut": grid_cut, "bound_draw_kwh": bound, "captured": captured}
+    return blank | {"grid_cut": grid_cut, "captured": captured}
 
 
 def _undone(run: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from experiments.dictionary import column
 from experiments.errors import InputError
 from experiments.loading import Results, load
 from experiments.report_sources import assumptions
+from experiments.summary import LIMITS, least_possible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,8 @@ HEADS = {
     "jct_mean_h": "mean time to end",
     "deadline_miss_rate": "deadlines missed",
     "jobs_left": "jobs left",
+    "bound_draw_kwh": "least possible",
+    "best_known_draw_kwh": "best known",
 }
 PERCENT = ("grid_cut", "captured", "renewable_fraction", "self_consumption", "utilisation", "deadline_miss_rate")
 PAIRED = ("draw_kwh", "emissions_kg", "cost_mad", "wait_mean_h", "jct_mean_h")
@@ -103,7 +106,7 @@ def context(results: Results) -> dict[str, Any]:
         "assumptions": assumptions(results.experiment, _site_models(results)),
         "runs": _runs(results),
         "provenance": _provenance(results),
-        "glossary": [column("summary", name) for name in COLUMNS],
+        "glossary": [column("summary", name) for name in (*COLUMNS, *LIMITS)],
     }
 
 
@@ -115,7 +118,7 @@ def answer(results: Results) -> list[str]:
     rows = results.complete
     scenarios = statistics.groups(rows, results.axes)
     if len(scenarios) == 1:
-        return [_answer_of(rows, results.baseline), _setting(rows)]
+        return [_answer_of(rows, results.baseline), least_possible(rows.to_dict(orient="records")), _setting(rows)]
     best = {group: cut for group, part in scenarios if not math.isnan((cut := _best_cut(part))[0])}
     if not best:
         return [f"{len(scenarios)} scenarios, {len(rows)} runs; the table below compares them.", _setting(rows)]
@@ -165,8 +168,8 @@ def _answer_of(rows: pd.DataFrame, baseline: str) -> str:
     if best == baseline:
         return f"No policy draws less than {baseline}: {draws[best]:,.0f} kWh from the grid{over}.{note}"
     mine, base = whole[whole["policy"] == best], whole[whole["policy"] == baseline]
-    cut, half, count = statistics.mean_interval(mine["grid_cut"].to_numpy())
-    spread = f" (± {half * 100:.1f} points, 95 %)" if count >= statistics.FEWEST_SEEDS else ""
+    cut, half, _ = statistics.mean_interval(mine["grid_cut"].to_numpy())
+    spread = "" if math.isnan(half) else f" (± {half * 100:.1f} points, 95 %)"
     captured = statistics.mean_interval(mine["captured"].to_numpy())[0]
     share = f", {captured:.0%} of what a schedule that knows everything could save at most" if captured > 0 else ""
     return (
@@ -196,15 +199,14 @@ def _missed(rows: pd.DataFrame) -> str:
 
 def _comparison(results: Results) -> dict[str, Any]:
     """Means over seeds for each scenario and policy."""
-    table = statistics.means(results.complete, results.axes, COLUMNS)
-    heads = [{"text": "policy", "unit": ""}] + [_head(name) for name in COLUMNS]
+    columns = COLUMNS + (LIMITS if results.complete["best_known_draw_kwh"].notna().any() else ())
+    table = statistics.means(results.complete, results.axes, columns)
+    heads = [{"text": "policy", "unit": ""}] + [_head(name) for name in columns]
     if results.axes:
         heads.insert(0, {"text": "scenario", "unit": ""})
     body = []
     for _, row in table.iterrows():
-        shown = row["seeds"] >= statistics.FEWEST_SEEDS
-        halves = [row[f"{name}_half"] if shown else math.nan for name in COLUMNS]
-        measured = [_measured(name, row[name], half) for name, half in zip(COLUMNS, halves, strict=True)]
+        measured = [_measured(name, row[name], row[f"{name}_half"]) for name in columns]
         cells = [_cell(row["policy"]), *measured]
         if results.axes:
             cells.insert(0, _cell(row["group"]))

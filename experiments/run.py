@@ -153,6 +153,15 @@ def cell_bound(task: Task) -> bytes:
     return bound_bytes(bound_of(inputs_of(task), task.seed))
 
 
+def cell_best(task: Task) -> bytes:
+    """The metrics of the best schedule known of a cell, as JSON."""
+    from simulator.best import best_known
+
+    inputs = inputs_of(task)
+    record = best_known(inputs.scenario, inputs.jobs, inputs.settings, task.seed)
+    return json_bytes(results.metric_values(summary(record, inputs.costs)))
+
+
 def bound_bytes(bound: Bound) -> bytes:
     """A bound as JSON, with how it came about."""
     values = {"bound_draw_kwh": bound.draw_j / KWH_J, "estimate_kwh": bound.primal / KWH_J}

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.build import Inputs
 from experiments.config_load import Loaded
 from experiments.errors import InputError, Problem
+from experiments.estimate import costs_s
 from experiments.folder import Folder
 from experiments.manifest import begin, manifest_of, refuse_other
 from experiments.matrix import Run, runs_of
 from experiments.run import Task, inputs_of, task_of
 from experiments.summary import Row, failed, rebuild
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, float], None]
+"""Told what is done, of how much, and which share of the estimated time that is."""
 
-# Processor time on a machine of 2024, rounded: of a run, of each of its jobs and supply steps, of a bound [s];
-# and the work that is worth the start of one more process [s].
-RUN_S, JOB_S, STEP_S = 0.08, 2.5e-4, 1.5e-6
-BOUND_S, BOUND_JOB_S = 0.1, 4e-4
-WORTH_S = 2.0
+# The work that is worth one more process [s].
+WORTH_S = 1.0
 # How often the summary is brought up to date while runs go on [s].
 REFRESH_S = 30.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment's runs and which of them are missing in a folder; `bounds` are the cells without one."""
+    """An experiment's runs and which of them are missing in a folder; `wanted` is what cells lack.
+
+    Each of `wanted` is a file of the folder, its kind (`bound` or `best`), and a run of the cell.
+    """
 
     loaded: Loaded
     folder: Folder
     runs: tuple[Run, ...]
     missing: tuple[Run, ...]
-    bounds: tuple[Run, ...]
+    wanted: tuple[tuple[str, str, Run], ...]
 
     @property
     def cells(self) -> int:
@@ -70,13 +72,15 @@ def plan(loaded: Loaded, path: Path, index: int | None = None) -> Plan:
         raise InputError(Problem("--index", str(index), f"there are {len(runs)} runs: 0 to {len(runs) - 1}"))
     chosen = runs if index is None else (runs[index],)
     missing = tuple(run for run in chosen if not folder.is_complete(run.run_id))
-    first = {run.cell.key: run for run in reversed(chosen)} if loaded.experiment.bound else {}
-    bounds = tuple(
-        run
+    first = {run.cell.key: run for run in reversed(chosen)}
+    kinds = [kind for kind, on in (("bound", loaded.experiment.bound), ("best", loaded.experiment.best_known)) if on]
+    wanted = tuple(
+        (name, kind, first[key])
         for key in dict.fromkeys(run.cell.key for run in chosen)
-        if (run := first.get(key)) and folder.json(f"cells/{key[:16]}.bound.json") is None
+        for kind in kinds
+        if folder.json(name := f"cells/{key[:16]}.{kind}.json") is None
     )
-    return Plan(loaded, folder, runs, missing, bounds)
+    return Plan(loaded, folder, runs, missing, wanted)
 
 
 def check_inputs(plan: Plan) -> Inputs:
@@ -114,20 +118,12 @@ def check(plan: Plan) -> Inputs | None:
         If an input cannot be used.
     """
     refuse_other(plan.folder, plan.loaded)
-    return check_inputs(plan) if plan.missing or plan.bounds else None
-
-
-def estimate_s(plan: Plan, inputs: Inputs) -> float:
-    """A rough estimate of the processor time that a plan will take, by the size of its first run [s]."""
-    jobs, scenario = len(inputs.jobs), inputs.scenario
-    steps = len(scenario.sites) * scenario.end_s / scenario.step_s
-    run = RUN_S + JOB_S * jobs + STEP_S * steps
-    return run * len(plan.missing) + (BOUND_S + BOUND_JOB_S * jobs) * len(plan.bounds)
+    return check_inputs(plan) if plan.missing or plan.wanted else None
 
 
 def workers_for(plan: Plan, estimated_s: float, processors: int) -> int:
     """How many processes are worth their start for a plan."""
-    pieces = len(plan.missing) + len(plan.bounds)
+    pieces = len(plan.missing) + len(plan.wanted)
     return max(1, min(processors, pieces, round(estimated_s / WORTH_S)))
 
 
@@ -144,20 +140,20 @@ def carry_out(plan: Plan, workers: int = 1, cluster: str = "", progress: Progres
     from experiments import work
 
     folder, loaded = plan.folder, plan.loaded
-    check(plan)
+    inputs = check(plan)
     begin(folder, loaded, plan.runs)
     tasks = [task_of(run) for run in plan.missing]
-    bounds = [task_of(run) for run in plan.bounds]
-    total = len(tasks) + len(bounds)
-    report = _reporter(plan, progress, total)
+    wanted = [(kind, task_of(run)) for _, kind, run in plan.wanted]
+    total = len(tasks) + len(wanted)
+    report = _reporter(plan, progress, costs_s(plan, inputs) if inputs else {})
     faults: list[str] = []
     try:
         if total and cluster:
-            faults = work.on_cluster(folder, work.pieces_of(tasks, bounds, len(tasks)), cluster, report)
+            faults = work.on_cluster(folder, work.pieces_of(tasks, wanted, len(tasks)), cluster, report)
         elif total > 1 and workers > 1:
-            faults = work.in_processes(folder, work.pieces_of(tasks, bounds, workers), workers, report)
+            faults = work.in_processes(folder, work.pieces_of(tasks, wanted, workers), workers, report)
         elif total:
-            faults = work.here(folder, work.pieces_of(tasks, bounds, 1), report)
+            faults = work.here(folder, work.pieces_of(tasks, wanted, 1), report)
     finally:
         folder.sweep()
         rows = refresh(plan)
@@ -169,23 +165,22 @@ def refresh(plan: Plan) -> list[Row]:
     return rebuild(plan.folder, lambda: manifest_of(plan.loaded, plan.runs, plan.folder))
 
 
-def _reporter(plan: Plan, progress: Progress | None, total: int) -> Callable[[], None]:
-    """A function that counts what is there by now, tells, and now and then brings the summary up to date."""
-    folder = plan.folder
-    open_runs = {run.run_id for run in plan.missing}
-    open_bounds = {f"cells/{run.cell.key[:16]}.bound.json" for run in plan.bounds}
+def _reporter(plan: Plan, progress: Progress | None, costs: Mapping[str, float]) -> Callable[[], None]:
+    """What counts what is there by now, tells, and now and then brings the summary up to date."""
+    left = dict(costs)
     refreshed_s = time.monotonic()
 
     def report() -> None:
+        """Say how far it is."""
         nonlocal refreshed_s
         if time.monotonic() - refreshed_s > REFRESH_S:
             refresh(plan)
             refreshed_s = time.monotonic()
         if progress is None:
             return
-        open_runs.difference_update([name for name in open_runs if folder.run_path(name).is_dir()])
-        open_bounds.difference_update([name for name in open_bounds if (folder.path / name).is_file()])
-        progress(total - len(open_runs) - len(open_bounds), total)
+        for name in [name for name in left if (plan.folder.path / name).exists()]:
+            del left[name]
+        progress(len(costs) - len(left), len(costs), 1.0 - sum(left.values()) / sum(costs.values()))
 
     return report
 

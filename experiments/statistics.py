@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 FEW_SEEDS = 5
 NAMED = 4
 FEWEST_SEEDS = 3
-"""From so many seeds on an interval is shown: with two it is 13 times as wide as the spread, and hides all."""
+"""From so many seeds on there is an interval: with two it is 13 times as wide as the spread, and hides all."""
 
 DEFAULT_METRICS = ("draw_kwh", "grid_cut", "captured", "renewable_fraction", "wait_mean_h", "deadline_miss_rate")
 
@@ -34,7 +34,7 @@ class Paired:
     """One metric of one policy against another, over the seeds that both have.
 
     `difference` is the mean of (policy - other), `low` and `high` its confidence interval, `p` the two-sided
-    p-value of the paired t-test, `p_holm` the same after Holm's correction; NaN where there is one seed.
+    p-value of the paired t-test, `p_holm` the same after Holm's correction; NaN for fewer than `FEWEST_SEEDS`.
     """
 
     group: str
@@ -57,7 +57,7 @@ class Paired:
 def mean_interval(values: Sequence[float] | NDArray[Any], confidence: float = CONFIDENCE) -> tuple[float, float, int]:
     """Mean, half-width of its Student-t confidence interval, and the number of values; blanks are left out.
 
-    The half-width is t(n - 1) s / sqrt(n), NaN for fewer than two values [1]_.
+    The half-width is t(n - 1) s / sqrt(n), NaN for fewer than `FEWEST_SEEDS` values [1]_.
 
     References
     ----------
@@ -69,8 +69,8 @@ def mean_interval(values: Sequence[float] | NDArray[Any], confidence: float = CO
     if n == 0:
         return math.nan, math.nan, 0
     mean = float(np.mean(found))
-    if n == 1:
-        return mean, math.nan, 1
+    if n < FEWEST_SEEDS:
+        return mean, math.nan, n
     from scipy.special import stdtrit
 
     spread = float(np.std(found, ddof=1))
@@ -78,9 +78,9 @@ def mean_interval(values: Sequence[float] | NDArray[Any], confidence: float = CO
 
 
 def paired_p(differences: NDArray[Any]) -> float:
-    """Two-sided p-value of the hypothesis that paired differences have mean zero; NaN for fewer than two."""
+    """Two-sided p-value of the hypothesis that paired differences have mean zero; NaN where there is no interval."""
     n = len(differences)
-    if n < 2:
+    if n < FEWEST_SEEDS:
         return math.nan
     from scipy.special import stdtr
 
@@ -206,7 +206,7 @@ def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]
             f"only {fewest} {what}: intervals over fewer than {FEW_SEEDS} seeds are wide or missing; "
             "add `seeds = [1, 2, 3, 4, 5]` or more to the experiment"
         )
-    unclear = [pair for pair in pairs if pair.seeds >= 2 and pair.includes_zero]
+    unclear = [pair for pair in pairs if pair.seeds >= FEWEST_SEEDS and pair.includes_zero]
     if unclear:
         names = [f"{pair.metric} of {pair.policy}{' at ' + pair.group if pair.group else ''}" for pair in unclear]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from experiments.dictionary import COMPARISON_METRICS, METRICS
@@ -11,6 +12,8 @@ from experiments.metrics import comparison
 from experiments.results import csv_bytes, json_bytes, metric_values
 
 Row = dict[str, Any]
+LIMITS = ("bound_draw_kwh", "best_known_draw_kwh")
+"""Between which the least possible draw lies."""
 COMPARED = tuple(column.name for column in COMPARISON_METRICS)
 
 
@@ -29,15 +32,32 @@ def rows_of(folder: Folder, manifest: Mapping[str, Any] | None = None) -> list[R
         for run_id, row in rows.items()
         if row["policy"] == manifest["baseline"] and row["status"] == "complete"
     }
-    return [_compared(row, manifest["runs"][run_id]["cell"], baselines, folder) for run_id, row in rows.items()]
+    cell_of = {run_id: manifest["runs"][run_id]["cell"] for run_id in rows}
+    cells: dict[str, list[Row]] = {}
+    for run_id, row in rows.items():
+        cells.setdefault(cell_of[run_id], []).append(row)
+    best = {cell: _best_known(folder, cell, members) for cell, members in cells.items()}
+    return [
+        _compared(row, cell := cell_of[run_id], baselines.get(cell), best[cell], folder) for run_id, row in rows.items()
+    ]
 
 
-def _compared(row: Row, cell: str, baselines: Mapping[str, Row], folder: Folder) -> Row:
-    """A row with its comparisons: against the baseline of its cell, and the bound of its cell or its own."""
+def _best_known(folder: Folder, cell: str, rows: Sequence[Row]) -> float | None:
+    """The least draw of a cell that is known to be possible: its best schedule's, or that of a run which beats it."""
+    found = folder.json(f"cells/{cell}.best.json")
+    if found is None:
+        return None
+    done = [row for row in rows if row["status"] == "complete"] + [found]
+    kept = ("jobs_left", "work_left_gpu_hours", "deadline_miss_rate")
+    return min((row["draw_kwh"] for row in done if not any(row[name] for name in kept)), default=None)
+
+
+def _compared(row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: Folder) -> Row:
+    """A row with its comparisons: with the baseline and the best of its cell, and the bound of its cell or its own."""
     if row["status"] != "complete":
         return row
     bound = folder.json(f"runs/{row['run']}/bound.json") or folder.json(f"cells/{cell}.bound.json") or {}
-    found = comparison(row, baselines.get(cell), bound.get("bound_draw_kwh"))
+    found = comparison(row, baseline, bound.get("bound_draw_kwh"), best_kwh)
     values = metric_values({**row, **found})
     return {key: values[key] if key in COMPARED else value for key, value in row.items()}
 
@@ -64,6 +84,21 @@ def rebuild(folder: Folder, manifest_now: Callable[[], Mapping[str, Any]]) -> li
         folder.write(SUMMARY, csv_bytes(columns, [[row.get(name) for name in columns] for row in rows]))
         folder.write(MANIFEST, json_bytes(manifest))
     return rows
+
+
+def least_possible(rows: Sequence[Mapping[Any, Any]], axes: Sequence[str] = ()) -> str:
+    """Between what the least draw of one scenario lies, in a sentence; empty where no best schedule was asked for."""
+    limits = []
+    for name in LIMITS:
+        known = [row for row in rows if row.get(name) is not None and row[name] == row[name]]
+        # a run that was late has a lower bound of its own
+        each = {row["seed"]: max(other[name] for other in known if other["seed"] == row["seed"]) for row in known}
+        limits.append(fmean(each.values()) if each else None)
+    low, high = limits
+    if high is None or len({tuple(row[axis] for axis in axes) for row in rows}) > 1:
+        return ""
+    between = f"at most {high:,.0f} kWh" if low is None else f"between {low:,.0f} kWh (bound) and {high:,.0f} kWh"
+    return f"The least that any schedule could draw lies {between} (best known schedule)."
 
 
 def failed(rows: Sequence[Row]) -> list[Row]:

@@ -31,15 +31,16 @@ Report = Callable[[], None]
 
 @dataclass(frozen=True)
 class Piece:
-    """Runs of one cell, or its bound where there are none; `cell` stands for the cell's inputs."""
+    """Runs of one cell, or, where there are none, what is `wanted` of it; `cell` stands for the cell's inputs."""
 
     cell: Task
     runs: tuple[Task, ...]
+    wanted: str = ""
 
     @property
     def name(self) -> str:
         """What a message calls it."""
-        return ", ".join(run.run_id for run in self.runs) or f"bound of {self.cell.cell[:16]}"
+        return ", ".join(run.run_id for run in self.runs) or f"{self.wanted} of {self.cell.cell[:16]}"
 
 
 def do(path: str, piece: Piece) -> None:
@@ -50,11 +51,12 @@ def do(path: str, piece: Piece) -> None:
 
 def results_of(piece: Piece) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The results of a piece, one after another: a run's id, or `cells`, and its files."""
-    from experiments.run import cell_bound, cell_notes, execute
+    from experiments.run import cell_best, cell_bound, cell_notes, execute
 
     cell = piece.cell.cell[:16]
-    if not piece.runs:
-        yield "cells", {f"{cell}.bound.json": cell_bound(piece.cell)}
+    if piece.wanted:
+        make = {"bound": cell_bound, "best": cell_best}[piece.wanted]
+        yield "cells", {f"{cell}.{piece.wanted}.json": make(piece.cell)}
     for run in piece.runs:
         files = execute(run)
         yield run.run_id, files
@@ -71,21 +73,20 @@ def store(folder: Folder, name: str, files: dict[str, bytes]) -> None:
         folder.write_run(name, files)
 
 
-def pieces_of(tasks: Sequence[Task], bounds: Sequence[Task], workers: int) -> list[Piece]:
-    """The tasks in pieces, cell after cell, each after its bound.
+def pieces_of(tasks: Sequence[Task], wanted: Sequence[tuple[str, Task]], workers: int) -> list[Piece]:
+    """The tasks in pieces, cell after cell, each after its bound; the best schedules, which take longest, come first.
 
     Pieces are whole cells, so that a worker makes a cell's inputs once; the last cells are taken apart, so
     that no worker stands idle at the end.
     """
-    cells: dict[str, list[Task]] = {task.cell: [] for task in (*tasks, *bounds)}
+    cells: dict[str, list[Task]] = {task.cell: [] for task in (*tasks, *(task for _, task in wanted))}
     for task in tasks:
         cells[task.cell].append(task)
-    bound_of = {task.cell: task for task in bounds}
-    pieces = []
+    pieces = [Piece(task, (), kind) for kind, task in wanted if kind == "best"]
+    bounds = {task.cell: Piece(task, (), kind) for kind, task in wanted if kind == "bound"}
     whole = len(cells) - workers
     for position, (cell, runs) in enumerate(cells.items()):
-        if cell in bound_of:
-            pieces.append(Piece(bound_of[cell], ()))
+        pieces += [bounds[cell]] if cell in bounds else []
         if runs and (position < whole or workers == 1):
             pieces.append(Piece(runs[0], tuple(runs)))
         else:

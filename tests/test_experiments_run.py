@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,11 @@ from experiments import session
 from experiments.config_load import load
 from experiments.dictionary import METRICS, names
 from experiments.errors import FolderError, InputError
+from experiments.estimate import costs_s
 from experiments.folder import Folder
 from experiments.replay import replay
 from experiments.run import execute, task_of
+from experiments.summary import _best_known, least_possible
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = """
@@ -368,3 +371,52 @@ def test_a_job_longer_than_any_file_name_is_harmless(experiment: Path, tmp_path:
     path.write_text(toml.text(document))
     assert run(path, tmp_path / "long", "policies=['fifo']").ok
     assert os.listdir(tmp_path / "long" / "runs")
+
+
+def test_the_best_known_schedule_stands_above_the_bound(experiment: Path, tmp_path: Path) -> None:
+    out, settings = tmp_path / "out", ("best_known=true", "seeds=[1, 2]", "policies=['fifo', 'wait-for-sun']")
+    outcome = run(experiment, out, *settings, workers=2)
+    assert outcome.ok
+    for seed in (1, 2):
+        rows = [row for row in outcome.rows if row["seed"] == seed]
+        cell = json.loads((out / "manifest.json").read_text())["runs"][rows[0]["run"]]["cell"]
+        made = json.loads((out / "cells" / f"{cell}.best.json").read_text())
+        assert made["jobs_left"] == made["deadline_miss_rate"] == 0
+        possible = [made["draw_kwh"], *(row["draw_kwh"] for row in rows if not row["deadline_miss_rate"])]
+        for row in rows:
+            assert row["best_known_draw_kwh"] == min(possible)
+            assert row["bound_draw_kwh"] <= row["best_known_draw_kwh"]
+    said = least_possible(outcome.rows)
+    assert re.search(r"between \d+ kWh \(bound\) and \d+ kWh \(best known schedule\)", said), said
+    before = contents(out)
+    assert session.plan(load(experiment, settings), out).wanted == ()
+    assert run(experiment, tmp_path / "again", *settings).ok
+    assert contents(tmp_path / "again") == before
+    plain = run(experiment, tmp_path / "plain", *settings[1:])
+    assert {row["best_known_draw_kwh"] for row in plain.rows} == {None}
+    assert least_possible(plain.rows) == ""
+
+
+def test_a_run_that_was_late_is_no_best_known_schedule(tmp_path: Path) -> None:
+    folder, whole = Folder(tmp_path), {"status": "complete", "jobs_left": 0, "work_left_gpu_hours": 0.0}
+    folder.write("cells/a.best.json", json.dumps({**whole, "draw_kwh": 10.0, "deadline_miss_rate": 0.0}).encode())
+    rows = [
+        {**whole, "draw_kwh": 8.0, "deadline_miss_rate": 0.1},
+        {**whole, "draw_kwh": 9.0, "deadline_miss_rate": None},
+    ]
+    assert _best_known(folder, "a", rows) == 9.0
+    assert _best_known(folder, "a", rows[:1]) == 10.0
+    assert _best_known(folder, "b", rows) is None
+
+
+def test_what_is_left_is_estimated_by_the_kind_of_policy(experiment: Path, tmp_path: Path) -> None:
+    settings = ("policies=['fifo', 'wait-for-sun', 'planner']", "best_known=true")
+    plan = session.plan(load(experiment, settings), tmp_path / "out")
+    costs = costs_s(plan, session.check_inputs(plan))
+    fifo, waits, plans = (costs[f"runs/{run.run_id}"] for run in plan.runs)
+    assert fifo < waits < plans
+    assert len(costs) == 5
+    told: list[tuple[int, int, float]] = []
+    session.carry_out(plan, 1, progress=lambda done, total, share: told.append((done, total, share)))
+    assert told[-1] == (5, 5, pytest.approx(1.0))
+    assert [share for *_, share in told] == sorted(share for *_, share in told)

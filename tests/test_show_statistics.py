@@ -32,8 +32,8 @@ def test_p_is_that_of_the_paired_test() -> None:
     other = [9.0, 11.0, 9.5, 10.0, 10.1]
     expected = stats.ttest_rel(VALUES, other).pvalue
     assert statistics.paired_p(np.array(VALUES) - np.array(other)) == pytest.approx(expected)
-    assert statistics.paired_p(np.array([1.0, 1.0])) == 0.0
-    assert statistics.paired_p(np.array([0.0, 0.0])) == 1.0
+    assert statistics.paired_p(np.array([1.0, 1.0, 1.0])) == 0.0
+    assert statistics.paired_p(np.array([0.0, 0.0, 0.0])) == 1.0
     assert math.isnan(statistics.paired_p(np.array([1.0])))
 
 
@@ -93,8 +93,11 @@ def test_means_have_a_row_per_scenario_and_policy() -> None:
 
 def test_warnings() -> None:
     few = _summary(seeds=2)
-    said = "\n".join(statistics.warnings(few, ["axis"], []))
+    pairs = statistics.differences(few, ["axis"], "fifo", ["draw_kwh"])
+    assert all(math.isnan(pair.low) and math.isnan(pair.p) for pair in pairs)  # as in the report: none from two seeds
+    said = "\n".join(statistics.warnings(few, ["axis"], pairs))
     assert "only 2 seeds" in said
+    assert "includes zero" not in said
     many = _summary()
     pairs = statistics.differences(many, ["axis"], "fifo", ["draw_kwh"])
     said = "\n".join(statistics.warnings(many, ["axis"], pairs))
