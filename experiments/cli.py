@@ -104,11 +104,15 @@ def size(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: results/NAME-size.")
     ] = None,
+    workers: Workers = 0,
 ) -> None:
-    """Search the cheapest PV and battery sizes with which an experiment meets a target."""
+    """Search the cheapest PV and battery sizes with which an experiment meets a target.
+
+    All sites are scaled alike: every PV array by one factor, every battery, its power included, by another.
+    """
     from experiments.cli_size import size_command
 
-    _leave(size_command(experiment, target, settings or [], policy, pv_price, output))
+    _leave(size_command(experiment, target, settings or [], policy, pv_price, output, workers))
 
 
 @app.command()

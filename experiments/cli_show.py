@@ -100,9 +100,9 @@ def _means(results: Results) -> None:
     table = new_table(f"{results.title} ({results.folder}): means over seeds, 95 % confidence")
     grouped = bool(results.axes)
     for heading in ("scenario", "policy") if grouped else ("policy",):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "policy")
     for heading in ("seeds", *shown):
-        table.add_column(heading, justify="right")
+        table.add_column(heading.replace("_", "\n"), justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
         cells = [_measured(row[name], row[f"{name}_half"], text) for name, text in shown.items()]
         names = [row["group"], row["policy"]] if grouped else [row["policy"]]

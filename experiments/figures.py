@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.errors import InputError, Problem, nearest
-from experiments.figures_compare import matrix_heatmap, matrix_lines, pareto, policies, site_map, size_front
+from experiments.figures_compare import matrix_heatmap, matrix_lines, pareto, policies, size_front
 from experiments.figures_energy import (
     battery_state,
     energy_by_site,
@@ -29,6 +29,7 @@ from experiments.figures_energy import (
     sun_and_load,
 )
 from experiments.figures_jobs import attribution, gantt, waiting_cdf
+from experiments.figures_map import site_map
 from experiments.figures_style import FORMATS, new_figure, save, style
 
 if TYPE_CHECKING:

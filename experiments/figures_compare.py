@@ -7,7 +7,6 @@ the 95 % confidence interval of its mean (Student t) from three seeds on.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from experiments.figures_style import (
     MUTED,
     SERIES,
     STROKES,
-    SUN,
     axes_or_new,
     legend_above,
     title_above_legend,
@@ -94,7 +92,7 @@ def _limits(summary: pd.DataFrame) -> list[tuple[float, str, str]]:
     found = []
     for name, label, stroke in (
         ("bound_draw_kwh", "lower bound: nobody can draw less", "--"),
-        ("best_known_draw_kwh", "best known schedule: knows all, and is possible", "-."),
+        ("best_known_draw_kwh", "best known schedule: knows all, and is possible", ":"),
     ):
         if name in summary and summary[name].notna().any():
             found.append((float(summary.groupby("seed")[name].max().mean()), label, stroke))
@@ -226,84 +224,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 18 else text[:17] + "…"
 
 
-def site_map(energy: pd.DataFrame, ax: Axes | None = None, *, places: Mapping[str, Mapping[str, Any]]) -> Axes:
-    """The sites where they lie: the disc is as large as the load, its filled part is the share of the sun.
-
-    `places` has `lat`, `lon` [degrees] and maybe `title` of each site by name.
-    """
-    from matplotlib.patches import Circle, Wedge
-
-    missing = sorted(set(energy["site"]) - {name for name, place in places.items() if "lat" in place})
-    if missing:
-        raise ValueError(f"no coordinates of {', '.join(missing)}")
-    ax = axes_or_new(ax, width=6.0, height=6.0)
-    table = energy.groupby("site")[["site_kwh", "pv_to_load_kwh", "discharge_pv_kwh"]].sum()
-    lats = np.array([float(places[name]["lat"]) for name in table.index])
-    lons = np.array([float(places[name]["lon"]) for name in table.index])
-    squeeze = math.cos(math.radians(float(lats.mean())))
-    xs = lons * squeeze
-    span = max(float(np.ptp(xs)), float(np.ptp(lats)), 1.0)
-    largest = table["site_kwh"].max() or 1.0
-    radii = 0.034 * span * np.sqrt(table["site_kwh"].to_numpy() / largest)
-    shares = (table["pv_to_load_kwh"] + table["discharge_pv_kwh"]) / table["site_kwh"].where(table["site_kwh"] > 0)
-    for radius, share, x, y in zip(radii, shares.fillna(0.0), xs, lats, strict=True):
-        ax.add_patch(Circle((x, y), radius, facecolor=GRID, edgecolor="white", linewidth=0.8, zorder=2))
-        if share > 0:
-            ax.add_patch(Wedge((x, y), radius, 90 - 360 * min(share, 1), 90, facecolor=SUN, linewidth=0, zorder=3))
-    names = [f"{places[str(name)].get('title', name)} {share:.0%}" for name, share in shares.fillna(0.0).items()]
-    for name, x, y, (dx, dy, across) in zip(names, xs, lats, _beside(xs, lats, radii, names, span), strict=True):
-        ax.text(x + dx, y + dy, name, ha=across, va="center", fontsize=8, zorder=4)
-    pad = 0.09 * span
-    ax.set_aspect("equal")
-    ax.grid(True)
-    degrees = np.arange(math.floor(lons.min()) - 2, math.ceil(lons.max()) + 6)
-    ax.set_xticks(degrees[degrees % 2 == 0] * squeeze, [f"{value}°" for value in degrees[degrees % 2 == 0]])
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}°")
-    ax.set_xlim(float(xs.min()) - pad, float(xs.max()) + 2.6 * pad)
-    ax.set_ylim(float(lats.min()) - pad, float(lats.max()) + pad)
-    ax.set_xlabel("longitude")
-    ax.set_ylabel("latitude")
-    handles = [
-        Circle((0, 0), facecolor=SUN, label="sun, also through the battery"),
-        Circle((0, 0), facecolor=GRID, label="grid"),
-    ]
-    legend_above(ax, handles, columns=2)
-    title_above_legend(ax, "Share of the sun in each site's load", rows=1)
-    return ax
-
-
-def _beside(xs: Floats, ys: Floats, radii: Floats, names: Sequence[str], span: float) -> list[tuple[float, float, str]]:
-    """Where each label goes, as offset and alignment: the first side of its disc where it covers nothing."""
-    high, wide = 0.026 * span, 0.0158 * span
-    taken = [(x - r, x + r, y - r, y + r) for x, y, r in zip(xs, ys, radii, strict=True)]
-    found = []
-    for x, y, radius, name in zip(xs, ys, radii, names, strict=True):
-        gap, length = radius + 0.3 * high, wide * len(name)
-        sides = [
-            (gap, 0.0, "left"),
-            (-gap, 0.0, "right"),
-            (0.0, gap + high / 2, "center"),
-            (0.0, -gap - high / 2, "center"),
-        ]
-        boxes = []
-        for dx, dy, across in sides:
-            left = x + dx - {"left": 0.0, "right": 1.0, "center": 0.5}[across] * length
-            boxes.append((left, left + length, y + dy - high / 2, y + dy + high / 2))
-        crossed = [sum(_cross(box, other) for other in taken) for box in boxes]
-        best = int(np.argmin(crossed))
-        taken.append(boxes[best])
-        found.append(sides[best])
-    return found
-
-
-def _cross(one: tuple[float, ...], two: tuple[float, ...]) -> bool:
-    return one[0] < two[1] and two[0] < one[1] and one[2] < two[3] and two[2] < one[3]
-
-
 def size_front(points: pd.DataFrame, ax: Axes | None = None, *, metric: str, target: float) -> Axes:
     """The sizes of PV and battery that were simulated, which meet the target, and what is the cheapest of them.
 
-    `points` is the table of `sizing.table`. The line is the least PV for each battery; dotted lines are of one
+    `points` is the table of `sizing_results.table`. The line is the least PV for each battery; dotted lines are of one
     price.
     """
     ax = axes_or_new(ax, width=5.8, height=3.8)

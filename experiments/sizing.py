@@ -3,14 +3,17 @@
 All sites are scaled together: PV to `pv_factor` and batteries to `battery_factor` times what the experiment gives
 them. An array's output is proportional to its size (its inverter grows with it), so a size needs no new weather, but
 every point that is reported has been simulated. For each battery the least PV that meets the target is found by
-climbing and bisection, and the batteries beside the cheapest are tried until they lie close.
+climbing and bisection, and the batteries beside the cheapest are tried until they lie close. Batteries are searched
+side by side, a step of each at a time, so that what is found does not depend on how many processes simulate.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +36,10 @@ BATTERY_FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 PV_LADDER = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 PV_STEP = 1.04
 """The search for the least PV ends when it is known to so large a ratio."""
-POINTS_LIMIT = 80
+POINTS_LIMIT = 120
 Progress = Callable[[int], None]
+Size = tuple[float, float]
+"""Factors of PV and battery."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,11 @@ def search(
     policy: str = "",
     pv_mad_per_kwp: float | None = None,
     progress: Progress | None = None,
+    workers: int = 1,
 ) -> Sizing:
     """The cheapest size that meets a target, for one policy (the last of the experiment where none is named).
+
+    `workers` processes simulate; the result is the same from one or many.
 
     Raises
     ------
@@ -131,13 +139,11 @@ def search(
     """
     bench = _Bench(loaded, target, policy, pv_mad_per_kwp, progress)
     found = bench.sizing
-    if not bench.enough_without():
-        for battery in BATTERY_FACTORS:
-            if found.chosen is None or battery * bench.battery_mad < found.chosen.capital_mad:
-                bench.least_pv(battery)
-        while (between := _halves(found)) and len(found.points) < POINTS_LIMIT:
-            for battery in between:
-                bench.least_pv(battery)
+    with bench.processes(workers):
+        if not bench.met(bench.try_sizes([(0.0, 0.0)])[0]):
+            bench.least_pv(BATTERY_FACTORS)
+            while (between := _halves(found)) and len(found.points) < POINTS_LIMIT:
+                bench.least_pv(between)
     found.points.sort(key=lambda point: (point.capital_mad, point.pv_factor))
     found.front.sort(key=lambda point: point.battery_factor)
     return found
@@ -164,7 +170,7 @@ class _Bench:
 
         if loaded.axes:
             raise InputError(Problem(loaded.file, "matrix", "an experiment with a matrix has no one size; take it out"))
-        loaded = _with_something_to_scale(loaded)
+        loaded = with_something_to_scale(loaded)
         self.policy = _policy(loaded, policy)
         self.inputs = [build(loaded, seed) for seed in loaded.experiment.seeds]
         self.pv_kwp = sum(site.pv_kwp for site in loaded.sites.values())
@@ -182,25 +188,38 @@ class _Bench:
             tuple(loaded.experiment.seeds),
             {key: str(value) for key, value in prices.items()},
         )
-        self._known: dict[tuple[float, float], Point] = {}
+        self._known: dict[Size, Point] = {}
         self._progress = progress
+        self._pool: Executor | None = None
 
-    def enough_without(self) -> bool:
-        """Whether the target is met with neither PV nor battery."""
-        return self._met(self.try_size(0.0, 0.0))
+    @contextlib.contextmanager
+    def processes(self, workers: int) -> Iterator[None]:
+        """Simulate in so many processes for a while."""
+        from experiments import work
 
-    def try_size(self, pv: float, battery: float) -> Point:
-        """Simulate one size under every seed."""
-        from experiments.metrics import summary
-        from simulator.engine import simulate
+        if workers == 1:
+            yield
+            return
+        held = (self.sizing.seeds, self.inputs, self.policy)
+        with ProcessPoolExecutor(workers, work.context(), _begin, held) as self._pool:
+            yield
 
-        if (pv, battery) in self._known:
-            return self._known[pv, battery]
-        rows: list[dict[str, Any]] = []
-        for seed, inputs in zip(self.sizing.seeds, self.inputs, strict=True):
-            scenario = scaled(inputs.scenario, pv, battery)
-            record = simulate(scenario, inputs.jobs, self.policy.load(), seed=seed, settings=_quiet(inputs))
-            rows.append(summary(record, inputs.costs))
+    def try_sizes(self, sizes: Sequence[Size]) -> list[Point]:
+        """Simulate sizes under every seed, those that are not known yet."""
+        new = [size for size in dict.fromkeys(sizes) if size not in self._known]
+        held = (self.sizing.seeds, self.inputs, self.policy)
+        runs = [(size, position) for size in new for position in range(len(self.inputs))]
+        if self._pool is None:
+            rows = [_simulated(*held, size, position) for size, position in runs]
+        else:
+            rows = list(self._pool.map(_in_process, *zip(*runs, strict=True))) if runs else []
+        each = len(self.inputs)
+        for place, size in enumerate(new):
+            self._add(size, rows[place * each : (place + 1) * each])
+        return [self._known[size] for size in sizes]
+
+    def _add(self, size: Size, rows: Sequence[dict[str, Any]]) -> None:
+        pv, battery = size
         point = Point(
             pv_factor=pv,
             battery_factor=battery,
@@ -210,37 +229,90 @@ class _Bench:
             value=float(np.mean([row[self.sizing.target.metric] for row in rows])),
             jobs_left=sum(row["jobs_left"] for row in rows),
         )
-        self._known[pv, battery] = point
+        self._known[size] = point
         self.sizing.points.append(point)
         if self._progress is not None:
             self._progress(len(self.sizing.points))
         best = self.sizing.chosen
-        if self._met(point) and (best is None or point.capital_mad < best.capital_mad):
+        if self.met(point) and (best is None or point.capital_mad < best.capital_mad):
             self.sizing.chosen = point
-        return point
 
-    def _met(self, point: Point) -> bool:
+    def met(self, point: Point) -> bool:
+        """Whether a size meets the target with all work done."""
         return point.jobs_left == 0 and self.sizing.target.met(point.value)
 
-    def least_pv(self, battery: float) -> None:
-        """Climb to the first PV that meets the target with this battery, then bisect; the result joins the front.
+    def least_pv(self, batteries: Sequence[float]) -> None:
+        """Find the least PV that meets the target with each battery; what is found joins the front.
+
+        A battery that costs more by itself than what was found before is given up.
+        """
+        searches = {battery: self._climb(battery) for battery in batteries}
+        wanted = {battery: next(search) for battery, search in searches.items()}
+        while wanted:
+            self.try_sizes(list(wanted.values()))
+            best = self.sizing.chosen
+            asked, wanted = wanted, {}
+            for battery, size in asked.items():
+                dear = best is not None and battery > 0 and battery * self.battery_mad >= best.capital_mad
+                following = None if dear else _send(searches[battery], self._known[size])
+                if following is not None:
+                    wanted[battery] = following
+
+    def _climb(self, battery: float) -> Generator[Size, Point, None]:
+        """The sizes to try for a battery: up to the first PV that meets the target, then between.
 
         From below, since more sun does not always help: a policy may send all jobs to where it is most.
         """
         low, high = 0.0, PV_LADDER[0]
         for high in PV_LADDER:
-            if self._met(self.try_size(high, battery)):
+            if self.met((yield high, battery)):
                 break
             low = high
         else:
             return
         while high > max(low, PV_LADDER[0] / 4) * PV_STEP:
             middle = math.sqrt(low * high) if low > 0 else high / 2
-            if self._met(self.try_size(middle, battery)):
+            if self.met((yield middle, battery)):
                 high = middle
             else:
                 low = middle
-        self.sizing.front.append(self.try_size(high, battery))
+        self.sizing.front.append(self._known[high, battery])
+
+
+def _send(search: Generator[Size, Point, None], point: Point) -> Size | None:
+    """What a search wants to try after a point; `None` where it is at its end."""
+    try:
+        return search.send(point)
+    except StopIteration:
+        return None
+
+
+def _simulated(
+    seeds: Sequence[int], inputs: Sequence[Inputs], policy: PolicyRef, size: Size, position: int
+) -> dict[str, Any]:
+    """The metrics of one size under the seed at `position`."""
+    from experiments.metrics import summary
+    from simulator.engine import simulate
+
+    given = inputs[position]
+    scenario, quiet = scaled(given.scenario, *size), replace(given.settings, events="none")
+    record = simulate(scenario, given.jobs, policy.load(), seed=seeds[position], settings=quiet)
+    return summary(record, given.costs)
+
+
+_HELD: list[tuple[Sequence[int], Sequence[Inputs], PolicyRef]] = []
+"""In a process that simulates: what it was begun with."""
+
+
+def _begin(seeds: Sequence[int], inputs: Sequence[Inputs], policy: PolicyRef) -> None:
+    from experiments import work
+
+    work.begin_worker()
+    _HELD[:] = [(seeds, inputs, policy)]
+
+
+def _in_process(size: Size, position: int) -> dict[str, Any]:
+    return _simulated(*_HELD[0], size, position)
 
 
 def _policy(loaded: Loaded, name: str) -> PolicyRef:
@@ -253,7 +325,7 @@ def _policy(loaded: Loaded, name: str) -> PolicyRef:
     raise InputError(Problem(loaded.file, "policies", f"no policy {name!r} in it", nearest(name, known)))
 
 
-def _with_something_to_scale(loaded: Loaded) -> Loaded:
+def with_something_to_scale(loaded: Loaded) -> Loaded:
     """Where no site has PV, or none a battery, all get the default one."""
     from sites.equipment import BatteryModel, PVModel
 
@@ -267,11 +339,6 @@ def _with_something_to_scale(loaded: Loaded) -> Loaded:
     if not any(site.pv_kwp > 0 for site in sites.values()):
         raise InputError(Problem(loaded.file, "sites", "no site has a node or a PV array, so there is nothing to size"))
     return replace(loaded, sites=sites)
-
-
-def _quiet(inputs: Inputs) -> Any:
-    """The run's settings, without events."""
-    return replace(inputs.settings, events="none")
 
 
 def scaled(scenario: Scenario, pv: float, battery: float) -> Scenario:
@@ -291,63 +358,3 @@ def pv_price() -> dict[str, Any]:
     """The price of PV, with its source."""
     path = Path(__file__).with_name("templates") / "prices.toml"
     return dict(tomllib.loads(path.read_text(encoding="utf-8"))["pv"])
-
-
-# --- what is written -----------------------------------------------------------------------------------
-
-
-def table(found: Sizing) -> Any:
-    """Every simulated size as a data frame, cheapest first; `front`: the least PV for its battery that meets it."""
-    import pandas as pd
-
-    frame = pd.DataFrame([vars(point) for point in found.points]).rename(columns={"value": found.target.metric})
-    frame["meets"] = [point.jobs_left == 0 and found.target.met(point.value) for point in found.points]
-    frame["front"] = [any(point is other for other in found.front) for point in found.points]
-    frame["chosen"] = [point is found.chosen for point in found.points]
-    return frame
-
-
-def sized_document(loaded: Loaded, point: Point) -> dict[str, Any]:
-    """The experiment with the sizes of a point written into every site."""
-    resolved = _with_something_to_scale(loaded)
-    sites = {}
-    for name, site in resolved.sites.items():
-        update: dict[str, Any] = {}
-        if site.pv is not None:
-            update["pv"] = site.pv.model_copy(update={"kwp": round(site.pv_kwp * point.pv_factor, 3)})
-        if site.battery is not None:
-            kwh = round(site.battery_kwh * point.battery_factor, 3)
-            update["battery"] = site.battery.model_copy(update=_battery_sizes(site.battery, kwh, point.battery_factor))
-        sites[name] = site.model_copy(update=update)
-    document = replace(resolved, sites=sites).document()
-    document["name"] = f"{loaded.experiment.name}_sized"[:80]
-    return document
-
-
-def _battery_sizes(battery: Any, kwh: float, factor: float) -> dict[str, float]:
-    powers = {name: getattr(battery, name) for name in ("charge_kw", "discharge_kw")}
-    return {"kwh": kwh} | {name: value * factor for name, value in powers.items() if value is not None}
-
-
-def summary_lines(found: Sizing) -> list[str]:
-    """What the search found, in a few lines."""
-    points = found.points
-    seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else f"seed {found.seeds[0]}"
-    head = f"{found.policy}, {seeds}: {len(points)} sizes simulated"
-    best = found.chosen
-    if best is None:
-        reached = [point.value for point in points if point.jobs_left == 0]
-        if not reached:
-            return [head, f"No size finishes all jobs in the accounting window, so {found.target} cannot be judged."]
-        nearest_value = max(reached) if found.target.at_least else min(reached)
-        return [
-            head,
-            f"No size up to {PV_LADDER[-1]:g} times the PV meets {found.target}; the best reached {nearest_value:.4g}.",
-        ]
-    return [
-        head,
-        f"Cheapest with {found.target}: {best.pv_kwp:,.0f} kWp of PV ({best.pv_factor:.2f} x) and "
-        f"{best.battery_kwh:,.0f} kWh of battery ({best.battery_factor:.2f} x), {best.capital_mad / 1e6:,.2f} "
-        f"million MAD; it reaches {best.value:.4g}.",
-        f"PV at {float(found.prices['mad_per_kwp']):,.0f} MAD/kWp ({found.prices['source']}).",
-    ]

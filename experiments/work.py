@@ -141,7 +141,7 @@ def _pooled(folder: Folder, pieces: Sequence[Piece], workers: int, report: Repor
     """One pool's life: what went wrong in it, and the pieces that were not done when it broke."""
     faults: list[str] = []
     broken: list[Piece] = []
-    pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=_context(), initializer=_worker)
+    pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context(), initializer=begin_worker)
     try:
         futures = {pool.submit(do, str(folder.path), piece): piece for piece in pieces}
         for future in _as_done(set(futures), report):
@@ -159,7 +159,7 @@ def _pooled(folder: Folder, pieces: Sequence[Piece], workers: int, report: Repor
     return faults, broken
 
 
-def _context() -> BaseContext:
+def context() -> BaseContext:
     """How workers begin: as forks, which have all that is imported and made here already; else spawned, from nothing.
 
     Threads do not survive a fork, so that there must be none but this one; and only Linux's libraries are made for it.
@@ -181,7 +181,7 @@ def _as_done(futures: set[Future[None]], report: Report) -> Iterator[Future[None
         yield from done
 
 
-def _worker() -> None:
+def begin_worker() -> None:
     """What a worker does first: leave Ctrl-C to its parent, and follow it into death."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -220,7 +220,7 @@ def write_folder(
                 metrics_row["draw_kwh"] *= (1.0 - 0.17 * place) * (1 + 0.03 * seed) / (1 + sum(values) / 10)
                 metrics_row |= {"jobs_left": 0, "work_left_gpu_hours": 0.0}
                 base = base or metrics_row
-                metrics_row |= metrics.comparison(metrics_row, base, 0.45 * base["draw_kwh"])
+                metrics_row |= metrics.comparison(metrics_row, base, 0.45 * base["draw_kwh"], 0.5 * base["draw_kwh"])
                 run = f"{policy}-s{seed}-{'-'.join(map(str, values)) or 'x'}"
                 head = {"run": run, "status": "complete", "policy": policy, "seed": seed}
                 head |= dict(zip(axes, values, strict=True))

@@ -219,3 +219,21 @@ def test_lanes_never_hold_two_jobs_at_once() -> None:
             taken[lane] = end
             lanes += 1
     assert lanes == rows["gpus"].sum()
+
+
+def test_the_least_possible_draw_lies_between_two_lines(results: loading.Results, matrix: loading.Results) -> None:
+    axes = figures.policies(results.complete)
+    both = ["lower bound: nobody can draw less", "best known schedule: knows all, and is possible"]
+    places = {str(line.get_label()): float(line.get_xdata()[0]) for line in axes.lines if line.get_label() in both}
+    assert list(places) == both
+    assert places[both[0]] == pytest.approx(0.9 * places[both[1]])
+    without = results.complete.assign(best_known_draw_kwh=np.nan)
+    assert both[1] not in _texts(figures.policies(without))
+
+
+def test_the_map_shows_where_in_the_country_a_site_lies(results: loading.Results) -> None:
+    run, places = results["fifo"], results.sites
+    axes = figures.site_map(run.energy, places=places)
+    assert "schematic outline" in [text.get_text() for text in axes.texts]
+    away = {name: {**place, "lon": 20.0} for name, place in places.items()}
+    assert "schematic outline" not in [text.get_text() for text in figures.site_map(run.energy, places=away).texts]

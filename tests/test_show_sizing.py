@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import sizing
+from experiments import sizing, sizing_results
 from experiments.build import build
 from experiments.cli_size import size_command
 from experiments.config_load import Loaded, load
@@ -80,7 +80,7 @@ def test_a_scaled_scenario_is_that_of_scaled_sites(tiny: Loaded) -> None:
     base = build(tiny, 1).scenario
     doubled = sizing.scaled(base, 2.0, 3.0)
     point = sizing.Point(2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0)
-    document = sizing.sized_document(tiny, point)
+    document = sizing_results.sized_document(tiny, point)
     from experiments.config_load import check
 
     rebuilt = build(check(document, "sized", tiny.folder), 1).scenario
@@ -108,15 +108,17 @@ def test_the_cheapest_is_found_and_every_point_is_a_run(tiny: Loaded) -> None:
     assert summary(record)["renewable_fraction"] == best.value
     less = [p for p in found.points if p.battery_factor == best.battery_factor and p.pv_factor < best.pv_factor]
     assert all(not target.met(point.value) for point in less)
-    assert max((point.pv_factor for point in less), default=0) > best.pv_factor / sizing.PV_STEP / 1.001
+    finest = best.pv_factor <= sizing.PV_LADDER[0] / 4 * sizing.PV_STEP
+    assert finest or max(point.pv_factor for point in less) > best.pv_factor / sizing.PV_STEP / 1.001
     batteries = [point.battery_factor for point in found.front]
     assert batteries == sorted(batteries)
+    assert sizing.search(tiny, target, "fifo", workers=2) == found
 
 
 def test_a_target_out_of_reach_is_said(tiny: Loaded) -> None:
     found = sizing.search(tiny, sizing.Target("draw_kwh", -1.0), "fifo")
     assert found.chosen is None
-    assert "the best reached" in sizing.summary_lines(found)[1]
+    assert "the best reached" in sizing_results.summary_lines(found)[1]
 
 
 def test_a_target_that_holds_already_costs_nothing(tiny: Loaded) -> None:
