@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from simpy.events import Event as SimEvent
 
 from simulator.balance import residual
@@ -77,6 +78,9 @@ class Engine:
         self.jobs = in_order(jobs)
         self.policy = policy
         self.settings = settings
+        self._submits_s: list[float] = (
+            np.rint([job.ask.submit_s * TICKS_PER_S for job in self.jobs]) / TICKS_PER_S
+        ).tolist()
         self.clock = Clock()
         self.rules = Rules(scenario)
         self.network = Network(scenario, self.clock)
@@ -127,7 +131,7 @@ class Engine:
 
     def _feed(self, index: int) -> None:
         """Put only the next arrival among the events: a heap of all of them would be slow."""
-        self.clock.at(on_grid(self.jobs[index].ask.submit_s), Kind.ARRIVAL, index, self._arrive, index)
+        self.clock.at(self._submits_s[index], Kind.ARRIVAL, index, self._arrive, index)
 
     def _arrive(self, event: SimEvent) -> None:
         index: int = event._value

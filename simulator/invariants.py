@@ -46,8 +46,9 @@ def check_jobs(
         if len(held) and held.max() > spec.gpus:
             when = times[order][int(held.argmax())]
             raise BreachError(f"{spec.name} ran {int(held.max())} of its {spec.gpus} GPUs at {when} s")
-    for pair in np.unique(np.stack((stints.job, stints.site)), axis=1).T.tolist():
-        ask, spec = jobs[pair[0]].ask, scenario.sites[pair[1]]
+    for pair in np.unique(stints.job * len(scenario.sites) + stints.site).tolist():
+        job, site = divmod(pair, len(scenario.sites))
+        ask, spec = jobs[job].ask, scenario.sites[site]
         if not scenario.may_run(ask, spec):
             raise BreachError(f"job {ask.job_id!r} ran on {spec.name}, where its data may not be")
         if scenario.coordination == "regional" and spec.name != ask.home:

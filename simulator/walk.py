@@ -144,7 +144,7 @@ class Walk:
                 elif steered or not skip:
                     power, after = 0.0, stored * keep
                 else:
-                    power, (after, end, edge, index) = 0.0, self._asleep(now, stop, stored, index)
+                    power, (after, end, edge, index) = 0.0, self._asleep(now, stop, until_s, stored, index)
                 add_end(end)
                 add_power(power)
                 add_stored(after)
@@ -161,17 +161,19 @@ class Walk:
         power, after, used = self._advance(stored, offer_w, end_s - now_s, kinks)
         return power, after, end_s if used == end_s - now_s else now_s + used
 
-    def _asleep(self, now_s: float, stop_s: float, stored: float, step: int) -> tuple[float, float, float, int]:
-        """An empty battery, up to the next step with sun or to `stop_s`.
+    def _asleep(
+        self, now_s: float, stop_s: float, until_s: float, stored: float, step: int
+    ) -> tuple[float, float, float, int]:
+        """An empty battery: through all steps without sun, whatever the load, or through one up to `stop_s`.
 
         Returns
         -------
         what is then stored [J], when that is [s], up to which edge it could sleep [s], and the step that it is in
         """
         last = self._last_dark[step]
-        edge = self._edges[last + 1]
-        if stop_s < edge:
-            return stored * exp(-self._leak * (stop_s - now_s)), stop_s, edge, self.step_at(stop_s)
+        edge, end = self._edges[last + 1], until_s if last > step else stop_s
+        if end < edge:
+            return stored * exp(-self._leak * (end - now_s)), end, edge, self.step_at(end)
         return stored * exp(-self._leak * (edge - now_s)), edge, edge, last
 
     def _idle(self, until_s: float) -> None:

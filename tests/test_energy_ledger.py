@@ -112,6 +112,21 @@ def test_load_changes_between_steps() -> None:
     assert energy.flow_j("export") == 1000 * 10e3 + 4700 * 20e3
 
 
+def test_load_changes_while_the_battery_is_empty() -> None:
+    """In the dark they change nothing for it; under the sun it charges as soon as the load leaves something over."""
+
+    def tell(ledger: SiteLedger) -> None:
+        ledger.set_it(0.5 * HOUR, 40e3)
+        ledger.set_it(1.5 * HOUR, 30e3)
+        ledger.set_it(2.25 * HOUR, 10e3)
+
+    ledger, energy = books(site([0, 0, 20, 0], LOSSLESS), 10e3, tell=tell)
+    assert ledger.ends[0] == 2 * HOUR
+    assert kwh(energy)["pv_to_battery"] == pytest.approx(0.75 * 10)
+    assert kwh(energy)["discharge"] == pytest.approx(7.5)
+    assert kwh(energy)["import_to_load"] == pytest.approx(0.5 * 10 + 40 + 0.5 * 30 + 0.25 * 10 + 2.5)
+
+
 def test_a_window_that_ends_inside_a_step() -> None:
     _, energy = books(site([40, 40, 0, 0], LOSSLESS), 10e3, end_s=2.75 * HOUR)
     assert energy.edges_s[-1] == 2.75 * HOUR

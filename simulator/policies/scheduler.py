@@ -283,7 +283,7 @@ class ListScheduler:
 
     def _easy(self, now: float, view: View) -> Iterator[Action]:
         """Start from the head; reserve for the first who does not fit; let others by who do not delay it."""
-        groups, blocked, reservations = self._ready.groups, self._blocked, self._reservations
+        blocked, reservations = self._blocked, self._reservations
         skipped: Key | None = None
         while True:
             head = self._head(skipped)
