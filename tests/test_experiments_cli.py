@@ -11,28 +11,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from experiments_kit import tiny
 
 from experiments import config_toml, session
 from experiments.cli import app, guarded
 from experiments.config_load import load
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = """
-name = "tiny"
-question = "Is it small?"
-start = 2025-06-01T00:00:00Z
-days = 1
-step_min = 60
-seeds = [1, 2]
-policies = ["fifo", "wait-for-sun"]
-[sites]
-use = ["rabat", "dakhla"]
-all.cluster.nodes = 2
-[workload]
-load = 0.3
-runtime_cap_h = 4
-gang_cap = 8
-"""
+TINY = tiny(policies=("fifo", "wait-for-sun"), seeds=(1, 2))
 
 
 @pytest.fixture(scope="module")

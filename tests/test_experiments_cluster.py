@@ -6,38 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from experiments_kit import contents, tiny
 
 from experiments import session
 from experiments.config_load import load
 from experiments.errors import InputError
 
-TINY = """
-name = "tiny"
-start = 2025-06-01T00:00:00Z
-days = 1
-step_min = 60
-seeds = [1, 2]
-policies = ["fifo", "mine.py:lazy", "mine.py:broken"]
-[sites]
-use = ["rabat", "dakhla"]
-all.cluster.nodes = 2
-[workload]
-load = 0.3
-runtime_cap_h = 4
-gang_cap = 8
-"""
+TINY = tiny(policies=("fifo", "mine.py:lazy", "mine.py:broken"), seeds=(1, 2))
 POLICY = """
 from simulator.policies.scheduler import Parts
 lazy = Parts()
 def broken(view):
     raise RuntimeError("no idea")
 """
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder by its name, but for the traceback of a failure, which names its process."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "error.txt"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_a_cluster_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -49,12 +30,12 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path) -> None:
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
-        seen: list[tuple[int, int]] = []
+        seen: list[tuple[float, ...]] = []
         plan = session.plan(loaded, tmp_path / "dask")
         outcome = session.carry_out(plan, cluster=cluster.scheduler_address, progress=lambda *n: seen.append(n))
     told = [row.get("reason", row["status"]) for row in outcome.rows]
     assert told == ["complete", "complete", "RuntimeError: no idea"] * 2
-    assert seen[-1] == (8, 8)
+    assert seen[-1] == (8, 8, 1.0)
     assert [row["status"] for row in calm.rows] == [row["status"] for row in outcome.rows]
     assert contents(tmp_path / "dask") == contents(tmp_path / "calm")
 

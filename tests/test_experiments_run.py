@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from experiments_kit import contents, run, tiny
 
 from experiments import config_toml as toml
 from experiments import session
@@ -28,39 +29,14 @@ from experiments.run import execute, task_of
 from experiments.summary import _best_known, least_possible
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = """
-name = "tiny"
-start = 2025-06-01T00:00:00Z
-days = 1
-step_min = 60
-seeds = [1]
-policies = ["fifo", "solar"]
-[sites]
-use = ["rabat", "dakhla"]
-all.cluster.nodes = 2
-[workload]
-load = 0.3
-runtime_cap_h = 4
-gang_cap = 8
-"""
 
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
     """The tiny experiment as a file."""
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(tiny())
     return path
-
-
-def run(experiment: Path, output: Path, *settings: str, workers: int = 1) -> session.Outcome:
-    """Run an experiment file into a folder."""
-    return session.carry_out(session.plan(load(experiment, settings), output), workers)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder by its name."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_run_leaves_a_whole_folder(experiment: Path, tmp_path: Path) -> None:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import pytest
+import show_records
 
 from experiments import explain, explain_words, loading
 from experiments.errors import InputError
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> loading.Results:
-    folder = _load("show_records").write_folder(tmp_path_factory.mktemp("folder"), seeds=(1,), count=12)
+    folder = show_records.write_folder(tmp_path_factory.mktemp("folder"), seeds=(1,), count=12)
     return loading.load(folder)
 
 

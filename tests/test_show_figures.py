@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import show_records
 
 from experiments import figures, loading
 from experiments.errors import InputError
 from experiments.figures_jobs import _lanes, stays
 from experiments.figures_style import FLOWS, FORMATS
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-show_records = _load("show_records")
 
 
 @pytest.fixture(scope="module")

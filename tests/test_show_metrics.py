@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import show_records
 from numpy.typing import NDArray
 
 from experiments import attribution, costs, dictionary, metrics
 from simulator.record import Outcome, Record, SiteEnergy, Transfer
 from simulator.scenario import Battery
 from workloads.job import Ask, Dataset, Job, Tenant, Truth
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-show_records = _load("show_records")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments_kit import tiny as text
 
 from experiments import sizing, sizing_results
 from experiments.build import build
@@ -16,24 +17,7 @@ from experiments.errors import InputError
 from experiments.metrics import summary
 from simulator.engine import simulate
 
-TINY = """
-name = "tiny"
-start = 2025-06-01T00:00:00Z
-days = 1
-step_min = 30
-seeds = [1]
-policies = ["fifo", "solar"]
-
-[sites]
-use = ["rabat", "dakhla"]
-
-[sites.all]
-cluster.nodes = 2
-
-[workload]
-kind = "generator"
-load = 0.3
-"""
+TINY = text(step_min=30)
 
 
 @pytest.fixture

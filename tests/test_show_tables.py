@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import show_records
 
 from experiments import attribution, dictionary, metrics, results
 from simulator.record import Record
@@ -19,18 +18,9 @@ from simulator.record import Record
 START = datetime(2025, 12, 1, tzinfo=UTC)
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def record() -> Record:
-    return _load("show_records").record(unserved_from_s=0.9 * 86_400)
+    return show_records.record(unserved_from_s=0.9 * 86_400)
 
 
 def _frames(record: Record, step_s: float = 3600.0, events: str = "all") -> dict[str, pd.DataFrame]:
