@@ -128,7 +128,7 @@ def notes_lines(inputs: Inputs) -> list[str]:
     gpus = sum(site.gpus for site in sites)
     submitted = sum(job.truth.due_gpu_s for job in inputs.jobs) / 3600.0
     return [
-        f"{plural(len(sites), 'site')} with {plural(gpus, 'GPU')}; seed 1 of them has "
+        f"{plural(len(sites), 'site')} with {plural(gpus, 'GPU')}; with the first seed there are "
         f"{plural(len(inputs.jobs), 'job')} of {submitted:,.0f} GPU-hours",
         f"accounting window: {inputs.scenario.end_s / 86_400:.0f} days from {inputs.experiment.start.isoformat()}",
         *(f"weather of {site}: {note}" for site, notes in inputs.weather_notes.items() for note in notes),

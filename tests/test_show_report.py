@@ -36,6 +36,13 @@ def page(folder: Path) -> str:
     return report.write_report(folder).read_text(encoding="utf-8")
 
 
+def test_the_least_possible_draw_is_told_and_stands_in_the_table(page: str) -> None:
+    assert re.search(r"between [\d,]+ kWh \(bound\) and [\d,]+ kWh \(best known schedule\)", page)
+    table = page[page.index('<h2 id="comparison"') : page.index('<h2 id="figures"')]
+    assert "least possible" in table
+    assert "best known" in table
+
+
 def test_the_answer_comes_first(page: str) -> None:
     answer = page.index('id="answer"')
     sections = [
