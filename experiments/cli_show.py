@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workloads.describe import Workload
 
 COMPARED = {
-    "draw_kwh": "{:,.1f}",
+    "draw_kwh": "{:,.0f}",
     "grid_cut": "{:.1%}",
     "captured": "{:.0%}",
     "renewable_fraction": "{:.1%}",

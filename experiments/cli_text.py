@@ -19,7 +19,7 @@ from experiments.summary import Row
 COLUMNS = (
     ("draw_kwh", "draw\nkWh", "{:,.0f}"),
     ("grid_cut", "grid\ncut", "{:.1%}"),
-    ("captured", "captured", "{:.0%}"),
+    ("captured", "cap-\ntured", "{:.0%}"),
     ("renewable_fraction", "renew-\nable", "{:.1%}"),
     ("wait_mean_h", "wait\nh", "{:.2f}"),
     ("deadline_miss_rate", "late", "{:.1%}"),
@@ -32,10 +32,10 @@ ROWS_SHOWN = 60
 
 @lru_cache(maxsize=2)
 def console(stderr: bool = False) -> Console:
-    """The console, which takes text as it stands; where its output is no terminal, a table may be wide."""
+    """The console, which takes text as it stands; a table is wide rather than cut short, whatever the terminal."""
     made = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
-    if not made.is_terminal:
-        made.width = WIDTH
+    if not made.is_terminal or not stderr:
+        made.width = max(made.width, WIDTH)
     return made
 
 
@@ -46,7 +46,9 @@ def plural(number: int, word: str, many: str = "") -> str:
 
 def new_table(title: str) -> Table:
     """An empty table in the one style that the commands use."""
-    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
 
 
 def comparison_table(rows: Sequence[Row], loaded: Loaded) -> Table:
