@@ -49,10 +49,12 @@ class SortedJobs:
             blocks.append([(key, job)])
             self._least.append(job.ask.estimate_s)
             return
-        b = bisect_right(blocks, key, key=lambda block: block[0][0]) - 1
-        b = max(b, 0)
+        b = max(self._block_of(key), 0)
         block = blocks[b]
-        block.insert(bisect_left(block, key, key=lambda entry: entry[0]), (key, job))
+        if key > block[-1][0]:
+            block.append((key, job))
+        else:
+            block.insert(bisect_left(block, (key,)), (key, job))
         if job.ask.estimate_s < self._least[b]:
             self._least[b] = job.ask.estimate_s
         if len(block) > 2 * _BLOCK:
@@ -61,14 +63,19 @@ class SortedJobs:
 
     def remove(self, key: Key) -> None:
         """Take out the job with this key."""
-        b = bisect_right(self._blocks, key, key=lambda block: block[0][0]) - 1
+        b = self._block_of(key)
         block = self._blocks[b]
-        at = bisect_left(block, key, key=lambda entry: entry[0])
-        _, job = block.pop(at)
+        _, job = block.pop(bisect_left(block, (key,)))  # keys differ, so no two jobs are ever compared
         if not block:
             del self._blocks[b], self._least[b]
         elif job.ask.estimate_s <= self._least[b]:
             self._least[b] = _least(block)
+
+    def _block_of(self, key: Key) -> int:
+        """The last block that does not begin after a key; -1 if all do, unless there is but one."""
+        if len(self._blocks) == 1:
+            return 0
+        return bisect_right(self._blocks, key, key=lambda block: block[0][0]) - 1
 
     def first_within(self, estimate_s: float, after: Key | None = None) -> tuple[Key, Life] | None:
         """The first job after `after` in order whose estimate is at most `estimate_s` [s]."""

@@ -103,6 +103,12 @@ def earliest_fit(cluster: Cluster, running: Iterable[Life], gpus: int, now_s: fl
     ends = sorted([(ends_s(life, now_s), life.index, life.allocation) for life in running])
     if gpus <= n:
         for time, _, allocation in ends:
+            if len(allocation) == 1:  # nearly always
+                ((node, held),) = allocation
+                free[node] += held
+                if free[node] >= gpus:
+                    return time, 1 << node
+                continue
             for node, held in allocation:
                 free[node] += held
             fitting = [(free[node], node) for node, _ in allocation if free[node] >= gpus]
