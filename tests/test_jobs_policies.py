@@ -129,6 +129,20 @@ def test_a_trace_with_its_own_start_times_is_reproduced_to_the_second(shared_dat
     assert [o.start_s for o in record.outcomes] == starts
 
 
+def test_the_whole_nasa_log_keeps_its_own_start_times(shared_data: Path) -> None:
+    """Its submissions are starts, as its header says: on as many processors as ever ran at once nobody waits."""
+    rows = swf_rows(shared_data / "traces" / "nasa_ipsc_1993.swf.gz")
+    changes = sorted([(t, procs) for t, procs, _ in rows] + [(t + runtime, -procs) for t, procs, runtime in rows])
+    most = int(np.cumsum([procs for _, procs in changes]).max())
+    jobs = [kit.job(f"{i:06d}", t, procs, runtime) for i, (t, procs, runtime) in enumerate(rows)]
+    end = math.ceil(max(t + runtime for t, _, runtime in rows) / 86_400 + 1) * 86_400.0
+    record = kit.run(jobs, pool(most, end), policy("fcfs"), events="none")
+    assert [o.start_s for o in record.outcomes] == [t for t, _, _ in rows]
+    assert [o.end_s for o in record.outcomes] == [t + runtime for t, _, runtime in rows]
+    crowded = kit.run(jobs, pool(most - 1, end), policy("fcfs"), events="none")
+    assert any(o.start_s > t for o, (t, _, _) in zip(crowded.outcomes, rows, strict=True)), "the last one counts"
+
+
 # --- promises ------------------------------------------------------------------------------------
 
 
