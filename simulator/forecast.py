@@ -63,8 +63,10 @@ class Forecast:
         self._sites = scenario.sites
         self._edges = np.minimum(np.arange(self.hours + 1) * HOUR_S, scenario.end_s)
         self._truths: dict[Quantity, Floats] = {}
+        self._steady: dict[Quantity, bool] = {}
         self._issued = -1
         self._now: dict[Quantity, Floats] = {}
+        self._errors: dict[Quantity, tuple[int, Floats]] = {}
         self._free: Floats = np.zeros((len(scenario.sites), 0))
         self._fixed = np.array([site.fixed_w for site in scenario.sites])[:, None]
 
@@ -162,43 +164,54 @@ class Forecast:
             if quantity == "overhead":
                 values += 1.0
             self._truths[quantity] = values
+            self._steady[quantity] = bool((values == values[:, :1]).all())
         return values
 
-    def _seen(self, quantity: Quantity, hour: int) -> Floats:
-        """The hours before `hour`, and as a last column what is measured at its beginning."""
+    def _measured(self, quantity: Quantity, hour: int) -> Floats:
+        """What is measured at the beginning of `hour`, shape (sites, 1)."""
         moment = min(hour * HOUR_S, float(self._edges[-2]))
-        measured = np.array([[_profile(site, quantity).at(moment)] for site in self._sites])
-        return np.concatenate((self._truth(quantity)[:, :hour], measured + (quantity == "overhead")), axis=1)
+        return np.array([[_profile(site, quantity).at(moment)] for site in self._sites]) + (quantity == "overhead")
 
     def _yesterday(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Every hour as the last one of the same time of day; where none has been seen, as measured at issue."""
-        target = np.arange(hour, end)
-        past = target - DAY_H * ((target - hour) // DAY_H + 1)
-        return self._seen(quantity, hour)[:, np.where(past >= 0, past, -1)]
+        truth = self._truth(quantity)
+        if self._steady[quantity]:  # most sites' other load and overhead; nothing is looked up
+            return np.broadcast_to(truth[:, :1], (len(truth), end - hour))
+        past = hour + np.arange(end - hour) % DAY_H - DAY_H
+        values = truth[:, np.maximum(past, 0)]
+        return values if hour >= DAY_H else np.where(past >= 0, values, self._measured(quantity, hour))
 
     def _mean_day(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Every hour as the mean of the same time of day over the last days; where none was seen, as measured."""
         target = np.arange(hour, end)
-        values = self._seen(quantity, hour)
+        values = self._truth(quantity)
         result = np.empty((len(self._sites), len(target)))
         for phase in range(DAY_H):
             seen = np.arange(hour - DAY_H + (phase - hour) % DAY_H, max(hour - SEEN_DAYS * DAY_H - 1, -1), -DAY_H)
-            source = values[:, seen] if len(seen) else values[:, -1:]
+            source = values[:, seen] if len(seen) else self._measured(quantity, hour)
             result[:, target % DAY_H == phase] = source.mean(axis=1)[:, None]
         return result
 
     def _noise(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Factors around one: an autoregressive error over the target hours, growing with lead time."""
-        lead = np.arange(end - hour)
-        spread = self.settings.error * np.minimum(np.sqrt((lead + 0.5) / DAY_H), 2.0)
+        day, slot = divmod(hour, DAY_H)
+        errors = self._errors.get(quantity)
+        if errors is None or errors[0] != day:
+            errors = self._errors[quantity] = day, self._errors_of(quantity, day)
+        spread = self.settings.error * np.minimum(np.sqrt((np.arange(end - hour) + 0.5) / DAY_H), 2.0)
+        return np.asarray(np.maximum(1.0 + spread * errors[1][:, slot, : end - hour], 0.0))
+
+    def _errors_of(self, quantity: Quantity, day: int) -> Floats:
+        """Errors of unit variance of all that is issued in a day, shape (sites, hours of issue, horizon).
+
+        They are drawn by the day: a stream for every hour and site would cost more than all that uses them.
+        """
         names = [_stream_name(site, quantity) for site in self._sites]
-        series = {
-            name: _correlated(
-                stream(self._seed, f"forecast/{name}/{hour}").standard_normal(end - hour), self.settings.autocorrelation
-            )
-            for name in dict.fromkeys(names)
+        shape = (DAY_H, self.settings.horizon_h)
+        white = {
+            name: stream(self._seed, f"forecast/{name}/{day}").standard_normal(shape) for name in dict.fromkeys(names)
         }
-        return np.asarray(np.maximum(1.0 + spread * np.array([series[name] for name in names]), 0.0))
+        return _correlated(np.array([white[name] for name in names]), self.settings.autocorrelation)
 
 
 def _profile(site: Site, quantity: Quantity) -> StepProfile:
@@ -223,10 +236,9 @@ def _stream_name(site: Site, quantity: Quantity) -> str:
 
 
 def _correlated(white: Floats, rho: float) -> Floats:
-    """A stationary autoregressive series of order one from white noise of unit variance."""
-    from scipy.signal import lfilter
-
-    scaled = white * np.sqrt(1.0 - rho * rho)
-    if len(scaled):
-        scaled[0] = white[0]
-    return np.asarray(lfilter([1.0], [1.0, -rho], scaled))
+    """Stationary autoregressive series of order one along the last axis, from white noise of unit variance."""
+    series: Floats = white * np.sqrt(1.0 - rho * rho)
+    series[..., :1] = white[..., :1]
+    for at in range(1, series.shape[-1]):
+        series[..., at] += rho * series[..., at - 1]
+    return series

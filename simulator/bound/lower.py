@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simulator.bound.matrix import Floats, Ints, Programme
+from simulator.bound.matrix import Programme
 from simulator.bound.plan import Plan, plan_of, values
 from simulator.bound.relaxation import S_PER_H, Supply, Work, build
 from simulator.bound.slots import DAY_S, Grain, Objective, block_cuts, default_grain, slot_edges
@@ -22,6 +22,7 @@ from simulator.bound.supply import supply_of
 from simulator.bound.sweep import sweep
 from simulator.bound.work import Demand, demand_of, work_of
 from simulator.faults import FaultSettings
+from simulator.record import Floats, Ints
 from simulator.scenario import Scenario
 from workloads.job import Job
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.bound.matrix import Bools, Floats, Ints, Programme
+from simulator.bound.matrix import Bools, Programme
 from simulator.bound.relaxation import J_PER_KWH, S_PER_H, W_PER_KW, Supply, Work, intensity_range
+from simulator.record import Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.bound.matrix import Assembly, Bools, Floats, Ints, Programme
+from simulator.bound.matrix import Assembly, Bools, Programme
+from simulator.record import Floats, Ints
 
 # The programme is written in kW, h and kWh, so that its numbers lie near one and the solver's absolute
 # tolerances mean something.

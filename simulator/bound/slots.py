@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from simulator.bound.matrix import Floats
+from simulator.record import Floats
 from simulator.scenario import Scenario
 from sites.profile import StepProfile
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import highspy
 import numpy as np
 
-from simulator.bound.matrix import Floats, Programme
+from simulator.bound.matrix import Programme
+from simulator.record import Floats
 
 UNIT_ROUNDOFF = 2.0**-53
 

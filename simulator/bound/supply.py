@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulator import fade
-from simulator.bound.matrix import Floats
 from simulator.bound.relaxation import Supply
 from simulator.bound.slots import Objective, least, most, overlap, spans, weights
 from simulator.clock import on_grid
 from simulator.faults import FaultSettings
+from simulator.record import Floats
 from simulator.scenario import Battery, Scenario, Site
 from simulator.streams import stream
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from simulator.bound.matrix import Floats, Ints, Programme
+from simulator.bound.matrix import Programme
 from simulator.bound.solve import Solution, safe_dual, solve
+from simulator.record import Floats, Ints
 
 
 def sweep(programme: Programme, cuts: list[tuple[int, int]], iterations: int) -> Solution:

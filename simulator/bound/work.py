@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simulator.bound.matrix import Bools, Floats, Ints
+from simulator.bound.matrix import Bools
 from simulator.bound.relaxation import Work
+from simulator.record import Floats, Ints
 from simulator.rules import Rules
 from simulator.scenario import Scenario
 from workloads.job import Ask, Job

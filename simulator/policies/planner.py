@@ -15,13 +15,12 @@ from math import ceil, floor
 import numpy as np
 
 from simulator.actions import Action, Hold, Move, Pause, Start, Wake
-from simulator.bound.matrix import Ints
 from simulator.forecast import HOUR_S
 from simulator.life import Life
 from simulator.policies.planner_book import Book, Plan
 from simulator.policies.planner_learn import Survival
 from simulator.policies.planner_search import cheapest_hours, cheapest_window
-from simulator.record import Floats
+from simulator.record import Floats, Ints
 from simulator.view import View
 
 # Phases in which a job keeps its site.

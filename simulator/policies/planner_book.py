@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from simulator.bound.matrix import Ints
 from simulator.forecast import HOUR_S
-from simulator.record import Floats
+from simulator.record import Floats, Ints
 from simulator.view import SiteView, View
 
 # How many hours of a night the energy left in a battery is spread over at the most (a choice).

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.bound.matrix import Ints
-from simulator.record import Floats
+from simulator.record import Floats, Ints
 
 NEVER = 1e12
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil, inf
 from typing import Any, Protocol
 
 import numpy as np
 
+from simulator.cluster import Cluster
 from simulator.forecast import HOUR_S
 from simulator.life import Life
-from simulator.record import Floats
+from simulator.policies.signals import ahead_of
+from simulator.record import Floats, Ints
+from simulator.scenario import NodeType
 from simulator.view import View
+from workloads.job import Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,12 @@ class When(Protocol):
 # that much before its latest start, though never more than a quarter of its slack before (a choice).
 MARGIN_S = 1200.0
 
+# No start is planned further ahead, and no more of a run is looked at (choices) [h].
+LOOK_H, RUN_H = 72.0, 24.0 * 14
+
+# How far past the end of the accounting window promises are kept [h].
+BEYOND_H = 24 * 21
+
 # The share of a site's GPUs that jobs with a choice of sites do not plan to take (a choice: two of eighty).
 SPARE_SHARE = 0.025
 
@@ -57,6 +68,22 @@ def latest_start_s(job: Life, now_s: float) -> float:
         return ask.latest_start_s - min(MARGIN_S, ask.slack_s / 4.0)
     restart_s = ask.checkpoint.restart_s if job.saved else 0.0
     return ask.deadline_s - job.left_s(now_s) - restart_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Sites of one kind of node among those that a job may choose from.
+
+    `rows` are the same sites as an index into the tables. `gpus` is what each has, `away` what one that is not the
+    job's home counts more, as a share of the job's energy; both of shape (sites, 1).
+    """
+
+    sites: list[int]
+    rows: slice | Ints
+    nodes: Cluster
+    speed: float
+    gpus: Floats
+    away: Floats
 
 
 class LowestGridWindow:
@@ -76,86 +103,130 @@ class LowestGridWindow:
     def __init__(self, per_hour: float = 0.002) -> None:
         self.per_hour = per_hour
         self._promised: dict[int, tuple[int, float, float, float, int]] = {}
+        self._parts: dict[tuple[tuple[int, ...], str], tuple[_Part, ...]] = {}
+        self._hour = -1
+        # What is promised to others, by site and hour; and by site and hour from that of issue on, the sun that
+        # is left before jobs [W of IT load] and the watts drawn at the meter by one of IT load.
         self._watts: Floats = np.zeros((0, 0))
         self._gpus: Floats = np.zeros((0, 0))
+        self._sun: Floats = np.zeros((0, 0))
+        self._per_it: Floats = np.zeros((0, 0))
+        self._mean_per_it: Floats = np.zeros(0)
+        # For so long there is no sun to spare at any site [h after the hour of issue].
+        self._dark_h = 0.0
 
     def decide(self, job: Life, sites: Sequence[int], view: View) -> Delay | None:
-        """The window with the least expected grid energy."""
-        self._prepare(view)
-        self._withdraw(job.index)
+        """The window with the least expected grid energy; none for a job that no sun can reach."""
         ask, now = job.ask, view.now_s
         if ask.slack_s <= 0:
             return None
-        rows = np.asarray(sites)
-        speed = np.array([view.sites[i].spec.node.speed for i in sites])
-        hour, free = view.forecast.free_w(now)
-        per_it = view.forecast.per_it(now)
-        left_h = job.left_s(now) / HOUR_S / speed
-        latest = min(latest_start_s(job, now), now + 72 * HOUR_S)
-        span = int(np.ceil((latest - hour * HOUR_S) / HOUR_S + left_h.max())) + 2
-        index = np.arange(span)
-        index = np.where(index < free.shape[1], index, free.shape[1] - 24 + (index - free.shape[1]) % 24)
-        index = np.clip(index, 0, free.shape[1] - 1)
-        per_it = per_it[rows][:, index]
-        power = np.array([view.sites[i].nodes.draws_w(ask.gpus, ask.intensity) for i in sites])[:, None] * per_it
-        at = slice(hour, hour + span)
-        surplus = free[rows][:, index] - self._watts[rows, at] * per_it
-        draw = power - np.clip(surplus, 0.0, power)
-        gpus = np.array([view.sites[i].spec.gpus for i in sites])[:, None]
-        room = gpus - self._gpus[rows, at]
-        # Whoever may go elsewhere leaves some room for those whose data keep them at one site.
-        spare = SPARE_SHARE * gpus if len(sites) > 1 else 0.0
-        full = room < ask.gpus + spare - 1e-6
-        draw = np.where(full, 2.0 * power, draw)
-
-        starts = np.concatenate(([now], np.arange(np.floor(now / HOUR_S) + 1, latest / HOUR_S) * HOUR_S))
-        begin = starts / HOUR_S - hour
-        cumulative = np.concatenate((np.zeros((len(rows), 1)), np.cumsum(draw, axis=1)), axis=1)
-        cost = _at(cumulative, draw, begin[None, :] + left_h[:, None]) - _at(
-            cumulative, draw, np.tile(begin, (len(rows), 1))
-        )
-        whole = power.mean(axis=1) * left_h
-        waited = (starts - now) / HOUR_S
-        own = np.array([0.0 if view.sites[i].name == ask.home else 1e-3 for i in sites])
-        score = (cost / whole[:, None] + own[:, None]).T + self.per_hour * waited[:, None]
-        best = int(np.argmin(score))
-        slot, row = divmod(best, len(rows))
-        site, start = int(rows[row]), float(starts[slot])
-        self._promise(job, site, start, float(left_h[row]), view)
-        detail = {
-            "grid_kwh": float(cost[row, slot]) / 1000.0,
-            "grid_kwh_now": float(cost[:, 0].min()) / 1000.0,
-            "until_s": start,
-        }
-        return Delay(job, start, site, "lowest-grid-window", detail)
+        self._withdraw(job.index)
+        parts = self._parts_of(sites, ask.home, view)
+        latest_h = min((latest_start_s(job, now) - now) / HOUR_S, LOOK_H)
+        left_s = job.left_s(now)
+        hour, begin_h = self._renew(view, latest_h + left_s / HOUR_S / parts[0].speed)
+        if begin_h + latest_h + left_s / HOUR_S / parts[0].speed <= self._dark_h:
+            return None
+        # The first start is now, then come whole hours, counted from the hour of issue.
+        starts = ceil(begin_h + latest_h) - int(begin_h)
+        found = []
+        for part in parts:
+            left_h = max(min(left_s / HOUR_S / part.speed, RUN_H), 1e-9)
+            span = int(begin_h + latest_h + left_h) + 2
+            draw, whole = self._draw(part, hour, span, ask, len(sites) > 1)
+            cost = _windows(draw, begin_h, starts, left_h)
+            score = cost / (whole * left_h)
+            score += part.away
+            score += self._waiting(begin_h, starts)
+            slot, row = divmod(int(score.T.argmin()), len(part.sites))
+            found.append((score.item(row, slot), slot, part.sites[row], cost.item(row, slot), float(cost[:, 0].min())))
+        _, slot, site, grid_wh, _ = min(found)
+        start_s = now if slot == 0 else (hour + int(begin_h) + slot) * HOUR_S
+        self._promise(job, site, start_s, view)
+        now_wh = min(now_wh for *_, now_wh in found)
+        detail = {"grid_kwh": grid_wh / 1000.0, "grid_kwh_now": now_wh / 1000.0, "until_s": start_s}
+        return Delay(job, start_s, site, "lowest-grid-window", detail)
 
     def started(self, job: Life, site: int, view: View) -> None:
         """What was promised becomes what is expected of the running job."""
-        self._prepare(view)
+        promise = self._promised.get(job.index)
+        if promise is not None and promise[0] == site and promise[1] == view.now_s / HOUR_S:
+            return
         self._withdraw(job.index)
-        speed = view.sites[site].spec.node.speed
-        self._promise(job, site, view.now_s, job.left_s(view.now_s, speed) / HOUR_S, view)
+        self._promise(job, site, view.now_s, view)
 
     def ended(self, job: Life) -> None:
         """Nothing more is promised to it."""
         self._withdraw(job.index)
 
+    # --- what the hours hold ---------------------------------------------------------------------
+
+    def _parts_of(self, sites: Sequence[int], home: str, view: View) -> tuple[_Part, ...]:
+        """The sites by kind of node, the slowest first; the same for all jobs that have these sites and this home."""
+        key = (tuple(sites), home)
+        parts = self._parts.get(key)
+        if parts is None:
+            kinds: dict[NodeType, list[int]] = {}
+            for site in sites:
+                kinds.setdefault(view.sites[site].spec.node, []).append(site)
+            found = [_part(rows, home, view) for rows in kinds.values()]
+            parts = self._parts[key] = tuple(sorted(found, key=lambda part: part.speed))
+        return parts
+
+    def _waiting(self, begin_h: float, starts: int) -> Floats:
+        """What waiting until each start counts, as a share of the job's energy, shape (starts,)."""
+        first = int(begin_h)
+        waited = self.per_hour * (np.arange(first, first + starts, dtype=np.float64) - begin_h)
+        waited[0] = 0.0
+        return waited
+
+    def _renew(self, view: View, hours: float) -> tuple[int, float]:
+        """The hour of issue, and now [h after it]; the forecast is at hand for so many hours from now on."""
+        hour = view.forecast.issue_hour(view.now_s)
+        begin_h = view.now_s / HOUR_S - hour
+        span = int(begin_h + hours) + 3
+        if hour != self._hour or span > self._sun.shape[1]:
+            self._prepare(view)
+            self._hour = hour
+            free, per_it = view.forecast.free_w(view.now_s)[1], view.forecast.per_it(view.now_s)
+            if span > free.shape[1]:
+                free, per_it = ahead_of(free, span), ahead_of(per_it, span)
+            self._sun, self._per_it = free / per_it, per_it
+            self._mean_per_it = per_it.mean(axis=1)
+            sunny = (self._sun > self._watts[:, hour : hour + self._sun.shape[1]]).any(axis=0)
+            self._dark_h = float(sunny.argmax()) if sunny.any() else inf
+        return hour, begin_h
+
+    def _draw(self, part: _Part, hour: int, span: int, ask: Ask, free: bool) -> tuple[Floats, Floats]:
+        """Grid power that a job would add in each hour at each site of a part, and all its power, at the meter [W]."""
+        it_w = part.nodes.draws_w(ask.gpus, ask.intensity)
+        hours = slice(hour, hour + span)
+        draw = self._watts[part.rows, hours] - self._sun[part.rows, :span]
+        draw += it_w
+        np.maximum(draw, 0.0, out=draw)
+        np.minimum(draw, it_w, out=draw)
+        # Whoever may go elsewhere leaves some room for those whose data keep them at one site.
+        least = part.gpus - ask.gpus + 1e-6 - (SPARE_SHARE * part.gpus if free else 0.0)
+        np.putmask(draw, self._gpus[part.rows, hours] > least, 2.0 * it_w)
+        draw *= self._per_it[part.rows, :span]
+        return draw, it_w * self._mean_per_it[part.rows, None]
+
     # --- promises --------------------------------------------------------------------------------
 
     def _prepare(self, view: View) -> None:
         if not len(self._watts):
-            hours = view.forecast.hours + 24 * 21
-            self._watts = np.zeros((len(view.sites), hours))
-            self._gpus = np.zeros((len(view.sites), hours))
-            for i, site in enumerate(view.sites):
-                self._watts[i] = site.spec.node.sleep_w * site.spec.nodes
+            nodes = [site.spec.node.sleep_w * site.spec.nodes for site in view.sites]
+            self._watts = np.tile(np.array(nodes)[:, None], (1, view.forecast.hours + BEYOND_H))
+            self._gpus = np.zeros_like(self._watts)
 
-    def _promise(self, job: Life, site: int, start_s: float, hours: float, view: View) -> None:
-        watts = view.sites[site].nodes.draws_w(job.ask.gpus, job.ask.intensity)
+    def _promise(self, job: Life, site: int, start_s: float, view: View) -> None:
+        self._prepare(view)
+        spec = view.sites[site]
         begin = start_s / HOUR_S
-        end = min(begin + hours, self._watts.shape[1] - 1.0)
-        self._promised[job.index] = (site, begin, end, watts, job.ask.gpus)
-        self._book(site, begin, end, watts, job.ask.gpus)
+        end = min(begin + job.left_s(view.now_s, spec.spec.node.speed) / HOUR_S, self._watts.shape[1] - 1.0)
+        promise = (site, begin, end, spec.nodes.draws_w(job.ask.gpus, job.ask.intensity), job.ask.gpus)
+        self._promised[job.index] = promise
+        self._book(*promise)
 
     def _withdraw(self, index: int) -> None:
         promise = self._promised.pop(index, None)
@@ -165,15 +236,52 @@ class LowestGridWindow:
 
     def _book(self, site: int, begin: float, end: float, watts: float, gpus: int) -> None:
         first, last = int(begin), int(end)
-        for table, value in ((self._watts, watts), (self._gpus, gpus)):
-            row = table[site]
+        for row, value in ((self._watts[site], watts), (self._gpus[site], gpus)):
+            if first == last:
+                row[first] += value * (end - begin)
+                continue
             row[first : last + 1] += value
             row[first] -= value * (begin - first)
             row[last] -= value * (last + 1 - end)
 
 
-def _at(cumulative: Floats, values: Floats, position: Floats) -> Floats:
-    """The running integral of hourly `values` at fractional positions, row by row."""
-    whole = np.minimum(position.astype(np.int64), values.shape[1] - 1)
-    rows = np.arange(len(values))[:, None]
-    return np.asarray(cumulative[rows, whole] + (position - whole) * values[rows, whole])
+def _windows(draw: Floats, begin_h: float, starts: int, left_h: float) -> Floats:
+    """What runs of `left_h` hours draw at each site: begun at `begin_h`, and at the whole hours after it [Wh].
+
+    Parameters
+    ----------
+    draw : array, shape (sites, hours)
+
+    Returns
+    -------
+    array, shape (sites, starts)
+    """
+    total = np.zeros((len(draw), draw.shape[1] + 1))
+    draw.cumsum(axis=1, out=total[:, 1:])
+    first, whole = int(begin_h), int(left_h)
+    begins, ends = slice(first, first + starts), slice(first + whole, first + whole + starts)
+    # All starts as if at whole hours, the first of them moved to where it belongs.
+    cost = total[:, ends] - total[:, begins]
+    cost += (left_h - whole) * draw[:, ends]
+    end = begin_h + left_h
+    last = int(end)
+    cost[:, 0] = total[:, last] + (end - last) * draw[:, last] - total[:, first] - (begin_h - first) * draw[:, first]
+    return cost
+
+
+def _part(sites: list[int], home: str, view: View) -> _Part:
+    views = [view.sites[site] for site in sites]
+    return _Part(
+        sites,
+        _picked(sites),
+        views[0].nodes,
+        views[0].spec.node.speed,
+        np.array([[float(site.gpus)] for site in views]),
+        np.array([[0.0 if site.name == home else 1e-3] for site in views]),
+    )
+
+
+def _picked(positions: list[int]) -> slice | Ints:
+    """The same positions as a slice where they follow one another."""
+    first, last = positions[0], positions[-1] + 1
+    return slice(first, last) if positions == list(range(first, last)) else np.array(positions, dtype=np.int64)
