@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import Any
 
 from simulator.life import Life
@@ -77,6 +78,13 @@ class SortedJobs:
             return 0
         return bisect_right(self._blocks, key, key=lambda block: block[0][0]) - 1
 
+    def sort_again(self, key_of: Callable[[Key, Life], Key]) -> None:
+        """Give every job a new key from its old one, and sort them anew."""
+        # Among keys that have hardly moved a sort finds long runs; one insertion for each would not.
+        jobs = sorted([(key_of(key, job), job) for key, job in self], key=itemgetter(0))
+        self._blocks = [jobs[i : i + _BLOCK] for i in range(0, len(jobs), _BLOCK)]
+        self._least = [_least(block) for block in self._blocks]
+
     def first_within(self, estimate_s: float, after: Key | None = None) -> tuple[Key, Life] | None:
         """The first job after `after` in order whose estimate is at most `estimate_s` [s]."""
         for least, block in zip(self._least, self._blocks, strict=True):
@@ -120,6 +128,13 @@ class ReadyQueue:
         if not jobs:
             del self.groups[group]
         return group
+
+    def sort_again(self, key_of: Callable[[Key, Life], Key]) -> None:
+        """Give every job a new key from its old one, and sort them anew."""
+        for group, jobs in self.groups.items():
+            jobs.sort_again(key_of)
+            for key, job in jobs:
+                self._at[job.index] = (group, key)
 
     def in_order(self) -> list[tuple[Key, Life]]:
         """Everybody, by key."""

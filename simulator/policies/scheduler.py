@@ -173,11 +173,8 @@ class ListScheduler(Backfilling):
         return gpus, sites, view.quota_of(ask) if self._quotas else ""
 
     def _sort_again(self, view: View) -> None:
-        self._first = None
-        for key, job in self._ready.in_order():
-            if key[0]:
-                group = self._ready.remove(job.index)
-                self._ready.add((1, *self._order(job, view), job.index), job, group)
+        self._first, order = None, self._order
+        self._ready.sort_again(lambda key, job: (1, *order(job, view), job.index) if key[0] else key)
 
     def _keep_promises(self, conservative: Conservative, view: View) -> Iterator[Action]:
         new = self._ready.in_order()
