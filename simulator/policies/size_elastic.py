@@ -19,7 +19,7 @@ from simulator.policies.signals import UNITS, Signal
 from simulator.policies.when import Delay, When
 from simulator.policies.when_parts import EPS_H, Outlook, now
 from simulator.policies.when_promises import Promises
-from simulator.policies.when_signal import MINUTE_H, BySignal, home_first, in_time
+from simulator.policies.when_signal import MINUTE_H, BySignal, clock_s, home_first, in_time
 from simulator.record import Floats
 from simulator.view import View
 from workloads.job import Ask
@@ -85,7 +85,7 @@ class Elastic(BySignal):
         if not rest:
             return None
         site = job.saved_at if job.saved else delay.site
-        delay = Delay(job, max(rest[0].begin_h * HOUR_S, view.now_s), site, delay.reason, delay.detail)
+        delay = Delay(job, max(clock_s(rest[0].begin_h), view.now_s), site, delay.reason, delay.detail)
         self._schedules[job.index] = delay, rest
         return delay
 
@@ -104,7 +104,7 @@ class Elastic(BySignal):
         self._promise(job, site, (replace(rest[0], begin_h=now_h), *rest[1:]), promises, view)
         if job.ask.elasticity == "malleable" and job.ask.interruptible:
             smaller = job.gpus < rest[0].gpus
-            self._due[job.index] = (min(rest[0].end_h, now_h + 1.0) if smaller else rest[0].end_h) * HOUR_S
+            self._due[job.index] = clock_s(min(rest[0].end_h, now_h + 1.0) if smaller else rest[0].end_h)
 
     def ended(self, job: Life) -> None:
         """A job has left its site."""
@@ -140,15 +140,15 @@ class Elastic(BySignal):
         checkpoint, following = job.ask.checkpoint, rest[0]
         costs_h = (job.write_s + checkpoint.restart_s) / HOUR_S
         numbers = {"left_h": self.duration.left_s(job, view.now_s) / HOUR_S, **delay.detail}
-        if following.begin_h > now_h + MINUTE_H and not in_time(job, following.begin_h * HOUR_S, view.now_s):
+        if following.begin_h > now_h + MINUTE_H and not in_time(job, clock_s(following.begin_h), view.now_s):
             following = replace(following, begin_h=now_h)  # too late to pause: on with the next size
         if following.begin_h > now_h + MINUTE_H:
-            yield Pause(job, self.reason, {"until_s": following.begin_h * HOUR_S, **numbers})
+            yield Pause(job, self.reason, {"until_s": clock_s(following.begin_h), **numbers})
             return
-        self._due[job.index] = following.end_h * HOUR_S
+        self._due[job.index] = clock_s(following.end_h)
         more = following.gpus - job.gpus
         if more > 0 and job.site not in view.fitting(job, (job.site,), more):  # asked again in an hour
-            self._due[job.index] = min(following.end_h, now_h + 1.0) * HOUR_S
+            self._due[job.index] = clock_s(min(following.end_h, now_h + 1.0))
         elif more and following.end_h - now_h > 2.0 * costs_h:  # not for less than the change itself takes
             yield Resize(job, following.gpus, self.reason, {"from_gpus": job.gpus, **numbers})
 
@@ -161,11 +161,11 @@ class Elastic(BySignal):
         flexible = job.ask.elasticity == "malleable" and job.ask.interruptible
         best: tuple[float, int, Schedule] = (inf, 0, ())
         for row, site in enumerate(rows):
-            free = view.sites[site].spec.gpus - promises.gpus[site]
+            free = view.sites[site].spec.gpus - promises.gpus[site] + 1e-6  # what was given back leaves its rounding
             options = [stepwise(job.ask, outlook, row, free)] if flexible else []
             options += [(cost, (stretch,)) for cost, stretch in _one_size(job.ask, outlook, row, free)]
             for cost, schedule in options:
-                if cost < best[0] - EPS_H:
+                if cost < best[0] - outlook.tie_cost:
                     best = cost, row, schedule
         cost, row, schedule = best
         if not schedule:  # it fits nowhere by the promises: as soon as there is room
@@ -179,7 +179,7 @@ class Elastic(BySignal):
             "most_gpus": max(stretch.gpus for stretch in schedule),
             "stretches": len(schedule),
         }
-        delay = Delay(job, max(schedule[0].begin_h * HOUR_S, view.now_s), rows[row], self.reason, detail)
+        delay = Delay(job, max(clock_s(schedule[0].begin_h), view.now_s), rows[row], self.reason, detail)
         self._schedules[job.index] = delay, schedule
         return delay
 
@@ -250,7 +250,7 @@ def _one_size(ask: Ask, outlook: Outlook, row: int, free: Floats) -> Iterator[tu
         window = Outlook(outlook.now_h, deadline_h - run_h, np.array([run_h, run_h]), outlook.hour, rate, inf)
         cost, lacking = window.costs(window.starts)
         cost = np.where(lacking > EPS_H, inf, cost)
-        best = int(np.argmin(cost))
+        best = int(np.argmax(cost <= cost.min() + outlook.tie_rate * run_h))  # the earliest of equals
         if cost[best] < inf:
             start = float(window.starts[best])
             yield float(cost[best]), Stretch(start, start + run_h, gpus)

@@ -20,6 +20,9 @@ from simulator.record import Floats
 
 Choice = tuple[int, tuple[Span, ...]]
 EPS_H = 1e-9
+# What differs by no more than this share of the dearest hour is a tie, or rounding would choose; no unit of a signal
+# has a least amount of its own.
+TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,16 @@ class Outlook:
     hour: int
     rate: Floats
     pause_h: float
+
+    @property
+    def tie_rate(self) -> float:
+        """How little two rates may differ to count as equal."""
+        return TIE * float(np.abs(self.rate).max())
+
+    @property
+    def tie_cost(self) -> float:
+        """How little the costs of two runs may differ to count as equal."""
+        return self.tie_rate * float(self.left_h.max())
 
     @property
     def starts(self) -> Floats:
@@ -87,7 +100,8 @@ When = Callable[[Outlook], Choice]
 
 def now(outlook: Outlook) -> Choice:
     """Start as soon as possible, where the run costs least from now on."""
-    return outlook.run_from(int(np.argmin(outlook.costs(outlook.starts[:1])[:, 0])), outlook.now_h)
+    _, row = _least(outlook.costs(outlook.starts[:1]), outlook.tie_cost)
+    return outlook.run_from(row, outlook.now_h)
 
 
 def lowest_slot(outlook: Outlook) -> Choice:
@@ -96,7 +110,7 @@ def lowest_slot(outlook: Outlook) -> Choice:
     Hanafy et al. 2024, 10.1145/3620666.3651374. It knows nothing of how long jobs run.
     """
     starts = outlook.starts
-    slot, row = _least(outlook.rate_at(starts))
+    slot, row = _least(outlook.rate_at(starts), outlook.tie_rate)
     return outlook.run_from(row, float(starts[slot]))
 
 
@@ -106,7 +120,7 @@ def lowest_window(outlook: Outlook) -> Choice:
     Wiesner et al. 2021, 10.1145/3464298.3493399.
     """
     starts = outlook.starts
-    slot, row = _least(outlook.costs(starts))
+    slot, row = _least(outlook.costs(starts), outlook.tie_cost)
     return outlook.run_from(row, float(starts[slot]))
 
 
@@ -120,9 +134,9 @@ def threshold(outlook: Outlook, quantile: float = 0.3) -> Choice:
     low = rate <= _day_quantile(outlook, quantile)[:, None]
     slots = np.flatnonzero(low.any(axis=0))
     slot = int(slots[0]) if len(slots) else len(starts) - 1
-    candidates = np.where(low[:, slot] | (not len(slots)), rate[:, slot], np.inf)
+    _, row = _least(np.where(low[:, slot] | (not len(slots)), rate[:, slot], np.inf)[:, None], outlook.tie_rate)
     start = float(starts[slot]) if len(slots) else outlook.latest_h
-    return outlook.run_from(int(np.argmin(candidates)), start)
+    return outlook.run_from(row, start)
 
 
 def budget_threshold(outlook: Outlook, quantile: float = 0.3) -> Choice:
@@ -136,7 +150,7 @@ def budget_threshold(outlook: Outlook, quantile: float = 0.3) -> Choice:
     for row in range(len(outlook.rate)):
         spans = _below(outlook, row, float(limits[row]))
         cost = outlook.cost_of(row, spans)
-        if best is None or cost < best[0] - EPS_H:
+        if best is None or cost < best[0] - outlook.tie_cost:
             best = cost, (row, spans)
     assert best is not None
     return best[1]
@@ -156,7 +170,7 @@ def lowest_slots(outlook: Outlook, pay: bool = True) -> Choice:
     for row in range(len(outlook.rate)):
         spans = _cheapest_hours(outlook, row, outlook.pause_h if pay else 0.0)
         cost = outlook.cost_of(row, spans)
-        if best is None or cost < best[0] - EPS_H:
+        if best is None or cost < best[0] - outlook.tie_cost:
             best = cost, (row, spans)
     assert best is not None
     return best[1]
@@ -170,7 +184,7 @@ def saving_per_wait(outlook: Outlook) -> Choice:
     starts = outlook.starts
     costs = outlook.costs(starts)
     rate = (costs[:, 0].min() - costs) / (starts[None, :] - outlook.now_h + outlook.left_h[:, None])
-    slot, row = _least(-rate)
+    slot, row = _least(-rate, outlook.tie_rate)
     return outlook.run_from(row, float(starts[slot]))
 
 
@@ -185,11 +199,10 @@ WHEN: dict[str, When] = {
 }
 
 
-def _least(values: Floats) -> tuple[int, int]:
-    """Time and row of the least value; the earliest, then the first row, of those that are as good as equal."""
+def _least(values: Floats, tie: float) -> tuple[int, int]:
+    """Time and row of the least value; the earliest, then the first row, of those that are no more than a tie above."""
     table = values.T
-    tolerance = 1e-9 * max(float(np.abs(table).max()), 1e-300)
-    slot, row = divmod(int(np.argmax(table <= table.min() + tolerance)), table.shape[1])
+    slot, row = divmod(int(np.argmax(table <= table.min() + tie)), table.shape[1])
     return slot, row
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from simulator.actions import Action, Pause, Wake
+from simulator.clock import on_grid
 from simulator.forecast import HOUR_S
 from simulator.life import Life
 from simulator.policies.duration import Duration, Estimate
 from simulator.policies.signals import UNITS, Asked, Signal
 from simulator.policies.signals_supply import Expected
 from simulator.policies.when import Delay, latest_start_s
-from simulator.policies.when_parts import Outlook, When
+from simulator.policies.when_parts import TIE, Outlook, When
 from simulator.policies.when_promises import Promises, Span
 from simulator.view import View
 
@@ -64,7 +65,7 @@ class BySignal:
         if len(rest) < len(spans):  # back from a pause: the next span
             if not rest:
                 return None
-            delay = Delay(job, max(rest[0][0] * HOUR_S, view.now_s), job.saved_at, delay.reason, delay.detail)
+            delay = Delay(job, max(clock_s(rest[0][0]), view.now_s), job.saved_at, delay.reason, delay.detail)
             self._plans[job.index] = delay, rest
         return delay
 
@@ -81,7 +82,7 @@ class BySignal:
         late_h = max(now_h - spans[0][0], 0.0)
         kept = ((now_h, max(spans[0][1], now_h)), *spans[1:-1], (spans[-1][0], spans[-1][1] + late_h))
         promises.book(job, site, kept, view, job.gpus)
-        self._due[job.index] = spans[0][1] * HOUR_S
+        self._due[job.index] = clock_s(spans[0][1])
 
     def ended(self, job: Life) -> None:
         """A job has left its site."""
@@ -102,10 +103,10 @@ class BySignal:
                 continue
             del self._due[index]
             delay, spans = self._plans[index]
-            rest = tuple(span for span in spans if span[0] * HOUR_S > now)
+            rest = tuple(span for span in spans if clock_s(span[0]) > now)
             left_s = self.duration.left_s(job, now) / view.sites[job.site].spec.node.speed
-            if rest and left_s > job.write_s + job.ask.checkpoint.restart_s and in_time(job, rest[0][0] * HOUR_S, now):
-                until_s = rest[0][0] * HOUR_S
+            if rest and left_s > job.write_s + job.ask.checkpoint.restart_s and in_time(job, clock_s(rest[0][0]), now):
+                until_s = clock_s(rest[0][0])
                 yield Pause(job, self.reason, {"until_s": until_s, "left_h": left_s / HOUR_S, **_numbers(delay)})
         if self._due:
             yield Wake(max(min(self._due.values()), now + 0.01))
@@ -118,7 +119,7 @@ class BySignal:
         rows = home_first(job, sites, view)
         outlook = self._outlook(job, rows, view, promises)
         row, spans = self.part(outlook)
-        site, start_s = rows[row], spans[0][0] * HOUR_S
+        site, start_s = rows[row], clock_s(spans[0][0])
         promises.book(job, site, spans, view)
         unit = UNITS.get(_name(self.signal), "cost")
         detail: dict[str, Any] = {
@@ -145,8 +146,10 @@ class BySignal:
         it_w = np.array([view.sites[i].nodes.draws_w(ask.gpus, ask.intensity) for i in rows])
         rate = self.signal(Asked(it_w, left_h, rows, hours, view, promises, self._expected))
         full = promises.full(rows, slice(hour, hour + hours), ask.gpus, view)
+        most = float(np.abs(rate).max()) or 1.0
         if full.any():
-            rate = np.where(full, 2.0 * rate.max() + 1e-9, rate)
+            rate = np.where(full, 2.0 * most, rate)
+        rate = np.round(rate / (TIE * most)) * (TIE * most)  # hours that are alike but for rounding become alike
         checkpoint = ask.checkpoint
         pause_h = (checkpoint.write_s + wake_s + checkpoint.restart_s) / HOUR_S if ask.interruptible else inf
         return Outlook(now / HOUR_S, max(latest_s, now) / HOUR_S, left_h, hour, rate, pause_h)
@@ -155,6 +158,11 @@ class BySignal:
         if self._promises is None:
             self._promises = Promises(view)
         return self._promises
+
+
+def clock_s(time_h: float) -> float:
+    """A planned time as the clock has it [s]: a start planned for now is now, not a rounding later."""
+    return on_grid(time_h * HOUR_S)
 
 
 def in_time(job: Life, until_s: float, now_s: float) -> bool:
