@@ -43,8 +43,8 @@ class PlannerSettings:
         What sun a day ahead counts as, as a share of grid energy: others who have not yet come will want it.
     refill : int
         How many waiting jobs are asked again where GPUs have become free within the hour.
-    small_kwh : float
-        Jobs smaller than this are planned once [kWh].
+    small_gpu_h : float
+        Jobs smaller than this by their estimates are planned once [GPU-hours].
     every_h : int
         How often those are planned again who are not to start soon [h].
     least_stay_s : float
@@ -58,7 +58,7 @@ class PlannerSettings:
     margin_s: float = 1200.0
     scarcity: float = 0.3
     refill: int = 6
-    small_kwh: float = 4.0
+    small_gpu_h: float = 6.0
     every_h: int = 3
     least_stay_s: float = 900.0
     moves: bool = True
@@ -159,11 +159,11 @@ class Planner:
             self._observe(job, job.progress_gpu_s(now))
         alive = [*view.waiting.values(), *view.running.values()]
         jobs = [(-self._energy_kwh(job), job.index, job) for job in alive if job.phase != "saving"]
-        for energy, _, job in sorted(jobs):
+        for _, _, job in sorted(jobs):
             plan = self._book.plans.get(job.index)
             soon = plan is None or plan.hours[0] <= self._hour + 1
             turn = (self._hour + job.index) % self.settings.every_h == 0
-            if soon or (turn and -energy > self.settings.small_kwh):
+            if soon or (turn and not self._is_small(job)):
                 self._plan(job)
 
     def _refill(self, view: View, hour: int) -> None:
@@ -171,7 +171,7 @@ class Planner:
         found = []
         for job in view.waiting.values():
             plan = self._book.plans.get(job.index)
-            if plan is None or plan.hours[0] <= hour or self._energy_kwh(job) <= self.settings.small_kwh:
+            if plan is None or plan.hours[0] <= hour or self._is_small(job):
                 continue
             if any(site in job.sites and view.sites[site].fits(self._gpus(job)) for site in self._freed):
                 found.append((-plan.detail["cost_kwh"], job.index, job))
@@ -182,6 +182,9 @@ class Planner:
         """Roughly what a job still needs, by its estimate."""
         it_w = self._view.sites[job.sites[0]].nodes.draws_w(job.ask.gpus, job.ask.intensity)
         return it_w * job.left_s(self._view.now_s) / HOUR_S / 1e3
+
+    def _is_small(self, job: Life) -> bool:
+        return job.ask.gpus * job.left_s(self._view.now_s) <= self.settings.small_gpu_h * HOUR_S
 
     # --- plans into actions ----------------------------------------------------------------------
 
