@@ -330,6 +330,6 @@ class Planner:
             best[here] = -1.0
         order = np.argsort(best, kind="stable")[: self.settings.sites]
         checkpoint = job.ask.checkpoint
-        switch = (checkpoint.write_s + checkpoint.restart_s) / HOUR_S * energy[order] + 1e-6
+        switch = ((checkpoint.write_s + checkpoint.restart_s) / HOUR_S + 1e-6) * energy[order]
         hours, rows, total = cheapest_hours(cost[order], need.share, need.lives, switch, 0 if here >= 0 else -1)
         return hours, order[rows], total
