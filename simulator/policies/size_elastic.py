@@ -19,7 +19,7 @@ from simulator.policies.signals import UNITS, Signal
 from simulator.policies.when import Delay, When
 from simulator.policies.when_parts import EPS_H, Outlook, now
 from simulator.policies.when_promises import Promises
-from simulator.policies.when_signal import MINUTE_H, BySignal, clock_s, home_first, in_time
+from simulator.policies.when_signal import MINUTE_H, BySignal, clock_s, home_first, in_time, spare
 from simulator.record import Floats
 from simulator.view import View
 from workloads.job import Ask
@@ -160,8 +160,7 @@ class Elastic(BySignal):
         outlook = self._outlook(job, rows, view, promises)
         flexible = job.ask.elasticity == "malleable" and job.ask.interruptible
         best: tuple[float, int, Schedule] = (inf, 0, ())
-        for row, site in enumerate(rows):
-            free = view.sites[site].spec.gpus - promises.gpus[site] + 1e-6  # what was given back leaves its rounding
+        for row, free in enumerate(promises.free(rows, slice(None), job.ask.gpus, view, spare(rows))):
             options = [stepwise(job.ask, outlook, row, free)] if flexible else []
             options += [(cost, (stretch,)) for cost, stretch in _one_size(job.ask, outlook, row, free)]
             for cost, schedule in options:

@@ -54,10 +54,16 @@ class Promises:
             site, spans, watts, gpus = booked
             self._add(site, spans, -watts, -gpus)
 
-    def full(self, rows: Sequence[int], hours: slice, gpus: int, view: View) -> Floats:
-        """For every site and hour, whether a gang of so many GPUs would find them promised away."""
-        size = np.array([view.sites[i].spec.gpus for i in rows])[:, None]
-        return np.asarray(size - self.gpus[np.asarray(rows), hours] < gpus - 1e-6)
+    def free(self, rows: Sequence[int], hours: slice, gpus: int, view: View, spare: float = 0.0) -> Floats:
+        """For every site and hour, how many GPUs a job that asks for so many may still plan with.
+
+        `spare` is the share of each site that is left for others; a gang that needs nearly
+        the whole of a site may have it all.
+        """
+        size = np.array([float(view.sites[i].spec.gpus) for i in rows])[:, None]
+        size = np.maximum(size * (1.0 - spare), np.minimum(size, gpus))
+        # What was promised and taken back leaves a little rounding behind.
+        return np.asarray(size - self.gpus[np.asarray(rows), hours] + 1e-6)
 
     def _add(self, site: int, spans: Sequence[Span], watts: float, gpus: int) -> None:
         self.changes[site] += 1

@@ -15,7 +15,7 @@ from simulator.life import Life
 from simulator.policies.duration import Duration, Estimate
 from simulator.policies.signals import UNITS, Asked, Signal
 from simulator.policies.signals_supply import Expected
-from simulator.policies.when import Delay, latest_start_s
+from simulator.policies.when import SPARE_SHARE, Delay, latest_start_s
 from simulator.policies.when_parts import TIE, Outlook, When
 from simulator.policies.when_promises import Promises, Span
 from simulator.view import View
@@ -145,7 +145,7 @@ class BySignal:
         hours = ceil(max(latest_s, now + 24 * HOUR_S) / HOUR_S + left_h.max()) - hour + 2
         it_w = np.array([view.sites[i].nodes.draws_w(ask.gpus, ask.intensity) for i in rows])
         rate = self.signal(Asked(it_w, left_h, rows, hours, view, promises, self._expected))
-        full = promises.full(rows, slice(hour, hour + hours), ask.gpus, view)
+        full = promises.free(rows, slice(hour, hour + hours), ask.gpus, view, spare(rows)) < ask.gpus
         most = float(np.abs(rate).max()) or 1.0
         if full.any():
             rate = np.where(full, 2.0 * most, rate)
@@ -168,6 +168,11 @@ def clock_s(time_h: float) -> float:
 def in_time(job: Life, until_s: float, now_s: float) -> bool:
     """Whether a running job could be paused until then and still meet its deadline, by its user's estimate."""
     return until_s + job.ask.checkpoint.restart_s + job.left_s(now_s) <= job.ask.deadline_s
+
+
+def spare(rows: Sequence[int]) -> float:
+    """The share of each site that a job leaves for those who are bound to one; none where it is bound itself."""
+    return SPARE_SHARE if len(rows) > 1 else 0.0
 
 
 def home_first(job: Life, sites: Sequence[int], view: View) -> list[int]:
