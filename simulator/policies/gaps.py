@@ -12,35 +12,50 @@ from simulator.policies.timeline import NodeLine, Run, SiteLine
 class _Gap:
     """The runs of one node that reach into what has become free there, by the number of GPUs."""
 
-    __slots__ = ("_freed", "_line", "_runs")
+    __slots__ = ("_changed", "_line", "_runs", "_seen")
 
     def __init__(self, line: NodeLine) -> None:
         self._line = line
-        self._freed: list[Run] = []
+        self._changed: list[Run] = []
         self._runs: dict[int, list[Run]] = {}
-
-    def runs(self, gpus: int) -> list[Run]:
-        """The runs in order; found when they are first asked for, and kept up to date from then on."""
-        found = self._runs.get(gpus)
-        if found is None:
-            runs = self._line.runs
-            found = self._runs[gpus] = sorted({run for span in self._freed for run in runs(gpus, *span)})
-        return found
+        self._seen: dict[int, int] = {}  # for each number of GPUs, how many of the changes its runs know
 
     def changed(self, start_s: float, end_s: float) -> None:
         """GPUs have been taken or given back from `start_s` to `end_s` [s]."""
-        self._freed.append((start_s, end_s))
-        for gpus, runs in self._runs.items():
-            first = bisect_left(runs, (start_s,))
-            if first and runs[first - 1][1] >= start_s:
+        self._changed.append((start_s, end_s))
+
+    def runs(self, gpus: int) -> list[Run]:
+        """The runs in order; brought up to date when they are asked for."""
+        seen = self._seen.get(gpus, 0)
+        if seen == len(self._changed):
+            return self._runs[gpus]
+        runs = self._runs.setdefault(gpus, [])
+        for start, end in _joined(self._changed[seen:]):
+            first = bisect_left(runs, (start,))
+            if first and runs[first - 1][1] >= start:
                 first -= 1
+                start = runs[first][0]
             last = first
-            while last < len(runs) and runs[last][0] <= end_s:
+            while last < len(runs) and runs[last][0] <= end:
                 last += 1
             if first < last:
-                runs[first:last] = self._line.runs(gpus, min(start_s, runs[first][0]), max(end_s, runs[last - 1][1]))
-            else:
-                runs[first:last] = self._line.runs(gpus, start_s, end_s)
+                end = max(end, runs[last - 1][1])
+            runs[first:last] = self._line.runs(gpus, start, end)
+        self._seen[gpus] = len(self._changed)
+        return runs
+
+
+def _joined(spans: list[Run]) -> list[Run]:
+    """The same spans in order, those that meet or overlap made one."""
+    if len(spans) == 1:
+        return spans
+    joined: list[Run] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 class Gaps:
@@ -80,16 +95,16 @@ class Gaps:
             duration = durations.get(at)
             if duration is None:
                 continue
-            _, rest = self._lines[at].parts(gpus)
-            least = rest or self._lines[at].cluster.per_node
-            held = [node for node, _ in nodes] if at == site else ()
-            first = promised_s
+            line, first = self._lines[at], promised_s
+            least = gpus if gpus <= line.cluster.per_node else line.parts(gpus)[1] or line.cluster.per_node
             for node, gap in gaps.items():
                 for begin, end in gap.runs(least):
                     if begin >= first:
                         break
                     # On a node of its own, what is free up to its own start goes on through what it holds there.
-                    if begin + duration <= end or (end >= promised_s and node in held):
+                    if begin + duration <= end or (
+                        end >= promised_s and at == site and any(node == i for i, _ in nodes)
+                    ):
                         first = begin
                         break
             if first < promised_s:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from heapq import heappop, heappush
 from math import inf
 
 from simulator.cluster import Allocation, Cluster
@@ -137,30 +136,25 @@ class SiteLine:
     def _earliest_gang(
         self, whole: int, rest: int, duration_s: float, from_s: float, latest_s: float
     ) -> tuple[float, Allocation]:
-        """The same for a gang of more than one node: counts the nodes that are free for long enough."""
-        n = self.cluster.per_node
-        begins: list[tuple[float, float, int]] = []  # when a node's run begins and ends, and with how many GPUs
-        for node in self.nodes:
-            for level in (n, rest) if rest else (n,):
-                for begin, end in node.runs(level, from_s, latest_s):
-                    if max(begin, from_s) + duration_s <= end:
-                        begins.append((max(begin, from_s), end, level))
-        begins.sort(reverse=True)
-        empty_until: list[float] = []
-        part_until: list[float] = []  # of the empty ones too, which also have room for a part
-        while begins:
-            start = begins[-1][0]
-            while begins and begins[-1][0] == start:
-                _, end, level = begins.pop()
-                heappush(empty_until if level == n else part_until, end)
-            end = start + duration_s
-            for until in (empty_until, part_until):
-                while until and until[0] < end:
-                    heappop(until)
-            if len(empty_until) >= whole and (not rest or len(part_until) > whole):
-                least = [node.least(start, end) for node in self.nodes]
-                return start, _allocation(nodes_for(least, n, whole, rest), least, n, whole, rest)
-        return inf, ()
+        """The same for a gang of more than one node: leaps to the first time at which each count could be met."""
+        n, nodes, start = self.cluster.per_node, self.nodes, from_s
+        # An empty node has room for the part as well. For each count, when each node is first free for long enough.
+        counts = [(n, whole), (rest, whole + 1)] if rest else [(n, whole)]
+        firsts = [[-inf] * len(nodes) for _ in counts]
+        if counts[-1][1] > len(nodes):
+            return inf, ()
+        tried = -inf
+        while start > tried:
+            tried = start
+            for (level, count), first in zip(counts, firsts, strict=True):
+                for number, time in enumerate(first):
+                    if time < start:
+                        first[number] = nodes[number].earliest(level, duration_s, start, latest_s)
+                start = sorted(first)[count - 1]
+                if start == inf:
+                    return inf, ()
+        least = [node.least(start, start + duration_s) for node in nodes]
+        return start, _allocation(nodes_for(least, n, whole, rest), least, n, whole, rest)
 
 
 def _allocation(bits: int, free: Sequence[int], per_node: int, whole: int, rest: int) -> Allocation:
