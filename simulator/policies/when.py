@@ -47,6 +47,8 @@ class When(Protocol):
 # that much before its latest start, though never more than a quarter of its slack before (a choice).
 MARGIN_S = 1200.0
 
+J_PER_KWH = 3.6e6
+
 # No start is planned further ahead, and no more of a run is looked at (choices) [h].
 LOOK_H, RUN_H = 72.0, 24.0 * 14
 
@@ -98,10 +100,14 @@ class LowestGridWindow:
     ----------
     per_hour : float
         What an hour of waiting must save, as a share of the job's energy (a choice: 0.002).
+    least_kwh : float
+        Jobs whose servers are to draw less than this wait for no more than the first light, and no window is
+        looked for: they are most of the jobs and next to nothing of the energy (a choice: 1 kWh).
     """
 
-    def __init__(self, per_hour: float = 0.002) -> None:
+    def __init__(self, per_hour: float = 0.002, least_kwh: float = 1.0) -> None:
         self.per_hour = per_hour
+        self.least_kwh = least_kwh
         self._promised: dict[int, tuple[int, float, float, float, int]] = {}
         self._parts: dict[tuple[tuple[int, ...], str], tuple[_Part, ...]] = {}
         self._hour = -1
@@ -111,7 +117,7 @@ class LowestGridWindow:
         self._gpus: Floats = np.zeros((0, 0))
         self._sun: Floats = np.zeros((0, 0))
         self._per_it: Floats = np.zeros((0, 0))
-        self._mean_per_it: Floats = np.zeros(0)
+        self._mean_per_it = 1.0
         # For so long there is no sun to spare at any site [h after the hour of issue].
         self._dark_h = 0.0
 
@@ -120,22 +126,26 @@ class LowestGridWindow:
         ask, now = job.ask, view.now_s
         if ask.slack_s <= 0:
             return None
+        if self._is_small(job, view):
+            return self._at_first_light(job, sites[0], view)
         self._withdraw(job.index)
         parts = self._parts_of(sites, ask.home, view)
         latest_h = min((latest_start_s(job, now) - now) / HOUR_S, LOOK_H)
         left_s = job.left_s(now)
-        hour, begin_h = self._renew(view, latest_h + left_s / HOUR_S / parts[0].speed)
-        if begin_h + latest_h + left_s / HOUR_S / parts[0].speed <= self._dark_h:
+        longest_h = max(min(left_s / HOUR_S / parts[0].speed, RUN_H), 1e-9)
+        hour, begin_h = self._renew(view, latest_h + longest_h)
+        if len(parts) == 1 and begin_h + latest_h + longest_h <= self._dark_h:
             return None
         # The first start is now, then come whole hours, counted from the hour of issue.
         starts = ceil(begin_h + latest_h) - int(begin_h)
+        # Waiting and being away from home count as shares of what the job draws on its slowest nodes.
+        whole_wh = parts[0].nodes.draws_w(ask.gpus, ask.intensity) * self._mean_per_it * longest_h
         found = []
         for part in parts:
             left_h = max(min(left_s / HOUR_S / part.speed, RUN_H), 1e-9)
             span = int(begin_h + latest_h + left_h) + 2
-            draw, whole = self._draw(part, hour, span, ask, len(sites) > 1)
-            cost = _windows(draw, begin_h, starts, left_h)
-            score = cost / (whole * left_h)
+            cost = _windows(self._draw(part, hour, span, ask, len(sites) > 1), begin_h, starts, left_h)
+            score = cost / whole_wh
             score += part.away
             score += self._waiting(begin_h, starts)
             slot, row = divmod(int(score.T.argmin()), len(part.sites))
@@ -153,11 +163,28 @@ class LowestGridWindow:
         if promise is not None and promise[0] == site and promise[1] == view.now_s / HOUR_S:
             return
         self._withdraw(job.index)
-        self._promise(job, site, view.now_s, view)
+        if not self._is_small(job, view):
+            self._promise(job, site, view.now_s, view)
 
     def ended(self, job: Life) -> None:
         """Nothing more is promised to it."""
         self._withdraw(job.index)
+
+    # --- small jobs ------------------------------------------------------------------------------
+
+    def _is_small(self, job: Life, view: View) -> bool:
+        it_w = view.sites[job.sites[0]].nodes.draws_w(job.ask.gpus, job.ask.intensity)
+        return it_w * job.ask.estimate_s < self.least_kwh * J_PER_KWH
+
+    def _at_first_light(self, job: Life, site: int, view: View) -> Delay | None:
+        """Hold a job until just before the sun leaves something over anywhere, if it may wait so long."""
+        hour, begin_h = self._renew(view, 0.0)
+        if self._dark_h <= begin_h:
+            return None
+        until_s = (hour + self._dark_h) * HOUR_S - MARGIN_S
+        if not view.now_s < until_s < latest_start_s(job, view.now_s):
+            return None
+        return Delay(job, until_s, site, "waits for first light", {"until_s": until_s})
 
     # --- what the hours hold ---------------------------------------------------------------------
 
@@ -192,13 +219,13 @@ class LowestGridWindow:
             if span > free.shape[1]:
                 free, per_it = ahead_of(free, span), ahead_of(per_it, span)
             self._sun, self._per_it = free / per_it, per_it
-            self._mean_per_it = per_it.mean(axis=1)
+            self._mean_per_it = float(per_it.mean())
             sunny = (self._sun > self._watts[:, hour : hour + self._sun.shape[1]]).any(axis=0)
             self._dark_h = float(sunny.argmax()) if sunny.any() else inf
         return hour, begin_h
 
-    def _draw(self, part: _Part, hour: int, span: int, ask: Ask, free: bool) -> tuple[Floats, Floats]:
-        """Grid power that a job would add in each hour at each site of a part, and all its power, at the meter [W]."""
+    def _draw(self, part: _Part, hour: int, span: int, ask: Ask, free: bool) -> Floats:
+        """Grid power that a job would add in each hour at each site of a part, at the meter [W]."""
         it_w = part.nodes.draws_w(ask.gpus, ask.intensity)
         hours = slice(hour, hour + span)
         draw = self._watts[part.rows, hours] - self._sun[part.rows, :span]
@@ -209,7 +236,7 @@ class LowestGridWindow:
         least = part.gpus - ask.gpus + 1e-6 - (SPARE_SHARE * part.gpus if free else 0.0)
         np.putmask(draw, self._gpus[part.rows, hours] > least, 2.0 * it_w)
         draw *= self._per_it[part.rows, :span]
-        return draw, it_w * self._mean_per_it[part.rows, None]
+        return draw
 
     # --- promises --------------------------------------------------------------------------------
 
