@@ -52,6 +52,11 @@ def free_restarts(jobs: Sequence[Job]) -> list[Job]:
     return [replace(j, ask=replace(j.ask, checkpoint=Checkpoint())) for j in jobs]
 
 
+def stay_put(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs, none of which may stop or move."""
+    return [replace(j, ask=replace(j.ask, interruptible=False)) for j in jobs]
+
+
 def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: int) -> Iterator[Row]:
     """All steps, from the bound down to the policies; the first run is the baseline."""
     hours = ceil(scenario.end_s / HOUR_S)
@@ -80,7 +85,8 @@ def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: in
     yield row("who will come is not known", jobs, Known(jobs, arrivals=False), PlannerSettings(), sun)
     yield row("nor how long they run", jobs, Known(jobs, durations=False, arrivals=False), PlannerSettings(), sun)
     yield row("nor the sun, but for its forecast: planner", jobs, "planner", PlannerSettings(), settings)
-    yield row("wait-for-sun", jobs, "wait-for-sun", PlannerSettings(), settings)
+    yield row("nobody stops or moves: planner", stay_put(jobs), "planner", PlannerSettings(), settings)
+    yield row("planned once, at submission: wait-for-sun", jobs, "wait-for-sun", PlannerSettings(), settings)
     yield Row("fifo", base, 0.0, 0)
 
 
