@@ -38,8 +38,6 @@ class _Gap:
             last = first
             while last < len(runs) and runs[last][0] <= end:
                 last += 1
-            if first < last:
-                end = max(end, runs[last - 1][1])
             runs[first:last] = self._line.runs(gpus, start, end)
         self._seen[gpus] = len(self._changed)
         return runs
