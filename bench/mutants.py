@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = {
     "simulator/battery.py": ["test_energy_battery.py", "test_energy_ledger.py"],
     "simulator/ledger.py": ["test_energy_ledger.py", "test_energy_shortage.py", "test_trust_bugs.py"],
+    "simulator/walk.py": ["test_energy_ledger.py", "test_energy_shortage.py", "test_trust_bugs.py"],
     "simulator/settle.py": ["test_energy_ledger.py", "test_trust_bugs.py"],
     "simulator/balance.py": ["test_energy_ledger.py", "test_trust_bugs.py"],
     "simulator/invariants.py": ["test_trust_invariants.py", "test_jobs_faults.py", "test_jobs_engine.py"],
@@ -33,7 +34,9 @@ TESTS = {
     "simulator/lives.py": ["test_jobs_engine.py", "test_jobs_faults.py", "test_trust_chaos.py"],
     "experiments/metrics.py": ["test_show_metrics.py", "test_trust_bugs.py"],
 }
-MAIN = ("simulator/battery.py", "simulator/ledger.py", "simulator/engine.py", "experiments/metrics.py")
+MAIN = (
+    "simulator/battery.py", "simulator/ledger.py", "simulator/walk.py", "simulator/engine.py", "experiments/metrics.py",
+)  # fmt: skip
 TIMEOUT_S = 120.0
 
 _SWAPS: dict[type[ast.AST], type[ast.AST]] = {

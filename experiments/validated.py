@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from experiments.config_load import Loaded
 from experiments.errors import listed
+from sites.equipment import NodeModel
 
 LATITUDES = (20.0, 46.0)
 SITES_MOST = 50
 DAYS_MOST = 366
+CAP_LEAST = 0.81  # the lowest power cap whose speed was measured, of the power above idle: simulator/caps.py
+
+
+def _kind(node: str | NodeModel) -> str:
+    """What a kind of node is called, in the catalogue or by the user."""
+    return node if isinstance(node, str) else node.title or "own"
 
 
 def outside(loaded: Loaded) -> list[str]:
@@ -22,4 +29,12 @@ def outside(loaded: Loaded) -> list[str]:
         lines.append(f"{len(sites)} sites: nothing was compared beyond {SITES_MOST}")
     if experiment.days > DAYS_MOST:
         lines.append(f"days = {experiment.days}: ageing over more than a year was compared with nothing")
+    lowest = min((power for power, _ in experiment.engine.power_caps), default=1.0)
+    if lowest < CAP_LEAST:
+        lines.append(
+            f"engine.power_caps down to {lowest:g} of the power above idle: speed is measured to {CAP_LEAST:g}, on V100"
+        )
+    other = sorted({_kind(site.cluster.node) for site in sites.values()} - {"a100"})
+    if other:
+        lines.append(f"nodes of kind {listed(other, 6)}: power was compared with meters for a100 alone")
     return [f"outside the validated range: {line}" for line in lines]

@@ -46,10 +46,32 @@ def test_what_lies_outside_is_said_at_run_time(tmp_path: Path) -> None:
     }  # fmt: skip
     assert outside(check(document, "x.toml", tmp_path)) == []
     far = {f"s{i}": {"like": "rabat", "lat": 60.0} for i in range(60)}
-    strange = document | {"days": 400, "sites": {"use": ["rabat"], "own": far}}
+    measured = [[0.81, 0.936], [1.0, 1.0]]
+    assert outside(check(document | {"engine": {"power_caps": measured}}, "x.toml", tmp_path)) == []
+    strange = document | {
+        "days": 400,
+        "sites": {"use": ["rabat"], "all": {"cluster": {"node": "h100"}}, "own": far},
+        "engine": {"power_caps": [[0.6, 0.85], *measured]},
+    }
     said = "\n".join(outside(check(strange, "x.toml", tmp_path)))
-    for words in ("latitude of s0, s1", "61 sites", "days = 400"):
+    for words in ("latitude of s0, s1", "61 sites", "days = 400", "power_caps down to 0.6", "kind h100"):
         assert words in said
+
+
+def test_selftest_compares_the_tables_themselves_and_cuts_many_policies_shorter(tmp_path: Path) -> None:
+    from experiments import selftest
+    from experiments.config_load import check
+
+    document: dict[str, Any] = {
+        "name": "x", "start": "2025-06-01T00:00:00Z", "days": 3, "policies": ["fifo"], "step_min": 60,
+        "sites": {"use": ["rabat"]}, "workload": {"kind": "generator", "load": 0.2},
+    }  # fmt: skip
+    found = list(selftest.checks(check(document, "x.toml", tmp_path)))
+    assert all(one.holds for one in found)
+    (size,) = [one.measure for one in found if one.name.endswith("to the byte")]
+    assert int(size.removesuffix(" bytes").replace(",", "")) > 10_000
+    assert selftest.shortened(check(document, "x.toml", tmp_path)).experiment.days == selftest.DAYS
+    assert selftest.shortened(check(document, "x.toml", tmp_path), 1).experiment.days == 1
 
 
 def test_every_file_that_the_page_names_exists() -> None:
