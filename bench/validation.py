@@ -304,9 +304,10 @@ def published() -> Iterator[Row]:
     note = (
         f"{mine:.0f} kWh is the whole node, {node.loaded_kw:g} kW for six hours; {theirs:.0f} are published, or"
         f" {per_gpu_w:.0f} W per GPU, and what they cover is not stated: the node at its meter, or the boards (limit"
-        f" 700 W) as software reads them. In measured A100 servers under load the boards draw {share:.0%} of the node; by that share ours"
-        f" would draw {share * mine:.0f} kWh, {share * mine / theirs - 1:+.0%}. If theirs is the node, the job's"
-        f" `intensity` was {intensity:.2f}. The source settles neither, so the row stays as it was set"
+        " 700 W) as software reads them. In measured A100 servers under load the boards draw"
+        f" {share:.0%} of the node; by that share ours would draw {share * mine:.0f} kWh,"
+        f" {share * mine / theirs - 1:+.0%}. If theirs is the node, the job's `intensity` was {intensity:.2f}."
+        " The source settles neither, so the row stays as it was set"
     )
     yield Row("Energy of GemMaroc-27B: 48 GPU-hours, 8 x H100", run["source"], "relative difference, whole node",
               abs(mine / theirs - 1), 0.3, "", note)  # fmt: skip
