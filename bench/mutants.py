@@ -25,7 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # The tests that are to notice, those that fail soonest first.
 TESTS = {
     "simulator/battery.py": ["test_energy_battery.py", "test_energy_ledger.py"],
-    "simulator/ledger.py": ["test_energy_ledger.py", "test_energy_shortage.py", "test_trust_bugs.py"],
+    "simulator/ledger.py": [
+        "test_trust_ledger.py",
+        "test_energy_ledger.py",
+        "test_energy_shortage.py",
+        "test_trust_bugs.py",
+    ],
     "simulator/walk.py": ["test_energy_ledger.py", "test_energy_shortage.py", "test_trust_bugs.py"],
     "simulator/settle.py": ["test_energy_ledger.py", "test_trust_bugs.py"],
     "simulator/balance.py": ["test_energy_ledger.py", "test_trust_bugs.py"],

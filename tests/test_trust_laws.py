@@ -348,6 +348,22 @@ def law_whole_weeks_later_is_the_same(seed: int, name: str, weeks: int) -> None:
             assert its == pytest.approx(mine, rel=1e-6, abs=1e4), flow
 
 
+@pytest.mark.filterwarnings("ignore:Using `assume`")  # where it does not hold the test fails, as it should
+@pytest.mark.parametrize(
+    ("law", "seed", "name", "how"),
+    [
+        (law_twice_the_power_is_twice_the_energy, 455, "carbon-scaler", False),
+        (law_twice_the_power_is_twice_the_energy, 50, "planner", True),
+        (law_twice_the_power_is_twice_the_energy, 1253, "planner", False),
+        (law_whole_weeks_later_is_the_same, 63261, "carbon-scaler", 1),
+        (law_whole_weeks_later_is_the_same, 1, "carbon-scaler", 2),
+        (law_whole_weeks_later_is_the_same, 2343, "carbon-time", 2),
+    ],
+)
+def test_where_rounding_or_a_unit_once_chose(law: Callable[..., None], seed: int, name: str, how: Any) -> None:
+    law(seed, name, how)
+
+
 def periodic(case: Any, weeks: int) -> Any:
     """The case with its days of sky repeated to weeks with a dark last day, and batteries that start empty."""
 
