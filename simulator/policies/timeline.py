@@ -36,14 +36,14 @@ class NodeLine:
 
     def least(self, start_s: float, end_s: float) -> int:
         """The fewest GPUs that are free at any time from `start_s` to `end_s` [s]."""
-        first = max(bisect_right(self.times, start_s) - 1, 0)
+        first = bisect_right(self.times, start_s) - 1
         return min(self.free[first : max(bisect_left(self.times, end_s), first + 1)])
 
     def earliest(self, gpus: int, duration_s: float, from_s: float, latest_s: float) -> float:
         """The first start in [from_s, latest_s] with so many GPUs for so long [s]; infinite if there is none."""
         times, free = self.times, self.free
         steps = len(times)
-        k, start = max(bisect_right(times, from_s) - 1, 0), from_s
+        k, start = bisect_right(times, from_s) - 1, from_s
         while start <= latest_s:
             end = start + duration_s
             while free[k] >= gpus:
