@@ -16,7 +16,6 @@ from typing import NamedTuple
 from simulator.scenario import Battery
 
 Advance = Callable[[float, float, float, tuple[float, ...]], tuple[float, float, float]]
-Taper = Callable[[float, float, float, tuple[float, ...]], tuple[float, float, float]]
 
 
 def stepper(battery: Battery, capacity_j: float) -> Advance:
@@ -32,33 +31,45 @@ def stepper(battery: Battery, capacity_j: float) -> Advance:
         power passes one of `kinks_w` [W, > 0]: the powers at which a flow of the site begins or ends.
         A limit that is reached is stored exactly, so that the next call takes up from there.
     """
-    eta_c, eta_d, k = battery.eta_charge, battery.eta_discharge, battery.self_discharge_per_s
-    p_c, p_d = battery.charge_w, battery.discharge_w
-    low, high = battery.soc_min * capacity_j, battery.soc_max * capacity_j
-    band = battery.taper_soc * capacity_j
-    taper_up = _taper(eta_c, p_c / band, k, high) if band and p_c else None
-    taper_down = _taper(-1.0 / eta_d, -p_d / band, k, low) if band and p_d else None
+    may_charge, may_discharge = battery.charge_w > 0.0, battery.discharge_w > 0.0
+    k = battery.self_discharge_per_s
+    charge, discharge = _charging(battery, capacity_j), _discharging(battery, capacity_j)
 
-    def idle(stored: float, dt: float) -> tuple[float, float, float]:
-        return 0.0, (stored * exp(-k * dt) if k else stored), dt
+    def advance(stored: float, offer: float, dt: float, kinks: tuple[float, ...] = ()) -> tuple[float, float, float]:
+        """One move, up to where its law changes; see above."""
+        if offer > 0.0 and may_charge:
+            return charge(stored, offer, dt, kinks)
+        if offer < 0.0 and may_discharge:
+            return discharge(stored, -offer, dt, kinks)
+        return _idle(stored, k, dt)
+
+    return advance
+
+
+def _charging(battery: Battery, capacity_j: float) -> Advance:
+    """Motion under an offer of power, at the present capacity [J]."""
+    eta, k, p_max = battery.eta_charge, battery.self_discharge_per_s, battery.charge_w
+    high, band = battery.soc_max * capacity_j, battery.taper_soc * capacity_j
+    taper = _taper(eta, p_max / band, k, high) if band and p_max else None
 
     def charge(stored: float, offer: float, dt: float, kinks: tuple[float, ...]) -> tuple[float, float, float]:
-        power = offer if offer < p_c else p_c
+        """At the offer or the rated power [W], until it tapers or the battery is full; `kinks` as for `advance`."""
+        power = offer if offer < p_max else p_max
         if stored > high:  # above the window nothing goes in; self-discharge may lead back into it
             used = log1p((stored - high) / high) / k if k and high else dt
-            return idle(stored, dt) if used >= dt else (0.0, high, used)
-        if taper_up is not None:
-            limit = high - power * band / p_c
+            return _idle(stored, k, dt) if used >= dt else (0.0, high, used)
+        if taper is not None:
+            limit = high - power * band / p_max
             # At the knee itself, self-discharge may outweigh a weak offer: then the battery sinks from it.
-            if stored > limit or (stored == limit and eta_c * power >= k * limit):
-                return taper_up(stored, limit, dt, kinks)
+            if stored > limit or (stored == limit and eta * power >= k * limit):
+                return taper(stored, limit, dt, kinks)
         else:
             limit = high
             if stored >= high:
-                hold = k * high / eta_c  # just enough to stay full
+                hold = k * high / eta  # just enough to stay full
                 if power >= hold:
                     return hold, high, dt
-        drive = eta_c * power
+        drive = eta * power
         if k:
             goal = drive / k
             after = stored - (goal - stored) * expm1(-k * dt)
@@ -70,17 +81,27 @@ def stepper(battery: Battery, capacity_j: float) -> Advance:
             return power, after, dt
         return power, limit, _not_over(dt, (limit - stored) / drive)
 
+    return charge
+
+
+def _discharging(battery: Battery, capacity_j: float) -> Advance:
+    """Motion while power is asked for, at the present capacity [J]."""
+    eta, k, p_max = battery.eta_discharge, battery.self_discharge_per_s, battery.discharge_w
+    low, band = battery.soc_min * capacity_j, battery.taper_soc * capacity_j
+    taper = _taper(-1.0 / eta, -p_max / band, k, low) if band and p_max else None
+
     def discharge(stored: float, asked: float, dt: float, kinks: tuple[float, ...]) -> tuple[float, float, float]:
+        """At what is asked or the rated power [W], until it tapers or the battery is empty; the power is negative."""
         if stored <= low:
-            return idle(stored, dt)
-        power = asked if asked < p_d else p_d
+            return _idle(stored, k, dt)
+        power = asked if asked < p_max else p_max
         limit = low
-        if taper_down is not None:
-            limit = low + power * band / p_d
+        if taper is not None:
+            limit = low + power * band / p_max
             if stored <= limit:
-                mean, after, used = taper_down(stored, limit, dt, kinks)
+                mean, after, used = taper(stored, limit, dt, kinks)
                 return -mean, after, used
-        drive = power / eta_d
+        drive = power / eta
         if k:
             goal = -drive / k
             after = stored - (goal - stored) * expm1(-k * dt)
@@ -92,17 +113,10 @@ def stepper(battery: Battery, capacity_j: float) -> Advance:
             return -power, after, dt
         return -power, limit, _not_over(dt, (stored - limit) / drive)
 
-    def advance(stored: float, offer: float, dt: float, kinks: tuple[float, ...] = ()) -> tuple[float, float, float]:
-        if offer > 0.0 and p_c:
-            return charge(stored, offer, dt, kinks)
-        if offer < 0.0 and p_d:
-            return discharge(stored, -offer, dt, kinks)
-        return idle(stored, dt)
-
-    return advance
+    return discharge
 
 
-def _taper(eta: float, slope: float, k: float, end: float) -> Taper:
+def _taper(eta: float, slope: float, k: float, end: float) -> Advance:
     """Motion inside a taper band, where the power is slope (end - s) [W].
 
     Then ds/dt = rate (goal - s). `eta` is what is stored of a joule at the terminals, and `slope` [1/s]
@@ -113,6 +127,7 @@ def _taper(eta: float, slope: float, k: float, end: float) -> Taper:
     below = end - goal
 
     def taper(stored: float, knee: float, dt: float, kinks: tuple[float, ...]) -> tuple[float, float, float]:
+        """Between `knee` and `end` [J], until one of them or a power of `kinks` [W] is met; the power is a mean."""
         x = rate * dt
         shrink = -expm1(-x)
         after = goal + (stored - goal) * (1.0 - shrink)  # never past the goal, whatever rounding does
@@ -195,6 +210,11 @@ def law(battery: Battery, capacity_j: float, step_s: float) -> tuple[Law, TaperS
         knee_down=band / discharge_w if discharge_w else 0.0,
     )
     return constants, taper
+
+
+def _idle(stored: float, k: float, dt: float) -> tuple[float, float, float]:
+    """Motion without any power for `dt` [s]: self-discharge of `k` [1/s] alone."""
+    return 0.0, (stored * exp(-k * dt) if k else stored), dt
 
 
 def _not_over(dt: float, time: float) -> float:
