@@ -31,13 +31,18 @@ TESTS = {
         "test_energy_shortage.py",
         "test_trust_bugs.py",
     ],
-    "simulator/walk.py": ["test_energy_ledger.py", "test_energy_shortage.py", "test_trust_bugs.py"],
+    "simulator/walk.py": [
+        "test_trust_ledger.py",
+        "test_energy_ledger.py",
+        "test_energy_shortage.py",
+        "test_trust_bugs.py",
+    ],
     "simulator/settle.py": ["test_energy_ledger.py", "test_trust_bugs.py"],
     "simulator/balance.py": ["test_energy_ledger.py", "test_trust_bugs.py"],
     "simulator/invariants.py": ["test_trust_invariants.py", "test_jobs_faults.py", "test_jobs_engine.py"],
-    "simulator/engine.py": ["test_jobs_engine.py", "test_jobs_faults.py", "test_trust_chaos.py"],
+    "simulator/engine.py": ["test_trust_bugs.py", "test_jobs_engine.py", "test_jobs_faults.py", "test_trust_chaos.py"],
     "simulator/lives.py": ["test_jobs_engine.py", "test_jobs_faults.py", "test_trust_chaos.py"],
-    "experiments/metrics.py": ["test_show_metrics.py", "test_trust_bugs.py"],
+    "experiments/metrics.py": ["test_trust_metrics.py", "test_show_metrics.py", "test_trust_bugs.py"],
 }
 MAIN = (
     "simulator/battery.py", "simulator/ledger.py", "simulator/walk.py", "simulator/engine.py", "experiments/metrics.py",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulator.ledger import SiteLedger
+from simulator.ledger import SiteLedger, step_index
 from simulator.scenario import Battery, Grid, NodeType, Site
 from simulator.strategies import PeakShaving, Strategy
 from simulator.walk import Supply
@@ -96,3 +96,20 @@ def test_how_long_a_battery_carries_a_load() -> None:
     assert found.holds_s(5e3, 3 * HOUR) == pytest.approx(2 * HOUR)
     assert found.holds_s(5e3, 600.0) == 600.0
     assert found.holds_s(9e3, 600.0) == 0.0
+
+
+def test_less_than_a_watt_charges_like_any_other() -> None:
+    zero, cell = profile(0.0), Battery(20 * KWH, 8e3, 8e3, 0.9, 0.8, 0.0, 0.0, 1.0, 0.5, 0.0)
+    site = Site("s", "r", NODE, 2, profile(0.4), zero, zero, Grid(zero, zero, zero), cell)
+    found = SiteLedger(site, HOUR)
+    found.settle(HOUR)
+    assert found.stored_j - 10 * KWH == pytest.approx(0.4 * HOUR * 0.9, abs=1e-6)
+
+
+@pytest.mark.parametrize("step_s", [0.1, 0.3, 700.0 / 3.0])
+def test_an_edge_belongs_to_the_step_that_begins_there_whatever_division_says(step_s: float) -> None:
+    edges = np.arange(2000) * step_s
+    assert step_index(edges, step_s).tolist() == list(range(2000))
+    zero = StepProfile(np.zeros(2000), step_s)
+    found = SiteLedger(Site("s", "r", NODE, 2, zero, zero, zero, Grid(zero, zero, zero)), 2000 * step_s)
+    assert [found.step_at(edge) for edge in edges.tolist()] == list(range(2000))
