@@ -47,8 +47,6 @@ class When(Protocol):
 # that much before its latest start, though never more than a quarter of its slack before (a choice).
 MARGIN_S = 1200.0
 
-J_PER_KWH = 3.6e6
-
 # No start is planned further ahead, and no more of a run is looked at (choices) [h].
 LOOK_H, RUN_H = 72.0, 24.0 * 14
 
@@ -100,14 +98,14 @@ class LowestGridWindow:
     ----------
     per_hour : float
         What an hour of waiting must save, as a share of the job's energy (a choice: 0.002).
-    least_kwh : float
-        Jobs whose servers are to draw less than this wait for no more than the first light, and no window is
-        looked for: they are most of the jobs and next to nothing of the energy (a choice: 1 kWh).
+    least_gpu_h : float
+        Jobs that are to run for fewer GPU-hours wait for no more than the first light, and no window is looked
+        for: they are most of the jobs and next to nothing of the energy (a choice: 1).
     """
 
-    def __init__(self, per_hour: float = 0.002, least_kwh: float = 1.0) -> None:
+    def __init__(self, per_hour: float = 0.002, least_gpu_h: float = 1.0) -> None:
         self.per_hour = per_hour
-        self.least_kwh = least_kwh
+        self.least_gpu_h = least_gpu_h
         self._promised: dict[int, tuple[int, float, float, float, int]] = {}
         self._parts: dict[tuple[tuple[int, ...], str], tuple[_Part, ...]] = {}
         self._hour = -1
@@ -126,7 +124,7 @@ class LowestGridWindow:
         ask, now = job.ask, view.now_s
         if ask.slack_s <= 0:
             return None
-        if self._is_small(job, view):
+        if self._is_small(job):
             return self._at_first_light(job, sites[0], view)
         self._withdraw(job.index)
         parts = self._parts_of(sites, ask.home, view)
@@ -163,7 +161,7 @@ class LowestGridWindow:
         if promise is not None and promise[0] == site and promise[1] == view.now_s / HOUR_S:
             return
         self._withdraw(job.index)
-        if not self._is_small(job, view):
+        if not self._is_small(job):
             self._promise(job, site, view.now_s, view)
 
     def ended(self, job: Life) -> None:
@@ -172,9 +170,8 @@ class LowestGridWindow:
 
     # --- small jobs ------------------------------------------------------------------------------
 
-    def _is_small(self, job: Life, view: View) -> bool:
-        it_w = view.sites[job.sites[0]].nodes.draws_w(job.ask.gpus, job.ask.intensity)
-        return it_w * job.ask.estimate_s < self.least_kwh * J_PER_KWH
+    def _is_small(self, job: Life) -> bool:
+        return job.ask.gpus * job.ask.estimate_s < self.least_gpu_h * HOUR_S
 
     def _at_first_light(self, job: Life, site: int, view: View) -> Delay | None:
         """Hold a job until just before the sun leaves something over anywhere, if it may wait so long."""
