@@ -136,6 +136,7 @@ def _in_child(copy: Path, tests: list[str]) -> None:
 
 
 def main() -> int:
+    """Make mutants, run the tests that should notice them, and print who survived; 2 if the tests fail as it is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=80, help="how many mutants, spread over the files")
     parser.add_argument("--seed", type=int, default=1)

@@ -346,6 +346,7 @@ def text(found: list[Row]) -> str:
 
 
 def main() -> int:
+    """Make every comparison and write the page; with --fast only those that take seconds, and no page."""
     fast = "--fast" in sys.argv[1:]
     found = []
     for row in rows(FAST if fast else ALL):

@@ -166,6 +166,7 @@ def growth_rows() -> list[Row]:
     from workloads.job import Ask, Dataset, Job, Tenant, Truth
 
     def jobs(count: int, days: float, sites: int) -> list[Job]:
+        """Jobs of one offered load, spread over the sites."""
         rng = np.random.default_rng(1)
         submits = np.sort(rng.uniform(0, days * DAY_S, count)).tolist()
         # The offered load stays the same, two thirds of the GPUs.

@@ -67,6 +67,8 @@ class Forecast:
         self._issued = -1
         self._now: dict[Quantity, Floats] = {}
         self._errors: dict[Quantity, tuple[int, Floats]] = {}
+        lead_h = np.arange(settings.horizon_h) + 0.5
+        self._spread = settings.error * np.minimum(np.sqrt(lead_h / DAY_H), 2.0)
         self._free: Floats = np.zeros((len(scenario.sites), 0))
         self._fixed = np.array([site.fixed_w for site in scenario.sites])[:, None]
 
@@ -198,8 +200,7 @@ class Forecast:
         errors = self._errors.get(quantity)
         if errors is None or errors[0] != day:
             errors = self._errors[quantity] = day, self._errors_of(quantity, day)
-        spread = self.settings.error * np.minimum(np.sqrt((np.arange(end - hour) + 0.5) / DAY_H), 2.0)
-        return np.asarray(np.maximum(1.0 + spread * errors[1][:, slot, : end - hour], 0.0))
+        return np.asarray(np.maximum(1.0 + self._spread[: end - hour] * errors[1][:, slot, : end - hour], 0.0))
 
     def _errors_of(self, quantity: Quantity, day: int) -> Floats:
         """Errors of unit variance of all that is issued in a day, shape (sites, hours of issue, horizon).

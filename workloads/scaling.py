@@ -258,6 +258,10 @@ def _parts(model: TraceModel, runtime: Floats) -> Ints:
     return np.maximum(1, np.ceil(runtime / cap_s - 1e-9)).astype(np.int64)
 
 
+def _slack_s(model: TraceModel, estimate_s: float) -> float:
+    return 3600.0 * model.slack_h if model.slack_h is not None else (model.slack_factor or 0.0) * estimate_s
+
+
 def _jobs(
     model: TraceModel,
     table: TraceTable,
@@ -275,10 +279,8 @@ def _jobs(
     )
     interruptible = _draws(seed, "interruptible", table) < model.interruptible_share
     checkpoint = Checkpoint(model.checkpoint_gb, model.checkpoint_write_s, model.restart_s)
-    names = [f"{model.format.removesuffix('.toml')}@{place.site}" for place in places]
-    datasets = [
-        Dataset(name, model.dataset_gb, place.site, model.residency) for name, place in zip(names, places, strict=True)
-    ]
+    trace = model.format.removesuffix(".toml")
+    datasets = [Dataset(f"{trace}@{place.site}", model.dataset_gb, place.site, model.residency) for place in places]
     tenants: dict[tuple[int, int], Tenant] = {}
     jobs: list[Job] = []
     beyond = 0
@@ -295,7 +297,7 @@ def _jobs(
             who = tenants[home, cluster] = Tenant(places[home].region, "trace", table.clusters[cluster])
         name = table.ids[index] if table.ids else f"r{row}"
         name = f"{name}~{copy + 1}" if copy else name
-        slack = 3600.0 * model.slack_h if model.slack_h is not None else (model.slack_factor or 0.0) * wanted
+        slack = _slack_s(model, wanted)
         for part in range(chain):
             at = submit + part * runtime
             if at >= days * DAY_S:

@@ -32,6 +32,7 @@ class _Limited(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from the source; raises `WorkloadError` past a limit, or where the file is damaged."""
         view = memoryview(buffer).cast("B")
         try:
             data = self._source.read(min(len(view), MAX_LINE_BYTES // 4))

@@ -69,7 +69,7 @@ class ListScheduler(Backfilling):
     def round(self, view: View) -> Iterable[Action]:
         """One scheduling round."""
         if not self._plain:
-            return self._whole_round(view)
+            return () if self._is_idle(view.now_s) else self._whole_round(view)
         if len(self._blocked) >= len(self._ready.groups):
             if not self._new:
                 return ()
@@ -79,6 +79,18 @@ class ListScheduler(Backfilling):
             self._let_in(job, view)
         self._new.clear()
         return self._start_those_who_may(view.now_s, view)
+
+    def _is_idle(self, now: float) -> bool:
+        """Whether nobody is new, nobody is due, and nobody who is ready could start."""
+        held, latest = self._held, self._latest
+        return not (
+            self._new
+            or len(self._blocked) < len(self._ready.groups)
+            or (held and held[0][0] <= now)
+            or (latest and latest[0][0] <= now)
+            or self._reviews
+            or self._conservative is not None
+        )
 
     def _whole_round(self, view: View) -> Iterator[Action]:
         now = view.now_s

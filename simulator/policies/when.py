@@ -116,6 +116,7 @@ class LowestGridWindow:
         self._sun: Floats = np.zeros((0, 0))
         self._per_it: Floats = np.zeros((0, 0))
         self._mean_per_it = 1.0
+        self._waits = per_hour * np.arange(LOOK_H + 2.0)
         # For so long there is no sun to spare at any site [h after the hour of issue].
         self._dark_h = 0.0
 
@@ -199,8 +200,7 @@ class LowestGridWindow:
 
     def _waiting(self, begin_h: float, starts: int) -> Floats:
         """What waiting until each start counts, as a share of the job's energy, shape (starts,)."""
-        first = int(begin_h)
-        waited = self.per_hour * (np.arange(first, first + starts, dtype=np.float64) - begin_h)
+        waited = self._waits[:starts] - self.per_hour * (begin_h % 1.0)
         waited[0] = 0.0
         return waited
 
