@@ -68,3 +68,12 @@ def test_sites_of_other_nodes_are_compared_by_what_the_same_work_draws_there() -
         settings=Settings(forecast=ForecastSettings(sun="perfect")),
     )
     assert record.stints.site.tolist() == [1]
+
+
+def test_a_gang_of_a_whole_site_waits_for_the_sun_too() -> None:
+    """What others leave for jobs that are bound to a site, a gang that needs all of one cannot leave."""
+    places = [replace(site(name, nodes=2), pv=sunny_from(10, 86_400.0)) for name in ("s0", "s1")]
+    gang = job("gang", 0.0, 16, 4 * HOUR_S, slack_s=14 * HOUR_S)
+    perfect = Settings(forecast=ForecastSettings(sun="perfect"))
+    record = simulate(scenario(places), [gang], policy("wait-for-sun"), settings=perfect)
+    assert record.outcomes[0].start_s == 10 * HOUR_S

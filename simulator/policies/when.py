@@ -229,9 +229,10 @@ class LowestGridWindow:
         draw += it_w
         np.maximum(draw, 0.0, out=draw)
         np.minimum(draw, it_w, out=draw)
-        # Whoever may go elsewhere leaves some room for those whose data keep them at one site.
-        least = part.gpus - ask.gpus + 1e-6 - (SPARE_SHARE * part.gpus if free else 0.0)
-        np.putmask(draw, self._gpus[part.rows, hours] > least, 2.0 * it_w)
+        # Whoever may go elsewhere leaves some room for those whose data keep them at one site, but for a gang that
+        # needs nearly all of it.
+        room = np.maximum((1.0 - SPARE_SHARE) * part.gpus - ask.gpus, 0.0) if free else part.gpus - ask.gpus
+        np.putmask(draw, self._gpus[part.rows, hours] > room + 1e-6, 2.0 * it_w)
         draw *= self._per_it[part.rows, :span]
         return draw
 
