@@ -44,7 +44,10 @@ def selftest_command(experiment: str) -> int:
     failed = number = 0
     policy = ""
     told = (lambda what: err.print(f"... {what}")) if err.is_terminal else (lambda what: None)
-    for check in selftest.checks(load(path), told):
+    loaded = load(path)
+    days = min(selftest.days_checked(loaded), loaded.experiment.days)
+    out.print(f"Checks {days} of {loaded.experiment.days} days, with the first seed.")
+    for check in selftest.checks(loaded, told):
         if check.policy != policy:
             policy = check.policy
             out.print(policy, style="bold")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from experiments.build import Inputs
     from experiments.session import Plan
 
-# Processor time on a machine of 2024, rounded: of a run, of each supply step, and of each job under a policy that
+# Processor time as measured on one machine, rounded: of a run, of each supply step, and of each job under a policy that
 # plans, that looks for the right hour, and that starts jobs as they come [s].
 RUN_S, STEP_S = 0.05, 1.5e-6
 PLANS_S, WAITS_S, STARTS_S = 6e-3, 8e-4, 1.2e-4

@@ -41,6 +41,11 @@ class Check:
     measure: str
 
 
+def days_checked(loaded: Loaded) -> int:
+    """How many days of an experiment are checked at most."""
+    return 1 if len(loaded.policies) > MANY else DAYS
+
+
 def shortened(loaded: Loaded, days: int = DAYS) -> Loaded:
     """The experiment's first scenario, at most so many days long."""
     values = {key: value for axis in loaded.axes for key, value in zip(axis.keys, axis.rows[0], strict=True)}
@@ -58,7 +63,7 @@ def checks(loaded: Loaded, told: Callable[[str], None] = lambda _: None) -> Iter
     InputError, SiteError, WorkloadError
         If the experiment's inputs cannot be used.
     """
-    short = shortened(loaded, 1 if len(loaded.policies) > MANY else DAYS)
+    short = shortened(loaded, days_checked(loaded))
     seed = short.experiment.seeds[0]
     told("inputs")
     inputs = build(short, seed)
