@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,12 +23,6 @@ from simulator.policies.reserve import ends_s
 from simulator.policies.scheduler import ListScheduler, Parts
 from simulator.policies.timeline import SiteLine
 from simulator.scenario import NodeType
-
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 
 TICK_S = 1.0 / 1024.0
 Booking = tuple[int, Any, float, float]  # site, allocation, start and end [s]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import numpy as np
 import pytest
 
@@ -16,13 +15,6 @@ from simulator.clock import Clock, Kind, cancel, on_grid
 from simulator.errors import PolicyError
 from simulator.record import Stints
 from workloads.job import Checkpoint
-
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
-
 
 # --- order of things -----------------------------------------------------------------------------
 

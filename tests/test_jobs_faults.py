@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,12 +20,6 @@ from simulator.policies.size import largest
 from simulator.record import Stints
 from simulator.scenario import Link, NodeType
 from workloads.job import Checkpoint, SpeedUp
-
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 
 DAY_S = 86_400.0
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import numpy as np
 import pytest
 
@@ -15,12 +14,6 @@ from simulator.errors import PolicyError
 from simulator.policies.presets import policy
 from simulator.scenario import Link, Quota
 from workloads.job import Checkpoint, Dataset
-
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 
 STAR = (Link("s0", "s1", 1.0), Link("s0", "s2", 1.0), Link("s0", "s3", 0.5))
 

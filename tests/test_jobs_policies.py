@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import heapq
-import importlib.util
 import math
 from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import numpy as np
 import pytest
 
@@ -17,12 +17,6 @@ from simulator.policies.presets import PRESETS, policy
 from simulator.policies.scheduler import ListScheduler, Parts
 from simulator.scenario import NodeType, Quota
 from workloads.job import Checkpoint
-
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 
 
 def pool(gpus: int, end_s: float, sites: int = 1) -> Any:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import numpy as np
 import pytest
 
@@ -19,11 +18,6 @@ from simulator.scenario import Battery, Scenario
 from sites.profile import StepProfile
 from workloads.job import Checkpoint, Job
 
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC
-assert _SPEC.loader
-kit = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 job, run, scenario, site = kit.job, kit.run, kit.scenario, kit.site
 
 H = 3600.0

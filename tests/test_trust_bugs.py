@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import numpy as np
 import pytest
 
@@ -26,12 +25,6 @@ from sites.profile import ProfileRangeError, StepProfile
 from sites.site import catalogue, site_from
 from sites.supply import supply
 from workloads.job import Checkpoint
-
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = sys.modules["jobs_kit"] = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 
 HOUR, DAY, KWH = 3600.0, 86_400.0, 3.6e6
 NODE = NodeType("n", 8, 1000.0, 5000.0, 100.0)

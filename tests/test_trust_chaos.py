@@ -6,15 +6,13 @@ between any two of them. Every run checks its own invariants, too.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import pytest
 
 from simulator.caps import MEASURED
@@ -24,12 +22,6 @@ from simulator.policies.presets import PRESETS, policy
 from simulator.record import Record
 from simulator.scenario import Battery, Link, NodeType, Scenario
 from workloads.job import Checkpoint, Dataset, Job
-
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = sys.modules["jobs_kit"] = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 
 HOUR, DAY, KWH = 3600.0, 86_400.0, 3.6e6
 NODES, OUT_S = 2, 2 * HOUR

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import jobs_kit as kit
 import numpy as np
 import pytest
 
@@ -22,12 +20,6 @@ from simulator.life import Life
 from simulator.policies.presets import policy
 from simulator.record import Record
 from workloads.job import Checkpoint, SpeedUp
-
-_SPEC = importlib.util.spec_from_file_location("jobs_kit", Path(__file__).with_name("jobs_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = sys.modules["jobs_kit"] = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 
 SAVING = Checkpoint(1.0, 30.0, 30.0, 600.0)
 CURVE = SpeedUp((1, 2, 8), (1.0, 1.9, 6.0))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import trust_kit as kit
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -25,12 +24,6 @@ from simulator.record import FLOWS, Record
 from simulator.scenario import Site
 from simulator.strategies import PeakShaving
 from sites.profile import StepProfile
-
-_SPEC = importlib.util.spec_from_file_location("trust_kit", Path(__file__).with_name("trust_kit.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-kit = sys.modules["trust_kit"] = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(kit)
 
 WEEK = 7 * kit.DAY
 FORESIGHT = ForecastSettings(sun="perfect", load="perfect", carbon="perfect", price="perfect")
