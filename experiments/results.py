@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from experiments import attribution
 from experiments.attribution import G_PER_KG, KWH_J
-from experiments.dictionary import METRICS, TABLES, arrow_schema
+from experiments.dictionary import METRICS, TABLES
 from experiments.metrics import COUNTS, GPU_HOURS, HOUR_S, Times, job_times
+from experiments.tables import parquet
 from simulator.record import Record, SiteEnergy
 from sites.profile import StepProfile
 
@@ -204,26 +205,6 @@ def _moments(start: datetime, seconds: Floats) -> NDArray[np.datetime64]:
     known = np.isfinite(seconds)
     moments[known] = origin + np.round(seconds[known] * 1000.0).astype("timedelta64[ms]")
     return moments
-
-
-def parquet(table: str, columns: Columns, metadata: Mapping[str, str]) -> bytes:
-    """A table of the data dictionary as Parquet bytes: its columns in order, NaN as null where it may be."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = arrow_schema(table, metadata)
-    arrays = []
-    for column, field in zip(TABLES[table], schema, strict=True):
-        values = columns[column.name]
-        nan_is_null = column.nullable and column.dtype == "float64"
-        arrays.append(pa.array(values, type=field.type, from_pandas=nan_is_null))
-    sink = io.BytesIO()
-    words = [column.name for column in TABLES[table] if column.dtype == "string"]
-    # A dictionary of measured values costs more time and space than it saves, statistics of one row group serve
-    # nobody, and LZ4 takes an eighth more space than Zstandard but half the time.
-    whole = pa.Table.from_arrays(arrays, schema=schema)
-    pq.write_table(whole, sink, compression="lz4", use_dictionary=words, write_statistics=False)
-    return sink.getvalue()
 
 
 def metric_values(values: Mapping[str, Any]) -> dict[str, float | int | None]:

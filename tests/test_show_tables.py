@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import show_records
 
-from experiments import attribution, dictionary, metrics, results
+from experiments import attribution, dictionary, metrics, results, tables
 from simulator.record import Record
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
@@ -30,7 +32,7 @@ def _frames(record: Record, step_s: float = 3600.0, events: str = "all") -> dict
         "energy": results.energy_columns(record, START, step_s, {}),
         "events": results.event_columns(record, START, events),
     }
-    return {name: pd.read_parquet(io.BytesIO(results.parquet(name, columns[name], {}))) for name in columns}
+    return {name: pd.read_parquet(io.BytesIO(tables.parquet(name, columns[name], {}))) for name in columns}
 
 
 def test_columns_are_the_dictionary_and_blank_only_where_it_says_so(record: Record) -> None:
@@ -41,10 +43,35 @@ def test_columns_are_the_dictionary_and_blank_only_where_it_says_so(record: Reco
 
 
 def test_fields_carry_their_units(record: Record) -> None:
-    data = results.parquet("energy", results.energy_columns(record, START, 3600.0, {}), {"start": "2025"})
+    data = tables.parquet("energy", results.energy_columns(record, START, 3600.0, {}), {"start": "2025"})
     back = pq.read_table(io.BytesIO(data))
     assert back.schema.field("stored_kwh").metadata[b"unit"] == b"kWh"
     assert back.to_pandas()["time_utc"].iloc[1].isoformat() == "2025-12-01T01:00:00+00:00"
+
+
+@pytest.mark.parametrize("number", [0, 1, 8, 100])
+def test_arrays_are_those_that_pyarrow_would_make(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(number)
+    gaps = rng.random(number) < 0.3
+    values: dict[str, Any] = {
+        "float64": np.where(gaps, np.nan, rng.normal(size=number)),
+        "int64": rng.integers(-9, 9, number).tolist(),
+        "bool": rng.random(number) < 0.5,
+        "timestamp": np.where(gaps, np.datetime64("NaT"), rng.integers(0, 10**12, number).astype("datetime64[ms]")),
+        "string": rng.choice(["", "a", "Fès", "مراكش", "\U0001f31e"], number).tolist(),
+    }
+    for column in (c for columns in dictionary.TABLES.values() for c in columns):
+        kind = dictionary.arrow_schema("jobs").field({"timestamp": "end_utc"}.get(column.dtype, "job")).type
+        kind = {"float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_()}.get(column.dtype, kind)
+        blank = column.nullable and column.dtype == "float64"
+        wanted = pa.array(values[column.dtype], type=kind, from_pandas=blank)
+        made = tables._array(column, values[column.dtype], kind)
+        made.validate(full=True)
+        assert made.null_count == wanted.null_count
+        assert str(made.to_pylist()) == str(wanted.to_pylist())  # nan is not nan
+    monkeypatch.setattr(tables, "TEXT_MOST", 16)
+    texts = tables._array(dictionary.column("jobs", "job"), values["string"], pa.string())
+    assert texts.to_pylist() == values["string"]
 
 
 @pytest.mark.parametrize("step_s", [60.0, 300.0, 3600.0, 7000.0])
