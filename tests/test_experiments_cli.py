@@ -63,6 +63,16 @@ def test_help_is_there_at_once() -> None:
     assert min(times) < 0.5
 
 
+def test_a_run_imports_only_what_it_needs(folder: Path, tmp_path: Path) -> None:
+    """Each of these takes longer to import than a short run takes."""
+    words = ["run", str(folder.parent / "tiny.toml"), "-o", str(tmp_path / "out"), "--quiet", "--workers", "1"]
+    words += ["--set", "bound=false"]
+    call = f"import sys; from experiments.cli import app; app({words}, standalone_mode=False); "
+    said = python("-c", call + "print([m for m in ('pandas', 'scipy', 'pvlib', 'matplotlib') if m in sys.modules])")
+    assert said.stdout.strip() == "[]", said.stderr
+    assert list((tmp_path / "out").glob("runs/*/energy.parquet"))
+
+
 def test_commands_answer_with_exit_code_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (
         ["policies"],

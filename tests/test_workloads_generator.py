@@ -18,6 +18,7 @@ from workloads.assemble import elastic_range, speed_up
 from workloads.generator import plan
 from workloads.job import Job
 from workloads.mix import catalogue, load_mix
+from workloads.normal import NEAREST, normal_quantile
 from workloads.workload import Demand, ElasticModel, GeneratorModel, Place, WorkloadError, build, workload_from
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
@@ -287,6 +288,18 @@ def test_mean_runtime_is_that_of_the_quantiles() -> None:
         assert model.mean_runtime_s(least, most) == pytest.approx(
             np.clip(model.runtime_s(middle), least, most).mean(), rel=2e-3
         )
+
+
+def test_normal_quantile_is_scipys() -> None:
+    from scipy.special import ndtri
+
+    rng = np.random.default_rng(1)
+    tails = 10.0 ** rng.uniform(np.log10(NEAREST), -0.1, 100_000)
+    quantiles = np.concatenate((rng.random(200_000), tails, 1.0 - tails, [0.5, NEAREST, np.exp(-2.0), 1e-9]))
+    found, known = normal_quantile(quantiles), ndtri(quantiles)
+    assert np.allclose(found, known, rtol=1e-14, atol=0.0)  # the same bits, where a compiler fuses no operations
+    assert np.isfinite(normal_quantile(np.array([0.0, 1.0]))).all()
+    assert len(normal_quantile(np.array([]))) == 0
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from workloads.errors import WorkloadError, nearest, sentences
 from workloads.job import Residency
+from workloads.normal import normal_quantile
 
 Floats = NDArray[np.float64]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -112,11 +113,9 @@ class ClassModel(Strict):
         if self.runtime_quantiles_h is not None:
             p, h = np.array(self.runtime_quantiles_h).T
             return np.asarray(3600.0 * np.exp(np.interp(quantile, p, np.log(h))))
-        from scipy.special import ndtri
-
         assert self.runtime_median_h is not None
         assert self.runtime_sigma is not None
-        return np.asarray(3600.0 * self.runtime_median_h * np.exp(self.runtime_sigma * ndtri(quantile)))
+        return np.asarray(3600.0 * self.runtime_median_h * np.exp(self.runtime_sigma * normal_quantile(quantile)))
 
     def mean_runtime_s(self, least_s: float, most_s: float) -> float:
         """Mean of the runtime, cut to [least, most] [s]; exact for the lognormal, else the midpoint rule."""
