@@ -128,9 +128,12 @@ class Folder:
         root = self.path / SCRATCH
         scratch = None
         while scratch is None:
-            root.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # another process has just removed the empty root
+            try:
+                root.mkdir(parents=True, exist_ok=True)
                 scratch = Path(tempfile.mkdtemp(prefix=f"{_host()}-{os.getpid()}-", dir=root))
+            except (FileNotFoundError, FileExistsError):  # another process has just removed the empty root
+                if root.is_file():
+                    raise
         try:
             yield scratch
         finally:

@@ -286,6 +286,24 @@ def test_a_worker_that_dies_costs_its_run_only(experiment: Path, tmp_path: Path)
     assert "died twice" in outcome.faults[0]
 
 
+def test_the_root_of_scratch_may_vanish_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, vanished = os.mkdir, []
+
+    def mkdir(path: Any, *more: Any) -> None:
+        if len(vanished) < 2 and str(path).endswith(".tmp"):  # there, and gone by the time one looks what it is
+            vanished.append(path)
+            raise FileExistsError(17, "File exists", str(path))
+        real(path, *more)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    Folder(tmp_path).write("a.json", b"{}")
+    assert len(vanished) == 2
+    assert contents(tmp_path) == {"a.json": b"{}"}
+    (tmp_path / ".tmp").write_text("not ours")
+    with pytest.raises(FileExistsError):
+        Folder(tmp_path).write("b.json", b"{}")
+
+
 def test_single_runs_by_index_make_the_same_folder(experiment: Path, tmp_path: Path) -> None:
     loaded = load(experiment)
     for index in (1, 0):
