@@ -7,9 +7,8 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,47 +101,45 @@ class Folder:
         if target.is_file() and target.read_bytes() == data:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with self._scratch() as scratch:
-            (scratch / "file").write_bytes(data)
-            os.replace(scratch / "file", target)
+        with self._scratch(Path.touch) as ready:
+            ready.write_bytes(data)
+            os.replace(ready, target)
 
     def write_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Put a whole run in place; a run that is complete already stays as it is."""
         target = self.run_path(run_id)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with self._scratch() as scratch:
-            ready = scratch / run_id
-            ready.mkdir()
+        with self._scratch(Path.mkdir) as ready:
             for name, data in files.items():
                 _write_synced(ready / name, data)
             if target.exists() and not self.is_complete(run_id):
-                os.replace(target, scratch / "failed")
+                with self._scratch(Path.mkdir) as away:
+                    os.replace(target, away / "failed")
             with contextlib.suppress(OSError):  # another process has put the same run there meanwhile
                 os.replace(ready, target)
         if not (target / "summary.json").is_file():
             raise OSError(f"{target} could not be put in place")
 
     @contextlib.contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        """A folder for what is not ready yet, on the same file system; its name says whose it is."""
+    def _scratch(self, make: Callable[[Path], None]) -> Iterator[Path]:
+        """A new file or folder for what is not ready yet, on the same file system; its name says whose it is."""
         root = self.path / SCRATCH
-        scratch = None
-        while scratch is None:
+        place = None
+        while place is None:
             try:
                 root.mkdir(parents=True, exist_ok=True)
-                scratch = Path(tempfile.mkdtemp(prefix=f"{_host()}-{os.getpid()}-", dir=root))
-            except (FileNotFoundError, FileExistsError):  # another process has just removed the empty root
+                make(new := root / f"{_host()}-{os.getpid()}-{os.urandom(6).hex()}")
+                place = new
+            except (FileNotFoundError, FileExistsError):  # another process has just swept the empty root away
                 if root.is_file():
                     raise
         try:
-            yield scratch
+            yield place
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                root.rmdir()
+            _remove(place)
 
     def sweep(self) -> None:
-        """Remove what processes that are no more left unfinished."""
+        """Remove what processes that are no more left unfinished, and the place for it where that is all."""
         root = self.path / SCRATCH
         for entry in root.iterdir() if root.is_dir() else ():
             host, _, rest = entry.name.rpartition("-")[0].rpartition("-")
@@ -150,7 +147,7 @@ class Folder:
             with contextlib.suppress(OSError):
                 gone = not _alive(int(rest)) if ours else time.time() - entry.stat().st_mtime > STALE_S
                 if gone:
-                    shutil.rmtree(entry, ignore_errors=True)
+                    _remove(entry)
         with contextlib.suppress(OSError):
             root.rmdir()
 
@@ -169,6 +166,14 @@ class Folder:
             yield
         finally:
             os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; one that has been moved away is no mistake."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -155,8 +155,10 @@ def carry_out(plan: Plan, workers: int = 1, cluster: str = "", progress: Progres
         elif total:
             faults = work.here(folder, work.pieces_of(tasks, wanted, 1), report)
     finally:
-        folder.sweep()
-        rows = refresh(plan)
+        try:
+            rows = refresh(plan)
+        finally:
+            folder.sweep()
     return Outcome(plan, rows, faults)
 
 

@@ -27,6 +27,7 @@ from experiments.folder import Folder
 from experiments.replay import replay
 from experiments.run import execute, task_of
 from experiments.summary import _best_known, least_possible
+from experiments.work import pieces_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -296,12 +297,30 @@ def test_the_root_of_scratch_may_vanish_at_any_moment(tmp_path: Path, monkeypatc
         real(path, *more)
 
     monkeypatch.setattr(os, "mkdir", mkdir)
-    Folder(tmp_path).write("a.json", b"{}")
+    Folder(tmp_path / "a").write("a.json", b"{}")
     assert len(vanished) == 2
-    assert contents(tmp_path) == {"a.json": b"{}"}
-    (tmp_path / ".tmp").write_text("not ours")
+    assert contents(tmp_path / "a") == {"a.json": b"{}"}
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / ".tmp").write_text("not ours")
     with pytest.raises(FileExistsError):
-        Folder(tmp_path).write("b.json", b"{}")
+        Folder(tmp_path / "b").write("b.json", b"{}")
+
+
+def test_last_cells_are_taken_apart_so_that_no_worker_stands_idle(experiment: Path, tmp_path: Path) -> None:
+    settings = ["seeds=[1, 2, 3]", "policies=['fifo', 'easy', 'solar']"]
+    plan = session.plan(load(experiment, settings), tmp_path)
+    tasks, wanted = [task_of(run) for run in plan.runs], [(kind, task_of(run)) for _, kind, run in plan.wanted]
+
+    def said(workers: int) -> list[str]:
+        pieces = pieces_of(tasks, wanted, workers)
+        assert sorted(run.run_id for piece in pieces for run in piece.runs) == sorted(task.run_id for task in tasks)
+        labels = [" ".join(run.policy.label for run in piece.runs) or piece.wanted for piece in pieces]
+        return [f"{label} {piece.cell.seed}" for label, piece in zip(labels, pieces, strict=True)]
+
+    assert said(1) == [f"{what} {seed}" for seed in (1, 2, 3) for what in ("bound", "fifo easy solar")]
+    apart = [f"{label} {seed}" for label in ("solar", "easy", "fifo") for seed in (2, 3)]
+    assert said(2) == ["bound 1", "fifo easy solar 1", "bound 2", "bound 3", *apart]
+    assert len(said(8)) == 12
 
 
 def test_single_runs_by_index_make_the_same_folder(experiment: Path, tmp_path: Path) -> None:
