@@ -93,16 +93,15 @@ def _kept(ref: PolicyRef) -> str:
 
 
 def begin(folder: Folder, loaded: Loaded, runs: Sequence[Run]) -> None:
-    """Make a folder ready for an experiment's runs: a new one, or one of the same experiment.
+    """Make a folder ready for an experiment's runs: a new one, or one that `refuse_other` let pass.
 
     Raises
     ------
-    FolderError
-        If it belongs to another experiment, with every key that differs.
+    InputError
+        If it cannot be made.
     """
     from experiments.results import json_bytes
 
-    refuse_other(folder, loaded)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

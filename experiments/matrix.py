@@ -65,7 +65,7 @@ def cells_of(loaded: Loaded) -> Iterator[Cell]:
         at = at_values(loaded.raw, axes, loaded.file, loaded.folder)
         # the policy goes with each run, so that runs of one cell share all but it
         document = at.document() | {"policies": ["fifo"], "baseline": "fifo"}
-        inputs = scenario_inputs(at)
+        inputs = digest(scenario_inputs(at))
         for seed in loaded.experiment.seeds:
             key = digest({"inputs": inputs, "seed": seed, "source": source_digest()})
             yield Cell(axes, seed, document, key)

@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice, zip_longest
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -76,22 +77,21 @@ def store(folder: Folder, name: str, files: dict[str, bytes]) -> None:
 def pieces_of(tasks: Sequence[Task], wanted: Sequence[tuple[str, Task]], workers: int) -> list[Piece]:
     """The tasks in pieces, cell after cell, each after its bound; the best schedules, which take longest, come first.
 
-    Pieces are whole cells, so that a worker makes a cell's inputs once; the last cells are taken apart, so
-    that no worker stands idle at the end.
+    Pieces are whole cells, so that a worker makes a cell's inputs once. The last cells, one for each worker, are
+    taken apart, so that none stands idle at the end: their runs in turn, so that each worker meets its own cell
+    again, and backwards, since what takes longest tends to be named last.
     """
     cells: dict[str, list[Task]] = {task.cell: [] for task in (*tasks, *(task for _, task in wanted))}
     for task in tasks:
         cells[task.cell].append(task)
     pieces = [Piece(task, (), kind) for kind, task in wanted if kind == "best"]
     bounds = {task.cell: Piece(task, (), kind) for kind, task in wanted if kind == "bound"}
-    whole = len(cells) - workers
-    for position, (cell, runs) in enumerate(cells.items()):
-        pieces += [bounds[cell]] if cell in bounds else []
-        if runs and (position < whole or workers == 1):
-            pieces.append(Piece(runs[0], tuple(runs)))
-        else:
-            pieces += [Piece(run, (run,)) for run in runs]
-    return pieces
+    whole = len(cells) if workers == 1 else max(0, len(cells) - workers)
+    for cell, runs in islice(cells.items(), whole):
+        pieces += [bounds.pop(cell)] if cell in bounds else []
+        pieces += [Piece(runs[0], tuple(runs))] if runs else []
+    turns = zip_longest(*(reversed(runs) for runs in islice(cells.values(), whole, None)))
+    return [*pieces, *bounds.values(), *(Piece(run, (run,)) for turn in turns for run in turn if run is not None)]
 
 
 def here(folder: Folder, pieces: Sequence[Piece], report: Report) -> list[str]:
