@@ -30,6 +30,8 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the experiment; may be given repeatedly."),
 ]
+COLLECT = (50_000, 20, 100)
+"""How often the collector of rubbish looks for some: `gc.set_threshold`."""
 Workers = Annotated[int, typer.Option(min=0, max=1024, help="Local processes; 0: as many as there are processors.")]
 
 
@@ -218,7 +220,7 @@ def main() -> None:
         sys.exit(2)
     # What a command imports, and most of what it makes, stays until it ends. As it comes, the collector looks for
     # rubbish among it after every 700 objects, and once more at the end: a quarter of the time of a short command.
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(*COLLECT)
     code = guarded(lambda: app(standalone_mode=False))
     gc.freeze()
     sys.exit(code)

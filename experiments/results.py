@@ -96,7 +96,7 @@ def energy_columns(record: Record, start: datetime, step_s: float, temp_air_c: M
         for place, name in enumerate(names):
             block[place, index] = values[name]
     columns: Columns = {name: block[place].ravel() for place, name in enumerate(names)}
-    columns["site"] = np.repeat(np.array([site.name for site in sites], dtype=object), rows)
+    columns["site"] = [site.name for site in sites for _ in range(rows)]
     columns["time_utc"] = np.tile(_moments(start, edges[:-1]), len(sites))
     return columns
 
