@@ -22,6 +22,8 @@ Progress = Callable[[int, int, float], None]
 
 # The work that is worth one more process [s].
 WORTH_S = 1.0
+# What a stop may lose of each worker of a cluster, where that makes a cell's inputs once for all its runs [s].
+CELL_S = 30.0
 # How often the summary is brought up to date while runs go on [s].
 REFRESH_S = 30.0
 
@@ -145,11 +147,13 @@ def carry_out(plan: Plan, workers: int = 1, cluster: str = "", progress: Progres
     tasks = [task_of(run) for run in plan.missing]
     wanted = [(kind, task_of(run)) for _, kind, run in plan.wanted]
     total = len(tasks) + len(wanted)
-    report = _reporter(plan, progress, costs_s(plan, inputs) if inputs else {})
+    costs = costs_s(plan, inputs) if inputs else {}
+    report = _reporter(plan, progress, costs)
     faults: list[str] = []
     try:
         if total and cluster:
-            faults = work.on_cluster(folder, work.pieces_of(tasks, wanted, len(tasks)), cluster, report)
+            whole = sum(costs.values()) < CELL_S * plan.cells
+            faults = work.on_cluster(folder, tasks, wanted, cluster, report, whole)
         elif total > 1 and workers > 1:
             faults = work.in_processes(folder, work.pieces_of(tasks, wanted, workers), workers, report)
         elif total:

@@ -202,8 +202,17 @@ def begin_worker() -> None:
 # --- a Dask cluster --------------------------------------------------------------------------------
 
 
-def on_cluster(folder: Folder, pieces: Sequence[Piece], address: str, report: Report) -> list[str]:
+def on_cluster(
+    folder: Folder,
+    tasks: Sequence[Task],
+    wanted: Sequence[tuple[str, Task]],
+    address: str,
+    report: Report,
+    whole: bool = True,
+) -> list[str]:
     """Do the work on an existing Dask cluster; results come back here, workers need not see the folder.
+
+    A cell that goes to a worker as a `whole` is made there once, but its results come back all together.
 
     Raises
     ------
@@ -224,8 +233,10 @@ def on_cluster(folder: Folder, pieces: Sequence[Piece], address: str, report: Re
         raise InputError(Problem("--cluster", address, message)) from None
     faults = []
     with client:
-        single = [Piece(run, (run,)) for piece in pieces for run in piece.runs] + [p for p in pieces if not p.runs]
-        futures = {client.submit(_listed, piece, pure=False, retries=1): piece for piece in single}
+        # more workers than there are now may come later
+        workers = max(2, sum(client.nthreads().values())) if whole else len(tasks) + len(wanted)
+        pieces = pieces_of(tasks, wanted, workers)
+        futures = {client.submit(_listed, piece, pure=False, retries=1): piece for piece in pieces}
         for future in as_completed(list(futures), loop=client.loop):
             fault = _tried(partial(_store_all, folder, future), futures[future])
             faults += [fault] if fault else []
