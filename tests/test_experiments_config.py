@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments import config_toml as toml
+from experiments.cli import app, guarded
 from experiments.config_load import check, load
 from experiments.errors import InputError
 from experiments.identity import canonical, digest
@@ -279,3 +282,26 @@ def test_mutated_files_are_valid_or_refused_with_a_key(block: int) -> None:
             valid += 1
             toml.parse(toml.text(loaded.document()).encode(), "again")
     assert 0 < valid < 50
+
+
+MUTANTS = int(os.environ.get("TAFUKT_MUTANTS", "300"))
+"""How many the slow test validates."""
+
+
+@pytest.mark.slow
+def test_mutated_files_are_told_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As above, through files and the command: exit code 0, or 2 with a message that names the file and the key."""
+    rng, codes = random.Random(1), []
+    for _ in range(MUTANTS):
+        path = tmp_path / "m.toml"
+        path.write_text(toml.text(mutated(rng)), encoding="utf-8")
+        code = guarded(lambda: app(["validate", str(path)], standalone_mode=False))  # noqa: B023
+        said = capsys.readouterr()
+        assert code in (0, 2), said.err
+        assert "Traceback" not in said.out + said.err
+        if code == 2:
+            for line in said.err.strip().splitlines():
+                assert re.match(rf"{re.escape(str(path))}: (\S+: |output\.step_min = )|\.\.\. and", line), said.err
+        codes.append(code)
+    print(f"{codes.count(0)} valid, {codes.count(2)} refused")
+    assert 0 < codes.count(2) < len(codes)
