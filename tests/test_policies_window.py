@@ -19,14 +19,14 @@ from workloads.job import Job
 @pytest.mark.parametrize("left_h", [0.05, 1.0, 2.7, 11.25])
 @pytest.mark.parametrize("begin_h", [0.0, 0.4, 0.999])
 def test_windows_are_what_adding_up_every_run_gives(begin_h: float, left_h: float) -> None:
-    draw = np.random.default_rng(3).uniform(0.0, 5.0, (4, 40))
+    draw = np.random.default_rng(3).uniform(0.0, 5.0, (40, 4))
     found = _windows(draw, begin_h, 20, left_h)
     starts = [begin_h, *range(1, 20)]
-    assert found.shape == (4, len(starts))
+    assert found.shape == (len(starts), 4)
     edges = np.arange(41.0)
-    for column, start in enumerate(starts):
+    for row, start in zip(found, starts, strict=True):
         overlap = np.minimum(edges[1:], start + left_h) - np.maximum(edges[:-1], start)
-        assert found[:, column] == pytest.approx(draw @ np.maximum(overlap, 0.0), abs=1e-9)
+        assert row == pytest.approx(np.maximum(overlap, 0.0) @ draw, abs=1e-9)
 
 
 def sunny_from(hour: int, end_s: float) -> StepProfile:

@@ -44,6 +44,9 @@ class ListScheduler(Backfilling):
         self._conservative = Conservative(parts.place) if parts.backfill == "conservative" else None
         # Whether a round is no more than letting newcomers in and starting whoever may.
         self._plain = not (self._when or self._reviews or self._conservative or self._dynamic)
+        # Whether only newcomers need a look where nobody who waited already could start.
+        self._quick = parts.backfill == "first-fit" and not self._dynamic
+        self._urgent: set[int] = set()  # newcomers past their latest start
         self._quotas = bool(view.scenario.quotas)
 
     def waiting(self, job: Life) -> None:
@@ -73,11 +76,9 @@ class ListScheduler(Backfilling):
         if len(self._blocked) >= len(self._ready.groups):
             if not self._new:
                 return ()
-            if self.parts.backfill == "first-fit":
-                return self._newcomers(view)
-        for job in self._new:
-            self._let_in(job, view)
-        self._new.clear()
+            if self._quick:
+                return self._newcomers(view.now_s, view)
+        self._let_in(view)
         return self._start_those_who_may(view.now_s, view)
 
     def _is_idle(self, now: float) -> bool:
@@ -95,27 +96,29 @@ class ListScheduler(Backfilling):
     def _whole_round(self, view: View) -> Iterator[Action]:
         now = view.now_s
         if self._when is not None:
-            yield from self._let_in_or_hold(self._when, now, view)
-        else:
-            for job in self._new:
-                self._let_in(job, view)
-        self._new.clear()
+            yield from self._hold_or_not(self._when, now, view)
         if self._conservative is not None:
+            self._let_in(view)
             yield from self._keep_promises(self._conservative, view)
-        elif len(self._blocked) < len(self._ready.groups):
-            if self._dynamic:
-                self._sort_again(view)
-            yield from self._start_those_who_may(now, view)
-        if self._when is not None:
+        elif self._quick and len(self._blocked) >= len(self._ready.groups):
+            if self._new:
+                yield from self._newcomers(now, view)
+        else:
+            self._let_in(view)
+            if len(self._blocked) < len(self._ready.groups):
+                if self._dynamic:
+                    self._sort_again(view)
+                yield from self._start_those_who_may(now, view)
+        if self._plans:
             yield from self._remember_latest_starts(now)
         for part in self._reviews:  # last, so that they see who has just started
             yield from part.review(view)
 
-    def _newcomers(self, view: View) -> Iterator[Action]:
+    def _newcomers(self, now: float, view: View) -> Iterator[Action]:
         """First fit where nobody who waited already could start: only the newcomers need a look."""
-        now, new = view.now_s, self._new
+        new = self._new
         if len(new) > 1:
-            new.sort(key=lambda job: (*self._order(job, view), job.index))
+            new.sort(key=lambda job: self._key(job, view))
         for job in new:
             group = self._group(job, view)
             start = None if group in self._blocked else self._try(job, group, now, view)
@@ -123,19 +126,23 @@ class ListScheduler(Backfilling):
                 yield start
                 self._tell_started(job, start.site, view)
             else:
-                self._ready.add((1, *self._order(job, view), job.index), job, group)
+                self._ready.add(self._key(job, view), job, group)
                 if not self._declined:
                     self._blocked.add(group)
         new.clear()
+        self._urgent.clear()
 
     # --- when ------------------------------------------------------------------------------------
 
-    def _let_in_or_hold(self, when: When, now: float, view: View) -> Iterator[Action]:
+    def _hold_or_not(self, when: When, now: float, view: View) -> Iterator[Action]:
+        """Hold those whose time has not come; leaves among the newcomers whoever may start now."""
+        urgent, come = self._urgent, list[Life]()
         while self._latest and self._latest[0][0] <= now:
             job = heappop(self._latest)[2]
             if job.index in self._ready:
                 self._forget(job)
-                self._let_in(job, view, urgent=True)
+                urgent.add(job.index)
+                come.append(job)
         due = []
         while self._held and self._held[0][0] <= now:
             due.append(heappop(self._held)[2])
@@ -144,40 +151,49 @@ class ListScheduler(Backfilling):
             plan = when.decide(job, view.sites_for(job), view) if latest > now else None
             if plan is None:
                 self._plans.pop(job.index, None)
-                self._let_in(job, view, urgent=latest <= now < latest + job.ask.slack_s)
+                if latest <= now < latest + job.ask.slack_s:
+                    urgent.add(job.index)
+                come.append(job)
             elif plan.until_s <= now:
                 self._plans[job.index] = plan
-                self._let_in(job, view)
+                come.append(job)
             else:
                 until = min(plan.until_s, latest)
                 heappush(self._held, (until, job.index, job))
                 yield Hold(job, until, plan.site, plan.reason, plan.detail)
+        self._new = come
 
     def _remember_latest_starts(self, now: float) -> Iterator[Action]:
         """Whoever was let in and found no room is woken at its latest start, to go to the front."""
-        for index, plan in list(self._plans.items()):
-            job = plan.job
-            latest = latest_start_s(job, now)
-            if index in self._ready and now < latest < inf:
-                heappush(self._latest, (latest, index, job))
-                yield Wake(latest)
-            del self._plans[index]
+        for index, plan in self._plans.items():
+            if index in self._ready:
+                latest = latest_start_s(plan.job, now)
+                if now < latest < inf:
+                    heappush(self._latest, (latest, index, plan.job))
+                    yield Wake(latest)
+        self._plans.clear()
 
     # --- the queue -------------------------------------------------------------------------------
 
-    def _let_in(self, job: Life, view: View, urgent: bool = False) -> None:
-        if urgent:
-            key: Key = (0, latest_start_s(job, view.now_s), job.index)
-        else:
-            key = (1, *self._order(job, view), job.index)
-        group = self._group(job, view)
-        self._ready.add(key, job, group)
-        if self._first is not None and key < self._first[0]:
-            self._first = (key, job, group)
-        if self.parts.ahead is not None:
-            self._ahead.add((*self.parts.ahead(job, view), job.index), job, group)
-        if self.parts.backfill != "first-fit":
-            self._blocked.discard(group)  # it may be short enough to go ahead, or the new head
+    def _let_in(self, view: View) -> None:
+        """Put the newcomers among those who may start."""
+        for job in self._new:
+            key, group = self._key(job, view), self._group(job, view)
+            self._ready.add(key, job, group)
+            if self._first is not None and key < self._first[0]:
+                self._first = (key, job, group)
+            if self.parts.ahead is not None:
+                self._ahead.add((*self.parts.ahead(job, view), job.index), job, group)
+            if self.parts.backfill != "first-fit":
+                self._blocked.discard(group)  # it may be short enough to go ahead, or the new head
+        self._new.clear()
+        self._urgent.clear()
+
+    def _key(self, job: Life, view: View) -> Key:
+        """The place of a newcomer in the queue."""
+        if job.index in self._urgent:
+            return 0, latest_start_s(job, view.now_s), job.index
+        return 1, *self._order(job, view), job.index
 
     def _group(self, job: Life, view: View) -> Group:
         sites, ask = view.sites_for(job), job.ask

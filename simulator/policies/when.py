@@ -53,6 +53,8 @@ LOOK_H, RUN_H = 72.0, 24.0 * 14
 # How far past the end of the accounting window promises are kept [h].
 BEYOND_H = 24 * 21
 
+NOTHING_W = np.zeros(())
+
 # The share of a site's GPUs that jobs with a choice of sites do not plan to take (a choice: two of eighty).
 SPARE_SHARE = 0.025
 
@@ -74,16 +76,34 @@ def latest_start_s(job: Life, now_s: float) -> float:
 class _Part:
     """Sites of one kind of node among those that a job may choose from.
 
-    `rows` are the same sites as an index into the tables. `gpus` is what each has, `away` what one that is not the
-    job's home counts more, as a share of the job's energy; both of shape (sites, 1).
+    `columns` are the same sites as an index into the tables, `gpus` what each has, `free` whether the
+    job may go elsewhere. `away` is what a start at one that
+    is not the job's home counts more, `waits` what every hour until it counts, both as shares of the job's energy, of
+    shape (starts, sites). `gangs` keeps what has been worked out for gangs of one size and intensity.
     """
 
     sites: list[int]
-    rows: slice | Ints
+    columns: slice | Ints
     nodes: Cluster
     speed: float
     gpus: Floats
+    free: bool
     away: Floats
+    waits: Floats
+    gangs: dict[tuple[int, float], _Gang] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gang:
+    """What a gang draws at the sites of a part: what it would, and where there is no room for it [W of IT load].
+
+    `room` is up to how many GPUs promised to others it may come to each site. Numbers stand as arrays, which is how
+    numpy takes them fastest.
+    """
+
+    it_w: Floats
+    full_w: Floats
+    room: Floats
 
 
 class LowestGridWindow:
@@ -109,14 +129,15 @@ class LowestGridWindow:
         self._promised: dict[int, tuple[int, float, float, float, int]] = {}
         self._parts: dict[tuple[tuple[int, ...], str], tuple[_Part, ...]] = {}
         self._hour = -1
-        # What is promised to others, by site and hour; and by site and hour from that of issue on, the sun that
-        # is left before jobs [W of IT load] and the watts drawn at the meter by one of IT load.
+        # What is promised to others, by hour and site; and by hour from that of issue on and site, the sun that
+        # is left before jobs [W of IT load] and the watts drawn at the meter by one of IT load. Hours come first,
+        # so that the hours that a decision looks at lie side by side.
         self._watts: Floats = np.zeros((0, 0))
         self._gpus: Floats = np.zeros((0, 0))
+        self._of_site: list[tuple[Floats, Floats]] = []
         self._sun: Floats = np.zeros((0, 0))
         self._per_it: Floats = np.zeros((0, 0))
         self._mean_per_it = 1.0
-        self._waits = per_hour * np.arange(LOOK_H + 2.0)
         # For so long there is no sun to spare at any site [h after the hour of issue].
         self._dark_h = 0.0
 
@@ -143,12 +164,13 @@ class LowestGridWindow:
         for part in parts:
             left_h = max(min(left_s / HOUR_S / part.speed, RUN_H), 1e-9)
             span = int(begin_h + latest_h + left_h) + 2
-            cost = _windows(self._draw(part, hour, span, ask, len(sites) > 1), begin_h, starts, left_h)
+            cost = _windows(self._draw(part, hour, span, ask), begin_h, starts, left_h)
             score = cost / whole_wh
-            score += part.away
-            score += self._waiting(begin_h, starts)
-            slot, row = divmod(int(score.T.argmin()), len(part.sites))
-            found.append((score.item(row, slot), slot, part.sites[row], cost.item(row, slot), float(cost[:, 0].min())))
+            score += part.away[:starts]
+            score += self._waiting(part, begin_h, starts)
+            slot, at = divmod(int(score.argmin()), len(part.sites))
+            now_wh = min(cost[0].tolist())
+            found.append((score.item(slot, at), slot, part.sites[at], cost.item(slot, at), now_wh))
         _, slot, site, grid_wh, _ = min(found)
         start_s = now if slot == 0 else (hour + int(begin_h) + slot) * HOUR_S
         self._promise(job, site, start_s, view)
@@ -194,14 +216,32 @@ class LowestGridWindow:
             kinds: dict[NodeType, list[int]] = {}
             for site in sites:
                 kinds.setdefault(view.sites[site].spec.node, []).append(site)
-            found = [_part(rows, home, view) for rows in kinds.values()]
+            found = [self._part(rows, home, len(sites) > 1, view) for rows in kinds.values()]
             parts = self._parts[key] = tuple(sorted(found, key=lambda part: part.speed))
         return parts
 
-    def _waiting(self, begin_h: float, starts: int) -> Floats:
-        """What waiting until each start counts, as a share of the job's energy, shape (starts,)."""
-        waited = self._waits[:starts] - self.per_hour * (begin_h % 1.0)
-        waited[0] = 0.0
+    def _part(self, sites: list[int], home: str, free: bool, view: View) -> _Part:
+        views = [view.sites[site] for site in sites]
+        away = np.array([0.0 if site.name == home else 1e-3 for site in views])
+        waits = self.per_hour * np.arange(LOOK_H + 2.0)
+        return _Part(
+            sites,
+            _picked(sites),
+            views[0].nodes,
+            views[0].spec.node.speed,
+            np.array([float(site.gpus) for site in views]),
+            free,
+            np.tile(away, (len(waits), 1)),
+            np.tile(waits[:, None], len(sites)),
+        )
+
+    def _waiting(self, part: _Part, begin_h: float, starts: int) -> Floats:
+        """What waiting until each start counts, as a share of the job's energy, shape (starts, sites)."""
+        waited = part.waits[:starts]
+        past = begin_h % 1.0
+        if past:
+            waited = waited - self.per_hour * past
+            waited[0] = 0.0
         return waited
 
     def _renew(self, view: View, hours: float) -> tuple[int, float]:
@@ -209,31 +249,28 @@ class LowestGridWindow:
         hour = view.forecast.issue_hour(view.now_s)
         begin_h = view.now_s / HOUR_S - hour
         span = int(begin_h + hours) + 3
-        if hour != self._hour or span > self._sun.shape[1]:
+        if hour != self._hour or span > len(self._sun):
             self._prepare(view)
             self._hour = hour
             free, per_it = view.forecast.free_w(view.now_s)[1], view.forecast.per_it(view.now_s)
             if span > free.shape[1]:
                 free, per_it = ahead_of(free, span), ahead_of(per_it, span)
-            self._sun, self._per_it = free / per_it, per_it
+            self._sun, self._per_it = (free / per_it).T.copy(), per_it.T.copy()
             self._mean_per_it = float(per_it.mean())
-            sunny = (self._sun > self._watts[:, hour : hour + self._sun.shape[1]]).any(axis=0)
+            sunny = (self._sun > self._watts[hour : hour + len(self._sun)]).any(axis=1)
             self._dark_h = float(sunny.argmax()) if sunny.any() else inf
         return hour, begin_h
 
-    def _draw(self, part: _Part, hour: int, span: int, ask: Ask, free: bool) -> Floats:
-        """Grid power that a job would add in each hour at each site of a part, at the meter [W]."""
-        it_w = part.nodes.draws_w(ask.gpus, ask.intensity)
-        hours = slice(hour, hour + span)
-        draw = self._watts[part.rows, hours] - self._sun[part.rows, :span]
-        draw += it_w
-        np.maximum(draw, 0.0, out=draw)
-        np.minimum(draw, it_w, out=draw)
-        # Whoever may go elsewhere leaves some room for those whose data keep them at one site, but for a gang that
-        # needs nearly all of it.
-        room = np.maximum((1.0 - SPARE_SHARE) * part.gpus - ask.gpus, 0.0) if free else part.gpus - ask.gpus
-        np.putmask(draw, self._gpus[part.rows, hours] > room + 1e-6, 2.0 * it_w)
-        draw *= self._per_it[part.rows, :span]
+    def _draw(self, part: _Part, hour: int, span: int, ask: Ask) -> Floats:
+        """Grid power that a job would add in each hour at each site of a part, at the meter [W], (hours, sites)."""
+        gang = part.gangs.get((ask.gpus, ask.intensity)) or _gang(part, ask)
+        hours, columns = slice(hour, hour + span), part.columns
+        draw = self._watts[hours, columns] - self._sun[:span, columns]
+        draw += gang.it_w
+        np.maximum(draw, NOTHING_W, out=draw)
+        np.minimum(draw, gang.it_w, out=draw)
+        np.putmask(draw, self._gpus[hours, columns] > gang.room, gang.full_w)
+        draw *= self._per_it[:span, columns]
         return draw
 
     # --- promises --------------------------------------------------------------------------------
@@ -241,14 +278,15 @@ class LowestGridWindow:
     def _prepare(self, view: View) -> None:
         if not len(self._watts):
             nodes = [site.spec.node.sleep_w * site.spec.nodes for site in view.sites]
-            self._watts = np.tile(np.array(nodes)[:, None], (1, view.forecast.hours + BEYOND_H))
+            self._watts = np.tile(np.array(nodes), (view.forecast.hours + BEYOND_H, 1))
             self._gpus = np.zeros_like(self._watts)
+            self._of_site = list(zip(self._watts.T, self._gpus.T, strict=True))
 
     def _promise(self, job: Life, site: int, start_s: float, view: View) -> None:
         self._prepare(view)
         spec = view.sites[site]
         begin = start_s / HOUR_S
-        end = min(begin + job.left_s(view.now_s, spec.spec.node.speed) / HOUR_S, self._watts.shape[1] - 1.0)
+        end = min(begin + job.left_s(view.now_s, spec.spec.node.speed) / HOUR_S, len(self._watts) - 1.0)
         promise = (site, begin, end, spec.nodes.draws_w(job.ask.gpus, job.ask.intensity), job.ask.gpus)
         self._promised[job.index] = promise
         self._book(*promise)
@@ -261,13 +299,16 @@ class LowestGridWindow:
 
     def _book(self, site: int, begin: float, end: float, watts: float, gpus: int) -> None:
         first, last = int(begin), int(end)
-        for row, value in ((self._watts[site], watts), (self._gpus[site], gpus)):
+        into, beyond = begin - first, last + 1 - end
+        for column, value in zip(self._of_site[site], (watts, gpus), strict=True):
             if first == last:
-                row[first] += value * (end - begin)
+                column[first] += value * (end - begin)
                 continue
-            row[first : last + 1] += value
-            row[first] -= value * (begin - first)
-            row[last] -= value * (last + 1 - end)
+            hours = column[first : last + 1]
+            hours += value
+            if into:
+                column[first] -= value * into
+            column[last] -= value * beyond
 
 
 def _windows(draw: Floats, begin_h: float, starts: int, left_h: float) -> Floats:
@@ -275,35 +316,39 @@ def _windows(draw: Floats, begin_h: float, starts: int, left_h: float) -> Floats
 
     Parameters
     ----------
-    draw : array, shape (sites, hours)
+    draw : array, shape (hours, sites)
 
     Returns
     -------
-    array, shape (sites, starts)
+    array, shape (starts, sites)
     """
-    total = np.zeros((len(draw), draw.shape[1] + 1))
-    draw.cumsum(axis=1, out=total[:, 1:])
+    total = np.zeros((len(draw) + 1, draw.shape[1]))
+    np.add.accumulate(draw, axis=0, out=total[1:])
     first, whole = int(begin_h), int(left_h)
-    begins, ends = slice(first, first + starts), slice(first + whole, first + whole + starts)
+    ends = slice(first + whole, first + whole + starts)
     # All starts as if at whole hours, the first of them moved to where it belongs.
-    cost = total[:, ends] - total[:, begins]
-    cost += (left_h - whole) * draw[:, ends]
+    cost = total[ends] - total[first : first + starts]
+    cost += (left_h - whole) * draw[ends]
     end = begin_h + left_h
     last = int(end)
-    cost[:, 0] = total[:, last] + (end - last) * draw[:, last] - total[:, first] - (begin_h - first) * draw[:, first]
+    if begin_h:
+        cost[0] = total[last] + (end - last) * draw[last] - total[first] - (begin_h - first) * draw[first]
     return cost
 
 
-def _part(sites: list[int], home: str, view: View) -> _Part:
-    views = [view.sites[site] for site in sites]
-    return _Part(
-        sites,
-        _picked(sites),
-        views[0].nodes,
-        views[0].spec.node.speed,
-        np.array([[float(site.gpus)] for site in views]),
-        np.array([[0.0 if site.name == home else 1e-3] for site in views]),
-    )
+def _gang(part: _Part, ask: Ask) -> _Gang:
+    """Works out what a part keeps for gangs like this one."""
+    it_w = part.nodes.draws_w(ask.gpus, ask.intensity)
+    room = part.gpus - ask.gpus
+    if part.free:
+        # Whoever may go elsewhere leaves some room for those whose data keep them at one site, but for a gang that
+        # needs nearly all of it.
+        room = np.maximum((1.0 - SPARE_SHARE) * part.gpus - ask.gpus, 0.0)
+    room += 1e-6
+    alike = bool((room == room[0]).all())
+    gang = _Gang(np.array(it_w), np.array(2.0 * it_w), np.array(room[0]) if alike else room)
+    part.gangs[ask.gpus, ask.intensity] = gang
+    return gang
 
 
 def _picked(positions: list[int]) -> slice | Ints:
