@@ -140,7 +140,7 @@ class Engine:
             self._feed(index + 1)
         life = Life(index, ask, self.rules.allowed(ask))
         if self.journal.all:
-            self.note("submit", life)
+            self.journal.note(self.clock.now, "submit", index, life.site)
         if not life.sites:
             self.lives.end(life, "rejected", "no site may have it or is large enough")
             return

@@ -66,7 +66,7 @@ class Forecast:
         self._steady: dict[Quantity, bool] = {}
         self._issued = -1
         self._now: dict[Quantity, Floats] = {}
-        self._errors: dict[Quantity, tuple[int, Floats]] = {}
+        self._noises: dict[Quantity, tuple[int, Floats]] = {}
         lead_h = np.arange(settings.horizon_h) + 0.5
         self._spread = settings.error * np.minimum(np.sqrt(lead_h / DAY_H), 2.0)
         self._free: Floats = np.zeros((len(scenario.sites), 0))
@@ -177,11 +177,12 @@ class Forecast:
     def _yesterday(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Every hour as the last one of the same time of day; where none has been seen, as measured at issue."""
         truth = self._truth(quantity)
-        if self._steady[quantity]:  # most sites' other load and overhead; nothing is looked up
-            return np.broadcast_to(truth[:, :1], (len(truth), end - hour))
-        past = hour + np.arange(end - hour) % DAY_H - DAY_H
-        values = truth[:, np.maximum(past, 0)]
-        return values if hour >= DAY_H else np.where(past >= 0, values, self._measured(quantity, hour))
+        if self._steady[quantity]:  # most sites' other load and overhead; any hours will do
+            return truth[:, hour:end]
+        past = hour - DAY_H + np.arange(end - hour) % DAY_H
+        if hour >= DAY_H:
+            return truth[:, past]
+        return np.where(past >= 0, truth[:, np.maximum(past, 0)], self._measured(quantity, hour))
 
     def _mean_day(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Every hour as the mean of the same time of day over the last days; where none was seen, as measured."""
@@ -197,10 +198,11 @@ class Forecast:
     def _noise(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Factors around one: an autoregressive error over the target hours, growing with lead time."""
         day, slot = divmod(hour, DAY_H)
-        errors = self._errors.get(quantity)
-        if errors is None or errors[0] != day:
-            errors = self._errors[quantity] = day, self._errors_of(quantity, day)
-        return np.asarray(np.maximum(1.0 + self._spread[: end - hour] * errors[1][:, slot, : end - hour], 0.0))
+        known = self._noises.get(quantity)
+        if known is None or known[0] != day:
+            factors = np.maximum(1.0 + self._spread * self._errors_of(quantity, day), 0.0)
+            known = self._noises[quantity] = day, factors
+        return known[1][:, slot, : end - hour]
 
     def _errors_of(self, quantity: Quantity, day: int) -> Floats:
         """Errors of unit variance of all that is issued in a day, shape (sites, hours of issue, horizon).

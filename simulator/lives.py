@@ -36,8 +36,10 @@ class Lives:
         self.engine = engine
         self.clock = engine.clock
         self.jobs = engine.jobs
-        self.clusters = engine.clusters
         self.journal = engine.journal
+        # What each job will do, which is the truth: before anything happens, all of it is left.
+        self._due_gpu_s = [outcome.work_left_gpu_s for outcome in self.journal.outcomes]
+        self.clusters = engine.clusters
         self.network = engine.network
         self.faults = engine.settings.faults
         self._kill_at_limit = engine.settings.overrun == "kill"
@@ -131,7 +133,7 @@ class Lives:
         now = self.clock.now
         life.phase, life.since_s, life.expected_s = "running", now, -1.0
         self._draw(life, True)
-        due = self.jobs[life.index].truth.due_gpu_s
+        due = self._due_gpu_s[life.index]
         if self._kill_at_limit:
             due = min(due, life.ask.estimate_s * life.ask.gpus)
         left = due - life.done_gpu_s
@@ -147,9 +149,9 @@ class Lives:
 
     def _finished(self, event: SimEvent) -> None:
         life: Life = event._value
-        truth = self.jobs[life.index].truth
-        due, done = truth.due_gpu_s, life.progress_gpu_s(self.clock.now)
-        self.journal.stint(life, self.clock.now, _RUN)
+        now, due = self.clock.now, self._due_gpu_s[life.index]
+        done = life.progress_gpu_s(now)
+        self.journal.stint(life, now, _RUN)
         self.leave(life)
         tolerance = life.rate / TICKS_PER_S + 1e-9 * due
         self.journal.outcomes[life.index].work_left_gpu_s = 0.0
@@ -159,9 +161,9 @@ class Lives:
             self.end(life, "failed", "killed at the limit of its estimate")
             return
         if done > due + tolerance:
-            raise BreachError(f"job {life.ask.job_id!r} did {done} GPU-s at {self.clock.now} s, due {due}")
+            raise BreachError(f"job {life.ask.job_id!r} did {done} GPU-s at {now} s, due {due}")
         life.done_gpu_s = due
-        self.end(life, truth.ending)
+        self.end(life, self.jobs[life.index].truth.ending)
 
     def _bank(self, life: Life) -> None:
         """Write down a run that is cut here: what checkpoints hold of it, and what they do not hold yet."""
@@ -271,7 +273,7 @@ class Lives:
         self.leave(life)
         life.faults += fault
         if fault and self.faults.retries is not None and life.faults > self.faults.retries:
-            left = self.jobs[life.index].truth.due_gpu_s - life.safe_gpu_s
+            left = self._due_gpu_s[life.index] - life.safe_gpu_s
             self.journal.outcomes[life.index].work_left_gpu_s = left
             self.end(life, "failed", f"given up after {life.faults} faults")
         else:
@@ -315,16 +317,17 @@ class Lives:
         outcome.state, outcome.end_s = state, self.clock.now
         life.phase = "ended"
         if self.journal.changes:
-            self.engine.note("reject" if state == "rejected" else "end", life, reason, _ENDED[state])
+            kind = "reject" if state == "rejected" else "end"
+            self.journal.note(self.clock.now, kind, life.index, life.site, reason, _ENDED[state])
 
     def close(self, end_s: float) -> None:
         """Write down what is still under way when the window closes."""
         for life in self.engine.running.values():
-            left = self.jobs[life.index].truth.due_gpu_s - life.progress_gpu_s(end_s)
+            left = self._due_gpu_s[life.index] - life.progress_gpu_s(end_s)
             self.journal.outcomes[life.index].work_left_gpu_s = max(left, 0.0)
             self.journal.stint(life, end_s, CODE_OF[life.phase])
         for life in (*self.engine.waiting.values(), *self.engine.moving.values()):
-            left = self.jobs[life.index].truth.due_gpu_s - life.done_gpu_s
+            left = self._due_gpu_s[life.index] - life.done_gpu_s
             self.journal.outcomes[life.index].work_left_gpu_s = left
 
     def _stint(self, life: Life) -> None:

@@ -74,7 +74,7 @@ class Requests:
             raise self._refusal(action, f"{name} has no room for {gpus} GPUs")
         self.lives.start(life, site, allocation, gpus, action.cap)
         if self.journal.changes:
-            self.engine.note("start", life, action.reason, action.detail)
+            self.journal.note(self.clock.now, "start", life.index, site, action.reason, action.detail)
 
     def _hold(self, action: Hold) -> None:
         if action.until_s <= self.clock.now:

@@ -128,7 +128,7 @@ class LowestGridWindow:
         self.least_gpu_h = least_gpu_h
         self._promised: dict[int, tuple[int, float, float, float, int]] = {}
         self._parts: dict[tuple[tuple[int, ...], str], tuple[_Part, ...]] = {}
-        self._hour = -1
+        self._hour, self._valid_s = -1, 0.0  # of the forecast at hand: its hour of issue, and until when it holds
         # What is promised to others, by hour and site; and by hour from that of issue on and site, the sun that
         # is left before jobs [W of IT load] and the watts drawn at the meter by one of IT load. Hours come first,
         # so that the hours that a decision looks at lie side by side.
@@ -147,20 +147,20 @@ class LowestGridWindow:
         if ask.slack_s <= 0:
             return None
         if self._is_small(job):
-            return self._at_first_light(job, sites[0], view)
+            return self._at_first_light(job, sites[0], now, view)
         self._withdraw(job.index)
         parts = self._parts_of(sites, ask.home, view)
         latest_h = min((latest_start_s(job, now) - now) / HOUR_S, LOOK_H)
         left_s = job.left_s(now)
         longest_h = max(min(left_s / HOUR_S / parts[0].speed, RUN_H), 1e-9)
-        hour, begin_h = self._renew(view, latest_h + longest_h)
+        hour, begin_h = self._renew(view, now, latest_h + longest_h)
         if len(parts) == 1 and begin_h + latest_h + longest_h <= self._dark_h:
             return None
         # The first start is now, then come whole hours, counted from the hour of issue.
         starts = ceil(begin_h + latest_h) - int(begin_h)
         # Waiting and being away from home count as shares of what the job draws on its slowest nodes.
         whole_wh = parts[0].nodes.draws_w(ask.gpus, ask.intensity) * self._mean_per_it * longest_h
-        found = []
+        best, now_wh = (inf, 0, 0, 0.0), inf
         for part in parts:
             left_h = max(min(left_s / HOUR_S / part.speed, RUN_H), 1e-9)
             span = int(begin_h + latest_h + left_h) + 2
@@ -169,12 +169,11 @@ class LowestGridWindow:
             score += part.away[:starts]
             score += self._waiting(part, begin_h, starts)
             slot, at = divmod(int(score.argmin()), len(part.sites))
-            now_wh = min(cost[0].tolist())
-            found.append((score.item(slot, at), slot, part.sites[at], cost.item(slot, at), now_wh))
-        _, slot, site, grid_wh, _ = min(found)
+            best = min(best, (score.item(slot, at), slot, part.sites[at], cost.item(slot, at)))
+            now_wh = min(now_wh, *cost[0].tolist())
+        _, slot, site, grid_wh = best
         start_s = now if slot == 0 else (hour + int(begin_h) + slot) * HOUR_S
         self._promise(job, site, start_s, view)
-        now_wh = min(now_wh for *_, now_wh in found)
         detail = {"grid_kwh": grid_wh / 1000.0, "grid_kwh_now": now_wh / 1000.0, "until_s": start_s}
         return Delay(job, start_s, site, "lowest-grid-window", detail)
 
@@ -196,13 +195,13 @@ class LowestGridWindow:
     def _is_small(self, job: Life) -> bool:
         return job.ask.gpus * job.ask.estimate_s < self.least_gpu_h * HOUR_S
 
-    def _at_first_light(self, job: Life, site: int, view: View) -> Delay | None:
+    def _at_first_light(self, job: Life, site: int, now_s: float, view: View) -> Delay | None:
         """Hold a job until just before the sun leaves something over anywhere, if it may wait so long."""
-        hour, begin_h = self._renew(view, 0.0)
+        hour, begin_h = self._renew(view, now_s, 0.0)
         if self._dark_h <= begin_h:
             return None
         until_s = (hour + self._dark_h) * HOUR_S - MARGIN_S
-        if not view.now_s < until_s < latest_start_s(job, view.now_s):
+        if not now_s < until_s < latest_start_s(job, now_s):
             return None
         return Delay(job, until_s, site, "waits for first light", {"until_s": until_s})
 
@@ -244,21 +243,23 @@ class LowestGridWindow:
             waited[0] = 0.0
         return waited
 
-    def _renew(self, view: View, hours: float) -> tuple[int, float]:
+    def _renew(self, view: View, now_s: float, hours: float) -> tuple[int, float]:
         """The hour of issue, and now [h after it]; the forecast is at hand for so many hours from now on."""
-        hour = view.forecast.issue_hour(view.now_s)
-        begin_h = view.now_s / HOUR_S - hour
+        hour = self._hour if now_s < self._valid_s else view.forecast.issue_hour(now_s)
+        begin_h = now_s / HOUR_S - hour
         span = int(begin_h + hours) + 3
         if hour != self._hour or span > len(self._sun):
             self._prepare(view)
-            self._hour = hour
-            free, per_it = view.forecast.free_w(view.now_s)[1], view.forecast.per_it(view.now_s)
+            self._hour, self._valid_s = hour, (hour + view.forecast.settings.issue_h) * HOUR_S
+            free, per_it = view.forecast.free_w(now_s)[1], view.forecast.per_it(now_s)
             if span > free.shape[1]:
                 free, per_it = ahead_of(free, span), ahead_of(per_it, span)
-            self._sun, self._per_it = (free / per_it).T.copy(), per_it.T.copy()
             self._mean_per_it = float(per_it.mean())
+            self._per_it = per_it.T.copy()
+            self._sun = free.T / self._per_it
             sunny = (self._sun > self._watts[hour : hour + len(self._sun)]).any(axis=1)
-            self._dark_h = float(sunny.argmax()) if sunny.any() else inf
+            dark = int(sunny.argmax())
+            self._dark_h = float(dark) if sunny[dark] else inf
         return hour, begin_h
 
     def _draw(self, part: _Part, hour: int, span: int, ask: Ask) -> Floats:
@@ -299,16 +300,15 @@ class LowestGridWindow:
 
     def _book(self, site: int, begin: float, end: float, watts: float, gpus: int) -> None:
         first, last = int(begin), int(end)
-        into, beyond = begin - first, last + 1 - end
         for column, value in zip(self._of_site[site], (watts, gpus), strict=True):
             if first == last:
                 column[first] += value * (end - begin)
                 continue
             hours = column[first : last + 1]
             hours += value
-            if into:
-                column[first] -= value * into
-            column[last] -= value * beyond
+            if begin > first:
+                column[first] -= value * (begin - first)
+            column[last] -= value * (last + 1 - end)
 
 
 def _windows(draw: Floats, begin_h: float, starts: int, left_h: float) -> Floats:
