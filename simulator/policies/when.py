@@ -8,6 +8,7 @@ from math import ceil, inf
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.cluster import Cluster
 from simulator.forecast import HOUR_S
@@ -126,15 +127,16 @@ class LowestGridWindow:
     def __init__(self, per_hour: float = 0.002, least_gpu_h: float = 1.0) -> None:
         self.per_hour = per_hour
         self.least_gpu_h = least_gpu_h
-        self._promised: dict[int, tuple[int, float, float, float, int]] = {}
+        self._promised: dict[int, tuple[int, float, float, complex]] = {}
         self._parts: dict[tuple[tuple[int, ...], str], tuple[_Part, ...]] = {}
         self._hour, self._valid_s = -1, 0.0  # of the forecast at hand: its hour of issue, and until when it holds
-        # What is promised to others, by hour and site; and by hour from that of issue on and site, the sun that
-        # is left before jobs [W of IT load] and the watts drawn at the meter by one of IT load. Hours come first,
-        # so that the hours that a decision looks at lie side by side.
-        self._watts: Floats = np.zeros((0, 0))
-        self._gpus: Floats = np.zeros((0, 0))
-        self._of_site: list[tuple[Floats, Floats]] = []
+        # What is promised to others, by hour and site: watts, and as the imaginary part GPUs, so that one sum books
+        # both. By hour from that of issue on and site, the sun that is left before jobs [W of IT load] and the watts
+        # drawn at the meter by one of IT load. Hours come first: those that a decision looks at lie side by side.
+        self._booked: NDArray[np.complex128] = np.zeros((0, 0), dtype=np.complex128)
+        self._of_site: list[NDArray[np.complex128]] = []
+        self._watts: Floats = self._booked.real
+        self._gpus: Floats = self._booked.imag
         self._sun: Floats = np.zeros((0, 0))
         self._per_it: Floats = np.zeros((0, 0))
         self._mean_per_it = 1.0
@@ -279,36 +281,35 @@ class LowestGridWindow:
     def _prepare(self, view: View) -> None:
         if not len(self._watts):
             nodes = [site.spec.node.sleep_w * site.spec.nodes for site in view.sites]
-            self._watts = np.tile(np.array(nodes), (view.forecast.hours + BEYOND_H, 1))
-            self._gpus = np.zeros_like(self._watts)
-            self._of_site = list(zip(self._watts.T, self._gpus.T, strict=True))
+            self._booked = np.tile(np.array(nodes, dtype=np.complex128), (view.forecast.hours + BEYOND_H, 1))
+            self._of_site = list(self._booked.T)
+            self._watts, self._gpus = self._booked.real, self._booked.imag
 
     def _promise(self, job: Life, site: int, start_s: float, view: View) -> None:
         self._prepare(view)
         spec = view.sites[site]
         begin = start_s / HOUR_S
         end = min(begin + job.left_s(view.now_s, spec.spec.node.speed) / HOUR_S, len(self._watts) - 1.0)
-        promise = (site, begin, end, spec.nodes.draws_w(job.ask.gpus, job.ask.intensity), job.ask.gpus)
+        promise = (site, begin, end, complex(spec.nodes.draws_w(job.ask.gpus, job.ask.intensity), job.ask.gpus))
         self._promised[job.index] = promise
         self._book(*promise)
 
     def _withdraw(self, index: int) -> None:
         promise = self._promised.pop(index, None)
         if promise is not None:
-            site, begin, end, watts, gpus = promise
-            self._book(site, begin, end, -watts, -gpus)
+            site, begin, end, amount = promise
+            self._book(site, begin, end, -amount)
 
-    def _book(self, site: int, begin: float, end: float, watts: float, gpus: int) -> None:
-        first, last = int(begin), int(end)
-        for column, value in zip(self._of_site[site], (watts, gpus), strict=True):
-            if first == last:
-                column[first] += value * (end - begin)
-                continue
-            hours = column[first : last + 1]
-            hours += value
-            if begin > first:
-                column[first] -= value * (begin - first)
-            column[last] -= value * (last + 1 - end)
+    def _book(self, site: int, begin: float, end: float, amount: complex) -> None:
+        column, first, last = self._of_site[site], int(begin), int(end)
+        if first == last:
+            column[first] += amount * (end - begin)
+            return
+        hours = column[first : last + 1]
+        hours += amount
+        if begin > first:
+            column[first] -= amount * (begin - first)
+        column[last] -= amount * (last + 1 - end)
 
 
 def _windows(draw: Floats, begin_h: float, starts: int, left_h: float) -> Floats:
