@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 
 import numpy as np
 
@@ -30,10 +31,10 @@ def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Fl
     export, left = (float(flows[name][index]) for name in ("export", "pv_to_battery"))
     if export >= ledger.site.grid.export_limit_w or left == 0.0:
         return start + rest / export
-    surplus = export + left + float(flows["curtailed"][index])
+    surplus, charged_j = export + left + float(flows["curtailed"][index]), _charging(ledger, start)
     for _ in range(HALVINGS):  # while the battery tapers, export grows as the battery takes less
         middle = 0.5 * (low + high)
-        if surplus * middle - _charged_j(ledger, start, middle) < rest:
+        if surplus * middle - charged_j(middle) < rest:
             low = middle
         else:
             high = middle
@@ -49,7 +50,7 @@ def split_segment(ledger: SiteLedger, time_s: float) -> None:
     if time_s <= start:
         return
     whole_j = ledger.powers[index] * (ledger.ends[index] - start)
-    first_j, stored = _moved(ledger, index, start, time_s - start)
+    first_j, stored = _motion(ledger, index, start)(time_s - start)
     ledger.powers[index] = (whole_j - first_j) / (ledger.ends[index] - time_s)
     ledger.ends = _inserted(ledger.ends, index, time_s)
     ledger.powers = _inserted(ledger.powers, index, first_j / (time_s - start))
@@ -61,20 +62,27 @@ def _inserted(values: array[float], index: int, value: float) -> array[float]:
     return values[:index] + array("d", [value]) + values[index:]
 
 
-def _charged_j(ledger: SiteLedger, from_s: float, duration_s: float) -> float:
-    """Energy into the battery from an edge on, inside one of its segments [J, at the terminals]."""
+def _charging(ledger: SiteLedger, from_s: float) -> Callable[[float], float]:
+    """Energy into the battery from an edge on, inside one of its segments, by duration [s] [J, at the terminals]."""
     index = bisect_right(ledger.ends, from_s)
     start = ledger.ends[index - 1] if index else 0.0
-    before = _moved(ledger, index, start, from_s - start)[0] if from_s > start else 0.0
-    return _moved(ledger, index, start, from_s - start + duration_s)[0] - before
+    moved = _motion(ledger, index, start)
+    before = moved(from_s - start)[0] if from_s > start else 0.0
+    return lambda duration_s: moved(from_s - start + duration_s)[0] - before
 
 
-def _moved(ledger: SiteLedger, index: int, start_s: float, duration_s: float) -> tuple[float, float]:
-    """Energy [J] and state [J] after a part of the battery's segment `index`."""
-    assert ledger.battery is not None
+def _motion(ledger: SiteLedger, index: int, start_s: float) -> Callable[[float], tuple[float, float]]:
+    """Energy [J] and state [J] after a part of the battery's segment `index`, by its duration [s]."""
+    battery = ledger.battery
+    assert battery is not None
     stored = ledger.stored[index - 1] if index else ledger.stored_start_j
     if ledger.powers[index] == 0.0:
-        return 0.0, float(stored * np.exp(-ledger.battery.self_discharge_per_s * duration_s))
-    advance = stepper(ledger.battery, float(ledger.capacities_at(np.array([start_s]))[0]))
-    power, after, _ = advance(stored, ledger.offer_at(start_s), duration_s, ())
-    return power * duration_s, after
+        return lambda duration_s: (0.0, float(stored * np.exp(-battery.self_discharge_per_s * duration_s)))
+    advance = stepper(battery, float(ledger.capacities_at(np.array([start_s]))[0]))
+    offer = ledger.offer_at(start_s)
+
+    def moved(duration_s: float) -> tuple[float, float]:
+        power, after, _ = advance(stored, offer, duration_s, ())
+        return power * duration_s, after
+
+    return moved
