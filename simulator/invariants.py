@@ -197,7 +197,9 @@ def _elastic(ask: Ask, held: int, grain: int) -> tuple[float, float]:
 
 def _writing_s(jobs: Sequence[Job], settings: Settings, job: Ints, duration_s: Floats) -> Floats:
     """The longest that each run can have spent on periodic checkpoints [s]."""
-    write = np.array([row.ask.checkpoint.write_s for row in jobs])
+    fails = settings.faults.rate_per_s(1) > 0  # where nothing does, only who asks for checkpoints writes any
+    saves = (row.ask.checkpoint for row in jobs)
+    write = np.array([save.write_s if fails or save.interval_s is not None else 0.0 for save in saves])
     if not write.any():
         return np.zeros(len(job))
     interval = np.full(len(jobs), inf)

@@ -96,7 +96,7 @@ class ListScheduler(Backfilling):
     def _whole_round(self, view: View) -> Iterator[Action]:
         now = view.now_s
         if self._when is not None:
-            yield from self._hold_or_not(self._when, now, view)
+            yield from self._held_back(self._when, now, view)
         if self._conservative is not None:
             self._let_in(view)
             yield from self._keep_promises(self._conservative, view)
@@ -134,9 +134,9 @@ class ListScheduler(Backfilling):
 
     # --- when ------------------------------------------------------------------------------------
 
-    def _hold_or_not(self, when: When, now: float, view: View) -> Iterator[Action]:
-        """Hold those whose time has not come; leaves among the newcomers whoever may start now."""
-        urgent, come = self._urgent, list[Life]()
+    def _held_back(self, when: When, now: float, view: View) -> list[Hold]:
+        """Holds for those whose time has not come; leaves among the newcomers whoever may start now."""
+        urgent, come, holds = self._urgent, list[Life](), list[Hold]()
         while self._latest and self._latest[0][0] <= now:
             job = heappop(self._latest)[2]
             if job.index in self._ready:
@@ -160,8 +160,9 @@ class ListScheduler(Backfilling):
             else:
                 until = min(plan.until_s, latest)
                 heappush(self._held, (until, job.index, job))
-                yield Hold(job, until, plan.site, plan.reason, plan.detail)
+                holds.append(Hold(job, until, plan.site, plan.reason, plan.detail))
         self._new = come
+        return holds
 
     def _remember_latest_starts(self, now: float) -> Iterator[Action]:
         """Whoever was let in and found no room is woken at its latest start, to go to the front."""
