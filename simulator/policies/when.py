@@ -259,7 +259,7 @@ class LowestGridWindow:
             self._mean_per_it = float(per_it.mean())
             self._per_it = per_it.T.copy()
             self._sun = free.T / self._per_it
-            sunny = (self._sun > self._watts[hour : hour + len(self._sun)]).any(axis=1)
+            sunny = np.logical_or.reduce(self._sun > self._watts[hour : hour + len(self._sun)], axis=1)
             dark = int(sunny.argmax())
             self._dark_h = float(dark) if sunny[dark] else inf
         return hour, begin_h
