@@ -13,6 +13,7 @@ from simulator.best import best_known
 from simulator.engine import Settings
 from simulator.forecast import ForecastSettings
 from simulator.policies.planner import Planner, PlannerSettings
+from simulator.policies.planner_budget import BudgetPlanner
 from simulator.record import Record
 from simulator.scenario import Battery, Scenario
 from sites.profile import StepProfile
@@ -39,24 +40,29 @@ def import_kwh(record: Record) -> float:
     return float(sum(e.flow_j("import_to_load") for e in record.energy) / 3.6e6)
 
 
-def planned(jobs: list[Job], where: Scenario, **settings: Any) -> Record:
-    record: Record = run(jobs, where, Planner(settings=PlannerSettings(**settings)), forecast=PERFECT)
+def planned(jobs: list[Job], where: Scenario, kind: type[Planner] = Planner, **settings: Any) -> Record:
+    record: Record = run(jobs, where, kind(settings=PlannerSettings(**settings)), forecast=PERFECT)
     return record
 
 
-def test_a_job_that_may_wait_runs_in_the_sun() -> None:
-    record = planned([job("a", 0.0, 8, 4 * H, slack_s=20 * H, interruptible=False)], sunny())
+both = pytest.mark.parametrize("kind", [Planner, BudgetPlanner])
+
+
+@both
+def test_a_job_that_may_wait_runs_in_the_sun(kind: type[Planner]) -> None:
+    record = planned([job("a", 0.0, 8, 4 * H, slack_s=20 * H, interruptible=False)], sunny(), kind)
     assert 9 * H <= record.outcomes[0].start_s <= 11 * H
     hold = next(e for e in record.events if e.kind == "hold")
     assert hold.detail["cost_kwh"] < hold.detail["cost_now_kwh"]
 
 
-def test_a_job_pauses_overnight_where_restarts_are_cheap_and_not_where_they_are_dear() -> None:
+@both
+def test_a_job_pauses_overnight_where_restarts_are_cheap_and_not_where_they_are_dear(kind: type[Planner]) -> None:
     """Ten hours of work from 10 o'clock: five in the sun, then a night, then five in the next day's sun."""
 
     def record(restart_s: float) -> Record:
         checkpoint = Checkpoint(0.0, 30.0, restart_s, None)
-        return planned([job("a", 10 * H, 8, 10 * H, slack_s=30 * H, checkpoint=checkpoint)], sunny())
+        return planned([job("a", 10 * H, 8, 10 * H, slack_s=30 * H, checkpoint=checkpoint)], sunny(), kind)
 
     cheap, dear = record(120.0), record(20 * H)
     assert cheap.outcomes[0].pauses >= 1
@@ -75,13 +81,14 @@ def test_checkpoints_that_take_no_time_end_no_run_in_a_loop(write_s: float) -> N
     assert record.rounds < 400
 
 
-def test_no_deadline_is_missed_where_there_is_room() -> None:
+@both
+def test_no_deadline_is_missed_where_there_is_room(kind: type[Planner]) -> None:
     jobs = [
         job(f"j{i}", i * 3000.0, 1 + i % 4, 2 * H, estimate_s=2.5 * H, slack_s=(i % 7) * H,
             interruptible=i % 3 > 0, checkpoint=Checkpoint(0.0, 40.0, 200.0, None))
         for i in range(30)
     ]  # fmt: skip
-    record = planned(jobs, sunny(3, nodes=2))
+    record = planned(jobs, sunny(3, nodes=2), kind)
     assert all(o.end_s <= j.ask.deadline_s + 1.0 for o, j in zip(record.outcomes, record.jobs, strict=True))
 
 

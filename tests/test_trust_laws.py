@@ -29,6 +29,8 @@ WEEK = 7 * kit.DAY
 FORESIGHT = ForecastSettings(sun="perfect", load="perfect", carbon="perfect", price="perfect")
 SEEDS = st.integers(0, 1_000_000)
 NAMES = st.sampled_from(sorted(PRESETS))
+# One programme for all sites, solved to a tolerance, is not solved alike where there is one site more.
+APART = st.sampled_from(sorted(set(PRESETS) - {"budget-planner"}))
 WEEKLY = st.sampled_from(sorted(set(PRESETS) - {"f1"}))
 # Presets that look at no energy: their schedule does not depend on the sun, nor on how often they are asked.
 BLIND = st.sampled_from(["fifo", "easy", "fcfs", "sjf", "edf", "srtf"])
@@ -137,7 +139,7 @@ def law_order_of_jobs_in_the_input_changes_nothing(seed: int, name: str, order: 
 
 
 @examples(8, 300)
-@over(seed=SEEDS, name=NAMES, order=st.permutations(range(3)))
+@over(seed=SEEDS, name=APART, order=st.permutations(range(3)))
 def law_order_of_independent_sites_in_the_input_changes_nothing(seed: int, name: str, order: list[int]) -> None:
     """Ties between sites go by their order in the input, a written rule; where none can arise order is nothing."""
     case = kit.case(seed, coordination="regional", weak=seed % 2 == 0, faults=seed % 3 == 0)
@@ -149,7 +151,7 @@ def law_order_of_independent_sites_in_the_input_changes_nothing(seed: int, name:
 
 
 @examples(8, 300)
-@over(seed=SEEDS, name=NAMES)
+@over(seed=SEEDS, name=APART)
 def law_under_regional_a_site_without_jobs_changes_no_other(seed: int, name: str) -> None:
     case = kit.case(seed, coordination="regional", weak=seed % 2 == 0, faults=seed % 3 == 0)
     empty = replace(case.scenario.sites[1], name="empty", region="elsewhere")

@@ -34,15 +34,16 @@ def solve(programme: Programme, iterations: int, tolerance: float = 1e-8) -> Sol
     solver says of itself: its presolve now and then hands back a wrong dual, and then it solves again
     without.
     """
-    first = _run(programme, iterations, tolerance, presolve=True)
+    first = attempt(programme, iterations, tolerance, presolve=True)
     if first.optimal:
         return first
-    second = _run(programme, iterations, tolerance, presolve=False)
+    second = attempt(programme, iterations, tolerance, presolve=False)
     better = second if safe_dual(programme, second.y) >= safe_dual(programme, first.y) else first
     return replace(better, iterations=first.iterations + second.iterations)
 
 
-def _run(programme: Programme, iterations: int, tolerance: float, presolve: bool) -> Solution:
+def attempt(programme: Programme, iterations: int, tolerance: float, presolve: bool) -> Solution:
+    """Solve once, whatever comes of it."""
     solver = highspy.Highs()
     for name, value in (
         ("output_flag", False),

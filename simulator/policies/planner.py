@@ -153,18 +153,25 @@ class Planner:
 
     def _plan_all(self, view: View) -> None:
         """At the turn of an hour: new forecast, and everybody again whom it may concern, large ones first."""
-        now = view.now_s
         self._book.begin_hour()
+        for job in self._by_size(view):
+            if self._is_due(job):
+                self._plan(job)
+
+    def _by_size(self, view: View) -> list[Life]:
+        """Everybody whose plan may change, the largest first; what has been done by now is taken note of."""
         for job in view.running.values():
-            self._observe(job, job.progress_gpu_s(now))
+            self._observe(job, job.progress_gpu_s(view.now_s))
         alive = [*view.waiting.values(), *view.running.values()]
         jobs = [(-self._energy_kwh(job), job.index, job) for job in alive if job.phase != "saving"]
-        for _, _, job in sorted(jobs):
-            plan = self._book.plans.get(job.index)
-            soon = plan is None or plan.hours[0] <= self._hour + 1
-            turn = (self._hour + job.index) % self.settings.every_h == 0
-            if soon or (turn and not self._is_small(job)):
-                self._plan(job)
+        return [job for _, _, job in sorted(jobs)]
+
+    def _is_due(self, job: Life) -> bool:
+        """Whether it is time to look at a job's plan again."""
+        plan = self._book.plans.get(job.index)
+        soon = plan is None or int(plan.hours[0]) <= self._hour + 1
+        turn = (self._hour + job.index) % self.settings.every_h == 0
+        return soon or (turn and not self._is_small(job))
 
     def _refill(self, view: View, hour: int) -> None:
         """Offer GPUs that have become free to those who would run later at the most cost."""

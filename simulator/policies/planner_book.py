@@ -112,6 +112,18 @@ class Book:
         self._watts[plan.sites, plan.hours] += sign * plan.watts
         self._gpus[plan.sites, plan.hours] += sign * plan.gpus
 
+    def earmark(self, sites: Ints, watts: Floats, sign: float, first: int = -1) -> None:
+        """Put power of no plan into the book, shape (sites, hours from `first` or now on), or take it out."""
+        first = self.first if first < 0 else first
+        self._watts[sites, first : first + watts.shape[1]] += sign * watts
+        self._stale.update(sites.tolist())
+
+    def left(self) -> tuple[Floats, Floats, Floats]:
+        """What all plans leave: sun [W] and GPUs, shape (sites, span), and what the batteries hold now [J]."""
+        hours = slice(self.first, self.first + self.span_h)
+        free = self._free - self._watts[:, hours] * self.per_it
+        return free, self.capacity[:, None] - self._gpus[:, hours], np.array(self._stored)
+
     def keep_prices(self, plan: Plan | None) -> tuple[Ints, Floats] | None:
         """The prices with this plan in the book, to be put back by `restore` if it stays as it was."""
         if plan is None or not len(plan.hours):

@@ -1,8 +1,10 @@
-"""How long jobs really take against their users' estimates, learned from those that have ended."""
+"""What a planner learns: how long jobs really take against their users' estimates, and how much work comes."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 
@@ -51,3 +53,52 @@ class Survival:
             curve = np.maximum(np.concatenate(([1.0], np.cumprod(lives))), 1e-3)
             self._curves[kind] = curve
         return np.asarray(np.interp(shares, np.linspace(0.0, 1.0, BINS + 1), curve))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of what comes: work by the hour [GPU-h/h], how long its jobs run and may wait [h], their intensity."""
+
+    gpus: float
+    run_h: float
+    slack_h: float
+    intensity: float
+
+
+class Arrivals:
+    """How much work comes in an hour, from what has come; newer hours count more.
+
+    Parameters
+    ----------
+    memory_h : float
+        The age at which an hour counts for 1/e (a choice: 24) [h].
+    least_h : float
+        Expectations grow to their full size over so many first hours (a choice: 12) [h].
+    """
+
+    def __init__(self, memory_h: float = 24.0, least_h: float = 12.0) -> None:
+        self._keep = exp(-1.0 / memory_h)
+        self._least_h = least_h
+        self._hours = 0
+        self._weight = 0.0
+        self._sums = np.zeros(4)
+        self._now = np.zeros(4)
+
+    def came(self, gpu_h: float, run_h: float, slack_h: float, intensity: float) -> None:
+        """A job has come; its work weighs in all means."""
+        self._now += gpu_h * np.array([1.0, run_h, slack_h, intensity])
+
+    def hour_over(self) -> None:
+        """An hour has passed."""
+        self._hours += 1
+        self._weight = self._keep * self._weight + 1.0
+        self._sums = self._keep * self._sums + self._now
+        self._now = np.zeros(4)
+
+    def mean(self) -> Mean | None:
+        """What to expect of the hours to come; `None` where nothing has come."""
+        work, run, slack, intensity = self._sums.tolist()
+        if work <= 0.0:
+            return None
+        certain = min(1.0, self._hours / self._least_h)
+        return Mean(certain * work / self._weight, run / work, slack / work, intensity / work)

@@ -34,6 +34,13 @@ def by(part: When, signal: Signal = signals.grid, duration: type[Duration] | Non
     return lambda: BySignal(part, signal, duration() if duration else None)
 
 
+def _budget_planner(name: str) -> Any:
+    """Brings the solver along, which other policies need not wait for."""
+    from simulator.policies.planner_budget import BudgetPlanner
+
+    return BudgetPlanner(name)
+
+
 _WAIT_AWHILE = "Let's Wait Awhile, Wiesner et al. 2021, https://doi.org/10.1145/3464298.3493399"
 _GAIA = "GAIA, Hanafy et al. 2024, https://doi.org/10.1145/3620666.3651374"
 _ECOVISOR = "Ecovisor, Souza et al. 2023, https://doi.org/10.1145/3575693.3575709"
@@ -69,6 +76,12 @@ PRESETS: dict[str, Preset] = {
         " plan; stops and moves jobs where that saves more than checkpoint and restart cost.",
         "a choice: rolling best response over a shared plan, each job by dynamic programming;"
         " Kaplan and Meier 1958, https://doi.org/10.1080/01621459.1958.10501452, for how long jobs really take",
+    ),
+    "budget-planner": Preset(
+        _budget_planner,
+        "As planner, but each hour a linear programme over known jobs and expected arrivals first gives every site"
+        " power to spend, hour by hour; jobs are fitted into it one after another.",
+        "a choice: the bound's relaxation over the forecast horizon, rounded job by job",
     ),
     # By expected grid draw, after sun and battery.
     "sun-threshold": Preset(
