@@ -22,7 +22,7 @@ from simulator.forecast import ForecastSettings
 from simulator.life import Life
 from simulator.policies import catalogue
 from simulator.policies.catalogue import PARTS, PartError, details, made_of, parts_of, rows
-from simulator.policies.duration import ENOUGH, ClassMean, Estimate, UserFactor
+from simulator.policies.duration import ENOUGH, ENOUGH_FOR_SHARES, ClassMean, Estimate, UserFactor, UsualShare
 from simulator.policies.order import FairShare
 from simulator.policies.place import PLACES, greenest
 from simulator.policies.presets import PRESETS, policy
@@ -298,3 +298,31 @@ def test_every_preset_brings_all_jobs_to_their_end(name: str) -> None:
     assert all(outcome.state == "done" for outcome in record.outcomes)
     starts = [event for event in record.events if event.kind == "start"]
     assert all(event.reason for event in starts)
+
+
+def test_the_usual_share_of_an_estimate_is_what_most_have_used() -> None:
+    """Of estimates of two hours, six of ten use up to a half, the others all: 0.5 is usual for 0.6, 1 for 0.7."""
+    waiting = Life(1, ask())
+    for most, expected in ((0.6, 3600.0), (0.7, 7200.0)):
+        part = UsualShare(most)
+        for i in range(ENOUGH_FOR_SHARES):
+            assert part.left_s(waiting, 0.0) == 7200.0
+            part.freed(ended(3600.0 if i % 10 < 6 else 7200.0))
+        assert part.left_s(waiting, 0.0) == pytest.approx(expected)
+    part = UsualShare(0.6)
+    paused = Life(3, ask())
+    paused.done_gpu_s = 10.0
+    for _ in range(2 * ENOUGH_FOR_SHARES):
+        part.freed(paused)
+    assert part.left_s(waiting, 0.0) == 7200.0
+
+
+def test_who_outlives_the_usual_share_is_taken_at_its_users_word() -> None:
+    part = UsualShare()
+    for _ in range(ENOUGH_FOR_SHARES):
+        part.freed(ended(3600.0))
+    job = Life(1, ask())
+    job.done_gpu_s = 2 * 3000.0
+    assert part.left_s(job, 0.0) == pytest.approx(600.0)
+    job.done_gpu_s = 2 * 4000.0
+    assert part.left_s(job, 0.0) == pytest.approx(3200.0)

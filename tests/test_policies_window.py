@@ -77,3 +77,19 @@ def test_a_gang_of_a_whole_site_waits_for_the_sun_too() -> None:
     perfect = Settings(forecast=ForecastSettings(sun="perfect"))
     record = simulate(scenario(places), [gang], policy("wait-for-sun"), settings=perfect)
     assert record.outcomes[0].start_s == 10 * HOUR_S
+
+
+def test_windows_are_as_long_as_jobs_usually_run() -> None:
+    """Who has seen all jobs end at half of their estimates plans for half: four hours of sun, not four more before."""
+    end_s = 4 * 86_400.0
+    sun = np.zeros(int(end_s // STEP_S))
+    sun[58:62] = 80_000.0
+    place = replace(site(nodes=4, end_s=end_s), pv=StepProfile(sun, STEP_S))
+    taught = [job(f"t{i:02d}", i * 60.0, 1, 2 * HOUR_S, estimate_s=4 * HOUR_S, slack_s=0.0) for i in range(24)]
+    waits = job("waits", 30 * HOUR_S, 8, 4 * HOUR_S, estimate_s=8 * HOUR_S, slack_s=30 * HOUR_S)
+    perfect = Settings(forecast=ForecastSettings(sun="perfect"))
+    where = scenario([place], end_s=end_s)
+    for jobs, start_h in (([*taught, waits], 58), ([waits], 54)):
+        record = simulate(where, jobs, policy("wait-for-sun"), settings=perfect)
+        started = record.outcomes[-1].start_s / HOUR_S
+        assert started == pytest.approx(start_h, abs=0.1)

@@ -67,7 +67,8 @@ PRESETS: dict[str, Preset] = {
     "wait-for-sun": Preset(
         Parts(when=LowestGridWindow),
         "As fifo, but holds each deferrable job, within its slack, for the window and site in which the"
-        " forecast sun leaves it the least to draw from the grid.",
+        " forecast sun leaves it the least to draw from the grid; what share of users' estimates jobs usually run is"
+        " learned.",
         "lowest carbon window, Wiesner et al. 2021 (Let's Wait Awhile), https://doi.org/10.1145/3464298.3493399",
     ),
     "planner": Preset(

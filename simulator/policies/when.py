@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from simulator.cluster import Cluster
 from simulator.forecast import HOUR_S
 from simulator.life import Life
+from simulator.policies.duration import Duration, UsualShare
 from simulator.policies.signals import ahead_of
 from simulator.record import Floats, Ints
 from simulator.scenario import NodeType
@@ -112,7 +113,7 @@ class LowestGridWindow:
 
     For every site and every hour of the forecast, the grid power that the job would add is its own power
     less the sun that is still free then, after everybody who runs or has been promised a start. The
-    window is as long as the user's estimate; among equals the earliest wins, then home, then the lowest
+    window is as long as jobs like it usually run; among equals the earliest wins, then home, then the lowest
     site. A window in which GPUs are promised away counts as all grid.
 
     Parameters
@@ -122,11 +123,14 @@ class LowestGridWindow:
     least_gpu_h : float
         Jobs that are to run for fewer GPU-hours wait for no more than the first light, and no window is looked
         for: they are most of the jobs and next to nothing of the energy (a choice: 1).
+    duration : Duration, optional
+        How long jobs are expected to run; the usual share of their estimates where none is given.
     """
 
-    def __init__(self, per_hour: float = 0.002, least_gpu_h: float = 1.0) -> None:
+    def __init__(self, per_hour: float = 0.002, least_gpu_h: float = 1.0, duration: Duration | None = None) -> None:
         self.per_hour = per_hour
         self.least_gpu_h = least_gpu_h
+        self._duration = duration or UsualShare()
         self._promised: dict[int, tuple[int, float, float, complex]] = {}
         self._parts: dict[tuple[tuple[int, ...], str], tuple[_Part, ...]] = {}
         self._hour, self._valid_s = -1, 0.0  # of the forecast at hand: its hour of issue, and until when it holds
@@ -153,7 +157,7 @@ class LowestGridWindow:
         self._withdraw(job.index)
         parts = self._parts_of(sites, ask.home, view)
         latest_h = min((latest_start_s(job, now) - now) / HOUR_S, LOOK_H)
-        left_s = job.left_s(now)
+        left_s = self._duration.left_s(job, now)
         longest_h = max(min(left_s / HOUR_S / parts[0].speed, RUN_H), 1e-9)
         hour, begin_h = self._renew(view, now, latest_h + longest_h)
         if len(parts) == 1 and begin_h + latest_h + longest_h <= self._dark_h:
@@ -175,7 +179,7 @@ class LowestGridWindow:
             now_wh = min(now_wh, *cost[0].tolist())
         _, slot, site, grid_wh = best
         start_s = now if slot == 0 else (hour + int(begin_h) + slot) * HOUR_S
-        self._promise(job, site, start_s, view)
+        self._promise(job, site, start_s, left_s, view)
         detail = {"grid_kwh": grid_wh / 1000.0, "grid_kwh_now": now_wh / 1000.0, "until_s": start_s}
         return Delay(job, start_s, site, "lowest-grid-window", detail)
 
@@ -186,11 +190,14 @@ class LowestGridWindow:
             return
         self._withdraw(job.index)
         if not self._is_small(job):
-            self._promise(job, site, view.now_s, view)
+            now = view.now_s
+            self._promise(job, site, now, self._duration.left_s(job, now), view)
 
     def ended(self, job: Life) -> None:
         """Nothing more is promised to it."""
         self._withdraw(job.index)
+        if not self._is_small(job):
+            self._duration.freed(job)
 
     # --- small jobs ------------------------------------------------------------------------------
 
@@ -285,11 +292,11 @@ class LowestGridWindow:
             self._of_site = list(self._booked.T)
             self._watts, self._gpus = self._booked.real, self._booked.imag
 
-    def _promise(self, job: Life, site: int, start_s: float, view: View) -> None:
+    def _promise(self, job: Life, site: int, start_s: float, left_s: float, view: View) -> None:
         self._prepare(view)
         spec = view.sites[site]
         begin = start_s / HOUR_S
-        end = min(begin + job.left_s(view.now_s, spec.spec.node.speed) / HOUR_S, len(self._watts) - 1.0)
+        end = min(begin + left_s / spec.spec.node.speed / HOUR_S, len(self._watts) - 1.0)
         promise = (site, begin, end, complex(spec.nodes.draws_w(job.ask.gpus, job.ask.intensity), job.ask.gpus))
         self._promised[job.index] = promise
         self._book(*promise)
