@@ -20,6 +20,8 @@ from experiments.build import build
 from experiments.config_load import load
 from simulator.best import Clairvoyant, Known
 from simulator.bound import lower_bound
+from simulator.bound.supply import gpu_power_w, node_base_w
+from simulator.bound.work import demand_of
 from simulator.engine import Settings, simulate
 from simulator.forecast import HOUR_S, ForecastSettings
 from simulator.policies.planner import PlannerSettings
@@ -29,17 +31,32 @@ from simulator.scenario import Scenario
 from workloads.job import Checkpoint, Job
 
 J_PER_KWH = 3.6e6
+HEAD = """# Where the saving goes
+
+The Morocco week, means over the seeds {seeds}; every step takes one freedom or one piece of knowledge from the one
+before it. The row without a loss stands beside the one above it: the same knowledge, another method. The last column
+is the IT energy beyond what the bound charges, which lets jobs be parted over sites and nodes at will, and wakes nodes
+for nothing: here are nodes partly full, awake and empty, waking, saving and restarting.
+Made by `{command} --write docs/ladder.md`.
+
+"""
 EXPERIMENT = Path(__file__).with_name("morocco_week.toml")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One step of the ladder: what is known and free in it, and what it draws."""
+    """One step of the ladder: what is known and free in it, and what it draws; or what stands `beside` a step.
+
+    `more_it_kwh` is the IT energy beyond what the bound charges: nodes partly full, awake and empty, waking, and work
+    on checkpoints and restarts.
+    """
 
     step: str
     draw_kwh: float
     captured: float
     misses: int
+    more_it_kwh: float
+    beside: bool = False
 
 
 def free_moves(jobs: Sequence[Job]) -> list[Job]:
@@ -63,7 +80,8 @@ def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: in
     perfect = replace(settings, forecast=ForecastSettings(sun="perfect", horizon_h=hours))
     sun = replace(settings, forecast=replace(settings.forecast, sun="perfect"))
     all_known = PlannerSettings(horizon_h=hours, scarcity=0.0, margin_s=600.0, sites=4)
-    base = draw_kwh(simulate(scenario, jobs, policy("fifo"), seed=seed, settings=settings))
+    energy_blind = simulate(scenario, jobs, policy("fifo"), seed=seed, settings=settings)
+    base, least_it_kwh = draw_kwh(energy_blind), work_kwh(scenario, jobs)
     least = lower_bound(scenario, jobs, settings=settings, seed=seed).draw_j / J_PER_KWH
 
     def row(step: str, what: Sequence[Job], known: Known | str, how: PlannerSettings, with_: Settings) -> Row:
@@ -71,9 +89,9 @@ def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: in
         record = simulate(scenario, what, chosen, seed=seed, settings=with_)
         drawn = draw_kwh(record)
         late = sum(o.end_s > j.ask.deadline_s + 1.0 for o, j in zip(record.outcomes, record.jobs, strict=True))
-        return Row(step, drawn, (base - drawn) / (base - least), late)
+        return Row(step, drawn, (base - drawn) / (base - least), late, it_kwh(record) - least_it_kwh)
 
-    yield Row("bound", least, 1.0, 0)
+    yield Row("bound", least, 1.0, 0, 0.0)
     for step, change in (
         ("best known schedule: all known, every job moves freely", free_moves),
         ("30 % of the jobs stay put", free_restarts),
@@ -85,9 +103,12 @@ def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: in
     yield row("who will come is not known", jobs, Known(jobs, arrivals=False), PlannerSettings(), sun)
     yield row("nor how long they run", jobs, Known(jobs, durations=False, arrivals=False), PlannerSettings(), sun)
     yield row("nor the sun, but for its forecast: planner", jobs, "planner", PlannerSettings(), settings)
+    yield replace(
+        row("the same by a programme: budget-planner", jobs, "budget-planner", PlannerSettings(), settings), beside=True
+    )
     yield row("nobody stops or moves: planner", stay_put(jobs), "planner", PlannerSettings(), settings)
     yield row("planned once, at submission: wait-for-sun", jobs, "wait-for-sun", PlannerSettings(), settings)
-    yield Row("fifo", base, 0.0, 0)
+    yield Row("fifo", base, 0.0, 0, it_kwh(energy_blind) - least_it_kwh)
 
 
 def draw_kwh(record: Record) -> float:
@@ -100,6 +121,20 @@ def draw_kwh(record: Record) -> float:
     return total_j / J_PER_KWH
 
 
+def it_kwh(record: Record) -> float:
+    """IT energy of all sites [kWh]."""
+    return sum(energy.total_j(energy.it_w) for energy in record.energy) / J_PER_KWH
+
+
+def work_kwh(scenario: Scenario, jobs: Sequence[Job]) -> float:
+    """The IT energy that the bound charges for the jobs and for nodes that sleep whenever they can [kWh]."""
+    demand = demand_of(scenario, jobs)
+    powers = [gpu_power_w(site) for site in scenario.sites]
+    still_w, dynamic_w = min(still for still, _ in powers), min(dynamic for _, dynamic in powers)
+    busy_j = float(demand.gpu_s @ (still_w + demand.intensity * dynamic_w))
+    return (busy_j + sum(node_base_w(site) * site.nodes * scenario.end_s for site in scenario.sites)) / J_PER_KWH
+
+
 def table(start: str, seeds: Sequence[int], say: Callable[[str], None] = print) -> str:
     """The ladder of the Morocco week that starts on a date, means over seeds, as a Markdown table."""
     rows: dict[str, list[Row]] = {}
@@ -108,13 +143,16 @@ def table(start: str, seeds: Sequence[int], say: Callable[[str], None] = print) 
         for row in ladder(inputs.scenario, inputs.jobs, inputs.settings, seed):
             rows.setdefault(row.step, []).append(row)
             say(f"{start} seed {seed}: {row.step}: {row.draw_kwh:,.0f} kWh, captured {row.captured:.3f}")
-    lines = ["| step | draw [kWh] | captured | lost in this step | deadlines missed |", "|---|--:|--:|--:|--:|"]
+    columns = ("step", "draw [kWh]", "captured", "lost in this step", "deadlines missed", "more IT energy [kWh]")
+    lines = [f"| {' | '.join(columns)} |", "|---|" + "--:|" * (len(columns) - 1)]
     before = 1.0
     for step, found in rows.items():
         captured = float(np.mean([row.captured for row in found]))
         drawn, late = np.mean([row.draw_kwh for row in found]), np.mean([row.misses for row in found])
-        lines.append(f"| {step} | {drawn:,.0f} | {captured:.3f} | {before - captured:.3f} | {late:.1f} |")
-        before = captured
+        more = np.mean([row.more_it_kwh for row in found])
+        lost = "" if found[0].beside else f"{before - captured:.3f}"
+        lines.append(f"| {step} | {drawn:,.0f} | {captured:.3f} | {lost} | {late:.1f} | {more:,.0f} |")
+        before = before if found[0].beside else captured
     return "\n".join(lines)
 
 
@@ -128,11 +166,7 @@ def main() -> None:
     parts = [f"## Week from {start}\n\n{table(start, asked.seeds)}\n" for start in asked.start]
     seeds = " ".join(map(str, asked.seeds))
     command = f"python -m experiments.ladder --seeds {seeds} --start {' '.join(asked.start)}"
-    text = (
-        "# Where the saving goes\n\nThe Morocco week, means over the seeds "
-        f"{seeds}; every step takes one freedom or one piece of knowledge from the one before it.\n"
-        f"Made by `{command} --write docs/ladder.md`.\n\n" + "\n".join(parts)
-    )
+    text = HEAD.format(seeds=seeds, command=command) + "\n".join(parts)
     if asked.write:
         asked.write.write_text(text, encoding="utf-8")
     else:

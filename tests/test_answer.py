@@ -9,6 +9,7 @@ import pytest
 
 from experiments.build import Inputs, build
 from experiments.config_load import load
+from experiments.ladder import it_kwh, work_kwh
 from simulator.engine import simulate
 from simulator.policies.presets import policy
 from simulator.record import Record
@@ -76,3 +77,9 @@ def test_the_same_sun_and_work_for_everybody(weeks: list[tuple[Inputs, dict[str,
         gpu_s = [sum(o.busy_gpu_s - o.lost_gpu_s for o in r.outcomes) for r in records.values()]
         # Beside the work there is only waking, at most some minutes a job.
         assert np.ptp(gpu_s) <= 0.01 * gpu_s[0]
+
+
+def test_nobody_uses_less_it_energy_than_the_bound_charges(weeks: list[tuple[Inputs, dict[str, Record]]]) -> None:
+    for inputs, records in weeks:
+        least = work_kwh(inputs.scenario, inputs.jobs)
+        assert all(least < it_kwh(record) < 1.05 * least for record in records.values())
