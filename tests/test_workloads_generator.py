@@ -18,7 +18,6 @@ from workloads.assemble import elastic_range, speed_up
 from workloads.generator import plan
 from workloads.job import Job
 from workloads.mix import catalogue, load_mix
-from workloads.normal import NEAREST, normal_quantile
 from workloads.workload import Demand, ElasticModel, GeneratorModel, Place, WorkloadError, build, workload_from
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
@@ -290,16 +289,14 @@ def test_mean_runtime_is_that_of_the_quantiles() -> None:
         )
 
 
-def test_normal_quantile_is_scipys() -> None:
-    from scipy.special import ndtri
+def test_runtimes_are_lognormal_at_every_quantile() -> None:
+    from scipy.stats import lognorm
 
-    rng = np.random.default_rng(1)
-    tails = 10.0 ** rng.uniform(np.log10(NEAREST), -0.1, 100_000)
-    quantiles = np.concatenate((rng.random(200_000), tails, 1.0 - tails, [0.5, NEAREST, np.exp(-2.0), 1e-9]))
-    found, known = normal_quantile(quantiles), ndtri(quantiles)
-    assert np.allclose(found, known, rtol=1e-14, atol=0.0)  # the same bits, where a compiler fuses no operations
-    assert np.isfinite(normal_quantile(np.array([0.0, 1.0]))).all()
-    assert len(normal_quantile(np.array([]))) == 0
+    model = load_mix("institutes", HERE).classes["preparation"]
+    quantiles = np.concatenate((np.random.default_rng(1).random(2_000), [1e-9, 0.5, 1.0 - 1e-9]))
+    known = lognorm.ppf(quantiles, model.runtime_sigma, scale=3600.0 * model.runtime_median_h)
+    assert model.runtime_s(quantiles) == pytest.approx(known, rel=1e-9)
+    assert np.isfinite(model.runtime_s(np.array([0.0, 1.0]))).all()
 
 
 @pytest.mark.parametrize(
