@@ -207,6 +207,15 @@ def test_data_that_lie_nowhere_go_where_they_arrive_soonest() -> None:
     assert PLACES["nearest-data"](Life(0, ask(dataset=Dataset("d", 1.0, "?"))), (0, 1, 2), view)[0] == 1
 
 
+def test_wait_for_sun_takes_a_duration_and_no_signal() -> None:
+    assert isinstance(parts_of({"when": "wait-for-sun"}).when()._duration, UsualShare)  # type: ignore[misc,union-attr]
+    chosen = parts_of({"when": {"part": "wait-for-sun", "per_hour": 0.01}, "duration": "estimate"}).when()  # type: ignore[misc]
+    assert isinstance(chosen._duration, Estimate)  # type: ignore[union-attr]
+    assert chosen.per_hour == 0.01  # type: ignore[union-attr]
+    with pytest.raises(PartError, match="grid draw alone"):
+        parts_of({"when": "wait-for-sun", "signal": "carbon"})
+
+
 # --- durations ------------------------------------------------------------------------------------------
 
 

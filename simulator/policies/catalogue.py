@@ -62,7 +62,7 @@ QUESTIONS = {
     "review": "what becomes of running jobs",
     "backfill": "who may overtake whom",
     "signal": "what `when` and `size` go by; grid if not given",
-    "duration": "how long jobs are taken to run; the user's estimate if not given",
+    "duration": "how long jobs are taken to run; if not given the user's estimate, its usual share for wait-for-sun",
 }
 _DOI = re.compile(r"\b10\.\d{4,9}/[^\s,;)]*[^\s,;).:]")
 
@@ -188,7 +188,13 @@ def parts_of(table: Mapping[str, Any]) -> Parts:
     if "backfill" in given:
         changes["backfill"] = given["backfill"]
     if "when" in made:
-        changes["when"] = _when(made["when"], signal, duration)
+        by_sun = isinstance(_bare(made["when"]), type)  # a part that keeps a frame, and a signal, of its own
+        if by_sun and "signal" in given and "size" not in made:
+            raise PartError("signal", "is not used by this `when`, which goes by grid draw alone")
+        if not by_sun:
+            changes["when"] = _when(made["when"], signal, duration)
+        else:
+            changes["when"] = partial(_with, made["when"], duration) if "duration" in given else made["when"]
     if "size" in made:
         elastic = _bare(made["size"]) is Elastic
         changes["size"] = made["size"](signal, duration()) if elastic else made["size"]
@@ -206,10 +212,11 @@ _DEFAULTS = {"signal": "grid", "duration": "estimate"}
 
 
 def _when(part: Any, signal: Any, duration: Any) -> Callable[[], Any]:
-    if isinstance(_bare(part), type):  # a part that keeps a frame of its own
-        made: Callable[[], Any] = part
-        return made
     return lambda: BySignal(part, signal, duration())
+
+
+def _with(part: Any, duration: Any) -> Any:
+    return part(duration=duration())
 
 
 def _base(like: Any) -> Parts:
