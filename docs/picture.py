@@ -22,7 +22,10 @@ WORDS = {"fifo": "Jobs start as they come", "wait-for-sun": "Jobs wait for the s
 
 
 # Those worth telling apart; all others lie near fifo.
-SHOWN = ("fifo", "solar", "wait-for-sun", "planner", "sun-threshold", "sun-slot", "sun-slots", "wait-awhile")
+SHOWN = (
+    "fifo", "solar", "wait-for-sun", "planner", "budget-planner", "sun-threshold", "sun-slot", "sun-slots",
+    "wait-awhile",
+)  # fmt: skip
 
 
 def compared(folder: str) -> None:
