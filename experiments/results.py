@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def job_columns(
         "deadline_missed": times["missed"],
     }
     for name in ("gpus", "priority", "interruptible", "elasticity"):
-        columns[name] = [getattr(ask, name) for ask in asks]
+        columns[name] = [*map(attrgetter(name), asks)]
     for name in COUNTS:
         columns[name] = times[name]
     for name in ("submit", "start", "end", "wait", "jct", "runtime", "deadline"):
@@ -190,12 +191,12 @@ _ENCODE = json.JSONEncoder(sort_keys=True, default=float, separators=(", \n", ":
 def _details(details: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each as JSON: encoded all at once, since there are many, and taken apart at the breaks between objects.
 
-    JSON keeps line breaks out of its texts, so one stands only where two values meet.
+    JSON keeps line breaks and null characters out of its texts, so a break stands only where two values meet.
     """
-    texts = _ENCODE(details)[2:-2].split("}, \n{")
+    texts = _ENCODE(details)[1:-1].replace("}, \n{", "}\0{").replace("\n", "").split("\0")
     if len(texts) != len(details):  # there are none, or objects stand in a list within one
-        texts = [_ENCODE(detail)[1:-1] for detail in details]
-    return ["{" + text.replace("\n", "") + "}" for text in texts]
+        texts = [_ENCODE(detail).replace("\n", "") for detail in details]
+    return texts
 
 
 def _moments(start: datetime, seconds: Floats) -> NDArray[np.datetime64]:
