@@ -34,7 +34,8 @@ TAIL = """
 - **Jobs** cost a start and an end each, and one change of load at their site. A round looks only at the newcomer, or,
   after GPUs have come free, at the head of each group of equal size; so the queue's length does not matter.
 - **Holding** (`wait-for-sun`) costs some numpy over sites x hours for each job that may wait; the planner does that
-  every hour for each job that is alive.
+  every hour for each job that is alive; `budget-planner` solves a programme of some
+  thousand variables before that.
 - **The bound** is one interior-point solve per scenario and seed; a long window is solved in blocks.
 - **Supply** is pvlib on daylight rows; the second time it is read from disk.
 """
