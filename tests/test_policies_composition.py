@@ -22,7 +22,15 @@ from simulator.forecast import ForecastSettings
 from simulator.life import Life
 from simulator.policies import catalogue
 from simulator.policies.catalogue import PARTS, PartError, details, made_of, parts_of, rows
-from simulator.policies.duration import ENOUGH, ENOUGH_FOR_SHARES, ClassMean, Estimate, UserFactor, UsualShare
+from simulator.policies.duration import (
+    ENOUGH,
+    ENOUGH_FOR_SHARES,
+    ClassMean,
+    Duration,
+    Estimate,
+    UserFactor,
+    UsualShare,
+)
 from simulator.policies.order import FairShare
 from simulator.policies.place import PLACES, greenest
 from simulator.policies.presets import PRESETS, policy
@@ -246,9 +254,9 @@ def test_durations_are_learned_from_what_has_ended_and_from_nothing_else() -> No
         assert part.left_s(other, 0.0) == 7200.0
 
 
-def test_who_outlives_a_prediction_is_taken_at_its_users_word() -> None:
-    part = ClassMean()
-    for _ in range(ENOUGH):
+@pytest.mark.parametrize(("part", "enough"), [(ClassMean(), ENOUGH), (UsualShare(), ENOUGH_FOR_SHARES)])
+def test_who_outlives_a_prediction_is_taken_at_its_users_word(part: Duration, enough: int) -> None:
+    for _ in range(enough):
         part.freed(ended(3600.0))
     job = Life(1, ask())
     job.done_gpu_s = 2 * 3000.0
@@ -324,14 +332,3 @@ def test_the_usual_share_of_an_estimate_is_what_most_have_used() -> None:
     for _ in range(2 * ENOUGH_FOR_SHARES):
         part.freed(paused)
     assert part.left_s(waiting, 0.0) == 7200.0
-
-
-def test_who_outlives_the_usual_share_is_taken_at_its_users_word() -> None:
-    part = UsualShare()
-    for _ in range(ENOUGH_FOR_SHARES):
-        part.freed(ended(3600.0))
-    job = Life(1, ask())
-    job.done_gpu_s = 2 * 3000.0
-    assert part.left_s(job, 0.0) == pytest.approx(600.0)
-    job.done_gpu_s = 2 * 4000.0
-    assert part.left_s(job, 0.0) == pytest.approx(3200.0)
