@@ -65,7 +65,7 @@ class PlannerSettings:
 
 
 @dataclass(frozen=True)
-class _Need:
+class Need:
     """What a job still needs: hours of work on its slowest site, one value per hour where an array.
 
     `lives` is the chance to live through an hour once begun, `share` how much of it is then run, `chance`
@@ -264,7 +264,7 @@ class Planner:
         chance = self._survival.at(job.ask.job_class, np.clip(1.0 - (hours[-1] - hours) / total, 0.0, 1.0))
         return np.asarray(chance / chance[0])
 
-    def _need(self, job: Life, speed: float) -> _Need:
+    def _need(self, job: Life, speed: float) -> Need:
         hours = max(self.left_h(job, speed), 60.0 / HOUR_S)
         whole = max(ceil(hours - 1e-6), 1)
         chance = self.chances(job, np.append(np.arange(whole), hours), speed)
@@ -272,7 +272,7 @@ class Planner:
         share = 0.5 * (1.0 + lives)
         share[-1] *= min(max(hours - (whole - 1), 0.05), 1.0)
         span = self._book.span_h
-        return _Need(hours, lives[:span], share[:span], chance[:-1][:span])
+        return Need(hours, lives[:span], share[:span], chance[:-1][:span])
 
     def _plan(self, job: Life, fitting: bool = False) -> None:
         """Look for a job's cheapest hours and write them down; with `fitting`, now only where it fits now."""
@@ -323,7 +323,7 @@ class Planner:
         end_s = min(ask.deadline_s - margin, now + (self.settings.horizon_h + ceil(hours)) * HOUR_S)
         return min(floor(end_s / HOUR_S) - self._book.first, self._book.span_h)
 
-    def _search(self, job: Life, need: _Need, cost: Floats, energy: Floats, here: int) -> tuple[Ints, Ints, float]:
+    def _search(self, job: Life, need: Need, cost: Floats, energy: Floats, here: int) -> tuple[Ints, Ints, float]:
         """Hours from now on, rows of `cost`, and what they cost [kWh]."""
         n, span = need.n, cost.shape[1]
         weights = need.share * need.chance

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from simulator.forecast import HOUR_S
 from simulator.life import Life
-from simulator.policies.planner import STAYS, Planner, PlannerSettings
+from simulator.policies.planner import STAYS, Need, Planner, PlannerSettings
 from simulator.policies.planner_learn import Arrivals
 from simulator.policies.planner_programme import Share, Wish, shares
 from simulator.view import View
@@ -44,7 +44,7 @@ class BudgetPlanner(Planner):
         super().waiting(job)
         if job.index >= self._known:
             self._known = job.index + 1
-            run_h = self._expected_h(job)
+            run_h = _expected_h(self._need(job, 1.0))
             self._places.update(job.sites)
             # Who may wait forever says nothing of when others will have to be done.
             slack_h = min(job.ask.slack_s / HOUR_S, self.settings.horizon_h / 2)
@@ -77,13 +77,8 @@ class BudgetPlanner(Planner):
 
     def _is_free(self, job: Life) -> bool:
         """Whether there is anything to decide about a job that is worth it."""
-        stopped = job.phase == "running" and job.ask.interruptible and self.settings.moves
-        return (job.phase == "queued" or stopped) and not self._is_small(job) and self._gpus(job) > 0
-
-    def _expected_h(self, job: Life) -> float:
-        """For how long a job can be expected to run yet [h]."""
-        need = self._need(job, 1.0)
-        return float(need.share @ need.chance)
+        may_stop = job.phase == "running" and job.ask.interruptible and self.settings.moves
+        return (job.phase == "queued" or may_stop) and not self._is_small(job) and self._gpus(job) > 0
 
     def _wish(self, job: Life) -> Wish:
         """What a job needs by expectation, within the time in which its estimate must fit; it stays where it runs."""
@@ -92,7 +87,7 @@ class BudgetPlanner(Planner):
         gpus = job.gpus if stays else self._gpus(job)
         need = self._need(job, 1.0)
         end_s = max(self._span_h(job, need.hours), need.n) * HOUR_S
-        work = min(float(need.share @ need.chance), 0.999 * end_s / HOUR_S) * HOUR_S * gpus
+        work = min(_expected_h(need), 0.999 * end_s / HOUR_S) * HOUR_S * gpus
         return Wish(sites, 0.0, end_s, work, gpus, job.ask.intensity)
 
     def _expected(self) -> list[Wish]:
@@ -108,3 +103,8 @@ class BudgetPlanner(Planner):
             gpus = gpu_s / (mean.run_h * HOUR_S)
             lots.append(Wish(places, release_s, release_s + window_h * HOUR_S, gpu_s, gpus, mean.intensity))
         return lots
+
+
+def _expected_h(need: Need) -> float:
+    """For how long a job can be expected to run yet [h]."""
+    return float(need.share @ need.chance)

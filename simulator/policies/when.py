@@ -113,8 +113,8 @@ class LowestGridWindow:
 
     For every site and every hour of the forecast, the grid power that the job would add is its own power
     less the sun that is still free then, after everybody who runs or has been promised a start. The
-    window is as long as jobs like it usually run; among equals the earliest wins, then home, then the lowest
-    site. A window in which GPUs are promised away counts as all grid.
+    window is as long as the share of their estimates that jobs usually run; among equals the earliest wins,
+    then home, then the lowest site. A window in which GPUs are promised away counts as all grid.
 
     Parameters
     ----------
