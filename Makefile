@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXPERIMENT ?= experiments/morocco_week.toml
+EXPERIMENT ?= morocco_week
 
 .PHONY: run test test-slow lint bench docs clean
 .DEFAULT_GOAL := run
@@ -23,7 +23,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m bench
+	PYTHONPATH=tests $(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info results

@@ -11,24 +11,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from math import ceil
 from pathlib import Path
 
 import numpy as np
-
-from experiments.build import build
-from experiments.config_load import load
-from simulator.best import Clairvoyant, Known
-from simulator.bound import lower_bound
-from simulator.bound.supply import gpu_power_w, node_base_w
-from simulator.bound.work import demand_of
-from simulator.engine import Settings, simulate
-from simulator.forecast import HOUR_S, ForecastSettings
-from simulator.policies.planner import PlannerSettings
-from simulator.policies.presets import policy
-from simulator.record import Record
-from simulator.scenario import Scenario
-from workloads.job import Checkpoint, Job
+from tafukt.experiments.config.load import load
+from tafukt.experiments.config.scenario import build
+from tafukt.simulator.bound.jobs import demand_of
+from tafukt.simulator.bound.lower_bound import lower_bound
+from tafukt.simulator.bound.supply import gpu_power_w, node_base_w
+from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.engine.forecast import HOUR_S, ForecastSettings
+from tafukt.simulator.policies.planner.clairvoyant import Clairvoyant, Known
+from tafukt.simulator.policies.planner.planner import PlannerSettings
+from tafukt.simulator.policies.presets import policy
+from tafukt.simulator.record import Record
+from tafukt.simulator.scenario import Scenario
+from tafukt.workloads.job import Checkpoint, Job
 
 J_PER_KWH = 3.6e6
 HEAD = """# Where the saving goes
@@ -40,7 +40,7 @@ for nothing: here are nodes partly full, awake and empty, waking, saving and res
 Made by `{command} --write docs/ladder.md`.
 
 """
-EXPERIMENT = Path(__file__).with_name("morocco_week.toml")
+EXPERIMENT = Path(str(files("tafukt.experiments") / "bundled" / "morocco_week.toml"))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from simulator.scenario import Scenario
-from workloads.job import Job
+from tafukt.simulator.scenario import Scenario
+from tafukt.workloads.job import Job
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

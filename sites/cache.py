@@ -10,12 +10,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from sites.profile import Floats
+from tafukt.sites.profile import Floats
 
 
 def default_folder() -> Path:
@@ -34,11 +35,9 @@ def default_folder() -> Path:
 def _code_hash() -> str:
     """A hash of this package and of the libraries whose arithmetic its results rest on."""
     digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    for file in sorted([*folder.glob("*.py"), *folder.glob("catalogue/_*.toml")]):
-        digest.update(file.read_bytes())
-    from importlib.metadata import version
-
+    folder = Path(str(files("tafukt.sites")))
+    for file in sorted([*folder.rglob("*.py"), *folder.glob("catalogue/_*.toml")]):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
     digest.update("/".join(version(name) for name in ("numpy", "pvlib", "scipy", "pandas")).encode())
     return digest.hexdigest()
 

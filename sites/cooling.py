@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
-from sites.equipment import ChillerCooling, ConstantCooling, PiecewiseCooling
-from sites.profile import Floats
+from tafukt.sites.profile import Floats
+from tafukt.sites.schema.equipment import ChillerCooling, ConstantCooling, PiecewiseCooling
 
 _ZERO_C_IN_K = 273.15
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-
-from sites.fields import SourceModel
-from sites.site import SiteModel, carbon_tables, catalogue, load_shapes
+from tafukt.sites.schema.fields import SourceModel
+from tafukt.sites.site import SiteModel, carbon_tables, catalogue, load_shapes
 
 COLUMNS = (
     "name",
@@ -144,6 +143,6 @@ def weather_report(site: SiteModel) -> list[str]:
     """
     if site.weather.kind not in ("epw", "tmy3", "pvgis", "csv"):
         return []
-    from sites.weather_files import source_of
+    from tafukt.sites.weather.files import source_of
 
     return list(source_of(site, None)[0].notes)

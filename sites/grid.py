@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import numpy as np
-
-from sites.clock import DAY_S, SEASONS, Span, local_hour_and_month, season_of, stream
-from sites.connection import (
+from tafukt.sites.profile import Floats
+from tafukt.sites.schema.grid import (
     RESOLUTION_H,
     ConstantCarbon,
     GridModel,
@@ -17,8 +16,8 @@ from sites.connection import (
     TariffModel,
     band_table,
 )
-from sites.profile import Floats
-from sites.site import carbon_tables, load_shapes
+from tafukt.sites.site import carbon_tables, load_shapes
+from tafukt.sites.time_grid import DAY_S, SEASONS, Span, local_hour_and_month, season_of, stream
 
 
 def bands(tariff: TariffModel, tz: str, span: Span) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -31,7 +30,7 @@ def bands(tariff: TariffModel, tz: str, span: Span) -> np.ndarray[tuple[int], np
 def prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> Floats:
     """Price of an imported kilowatt-hour in each step [MAD/kWh], shape (steps,)."""
     if model.price_mad_per_kwh is not None:
-        from sites.series import series
+        from tafukt.sites.weather.series import series
 
         return series(model.price_mad_per_kwh, span, "grid.price_mad_per_kwh")
     return np.array([band.mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)]
@@ -53,7 +52,7 @@ def carbon(model: GridModel, tz: str, span: Span) -> Floats:
         hour, month = local_hour_and_month(tz, span.begins)
         values = np.array([getattr(table, season) for season in SEASONS])
         return np.asarray(values[season_of(month), hour.astype(np.int64)])
-    from sites.series import series
+    from tafukt.sites.weather.series import series
 
     return series(model.carbon.series, span, "grid.carbon.series")
 
@@ -73,7 +72,7 @@ def other_kw(model: OtherModel, tz: str, span: Span) -> Floats:
         monthly = np.array(shape.monthly) / np.mean(shape.monthly)
         summer = ((month >= 4) & (month <= 9)).astype(np.int64)
         return np.asarray(model.kw * daily[summer, hour.astype(np.int64)] * monthly[month - 1])
-    from sites.series import series
+    from tafukt.sites.weather.series import series
 
     assert model.series is not None
     return series(model.series, span, "other.series")

@@ -11,13 +11,11 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
-
-from sites.connection import GridModel, OtherModel, TariffModel
-from sites.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, PiecewiseCooling, PVModel
-from sites.errors import SiteError, nearest
-from sites.explain import problems
-from sites.fields import Hourly, Instant, Monthly, NotNegative, Section, SourceModel
-from sites.weather_models import ClimateModel, Climatology, HeatWave, Weather
+from tafukt.sites.errors import SiteError, nearest, problems
+from tafukt.sites.schema.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, PiecewiseCooling, PVModel
+from tafukt.sites.schema.fields import Hourly, Instant, Monthly, NotNegative, Section, SourceModel
+from tafukt.sites.schema.grid import GridModel, OtherModel, TariffModel
+from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, Weather
 
 __all__ = ["SiteError", "SiteModel", "catalogue", "node_types", "site_from"]
 
@@ -149,7 +147,7 @@ class LoadShape(Section):
 
 
 def _toml(name: str) -> dict[str, Any]:
-    return tomllib.loads((files("sites") / "catalogue" / name).read_text(encoding="utf-8"))
+    return tomllib.loads((files("tafukt.sites") / "catalogue" / name).read_text(encoding="utf-8"))
 
 
 @cache
@@ -192,7 +190,7 @@ _KINDS: dict[str, Any] = {
 
 @cache
 def _catalogue_tables() -> dict[str, dict[str, Any]]:
-    folder = files("sites") / "catalogue"
+    folder = files("tafukt.sites") / "catalogue"
     names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml") and not f.name.startswith("_"))
     tables = [_toml(name) for name in names]
     return {table["name"]: table for table in sorted(tables, key=lambda t: (not t["is_root"], -t["lat"]))}

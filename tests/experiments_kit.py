@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import session
-from experiments.config_load import load
+from tafukt.experiments.config.load import load
+from tafukt.experiments.runs import session
 
 TINY = """
 name = "tiny"
@@ -32,7 +32,7 @@ def tiny(policies: Sequence[str] = ("fifo", "solar"), seeds: Sequence[int] = (1,
     return TINY.format(policies=json.dumps(list(policies)), seeds=list(seeds), step_min=step_min)
 
 
-def run(experiment: Path, output: Path, *settings: str, workers: int = 1) -> session.Outcome:
+def run(experiment: Path, output: Path, *settings: str, workers: int = 1) -> session.SessionOutcome:
     """Run an experiment file into a folder."""
     return session.carry_out(session.plan(load(experiment, settings), output), workers)
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from simulator.engine import Settings, simulate
-from simulator.policies.scheduler import ListScheduler, Parts
-from simulator.record import Record
-from simulator.scenario import Grid, NodeType, Scenario, Site
-from sites.profile import StepProfile
-from workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
+from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
+from tafukt.simulator.record import Record
+from tafukt.simulator.scenario import Grid, NodeType, Scenario, Site
+from tafukt.sites.profile import StepProfile
+from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
 
 STEP_S = 3600.0
 AWAKE = NodeType("plain", 8, 1000.0, 5000.0, 100.0)
@@ -103,7 +102,7 @@ class Script:
     def freed(self, job: Any, site: int) -> None: ...
 
     def round(self, view: Any) -> Any:
-        from simulator.actions import Start, Wake
+        from tafukt.simulator.engine.actions import Start, Wake
 
         if not self.asked:
             self.asked = True

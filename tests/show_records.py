@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import tomli_w
 from numpy.typing import NDArray
-
-from experiments import metrics, results
-from simulator.record import FLOWS, Event, Outcome, Record, SiteEnergy, Stints
-from simulator.scenario import Battery, Grid, NodeType, Scenario, Site
-from sites.profile import StepProfile
-from workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
+from tafukt.experiments.results import metrics
+from tafukt.experiments.results import tables as results
+from tafukt.simulator.record import FLOWS, Event, Outcome, Record, SiteEnergy, Stints
+from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
+from tafukt.sites.profile import StepProfile
+from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
 
 Floats = NDArray[np.float64]
 

@@ -8,17 +8,28 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
-
-from simulator.caps import MEASURED
-from simulator.engine import Settings, simulate
-from simulator.faults import FaultSettings
-from simulator.forecast import ForecastSettings
-from simulator.policies.presets import policy
-from simulator.record import Record
-from simulator.scenario import Battery, Coordination, Grid, Link, NodeType, Quota, Scenario, Site
-from simulator.strategies import Carbon, PeakShaving, Strategy, Tariff
-from sites.profile import StepProfile
-from workloads.job import Ask, Checkpoint, Dataset, Job, SpeedUp, Tenant, Truth
+from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.engine.faults import FaultSettings
+from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.policies.presets import policy
+from tafukt.simulator.power_caps import MEASURED
+from tafukt.simulator.record import Record
+from tafukt.simulator.scenario import (
+    Battery,
+    Carbon,
+    Coordination,
+    Grid,
+    Link,
+    NodeType,
+    PeakShaving,
+    Quota,
+    Scenario,
+    Site,
+    Strategy,
+    Tariff,
+)
+from tafukt.sites.profile import StepProfile
+from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, SpeedUp, Tenant, Truth
 
 HOUR, DAY, KWH = 3600.0, 86_400.0, 3.6e6
 Rng = np.random.Generator

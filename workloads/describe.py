@@ -11,9 +11,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
-
-from workloads.job import Job
-from workloads.table import DAY_S, STATUS, TraceTable
+from tafukt.workloads.job import Job
+from tafukt.workloads.traces.table import DAY_S, STATUS, TraceTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -279,8 +278,8 @@ def of_file(path: Path) -> tuple[Workload, dict[str, Any]]:
     WorkloadError
         If the file cannot be read, or no bundled format fits it.
     """
-    from workloads.scaling import load_table
-    from workloads.traces import sniff
+    from tafukt.workloads.traces.readers import sniff
+    from tafukt.workloads.traces.replay import load_table
 
     format_name = sniff(path)
     table, report = load_table(path.name, format_name, path.parent)

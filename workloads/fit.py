@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from workloads.errors import WorkloadError, nearest
-from workloads.generator import generate
-from workloads.mix import ArrivalModel, ClassModel, DatasetModel, FunctionModel, MixModel, load_mix
-from workloads.table import DAY_S, TraceTable
-from workloads.workload import GeneratorModel, Place
+from tafukt.workloads.errors import WorkloadError, nearest
+from tafukt.workloads.generator import generate
+from tafukt.workloads.mix import ArrivalModel, ClassModel, DatasetModel, FunctionModel, MixModel, load_mix
+from tafukt.workloads.schema import GeneratorModel, Place
+from tafukt.workloads.traces.table import DAY_S, TraceTable
 
 Floats = NDArray[np.float64]
 

@@ -13,9 +13,8 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from workloads.errors import WorkloadError, nearest, sentences
-from workloads.job import Residency
+from tafukt.workloads.errors import WorkloadError, nearest, sentences
+from tafukt.workloads.job import Residency
 
 Floats = NDArray[np.float64]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -170,10 +169,8 @@ class MixModel(Strict):
 
 def catalogue() -> dict[str, Path]:
     """The bundled mixes, by name."""
-    folder = Path(str(resources.files("workloads"))) / "catalogue"
-    return {
-        path.stem: path for path in sorted(folder.glob("*.toml")) if not path.stem.startswith(("trace_", "service_"))
-    }
+    folder = Path(str(resources.files("tafukt.workloads"))) / "catalogue" / "mixes"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 @functools.lru_cache(maxsize=32)

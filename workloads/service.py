@@ -14,9 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from workloads.errors import WorkloadError, nearest, sentences
-from workloads.workload import Place
+from tafukt.workloads.errors import WorkloadError, nearest, sentences
+from tafukt.workloads.schema import Place
 
 Floats = NDArray[np.float64]
 Rate = Annotated[float, Field(ge=0)]
@@ -51,8 +50,8 @@ class ServiceModel(BaseModel):
 
 def catalogue() -> dict[str, Path]:
     """The bundled services, by name."""
-    folder = Path(str(resources.files("workloads"))) / "catalogue"
-    return {path.stem.removeprefix("service_"): path for path in sorted(folder.glob("service_*.toml"))}
+    folder = Path(str(resources.files("tafukt.workloads"))) / "catalogue" / "services"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def service_from(table: dict[str, Any], where: str = "service") -> ServiceModel:

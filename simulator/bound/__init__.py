@@ -1,5 +1,1 @@
-"""The clairvoyant bound: the least that anyone could have drawn, by the linear programme with everything known."""
-
-from simulator.bound.lower import Bound, lower_bound
-
-__all__ = ["Bound", "lower_bound"]
+"""The clairvoyant lower bound on grid draw: a linear programme with everything known."""

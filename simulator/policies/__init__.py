@@ -1,1 +1,1 @@
-"""Policies: who next, where, when, how large; and the list scheduler that combines them."""
+"""Scheduling policies: the list scheduler, its backfilling, and the parts that it combines."""

@@ -16,16 +16,14 @@ from math import ceil, inf
 from operator import itemgetter
 from typing import NamedTuple
 
-from simulator.actions import Start
-from simulator.clock import TICKS_PER_S
-from simulator.cluster import Allocation
-from simulator.life import Life
-from simulator.policies.gaps import Gaps
-from simulator.policies.place import Place
-from simulator.policies.queue import Key
-from simulator.policies.reserve import ends_s
-from simulator.policies.timeline import SiteLine
-from simulator.view import View
+from tafukt.simulator.engine.actions import Start
+from tafukt.simulator.engine.cluster import Allocation, Cluster
+from tafukt.simulator.engine.event_queue import TICKS_PER_S
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.easy import ends_s, nodes_for
+from tafukt.simulator.policies.place import Place
+from tafukt.simulator.policies.queue import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Promise:
     """
 
     key: Key
-    job: Life
+    job: JobState
     site: int
     start_s: float
     end_s: float
@@ -59,7 +57,7 @@ class Conservative:
         self.place = place
         self.promises: dict[int, Promise] = {}
         self._order: list[tuple[float, Key, int]] = []  # of the promises: start, key, job
-        self._homeless: dict[int, tuple[Key, Life]] = {}  # who fits nowhere as things stand
+        self._homeless: dict[int, tuple[Key, JobState]] = {}  # who fits nowhere as things stand
         self._lines: list[SiteLine] = []
         self._held: dict[int, Held] = {}
         self._out: list[int] = []  # for each site, the nodes that are down or offline (a set of bits)
@@ -82,7 +80,7 @@ class Conservative:
             self._give(promise.site, promise.nodes, promise.start_s, promise.end_s)
             self._stale = True
 
-    def round(self, new: Sequence[tuple[Key, Life]], view: View) -> Iterator[Start]:
+    def round(self, new: Sequence[tuple[Key, JobState]], view: View) -> Iterator[Start]:
         """Promise the newcomers a start, and start whoever's time has come."""
         now = view.now_s
         if self._stale or now >= self._first_end_s:  # somebody has not ended when expected
@@ -156,7 +154,7 @@ class Conservative:
                 self._give(life.site, life.allocation, end, before)
             self._held[index] = Held(life.site, life.allocation, end)
 
-    def _broken(self, now: float) -> list[tuple[Key, Life]]:
+    def _broken(self, now: float) -> list[tuple[Key, JobState]]:
         """Withdraw the promises that can no longer be kept: their time has passed, or their nodes are taken."""
         lines = self._lines
         crowded = {(site, node) for site, node in self._crowded if min(lines[site].nodes[node].free) < 0}
@@ -232,7 +230,7 @@ class Conservative:
 
     # --- one job ---------------------------------------------------------------------------------
 
-    def _promise(self, key: Key, job: Life, view: View) -> None:
+    def _promise(self, key: Key, job: JobState, view: View) -> None:
         """The earliest start on any site that may have the job."""
         best, now = inf, view.now_s
         found: dict[int, tuple[float, Allocation]] = {}
@@ -255,7 +253,7 @@ class Conservative:
     def _settle(
         self,
         key: Key,
-        job: Life,
+        job: JobState,
         start_s: float,
         found: Mapping[int, tuple[float, Allocation]],
         durations: Mapping[int, float],
@@ -289,3 +287,269 @@ class Conservative:
 def _up(time_s: float) -> float:
     """The next time on the grid on which events lie [s]."""
     return ceil(time_s * TICKS_PER_S) / TICKS_PER_S if time_s < inf else inf
+
+
+# --- Where reservations may move to: what has become free since everybody was placed
+
+
+class _Gap:
+    """The runs of one node that reach into what has become free there, by the number of GPUs."""
+
+    __slots__ = ("_changed", "_line", "_runs", "_seen")
+
+    def __init__(self, line: NodeLine) -> None:
+        self._line = line
+        self._changed: list[Run] = []
+        self._runs: dict[int, list[Run]] = {}
+        self._seen: dict[int, int] = {}  # for each number of GPUs, how many of the changes its runs know
+
+    def changed(self, start_s: float, end_s: float) -> None:
+        """GPUs have been taken or given back from `start_s` to `end_s` [s]."""
+        self._changed.append((start_s, end_s))
+
+    def runs(self, gpus: int) -> list[Run]:
+        """The runs in order; brought up to date when they are asked for."""
+        seen = self._seen.get(gpus, 0)
+        if seen == len(self._changed):
+            return self._runs[gpus]
+        runs = self._runs.setdefault(gpus, [])
+        for start, end in _joined(self._changed[seen:]):
+            first = bisect_left(runs, (start,))
+            if first and runs[first - 1][1] >= start:
+                first -= 1
+                start = runs[first][0]
+            last = first
+            while last < len(runs) and runs[last][0] <= end:
+                last += 1
+            runs[first:last] = self._line.runs(gpus, start, end)
+        self._seen[gpus] = len(self._changed)
+        return runs
+
+
+def _joined(spans: list[Run]) -> list[Run]:
+    """The same spans in order, those that meet or overlap made one."""
+    if len(spans) == 1:
+        return spans
+    joined: list[Run] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+class Gaps:
+    """What has become free since everybody was placed: only there can anybody start earlier than promised."""
+
+    def __init__(self, lines: Sequence[SiteLine]) -> None:
+        self._lines = lines
+        self._gaps: dict[int, dict[int, _Gap]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._gaps)
+
+    def add(self, site: int, nodes: Allocation, start_s: float, end_s: float) -> None:
+        """These GPUs have been given back from `start_s` to `end_s` [s]."""
+        at_site = self._gaps.setdefault(site, {})
+        for node, _ in nodes:
+            if node not in at_site:
+                at_site[node] = _Gap(self._lines[site].nodes[node])
+            at_site[node].changed(start_s, end_s)
+
+    def taken(self, site: int, nodes: Allocation, start_s: float, end_s: float) -> None:
+        """Some of them have been taken again."""
+        for node, _ in nodes:
+            gap = self._gaps.get(site, {}).get(node)
+            if gap is not None:
+                gap.changed(start_s, end_s)
+
+    def worth_a_look(
+        self, gpus: int, durations: Mapping[int, float], site: int, nodes: Allocation, promised_s: float
+    ) -> list[tuple[float, int]]:
+        """From when on [s] and at which sites a job might start before the time that it has been promised.
+
+        Nothing is missed. For a gang of more than one node it may turn out that there is no such start.
+        """
+        found = []
+        for at, gaps in self._gaps.items():
+            duration = durations.get(at)
+            if duration is None:
+                continue
+            line, first = self._lines[at], promised_s
+            least = gpus if gpus <= line.cluster.per_node else line.parts(gpus)[1] or line.cluster.per_node
+            for node, gap in gaps.items():
+                for begin, end in gap.runs(least):
+                    if begin >= first:
+                        break
+                    # On a node of its own, what is free up to its own start goes on through what it holds there.
+                    if begin + duration <= end or (
+                        end >= promised_s and at == site and any(node == i for i, _ in nodes)
+                    ):
+                        first = begin
+                        break
+            if first < promised_s:
+                found.append((first, at))
+        return found
+
+
+# --- The free GPUs of nodes now and in the future, and where a gang would fit first
+
+
+Run = tuple[float, float]  # from when to when [s] a node has so many GPUs free, as long as can be
+
+
+class NodeLine:
+    """The free GPUs of one node as steps, each unlike the one before it; the last goes on for ever."""
+
+    __slots__ = ("free", "times")
+
+    def __init__(self, gpus: int, now_s: float) -> None:
+        self.times = [now_s]
+        self.free = [gpus]
+
+    def add(self, gpus: int, start_s: float, end_s: float) -> None:
+        """Give so many GPUs back from `start_s` to `end_s` [s]; take them where the number is negative."""
+        times, free = self.times, self.free
+        start_s = max(start_s, times[0])
+        if end_s <= start_s:
+            return
+        first, last = self._edge(start_s), self._edge(end_s)
+        for k in range(first, last):
+            free[k] += gpus
+        for k in (last, first):
+            if 0 < k < len(times) and free[k] == free[k - 1]:
+                del times[k], free[k]
+
+    def least(self, start_s: float, end_s: float) -> int:
+        """The fewest GPUs that are free at any time from `start_s` to `end_s` [s]."""
+        first = bisect_right(self.times, start_s) - 1
+        return min(self.free[first : max(bisect_left(self.times, end_s), first + 1)])
+
+    def earliest(self, gpus: int, duration_s: float, from_s: float, latest_s: float) -> float:
+        """The first start in [from_s, latest_s] with so many GPUs for so long [s]; infinite if there is none."""
+        times, free = self.times, self.free
+        steps = len(times)
+        k, start = bisect_right(times, from_s) - 1, from_s
+        while start <= latest_s:
+            end = start + duration_s
+            while free[k] >= gpus:
+                k += 1
+                if k == steps or times[k] >= end:
+                    return start
+            while free[k] < gpus:  # whoever starts before the end of what is in the way meets it as well
+                k += 1
+                if k == steps:
+                    return inf
+            start = times[k]
+        return inf
+
+    def runs(self, gpus: int, from_s: float, to_s: float) -> list[Run]:
+        """The runs with so many GPUs free that meet or touch [from_s, to_s], in order."""
+        times, free = self.times, self.free
+        steps, found = len(times), []
+        k = max(bisect_right(times, from_s) - 1, 0)
+        while k and free[k] >= gpus and free[k - 1] >= gpus:
+            k -= 1
+        while k < steps and times[k] <= to_s:
+            start = times[k]
+            if free[k] < gpus:
+                k += 1
+                continue
+            while k < steps and free[k] >= gpus:
+                k += 1
+            found.append((start, times[k] if k < steps else inf))
+        return found
+
+    def forget_before(self, now_s: float) -> None:
+        """Drop what is past."""
+        past = bisect_right(self.times, now_s) - 1
+        if past > 0:
+            del self.times[:past], self.free[:past]
+        self.times[0] = now_s
+
+    def _edge(self, time_s: float) -> int:
+        """The step that begins at `time_s`, made where there is none."""
+        if time_s == inf:
+            return len(self.times)
+        at = bisect_left(self.times, time_s)
+        if at == len(self.times) or self.times[at] != time_s:
+            self.times.insert(at, time_s)
+            self.free.insert(at, self.free[at - 1])
+        return at
+
+
+class SiteLine:
+    """The nodes of one site, in time; all are up and free until one says otherwise."""
+
+    def __init__(self, cluster: Cluster, now_s: float) -> None:
+        self.cluster = cluster
+        self.nodes = [NodeLine(cluster.per_node, now_s) for _ in range(cluster.count)]
+
+    def parts(self, gpus: int) -> tuple[int, int]:
+        """How many whole nodes a gang takes, and how many GPUs of one more."""
+        n = self.cluster.per_node
+        return (0, gpus) if gpus <= n else divmod(self.cluster.held_for(gpus), n)
+
+    def book(self, nodes: Allocation, start_s: float, end_s: float, sign: int = -1) -> None:
+        """Take these GPUs from `start_s` to `end_s` [s]; give them back with a `sign` of 1."""
+        for node, gpus in nodes:
+            self.nodes[node].add(sign * gpus, start_s, end_s)
+
+    def is_free(self, nodes: Allocation, start_s: float, end_s: float) -> bool:
+        """Whether these GPUs are free all the time from `start_s` to `end_s` [s]."""
+        return all(self.nodes[node].least(start_s, end_s) >= gpus for node, gpus in nodes)
+
+    def earliest(self, gpus: int, duration_s: float, from_s: float, latest_s: float = inf) -> tuple[float, Allocation]:
+        """The first start in [from_s, latest_s] at which a gang has its GPUs for so long, and which; infinite if none.
+
+        A part of a node goes to the node on which it leaves least free, whole nodes are the lowest ones.
+        """
+        whole, rest = self.parts(gpus)
+        if whole:
+            return self._earliest_gang(whole, rest, duration_s, from_s, latest_s)
+        first, fitting = inf, [0]
+        for number, node in enumerate(self.nodes):
+            start = node.earliest(gpus, duration_s, from_s, min(first, latest_s))
+            if start < first:
+                first, fitting = start, [number]
+            elif start == first:
+                fitting.append(number)
+        if first == inf:
+            return inf, ()
+        end = first + duration_s
+        return first, ((min(fitting, key=lambda number: self.nodes[number].least(first, end)), gpus),)
+
+    def _earliest_gang(
+        self, whole: int, rest: int, duration_s: float, from_s: float, latest_s: float
+    ) -> tuple[float, Allocation]:
+        """The same for a gang of more than one node: leaps to the first time at which each count could be met."""
+        n, nodes, start = self.cluster.per_node, self.nodes, from_s
+        # An empty node has room for the part as well. For each count, when each node is first free for long enough.
+        counts = [(n, whole), (rest, whole + 1)] if rest else [(n, whole)]
+        firsts = [[-inf] * len(nodes) for _ in counts]
+        if counts[-1][1] > len(nodes):
+            return inf, ()
+        tried = -inf
+        while start > tried:
+            tried = start
+            for (level, count), first in zip(counts, firsts, strict=True):
+                for number, time in enumerate(first):
+                    if time < start:
+                        first[number] = nodes[number].earliest(level, duration_s, start, latest_s)
+                start = sorted(first)[count - 1]
+                if start == inf:
+                    return inf, ()
+        least = [node.least(start, start + duration_s) for node in nodes]
+        return start, _allocation(nodes_for(least, n, whole, rest), least, n, whole, rest)
+
+
+def _allocation(bits: int, free: Sequence[int], per_node: int, whole: int, rest: int) -> Allocation:
+    """Whole nodes and one part, on the nodes that `nodes_for` has chosen."""
+    nodes = [node for node in range(bits.bit_length()) if bits >> node & 1]
+    if not rest:
+        return tuple((node, per_node) for node in nodes)
+    # The part went to the fullest node that could take it, after the lowest empty ones.
+    empty = [node for node in nodes if free[node] == per_node][:whole]
+    part = next(node for node in nodes if node not in empty)
+    return (*((node, per_node) for node in empty), (part, rest))

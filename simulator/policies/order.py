@@ -11,38 +11,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import exp, log2, log10
 
-from simulator.life import Life
-from simulator.view import View
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.view import View
 
-Order = Callable[[Life, View], tuple[float, ...]]
+Order = Callable[[JobState, View], tuple[float, ...]]
 
 
-def arrival(job: Life, view: View) -> tuple[float, ...]:
+def arrival(job: JobState, view: View) -> tuple[float, ...]:
     """First come, first served."""
     return (job.ask.submit_s,)
 
 
-def shortest(job: Life, view: View) -> tuple[float, ...]:
+def shortest(job: JobState, view: View) -> tuple[float, ...]:
     """Shortest estimated runtime first (SJF)."""
     return (job.ask.estimate_s,)
 
 
-def longest(job: Life, view: View) -> tuple[float, ...]:
+def longest(job: JobState, view: View) -> tuple[float, ...]:
     """Longest estimated runtime first (LJF)."""
     return (-job.ask.estimate_s,)
 
 
-def deadline(job: Life, view: View) -> tuple[float, ...]:
+def deadline(job: JobState, view: View) -> tuple[float, ...]:
     """Earliest deadline first (EDF; Liu and Layland 1973, 10.1145/321738.321743)."""
     return (job.ask.deadline_s, job.ask.submit_s)
 
 
-def wfp3(job: Life, view: View) -> tuple[float, ...]:
+def wfp3(job: JobState, view: View) -> tuple[float, ...]:
     """WFP3: largest (wait / estimate)^3 x GPUs first (Tang et al. 2009, 10.1109/CLUSTR.2009.5289206)."""
     return (-((_wait_s(job, view) / _runtime_s(job)) ** 3) * job.ask.gpus,)
 
 
-def unicep(job: Life, view: View) -> tuple[float, ...]:
+def unicep(job: JobState, view: View) -> tuple[float, ...]:
     """UNICEP: largest wait / (log2(GPUs) x estimate) first (Tang et al. 2009, 10.1109/CLUSTR.2009.5289206).
 
     One GPU counts as two in the logarithm, which would else be zero (a choice).
@@ -50,7 +50,7 @@ def unicep(job: Life, view: View) -> tuple[float, ...]:
     return (-_wait_s(job, view) / (log2(max(job.ask.gpus, 2)) * _runtime_s(job)),)
 
 
-def f1(job: Life, view: View) -> tuple[float, ...]:
+def f1(job: JobState, view: View) -> tuple[float, ...]:
     """F1: least log10(estimate) x GPUs + 870 log10(submission) first.
 
     Carastan-Santos and de Camargo 2017, 10.1145/3126908.3126955, table 3; times in s, those under one
@@ -80,21 +80,21 @@ class FairShare:
         self._of_job: dict[int, int] = {}
         self._now_s = 0.0
 
-    def __call__(self, job: Life, view: View) -> tuple[float, ...]:
+    def __call__(self, job: JobState, view: View) -> tuple[float, ...]:
         """Decayed usage of the job's region, then submission."""
         self._advance(view.now_s)
         return (self._used.get(job.ask.tenant.region, 0.0), job.ask.submit_s)
 
-    def started(self, job: Life, view: View) -> None:
+    def started(self, job: JobState, view: View) -> None:
         """A job holds GPUs from now on."""
         self._of_job[job.index] = job.held
         self._count(job, job.held, view)
 
-    def ended(self, job: Life, view: View) -> None:
+    def ended(self, job: JobState, view: View) -> None:
         """A job has given its GPUs back."""
         self._count(job, -self._of_job.pop(job.index), view)
 
-    def _count(self, job: Life, gpus: int, view: View) -> None:
+    def _count(self, job: JobState, gpus: int, view: View) -> None:
         self._advance(view.now_s)
         region = job.ask.tenant.region
         self._held[region] = self._held.get(region, 0) + gpus
@@ -110,9 +110,9 @@ class FairShare:
             self._used[region] = level + (self._used.get(region, 0.0) - level) * keep
 
 
-def _wait_s(job: Life, view: View) -> float:
+def _wait_s(job: JobState, view: View) -> float:
     return view.now_s - job.ask.submit_s
 
 
-def _runtime_s(job: Life) -> float:
+def _runtime_s(job: JobState) -> float:
     return max(job.ask.estimate_s, 1.0)

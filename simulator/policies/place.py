@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from simulator.life import Life
-from simulator.view import View
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.view import View
 
-Place = Callable[[Life, Sequence[int], View], Sequence[int]]
+Place = Callable[[JobState, Sequence[int], View], Sequence[int]]
 
 
-def home(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+def home(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
     """At the tenant's own institute if it fits, else where the largest share of GPUs is free."""
     own = view.scenario.site_index(job.ask.home)
     return (own,) if own in fitting else least_loaded(job, fitting, view)
 
 
-def least_loaded(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+def least_loaded(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where the largest share of GPUs is free."""
     best, most, sites = -1, -1.0, view.sites
     for i in fitting:
@@ -30,13 +30,13 @@ def least_loaded(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]
     return (best,)
 
 
-def sunniest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+def sunniest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where the sun leaves most over now; without any surplus as `home` does."""
     surplus, _, best = max((view.sites[i].surplus_w, -i, i) for i in fitting)
     return (best,) if surplus > 0 else home(job, fitting, view)
 
 
-def greenest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+def greenest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where the job would emit least now: what it draws beyond the surplus of sun, times the grid's carbon.
 
     After geographical load balancing, Liu et al. 2011 (10.1145/1993744.1993767). Ties as `home`.
@@ -44,7 +44,7 @@ def greenest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
     return _least(job, fitting, view, lambda i: view.sites[i].spec.grid.carbon.at(view.now_s))
 
 
-def cheapest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+def cheapest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where the job would cost least now: what it draws beyond the surplus of sun, times the price.
 
     After Qureshi et al. 2009 (10.1145/1594977.1592584). Ties as `home`.
@@ -52,7 +52,7 @@ def cheapest(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
     return _least(job, fitting, view, lambda i: view.sites[i].spec.grid.price.at(view.now_s))
 
 
-def nearest_data(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]:
+def nearest_data(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where what the job lacks arrives soonest, at its data set's home where nothing is lacking; ties as `home`."""
     data = view.scenario.site_index(job.ask.dataset.home)
     if data in fitting:
@@ -62,7 +62,7 @@ def nearest_data(job: Life, fitting: Sequence[int], view: View) -> Sequence[int]
     return home(job, [i for i in fitting if times[i] <= soonest], view)
 
 
-def _least(job: Life, fitting: Sequence[int], view: View, rate: Callable[[int], float]) -> Sequence[int]:
+def _least(job: JobState, fitting: Sequence[int], view: View, rate: Callable[[int], float]) -> Sequence[int]:
     """The sites where the job's grid draw now, times a rate, is least; of several as `home` chooses."""
 
     def cost(i: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Any
 
-from simulator.life import Life
+from tafukt.simulator.engine.job_state import JobState
 
 Key = tuple[Any, ...]
 # What decides where a job fits: the smallest gang that it accepts, the sites that may have it, and the
@@ -26,7 +26,7 @@ class SortedJobs:
     __slots__ = ("_blocks", "_least")
 
     def __init__(self) -> None:
-        self._blocks: list[list[tuple[Key, Life]]] = []
+        self._blocks: list[list[tuple[Key, JobState]]] = []
         self._least: list[float] = []
 
     def __bool__(self) -> bool:
@@ -35,15 +35,15 @@ class SortedJobs:
     def __len__(self) -> int:
         return sum(len(block) for block in self._blocks)
 
-    def __iter__(self) -> Iterator[tuple[Key, Life]]:
+    def __iter__(self) -> Iterator[tuple[Key, JobState]]:
         for block in self._blocks:
             yield from block
 
-    def head(self) -> tuple[Key, Life]:
+    def head(self) -> tuple[Key, JobState]:
         """The first job and its key."""
         return self._blocks[0][0]
 
-    def add(self, key: Key, job: Life) -> None:
+    def add(self, key: Key, job: JobState) -> None:
         """Put a job in its place; keys are unique because they end in the job's index."""
         blocks = self._blocks
         if not blocks:
@@ -78,14 +78,14 @@ class SortedJobs:
             return 0
         return bisect_right(self._blocks, key, key=lambda block: block[0][0]) - 1
 
-    def sort_again(self, key_of: Callable[[Key, Life], Key]) -> None:
+    def sort_again(self, key_of: Callable[[Key, JobState], Key]) -> None:
         """Give every job a new key from its old one, and sort them anew."""
         # Among keys that have hardly moved a sort finds long runs; one insertion for each would not.
         jobs = sorted([(key_of(key, job), job) for key, job in self], key=itemgetter(0))
         self._blocks = [jobs[i : i + _BLOCK] for i in range(0, len(jobs), _BLOCK)]
         self._least = [_least(block) for block in self._blocks]
 
-    def first_within(self, estimate_s: float, after: Key | None = None) -> tuple[Key, Life] | None:
+    def first_within(self, estimate_s: float, after: Key | None = None) -> tuple[Key, JobState] | None:
         """The first job after `after` in order whose estimate is at most `estimate_s` [s]."""
         for least, block in zip(self._least, self._blocks, strict=True):
             if least <= estimate_s and (after is None or block[-1][0] > after):
@@ -95,7 +95,7 @@ class SortedJobs:
         return None
 
 
-def _least(block: list[tuple[Key, Life]]) -> float:
+def _least(block: list[tuple[Key, JobState]]) -> float:
     return min(job.ask.estimate_s for _, job in block)
 
 
@@ -112,7 +112,7 @@ class ReadyQueue:
     def __contains__(self, index: int) -> bool:
         return index in self._at
 
-    def add(self, key: Key, job: Life, group: Group) -> None:
+    def add(self, key: Key, job: JobState, group: Group) -> None:
         """Let a job in."""
         jobs = self.groups.get(group)
         if jobs is None:
@@ -129,13 +129,13 @@ class ReadyQueue:
             del self.groups[group]
         return group
 
-    def sort_again(self, key_of: Callable[[Key, Life], Key]) -> None:
+    def sort_again(self, key_of: Callable[[Key, JobState], Key]) -> None:
         """Give every job a new key from its old one, and sort them anew."""
         for group, jobs in self.groups.items():
             jobs.sort_again(key_of)
             for key, job in jobs:
                 self._at[job.index] = (group, key)
 
-    def in_order(self) -> list[tuple[Key, Life]]:
+    def in_order(self) -> list[tuple[Key, JobState]]:
         """Everybody, by key."""
         return sorted((entry for jobs in self.groups.values() for entry in jobs), key=lambda entry: entry[0])

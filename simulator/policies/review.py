@@ -7,11 +7,10 @@ from math import inf
 from typing import Protocol
 
 import numpy as np
-
-from simulator.actions import Action, Pause, Wake
-from simulator.forecast import HOUR_S
-from simulator.life import Life
-from simulator.view import SiteView, View
+from tafukt.simulator.engine.actions import Action, Pause, Wake
+from tafukt.simulator.engine.forecast import HOUR_S
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.view import SiteView, View
 
 LOOK_S = 900.0  # how often a site with a battery is looked at while it runs jobs (a choice)
 
@@ -95,7 +94,7 @@ class PauseAtSunset:
             yield Pause(job, "the battery is running out", {**numbers, **more})
 
 
-def _beyond_sun_kwh(job: Life, site: SiteView, view: View, start_s: float, run_s: float) -> float:
+def _beyond_sun_kwh(job: JobState, site: SiteView, view: View, start_s: float, run_s: float) -> float:
     """What a run of the job here would draw beyond the forecast sun [kWh]."""
     hour, free = view.forecast.free_w(view.now_s)
     power_w, sun = site.draws_w(job.ask, job.gpus, job.cap), free[site.index]
@@ -107,7 +106,7 @@ def _beyond_sun_kwh(job: Life, site: SiteView, view: View, start_s: float, run_s
     return float(end - begin + beyond_h * power_w) / 1000.0
 
 
-def _sun_s(job: Life, site: SiteView, view: View) -> float:
+def _sun_s(job: JobState, site: SiteView, view: View) -> float:
     """When the forecast sun will carry the job here [s]; infinite if not within the horizon."""
     hour, free = view.forecast.free_w(view.now_s)
     power_w = site.draws_w(job.ask, job.gpus, job.cap)

@@ -1,0 +1,259 @@
+"""The command `tafukt`: what may be asked. What is done stands in `cli_run`, `cli_show` and `cli_check`.
+
+Everything heavy is imported inside the commands, so that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="tafukt",
+    help="Simulates AI training jobs on solar-powered data centres, and measures how much less grid electricity "
+    "a better schedule draws.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Experiment = Annotated[str, typer.Argument(help="An experiment file, or the name of a bundled experiment.")]
+ResultFolder = Annotated[Path, typer.Argument(help="A result folder.", metavar="DIR")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the experiment; may be given repeatedly."),
+]
+COLLECT = (50_000, 20, 100)
+"""How often the collector of rubbish looks for some: `gc.set_threshold`."""
+Workers = Annotated[int, typer.Option(min=0, max=1024, help="Local processes; 0: as many as there are processors.")]
+
+
+@app.command()
+def run(
+    experiment: Experiment,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Result folder; default: results/NAME.")
+    ] = None,
+    settings: Settings = None,
+    workers: Workers = 0,
+    cluster: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="An existing Dask scheduler, as tcp://host:8786.")
+    ] = "",
+    index: Annotated[int | None, typer.Option(help="Run this run of the matrix alone, counted from 0.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
+) -> None:
+    """Run what is missing of an experiment, and show how its policies compare."""
+    from tafukt.experiments.cli.run import run_command
+
+    _leave(run_command(experiment, output, settings or [], workers, cluster, index, quiet))
+
+
+@app.command()
+def validate(experiment: Experiment, settings: Settings = None) -> None:
+    """Say everything that is wrong with an experiment, or what it would run. Simulates nothing."""
+    from tafukt.experiments.cli.run import validate_command
+
+    _leave(validate_command(experiment, settings or []))
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.toml"),
+) -> None:
+    """Write a commented first experiment."""
+    from tafukt.experiments.cli.run import init_command
+
+    _leave(init_command(file))
+
+
+@app.command()
+def replay(
+    folder: ResultFolder,
+    workers: Workers = 0,
+) -> None:
+    """Run a result folder's experiment again, and say whether the results agree."""
+    from tafukt.experiments.cli.run import replay_command
+
+    _leave(replay_command(folder, workers))
+
+
+@app.command()
+def selftest(
+    experiment: Annotated[str, typer.Argument(help="An experiment; default: the bundled Morocco week.")] = "",
+) -> None:
+    """Check conservation, determinism and faults on an experiment of your own."""
+    from tafukt.experiments.cli.run import selftest_command
+
+    _leave(selftest_command(experiment))
+
+
+@app.command()
+def size(
+    experiment: Experiment,
+    target: Annotated[str, typer.Option(metavar="METRIC=VALUE", help="As in renewable_fraction=0.8.")],
+    settings: Settings = None,
+    policy: Annotated[str, typer.Option(help="The policy that runs; default: the experiment's last.")] = "",
+    pv_price: Annotated[
+        float | None,
+        typer.Option("--pv-mad-per-kwp", min=0.0, help="Price of PV; default: with its source in the answer."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: results/NAME-size.")
+    ] = None,
+    workers: Workers = 0,
+) -> None:
+    """Search the cheapest PV and battery sizes with which an experiment meets a target.
+
+    All sites are scaled alike: every PV array by one factor, every battery, its power included, by another.
+    """
+    from tafukt.experiments.cli.run import size_command
+
+    _leave(size_command(experiment, target, settings or [], policy, pv_price, output, workers))
+
+
+@app.command()
+def explain(
+    folder: ResultFolder,
+    job: Annotated[str, typer.Argument(help="Id of a job, as in jobs.parquet.")],
+    policy: Annotated[str, typer.Option(help="Under this policy; default: the one that drew least.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Of this seed; default: the first.")] = None,
+) -> None:
+    """Say why a job ran where and when it did."""
+    from tafukt.experiments.cli.show import explain_command
+
+    _leave(explain_command(folder, job, policy, seed))
+
+
+@app.command()
+def report(
+    folder: ResultFolder,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: DIR/report.html.")] = None,
+) -> None:
+    """Write one self-contained HTML page about a result folder."""
+    from tafukt.experiments.cli.show import report_command
+
+    _leave(report_command(folder, output))
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Result folders.", metavar="DIR [DIR ...]")],
+) -> None:
+    """Show means over seeds and paired differences with confidence intervals."""
+    from tafukt.experiments.cli.show import compare_command
+
+    _leave(compare_command(folders))
+
+
+@app.command()
+def plot(
+    folder: ResultFolder,
+    figure: Annotated[list[str] | None, typer.Option(help="Draw this figure; may be given repeatedly.")] = None,
+    kind: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
+) -> None:
+    """Draw the figures of a result folder into DIR/figures."""
+    from tafukt.experiments.cli.show import plot_command
+
+    _leave(plot_command(folder, figure or [], kind))
+
+
+@app.command()
+def sites(
+    name: Annotated[str, typer.Argument(help="A site to show with its sources.")] = "",
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the site's year into NAME.png.")] = False,
+) -> None:
+    """List the sites of the catalogue, or show one."""
+    from tafukt.experiments.cli.show import sites_command
+
+    _leave(sites_command(name, plot))
+
+
+@app.command()
+def workloads(
+    name: Annotated[str, typer.Argument(help="A mix of the catalogue, or a file.", metavar="[NAME|FILE]")] = "",
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a page of figures into NAME.png.")] = False,
+) -> None:
+    """List the workloads, or describe a mix or a trace."""
+    from tafukt.experiments.cli.show import workloads_command
+
+    _leave(workloads_command(name, plot))
+
+
+@app.command()
+def policies(
+    name: Annotated[str, typer.Argument(help="A policy or a part of one to explain.")] = "",
+    check: Annotated[
+        str, typer.Option("--check", metavar="POLICY", help="Run a policy through small scenarios; say what it broke.")
+    ] = "",
+) -> None:
+    """List the policies and their parts, explain one, or check one, as in `--check my_policy.py:name`."""
+    from tafukt.experiments.cli.show import check_command, policies_command
+
+    _leave(check_command(check) if check else policies_command(name))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors."""
+    from tafukt.experiments.cli.show import schema_command
+
+    _leave(schema_command())
+
+
+def _leave(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point: mistakes of the user's become a message and exit code 2, never a traceback."""
+    # What a command imports, and most of what it makes, stays until it ends. As it comes, the collector looks for
+    # rubbish among it after every 700 objects, and once more at the end: a quarter of the time of a short command.
+    gc.set_threshold(*COLLECT)
+    code = guarded(lambda: app(standalone_mode=False))
+    gc.freeze()
+    sys.exit(code)
+
+
+def guarded(call: Callable[[], Any]) -> int:
+    """Call, and turn what it raises into an exit code and a message on stderr."""
+    try:
+        result = call()
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("\nStopped. What was complete is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a mistake on the command line
+            error.show()
+            return 2
+        if not _is_users(error):
+            raise
+        if isinstance(error, OSError):
+            print(f"{error.filename or ''}: {error.strerror}".lstrip(": "), file=sys.stderr)
+            return 1
+        print(error, file=sys.stderr)
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _is_users(error: BaseException) -> bool:
+    """Whether an error is a mistake in what the user gave, or of the disk; anything else is ours."""
+    from tafukt.experiments.errors import InputError
+    from tafukt.sites.errors import SiteError
+    from tafukt.workloads.errors import WorkloadError
+
+    return isinstance(error, InputError | SiteError | WorkloadError | OSError)
+
+
+if __name__ == "__main__":
+    main()

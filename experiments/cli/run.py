@@ -1,0 +1,271 @@
+"""`tafukt run`, `validate` and `init`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from tafukt.experiments.cli.text import answer, comparison_table, console, next_command, notes_lines, plural
+from tafukt.experiments.config.load import Loaded, load
+from tafukt.experiments.config.toml import find
+from tafukt.experiments.config.validated_range import outside
+from tafukt.experiments.errors import InputError, Problem
+from tafukt.experiments.runs import session
+from tafukt.experiments.runs.session import costs_s
+from tafukt.experiments.runs.summary import failed, least_possible
+from tafukt.experiments.runs.workers import processors
+
+
+def run_command(
+    experiment: str,
+    output: Path | None,
+    settings: Sequence[str],
+    workers: int,
+    cluster: str,
+    index: int | None,
+    quiet: bool,
+) -> int:
+    """Run what is missing; show the table, the answer, the folder and the next command."""
+    loaded = load(find(experiment), settings)
+    path = output or session.default_folder(loaded)
+    plan = session.plan(loaded, path, index)
+    err = console(stderr=True)
+    if not quiet:
+        _caution(loaded)
+    inputs = session.check(plan)
+    if inputs is not None:
+        estimated = sum(costs_s(plan, inputs).values())
+        workers = workers or session.workers_for(plan, estimated, processors())
+        if not quiet:
+            err.print(_announced(plan, estimated, workers, cluster, index))
+    with progress_bar(quiet) as progress:
+        outcome = session.carry_out(plan, workers, cluster, progress)
+    if not quiet:
+        out = console()
+        out.print(comparison_table(outcome.rows, loaded))
+        out.print(answer(outcome.rows, loaded))
+        if least := least_possible(outcome.rows, loaded.axis_keys):
+            out.print(least)
+        out.print(f"Results: {path}")
+        out.print(f"Next:    {next_command(path)}")
+    for row in failed(outcome.rows):
+        err.print(f"failed: {row['run']}: {row['reason']}", style="red")
+    for fault in outcome.faults:
+        err.print(f"failed: {fault}", style="red")
+    return 0 if outcome.ok else 1
+
+
+def _caution(loaded: Loaded) -> None:
+    err = console(stderr=True)
+    for line in outside(loaded):
+        err.print(line, style="yellow")
+
+
+def _announced(plan: session.RunPlan, estimated_s: float, workers: int, cluster: str, index: int | None) -> str:
+    """What is about to run, and about how long it will take."""
+    done = len(plan.runs) - len(plan.missing)
+    kept = f", {done} of them complete already" if done and index is None else ""
+    runs = plural(len(plan.runs), "run") if index is None else f"run {index} of {len(plan.runs)}"
+    where = f"on {cluster}" if cluster else f"in {plural(workers, 'process', 'processes')}"
+    about = f", about {_duration(estimated_s / workers)}" if not cluster else ""
+    return f"{plan.loaded.experiment.name}: {runs}{kept} {where}{about} -> {plan.folder.path}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+@contextlib.contextmanager
+def progress_bar(quiet: bool = False) -> Iterator[session.Progress | None]:
+    """A progress bar on stderr with the time that remains; none where stderr is no terminal.
+
+    It begins, with a thread of its own, when it is first told something: workers are forked before.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("running"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    # what is left is told by the pace so far, of estimated time, since runs differ
+    bar = Progress(*columns, console=console(stderr=True), transient=True, speed_estimate_period=600.0)
+    task = bar.add_task("runs", total=1.0, count="")
+
+    def show(done: int, total: int, share: float) -> None:
+        bar.start()
+        bar.update(task, completed=share, count=f"{done} of {total}")
+
+    try:
+        yield show
+    finally:
+        bar.stop()
+
+
+def validate_command(experiment: str, settings: Sequence[str]) -> int:
+    """Say what an experiment would run; everything wrong with it is raised, all at once."""
+    loaded = load(find(experiment), settings)
+    plan = session.plan(loaded, session.default_folder(loaded))
+    inputs = session.check_inputs(plan)
+    _caution(loaded)
+    out = console()
+    name = loaded.experiment.name
+    out.print(f"{loaded.file} is valid: {name}")
+    if loaded.experiment.question:
+        out.print(f"  {loaded.experiment.question}")
+    policies = ", ".join(policy.label for policy in loaded.policies)
+    seeds = len(loaded.experiment.seeds)
+    scenarios = plural(plan.cells // seeds, "scenario")
+    times = f"{scenarios} x {plural(seeds, 'seed')} x {plural(len(loaded.policies), 'policy', 'policies')}"
+    out.print(f"  {plural(len(plan.runs), 'run')}: {times} ({policies})")
+    for axis in loaded.axes:
+        for position, key in enumerate(axis.keys):
+            out.print(f"  axis {key}: {', '.join(str(row[position]) for row in axis.rows)}")
+    for line in notes_lines(inputs):
+        out.print(f"  {line}")
+    if not plan.missing:
+        out.print(f"  all of it is complete in {plan.folder.path}")
+    return 0
+
+
+def init_command(file: Path) -> int:
+    """Write a commented first experiment; an existing file is never overwritten."""
+    text = (files("tafukt.experiments") / "templates" / "first_experiment.toml").read_text(encoding="utf-8")
+    if file.is_dir():
+        file = file / "experiment.toml"
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise InputError(Problem(str(file), "", "is there already; name another file")) from None
+    except OSError as error:
+        raise InputError(Problem(str(file), "", f"cannot be written: {error.strerror}")) from None
+    console().print(f"Wrote {file}. Next: tafukt validate {file}, then tafukt run {file}")
+    return 0
+
+
+# --- `tafukt replay` and `selftest`: does it come out again, and does it hold
+
+
+SHOWN = 20
+
+
+def replay_command(folder: Path, workers: int) -> int:
+    """Run a folder's experiment again; exit code 1 where the results do not agree."""
+    from tafukt.experiments.runs.replay import TOLERANCE, replay
+
+    with progress_bar() as progress:
+        found = replay(folder, workers or processors(), progress)
+    out = console()
+    for what in found.changed:
+        out.print(f"Changed since: {what}")
+    if not found.close and not found.different:
+        out.print(f"The results agree to the byte: {plural(found.identical, 'file')}.")
+    elif found.agrees:
+        out.print(f"The results agree to {TOLERANCE:g}; {plural(len(found.close), 'file')} not to the byte:")
+        for name in found.close[:SHOWN]:
+            out.print(f"  {name}")
+    else:
+        out.print("The results do not agree:")
+        for line in found.different[:SHOWN]:
+            out.print(f"  {line}")
+    return 0 if found.agrees else 1
+
+
+def selftest_command(experiment: str) -> int:
+    """Check an experiment, or the bundled Morocco week; exit code 1 where a check fails."""
+    from tafukt.experiments.config.load import load
+    from tafukt.experiments.config.toml import find
+    from tafukt.experiments.runs import selftest
+
+    path = find(experiment) if experiment else selftest.default_experiment()
+    out, err = console(), console(stderr=True)
+    failed = number = 0
+    policy = ""
+    told = (lambda what: err.print(f"... {what}")) if err.is_terminal else (lambda what: None)
+    loaded = load(path)
+    days = min(selftest.days_checked(loaded), loaded.experiment.days)
+    out.print(f"Checks {days} of {loaded.experiment.days} days, with the first seed.")
+    for check in selftest.checks(loaded, told):
+        if check.policy != policy:
+            policy = check.policy
+            out.print(policy, style="bold")
+        out.print("  ok  " if check.holds else "  FAIL", style="green" if check.holds else "red", end="")
+        out.print(f"  {check.name}", end="")
+        out.print(f"  ({check.measure})", style="dim")
+        number += 1
+        failed += not check.holds
+    out.print(f"{failed} of {number} checks failed." if failed else f"All {number} checks hold.")
+    return 1 if failed else 0
+
+
+# --- `tafukt size`: the cheapest sun and battery that meet a target
+
+
+def size_command(
+    experiment: str,
+    target: str,
+    settings: Sequence[str],
+    policy: str,
+    pv_mad_per_kwp: float | None,
+    output: Path | None,
+    workers: int = 1,
+) -> int:
+    """Find the cheapest sizes that meet a target; write every point, the front, and the sized experiment."""
+    from tafukt.experiments.config.load import load as load_experiment
+    from tafukt.experiments.config.toml import find
+    from tafukt.experiments.config.toml import text as toml_text
+    from tafukt.experiments.figures.catalogue import save, size_front
+    from tafukt.experiments.figures.style import new_figure, style
+    from tafukt.experiments.runs import sizing
+    from tafukt.experiments.runs import sizing as sizing_results
+    from tafukt.experiments.runs.workers import processors
+
+    wanted = sizing.parse_target(target)
+    loaded = load_experiment(find(experiment), settings)
+    with console(stderr=True).status("sizing") as status:
+        found = sizing.search(
+            loaded,
+            wanted,
+            policy,
+            pv_mad_per_kwp,
+            lambda done: status.update(f"sizing: {plural(done, 'size')} simulated"),
+            workers or processors(),
+        )
+    folder = output or Path("results") / f"{loaded.experiment.name}-size"
+    folder.mkdir(parents=True, exist_ok=True)
+    points = sizing_results.table(found)
+    points.to_csv(folder / "sizes.csv", index=False, lineterminator="\n")
+    with style():
+        figure, axes = new_figure(6.6, 3.9)
+        size_front(points, axes, metric=wanted.metric, target=wanted.value)
+        save(figure, folder / "front.png", "png")
+    out = console()
+    for line in sizing_results.summary_lines(found):
+        out.print(line)
+    if found.chosen is not None:
+        document = sizing_results.sized_document(loaded, found.chosen)
+        (folder / "sized.toml").write_text(toml_text(document), encoding="utf-8")
+        out.print(f"Results: {folder} (sizes.csv, front.png, sized.toml)")
+        out.print(f"Next:    tafukt run {folder / 'sized.toml'}")
+    else:
+        out.print(f"Results: {folder} (sizes.csv, front.png)")
+    return 0 if found.chosen is not None else 1

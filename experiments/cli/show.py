@@ -1,0 +1,290 @@
+"""Commands that show: results (`report`, `compare`, `plot`, `explain`) and what there is to choose from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tafukt.experiments.cli.text import console, new_table
+from tafukt.experiments.errors import InputError, Problem, listed, nearest
+
+if TYPE_CHECKING:
+    from tafukt.experiments.results.load import Results
+    from tafukt.workloads.describe import Workload
+
+COMPARED = {
+    "draw_kwh": "{:,.0f}",
+    "grid_cut": "{:.1%}",
+    "captured": "{:.0%}",
+    "renewable_fraction": "{:.1%}",
+    "wait_mean_h": "{:.2f}",
+    "deadline_miss_rate": "{:.1%}",
+}
+SITE_HEADINGS = {
+    "population": "people",
+    "gpus": "GPUs",
+    "pv_kwp": "PV\nkWp",
+    "battery_kwh": "battery\nkWh",
+    "ghi_kwh_m2_y": "sun\nkWh/m2",
+    "pv_yield_kwh_kwp_y": "yield\nkWh/kWp",
+}
+EXAMPLE_START = datetime(2025, 12, 1, tzinfo=UTC)
+EXAMPLE_DAYS = 7
+
+
+# --- results ---------------------------------------------------------------------------------------------
+
+
+def report_command(folder: Path, output: Path | None) -> int:
+    """Write the page of a result folder."""
+    from tafukt.experiments.report.report import write_report
+
+    console().print(f"Wrote {write_report(folder, output)}")
+    return 0
+
+
+def plot_command(folder: Path, figures: Sequence[str], kind: str) -> int:
+    """Draw the figures of a result folder."""
+    from tafukt.experiments.figures.catalogue import save_all
+    from tafukt.experiments.results.load import load
+
+    for path in save_all(load(folder), figures, kind):
+        console().print(f"Wrote {path}")
+    return 0
+
+
+def explain_command(folder: Path, job: str, policy: str, seed: int | None) -> int:
+    """Tell the story of a job."""
+    from tafukt.experiments.report.explain import explain
+    from tafukt.experiments.results.load import load
+
+    for line in explain(load(folder), job, policy, seed):
+        console().print(line)
+    return 0
+
+
+def compare_command(folders: Sequence[Path]) -> int:
+    """Means with their intervals for each folder, paired differences, and what a reader must know."""
+    from tafukt.experiments.results import statistics
+    from tafukt.experiments.results.load import load
+
+    opened = [load(folder) for folder in folders]
+    out = console()
+    pairs: list[Any] = []
+    told: list[str] = []
+    for results in opened:
+        _means(results)
+        mine = statistics.differences(results.complete, results.axes, results.baseline)
+        told += statistics.warnings(results.complete, results.axes, mine)
+        pairs += mine
+    for other in opened[1:]:
+        pairs += statistics.between(opened[0], other)
+    if pairs:
+        _pairs(pairs)
+    for line in dict.fromkeys(told):
+        out.print(f"Note: {line}")
+    return 0
+
+
+def _means(results: Results) -> None:
+    from tafukt.experiments.results import statistics
+    from tafukt.experiments.runs.summary import LIMITS
+
+    limits = [name for name in LIMITS if results.complete["best_known_draw_kwh"].notna().any()]
+    shown = COMPARED | dict.fromkeys(limits, COMPARED["draw_kwh"])
+    frame = statistics.means(results.complete, results.axes, tuple(shown))
+    table = new_table(f"{results.title} ({results.folder}): means over seeds, 95 % confidence")
+    grouped = bool(results.axes)
+    for heading in ("scenario", "policy") if grouped else ("policy",):
+        table.add_column(heading, no_wrap=heading == "policy")
+    for heading in ("seeds", *shown):
+        table.add_column(heading.replace("_", "\n"), justify="right", no_wrap=True)
+    for row in frame.to_dict("records"):
+        cells = [_measured(row[name], row[f"{name}_half"], text) for name, text in shown.items()]
+        names = [row["group"], row["policy"]] if grouped else [row["policy"]]
+        table.add_row(*names, str(row["seeds"]), *cells)
+    console().print(table)
+
+
+def _measured(value: float, half: float, text: str) -> str:
+    if value != value:
+        return ""
+    return text.format(value) + (f" ± {text.format(half)}" if half == half else "")
+
+
+def _pairs(pairs: Sequence[Any]) -> None:
+    """Paired differences, seed by seed, with Student's interval and Holm's p."""
+    table = new_table("Paired differences, seed by seed: Student t, Holm's correction over the policies")
+    grouped = any(pair.group for pair in pairs)
+    for heading in ("scenario", "policy", "against", "metric") if grouped else ("policy", "against", "metric"):
+        table.add_column(heading)
+    for heading in ("seeds", "difference", "95 % interval", "p (Holm)"):
+        table.add_column(heading, justify="right")
+    for pair in pairs:
+        names = [pair.group] if grouped else []
+        interval = f"{pair.low:,.2f} to {pair.high:,.2f}" if pair.low == pair.low else "too few seeds"
+        p = f"{pair.p_holm:.2g}" if pair.p_holm == pair.p_holm else ""
+        names += [pair.policy, pair.other, pair.metric]
+        table.add_row(*names, str(pair.seeds), f"{pair.difference:+,.2f}", interval, p)
+    console().print(table)
+
+
+# --- what there is to choose from ------------------------------------------------------------------------
+
+
+def sites_command(name: str, plot: bool) -> int:
+    """List the sites of the catalogue, or show one with its sources."""
+    from tafukt.sites import describe
+    from tafukt.sites.site import catalogue
+
+    out, known = console(), catalogue()
+    if name and name not in known:
+        raise InputError(Problem("", name, f"no such site; known: {listed(known)}", nearest(name, known)))
+    if not name:
+        table = new_table("Sites; * is the root hub")
+        for key in describe.COLUMNS:
+            words = key in ("name", "region", "status")
+            heading = SITE_HEADINGS.get(key, key)
+            table.add_column(
+                heading, justify="left" if words else "right", no_wrap=True, max_width=20 if words else None
+            )
+        for row in describe.listing():
+            table.add_row(*(_compact(row[key]) for key in describe.COLUMNS))
+        out.print(table)
+        return 0
+    table = new_table(known[name].title or name)
+    for heading in ("key", "value", "meaning", "source", "confidence"):
+        table.add_column(heading, overflow="fold")
+    for fact in describe.facts(known[name]):
+        table.add_row(fact.key, fact.value, fact.meaning, fact.source, fact.confidence)
+    out.print(table)
+    if plot:
+        from tafukt.experiments.figures.site import figure
+
+        path = Path(f"{name}.png")
+        figure(known[name]).savefig(path, dpi=130)
+        out.print(f"Wrote {path}")
+    return 0
+
+
+def _compact(value: Any) -> str:
+    """A value in few characters."""
+    if isinstance(value, int) and value >= 100_000:
+        return f"{value / 1e6:.2f} M"
+    if isinstance(value, int | float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def workloads_command(name: str, plot: bool) -> int:
+    """List the mixes and trace formats, or describe a mix or a trace."""
+    from tafukt.workloads import describe, mix
+    from tafukt.workloads.traces import readers as traces
+
+    out = console()
+    if not name:
+        out.print(f"Mixes: {listed(mix.catalogue())}")
+        out.print(f"Trace formats: {listed(['swf', *traces.catalogue()])}")
+        out.print("tafukt workloads NAME describes a mix, tafukt workloads FILE a trace.")
+        return 0
+    if name in mix.catalogue() or name.endswith(".toml"):
+        workload, notes = _example(name)
+    elif Path(name).is_file():
+        workload, notes = describe.of_file(Path(name))
+    else:
+        known = list(mix.catalogue())
+        raise InputError(Problem(name, "", f"no such file, and no mix; mixes: {listed(known)}", nearest(name, known)))
+    _tell(describe.facts(workload) | {"notes": notes})
+    if plot:
+        path = describe.save(workload, Path(f"{Path(name).name.partition('.')[0]}.png"))
+        out.print(f"Wrote {path}")
+    return 0
+
+
+def _example(mix: str) -> tuple[Workload, dict[str, Any]]:
+    """A week of a mix on the catalogue's sites."""
+    from tafukt.sites.site import catalogue
+    from tafukt.workloads import describe
+    from tafukt.workloads.schema import GeneratorModel, Place, build
+
+    places = [Place(s.name, s.region, s.population, s.gpus, s.country) for s in catalogue().values()]
+    model = GeneratorModel.model_validate({"kind": "generator", "mix": mix})
+    demand = build(model, places, EXAMPLE_START, EXAMPLE_DAYS, 1, Path())
+    return describe.of_jobs(demand.jobs, EXAMPLE_START, f"{mix}, a week on twelve sites"), demand.notes
+
+
+def _tell(values: dict[str, Any], indent: str = "") -> None:
+    """Plain data as indented lines."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            if value:
+                console().print(f"{indent}{key}:")
+                _tell(value, indent + "  ")
+        else:
+            shown = f"{value:,.6g}" if isinstance(value, float) else str(value)
+            console().print(f"{indent}{key}: {shown}")
+
+
+def schema_command() -> int:
+    """Print the JSON Schema of experiment files."""
+    from tafukt.experiments.config.schema import schema
+
+    sys.stdout.write(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+# --- The command `tafukt policies`: lists policies and parts, explains one, or checks one
+
+
+def policies_command(name: str) -> int:
+    """List the presets and the parts, or explain one of them."""
+    from tafukt.simulator.policies.registry import PARTS, QUESTIONS, details, rows
+
+    out = console()
+    if name:
+        known = [row.name for kind in ("", *PARTS) for row in rows(kind)]
+        if name not in known:
+            message = f"no such policy, nor a part of one; known: {listed(known)}"
+            raise InputError(Problem("", name, message, nearest(name, known)))
+        for line in details(name):
+            out.print(line)
+        return 0
+    for kind in ("", *PARTS):
+        if kind:
+            out.print(f"\n{kind}: {QUESTIONS[kind]}", markup=False, style="bold")
+        width = max(len(row.name) for row in rows(kind))
+        for row in rows(kind):
+            out.print(f"{row.name:{width}}  {row.does}")
+    out.print(
+        '\nA policy of your own: policies = [{ name = "mine", order = "fair", when = "lowest-window" }], or '
+        '["my_policy.py:name"], relative to the experiment file. `tafukt policies --check my_policy.py:name` tries it.',
+        markup=False,
+    )
+    return 0
+
+
+def check_command(name: str) -> int:
+    """Run a policy through the conformance kit; 1 where it broke something."""
+    from tafukt.experiments.config.policies import policy_refs
+    from tafukt.simulator.conformance import CHECKS, check
+
+    refs, problems = policy_refs([name], "", Path.cwd(), key="--check")
+    if problems:
+        raise InputError(problems)
+    found = check(refs[0].load)
+    out = console()
+    broken = {finding.check for finding in found}
+    stopped = {"impossible", "residency", "crash", "endless"} & broken  # then nothing could be compared
+    for kind, good in CHECKS.items():
+        verdict = "no " if kind in broken else "?  " if stopped else "yes"
+        out.print(f"{verdict}  {good}")
+        for finding in found:
+            if finding.check == kind:
+                out.print(f"       {finding.case}: {finding.message}")
+    if stopped:
+        out.print("?  where it stopped there was nothing to compare")
+    return 1 if found else 0

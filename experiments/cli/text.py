@@ -1,0 +1,136 @@
+"""What the terminal says: the comparison table, the answer in a sentence, the next command."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from tafukt.experiments.config.load import Loaded
+from tafukt.experiments.config.scenario import Inputs
+from tafukt.experiments.runs.summary import Row
+
+COLUMNS = (
+    ("draw_kwh", "draw\nkWh", "{:,.0f}"),
+    ("grid_cut", "grid\ncut", "{:.1%}"),
+    ("captured", "cap-\ntured", "{:.0%}"),
+    ("renewable_fraction", "renew-\nable", "{:.1%}"),
+    ("wait_mean_h", "wait\nh", "{:.2f}"),
+    ("deadline_miss_rate", "late", "{:.1%}"),
+    ("cost_mad", "cost\nMAD", "{:,.0f}"),
+    ("emissions_kg", "CO2e\nkg", "{:,.0f}"),
+)
+WIDTH = 120
+ROWS_SHOWN = 60
+
+
+@lru_cache(maxsize=2)
+def console(stderr: bool = False) -> Console:
+    """The console, which takes text as it stands; a table is wide rather than cut short, whatever the terminal."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
+    if not made.is_terminal or not stderr:
+        made.width = max(made.width, WIDTH)
+    return made
+
+
+def plural(number: int, word: str, many: str = "") -> str:
+    """A number with its noun."""
+    return f"{number:,} {word if number == 1 else many or word + 's'}"
+
+
+def new_table(title: str) -> Table:
+    """An empty table in the one style that the commands use."""
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+
+
+def comparison_table(rows: Sequence[Row], loaded: Loaded) -> Table:
+    """Policies compared: means over seeds, one block for each combination of axes."""
+    axes = loaded.axis_keys
+    seeds = len({row["seed"] for row in rows})
+    title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
+    table = new_table(title)
+    for axis in axes:
+        table.add_column(axis.rpartition(".")[2])
+    table.add_column("policy", no_wrap=True)
+    for _, heading, _ in COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("left", justify="right", no_wrap=True)
+    groups = grouped(rows, axes)
+    for position, (key, members) in enumerate(groups.items()):
+        if position == ROWS_SHOWN:
+            table.caption = f"and {len(groups) - ROWS_SHOWN} more rows in summary.csv"
+            break
+        done = [row for row in members if row["status"] == "complete"]
+        cells = [text.format(value) if (value := mean(done, name)) is not None else "" for name, _, text in COLUMNS]
+        left = "failed" if not done else str(sum(row["jobs_left"] for row in done))
+        table.add_row(*(str(value) for value in key), *cells, left)
+    return table
+
+
+def grouped(rows: Sequence[Row], axes: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows by their axes and policy, in order."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((*(row[axis] for axis in axes), row["policy"]), []).append(row)
+    return groups
+
+
+def mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Mean of a metric over the rows that have it; `None` where none has."""
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return math.fsum(values) / len(values) if values else None
+
+
+def answer(rows: Sequence[Row], loaded: Loaded) -> str:
+    """The experiment's answer in one sentence."""
+    done = [row for row in rows if row["status"] == "complete"]
+    if not done:
+        return "No run is complete, so there is no answer yet."
+    others = [row for row in done if row["grid_cut"] is not None]
+    by_policy: dict[str, list[Row]] = {}
+    for row in others:
+        by_policy.setdefault(row["policy"], []).append(row)
+    cuts = {policy: cut for policy, runs in by_policy.items() if (cut := mean(runs, "grid_cut")) is not None}
+    baseline = next(
+        (policy for policy, cut in cuts.items() if all(r["grid_cut"] == 0.0 for r in by_policy[policy])), ""
+    )
+    cuts.pop(baseline, None)
+    if not cuts or not baseline:
+        best = min(done, key=lambda row: row["draw_kwh"])
+        return f"{best['policy']} draws {best['draw_kwh']:,.0f} kWh from the grid."
+    policy = max(cuts, key=lambda name: cuts[name])
+    wait, base_wait = mean(by_policy[policy], "wait_mean_h"), mean(by_policy[baseline], "wait_mean_h")
+    waiting = ""
+    if wait is not None and base_wait is not None:
+        waiting = f", and jobs wait {wait:.1f} h instead of {base_wait:.1f} h"
+    over = {row["seed"] for row in by_policy[policy]}
+    on = f" (mean over {len(over)} seeds)" if len(over) > 1 else ""
+    if cuts[policy] <= 0:
+        more = f"{policy} ({-cuts[policy]:.1%} more)"
+        return f"No policy draws less grid electricity than {baseline}; the nearest is {more}."
+    return f"{policy} draws {cuts[policy]:.1%} less grid electricity than {baseline}{on}{waiting}."
+
+
+def next_command(path: Path) -> str:
+    """What to do next."""
+    return f"tafukt report {path}"
+
+
+def notes_lines(inputs: Inputs) -> list[str]:
+    """What a scenario holds, in a few lines."""
+    sites = inputs.scenario.sites
+    gpus = sum(site.gpus for site in sites)
+    submitted = sum(job.truth.due_gpu_s for job in inputs.jobs) / 3600.0
+    return [
+        f"{plural(len(sites), 'site')} with {plural(gpus, 'GPU')}; with the first seed there are "
+        f"{plural(len(inputs.jobs), 'job')} of {submitted:,.0f} GPU-hours",
+        f"accounting window: {inputs.scenario.end_s / 86_400:.0f} days from {inputs.experiment.start.isoformat()}",
+        *(f"weather of {site}: {note}" for site, notes in inputs.weather_notes.items() for note in notes),
+    ]

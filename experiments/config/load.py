@@ -1,0 +1,306 @@
+"""An experiment file as validated values, with everything wrong in it told at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from tafukt.experiments.config import toml
+from tafukt.experiments.config.messages import problems_of
+from tafukt.experiments.config.policies import PolicyRef, policy_refs
+from tafukt.experiments.config.schema import DEFAULT_POLICIES, FIXED_KEYS, RUNS_LIMIT, STEPS_LIMIT, Experiment
+from tafukt.experiments.config.sites import resolve
+from tafukt.experiments.errors import InputError, Problem, listed, nearest
+from tafukt.sites.site import SiteModel
+from tafukt.workloads.errors import WorkloadError
+from tafukt.workloads.service import service_from
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the matrix: the keys that it sets, and their values together, row by row."""
+
+    keys: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A validated experiment, with what it refers to.
+
+    `raw` is the file as written, `--set` put in; `folder` is what its relative paths start from.
+    """
+
+    file: str
+    folder: Path
+    raw: toml.Document
+    experiment: Experiment
+    sites: dict[str, SiteModel]
+    policies: tuple[PolicyRef, ...]
+    axes: tuple[Axis, ...] = ()
+
+    @property
+    def axis_keys(self) -> list[str]:
+        """The keys of all axes, in order."""
+        return [key for axis in self.axes for key in axis.keys]
+
+    def document(self) -> toml.Document:
+        """The experiment with every default written out; loads to the same thing from any folder."""
+        document = self.experiment.model_dump(exclude={"sites", "matrix"})
+        document["policies"] = [policy.written for policy in self.policies]
+        document["baseline"] = _baseline(self)
+        own = {name: _site_table(site) for name, site in self.sites.items()}
+        changes = copy.deepcopy(self.experiment.sites)
+        document["sites"] = {"use": [], "all": changes.all, "own": own, "change": changes.change}
+        if any(key == "sites.use" for axis in self.axes for key in axis.keys):
+            document["sites"] = changes.model_dump()  # which sites there are is not settled here
+        for key, path in self.files().items():
+            for place in _places(key):
+                if toml.get(document, place) is not None:
+                    toml.put(document, place, str(path.resolve()), self.file)
+        if self.axes:
+            document["matrix"] = self.raw["matrix"]
+        plain: toml.Document = toml.without_none(_plain(document))
+        return plain
+
+    def files(self) -> dict[str, Path]:
+        """Every file that the experiment reads, by the key that names it."""
+        workload = self.experiment.workload
+        names = [("file", workload.file), ("format", workload.format)] if workload.kind == "trace" else []
+        names += [("mix", workload.mix)] if workload.kind == "generator" else []
+        found = {
+            f"workload.{key}": Path(value)
+            for key, value in names
+            if key == "file" or value.endswith(".toml")  # else it names something of the catalogue
+        }
+        for name, site in self.sites.items():
+            found |= {f"sites.own.{name}.{key}": path for key, path in _paths(site)}
+        return {key: self.folder / path for key, path in found.items()}
+
+
+def load(path: Path, settings: Sequence[str] = ()) -> Loaded:
+    """Read and validate an experiment file, with the `key=value` settings of `--set` put in.
+
+    Raises
+    ------
+    InputError
+        With everything that is wrong.
+    """
+    raw = toml.with_overrides(toml.read(path), settings)
+    return check(raw, str(path), path.resolve().parent)
+
+
+def check(raw: toml.Document, file: str, folder: Path) -> Loaded:
+    """Validate a document as an experiment.
+
+    Raises
+    ------
+    InputError
+        With everything that is wrong, in the document itself and at each value of each axis.
+    """
+    loaded, problems = _checked(raw, file, folder)
+    axes, more = axes_of(raw.get("matrix", {}), file)
+    problems += more
+    told = {(problem.key, problem.message) for problem in problems}
+    for axis in axes:
+        for row in axis.rows:
+            for problem in _at(raw, axis, row, file, folder):
+                if (problem.key, problem.message) not in told:
+                    told.add((problem.key, problem.message))
+                    problems.append(replace(problem, key=f"matrix: {problem.key}"))
+    if loaded is not None:
+        problems += _too_many(loaded, axes, file)
+    if problems or loaded is None:
+        raise InputError(problems)
+    return Loaded(loaded.file, loaded.folder, loaded.raw, loaded.experiment, loaded.sites, loaded.policies, tuple(axes))
+
+
+def at_values(raw: toml.Document, values: dict[str, Any], file: str, folder: Path) -> Loaded:
+    """The experiment without its matrix, with the values of one cell put in.
+
+    Raises
+    ------
+    InputError
+        If the values do not go together.
+    """
+    loaded, problems = _checked(_with(raw, values, file), file, folder)
+    if problems or loaded is None:
+        at = ", ".join(f"{key} = {value}" for key, value in values.items())
+        raise InputError([Problem(p.file, p.key, f"{p.message} (at {at})", p.nearest) for p in problems])
+    return loaded
+
+
+def _with(raw: toml.Document, values: dict[str, Any], file: str) -> toml.Document:
+    document = toml.with_overrides({key: value for key, value in raw.items() if key != "matrix"}, ())
+    for key, value in values.items():
+        toml.put(document, key, value, file)
+    return document
+
+
+def _checked(raw: toml.Document, file: str, folder: Path) -> tuple[Loaded | None, list[Problem]]:
+    problems: list[Problem] = []
+    experiment: Experiment | None = None
+    try:
+        experiment = Experiment.model_validate(raw)
+    except ValidationError as error:
+        problems += problems_of(error, Experiment, file)
+    sites, more = _sites(raw, experiment, file, folder)
+    problems += more
+    policies, more = policy_refs(raw.get("policies", list(DEFAULT_POLICIES)), file, folder)
+    problems += more
+    if experiment is None:
+        return None, problems
+    if experiment.baseline not in [policy.label for policy in policies if policy.parts]:
+        problems += policy_refs([experiment.baseline], file, folder, key="baseline")[1]
+    loaded = Loaded(file, folder, raw, experiment, sites, policies)
+    problems += _unknown_places(experiment, sites, file) if sites else []
+    problems += [
+        Problem(file, key, f"no such file: {path}") for key, path in loaded.files().items() if not path.is_file()
+    ]
+    return loaded, problems
+
+
+def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: str) -> list[Problem]:
+    """What the network, the quotas and the service name, and is not there."""
+    problems = []
+    for position, link in enumerate(experiment.network.links):
+        for end, name in (("a", link.a), ("b", link.b)):
+            if name not in sites:
+                key = f"network.links[{position}].{end}"
+                problems.append(Problem(file, key, f"no site {name!r}; known: {listed(sites)}", nearest(name, sites)))
+    if experiment.network.star_gbit_s is not None and not any(site.is_root for site in sites.values()):
+        problems.append(Problem(file, "network.star_gbit_s", "needs a root hub, and no site here is one"))
+    regions = [site.region for site in sites.values()]
+    for region in experiment.quotas:
+        if region not in regions:
+            message = f"no region {region!r}; known: {listed(regions)}"
+            problems.append(Problem(file, f"quotas.{region}", message, nearest(region, regions)))
+    if experiment.service is not None:
+        try:
+            service_from(experiment.service)
+        except WorkloadError as error:
+            problems.append(Problem(file, "service", str(error)))
+    return problems
+
+
+def _sites(
+    raw: toml.Document, experiment: Experiment | None, file: str, folder: Path
+) -> tuple[dict[str, SiteModel], list[Problem]]:
+    """The sites, also where something else in the document is wrong, so that all is told at once."""
+    from tafukt.experiments.config.schema import SitesTable
+
+    if experiment is not None:
+        return resolve(experiment.sites, file, folder)
+    try:
+        return resolve(SitesTable.model_validate(raw.get("sites", {})), file, folder)
+    except ValidationError:
+        return {}, []
+
+
+def _at(raw: toml.Document, axis: Axis, row: tuple[Any, ...], file: str, folder: Path) -> list[Problem]:
+    try:
+        _, problems = _checked(_with(raw, dict(zip(axis.keys, row, strict=True)), file), file, folder)
+    except InputError as error:
+        problems = list(error.problems)
+    return problems
+
+
+def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
+    """The axes of a `[matrix]` table: one for each dotted key, one for each table of `zip`."""
+    if not isinstance(matrix, dict):
+        return [], []
+    problems: list[Problem] = []
+    axes = [
+        axis
+        for key, values in toml.flat({k: v for k, v in matrix.items() if k != "zip"})
+        if (axis := _axis({key: values}, f"matrix.{key}", file, problems))
+    ]
+    tables = matrix.get("zip", [])
+    for position, table in enumerate(tables if isinstance(tables, list) else []):
+        if isinstance(table, dict) and (
+            axis := _axis(dict(toml.flat(table)), f"matrix.zip[{position}]", file, problems)
+        ):
+            axes.append(axis)
+    keys = [key for axis in axes for key in axis.keys]
+    problems += [Problem(file, f"matrix.{key}", "is an axis twice") for key in sorted(set(keys)) if keys.count(key) > 1]
+    return axes, problems
+
+
+def _axis(columns: dict[str, Any], where: str, file: str, problems: list[Problem]) -> Axis | None:
+    before = len(problems)
+    for key, values in columns.items():
+        if key.split(".")[0] in FIXED_KEYS:
+            problems.append(Problem(file, where, f"{key} cannot be an axis"))
+        if not isinstance(values, list) or not values:
+            problems.append(Problem(file, where, f"{key} should be a list of the values that it takes"))
+    lengths = {len(values) for values in columns.values() if isinstance(values, list)}
+    if len(lengths) > 1:
+        problems.append(Problem(file, where, "lists that run together should be of one length"))
+    if not columns or len(problems) > before:
+        return None
+    rows = tuple(zip(*columns.values(), strict=True))
+    if any(row in rows[:i] for i, row in enumerate(rows)):
+        problems.append(Problem(file, where, "holds a value twice"))
+    return Axis(tuple(columns), rows)
+
+
+def _too_many(loaded: Loaded, axes: Sequence[Axis], file: str) -> list[Problem]:
+    runs = len(loaded.experiment.seeds) * len(loaded.policies)
+    for axis in axes:
+        runs *= len(axis.rows)
+    problems = []
+    if runs > RUNS_LIMIT:
+        problems.append(Problem(file, "matrix", f"makes {runs} runs; at most {RUNS_LIMIT} are allowed"))
+    steps = len(loaded.sites) * loaded.experiment.days * 1440 // loaded.experiment.step_min
+    if steps > STEPS_LIMIT:
+        message = f"makes {steps} steps of {len(loaded.sites)} sites; at most {STEPS_LIMIT} are allowed"
+        problems.append(Problem(file, "days", message))
+    return problems
+
+
+def _paths(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """Every file that a model names, by its key."""
+    for key in type(model).model_fields:
+        value = getattr(model, key)
+        if isinstance(value, Path):
+            yield prefix + key, value
+        elif isinstance(value, BaseModel):
+            yield from _paths(value, f"{prefix}{key}.")
+
+
+def _site_table(site: SiteModel) -> toml.Document:
+    """A site with everything written out, what its catalogue says of its nodes and tariff included."""
+    table = site.model_dump(exclude_none=True)
+    for key in ("pv", "battery"):
+        if getattr(site, key) is None:
+            table[key] = False  # TOML has no null
+    table["cluster"]["node"] = site.node.model_dump(exclude_none=True)
+    table["grid"]["tariff"] = site.tariff.model_dump(exclude_none=True)
+    return table
+
+
+def _places(key: str) -> list[str]:
+    """Where a document may name the file of a key: at the site itself, and in what is changed on it."""
+    section, _, rest = key.partition(".")
+    if section != "sites":
+        return [key]
+    name, _, rest = rest.removeprefix("own.").partition(".")
+    return [key, f"sites.all.{rest}", f"sites.change.{name}.{rest}"]
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types of TOML."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _baseline(loaded: Loaded) -> str:
+    refs, _ = policy_refs([loaded.experiment.baseline], loaded.file, loaded.folder)
+    return refs[0].absolute if refs else loaded.experiment.baseline

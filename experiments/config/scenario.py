@@ -1,0 +1,350 @@
+"""A resolved experiment in; h, kW and kWh become seconds, watts and joules here.
+
+The jobs come first, since the accounting window follows from them; then the supply for that window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+from tafukt.experiments.config.load import Loaded
+from tafukt.experiments.config.schema import Experiment, FaultsTable, NetworkTable, QuotaTable
+from tafukt.experiments.errors import InputError, Problem
+from tafukt.experiments.results.metrics import SiteCosts, billing_months
+from tafukt.simulator.engine.engine import Settings
+from tafukt.simulator.engine.faults import PRESETS, FaultSettings
+from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.scenario import (
+    Battery,
+    Carbon,
+    Grid,
+    Link,
+    NodeType,
+    PeakShaving,
+    Quota,
+    Scenario,
+    Site,
+    Strategy,
+    Tariff,
+)
+from tafukt.sites.describe import weather_report
+from tafukt.sites.profile import StepProfile
+from tafukt.sites.schema.equipment import BatteryModel, NodeModel
+from tafukt.sites.site import SiteModel
+from tafukt.sites.supply import SiteSupply, supply
+from tafukt.workloads.job import Job, accounting_end_s
+from tafukt.workloads.schema import Place
+from tafukt.workloads.schema import build as build_jobs
+from tafukt.workloads.service import service_from, service_load
+
+HOUR_S = 3600.0
+BITS = 8.0  # of a byte: Gbit/s to GB/s
+WINDOW_LIMIT_DAYS = 40_000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that the runs of one cell share."""
+
+    experiment: Experiment
+    scenario: Scenario
+    jobs: tuple[Job, ...]
+    settings: Settings
+    costs: Mapping[str, SiteCosts]
+    temp_air_c: Mapping[str, StepProfile]
+    notes: Mapping[str, Any]
+    tz: str
+    weather_notes: Mapping[str, list[str]]
+
+
+def build(loaded: Loaded, seed: int) -> Inputs:
+    """Jobs, accounting window and supply of one cell.
+
+    Raises
+    ------
+    SiteError, WorkloadError, InputError
+        If a file that the experiment names cannot be used, or its parts do not fit together.
+    """
+    experiment, sites = loaded.experiment, list(loaded.sites.values())
+    start = experiment.start
+    places = [_place(site, start) for site in sites]
+    try:
+        demand = build_jobs(experiment.workload, places, start, experiment.days, seed, loaded.folder)
+    except MemoryError:
+        raise InputError(Problem(loaded.file, "workload", "makes more jobs than there is memory for")) from None
+    speed = sum(site.gpus * site.node.speed for site in sites)
+    if speed <= 0:
+        raise InputError(Problem(loaded.file, "sites", "no site has a node, so no job can run"))
+    end_s = _window_s(experiment, demand.jobs, speed)
+    if end_s > WINDOW_LIMIT_DAYS * DAY_S:
+        message = f"the jobs need an accounting window of {end_s / DAY_S:.0f} days on these sites"
+        raise InputError(Problem(loaded.file, "workload", f"{message}; at most {WINDOW_LIMIT_DAYS} are allowed"))
+    given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed)
+    service = _service(experiment, places, end_s)
+    caps = experiment.engine.power_caps
+    scenario = Scenario(
+        sites=tuple(site_of(s, given[s.name], start, end_s, caps, service.get(s.name)) for s in sites),
+        end_s=end_s,
+        step_s=experiment.step_s,
+        country=_country(sites),
+        coordination=experiment.coordination,
+        hold_min_s=experiment.engine.hold_min * MINUTE_S,
+        links=_links(experiment.network, sites),
+        network_j_per_gb=experiment.network.kwh_per_gb * KWH_J,
+        information_age_s=experiment.engine.information_age_min * MINUTE_S,
+        quotas={region: _quota(table) for region, table in experiment.quotas.items()},
+    )
+    return Inputs(
+        experiment=experiment,
+        scenario=scenario,
+        jobs=demand.jobs,
+        settings=_settings(experiment),
+        costs={site.name: costs_of(site, start, end_s) for site in sites},
+        temp_air_c={site.name: given[site.name].temp_air_c for site in sites},
+        notes=demand.notes,
+        tz=sites[0].tz,
+        weather_notes={site.name: found for site in sites if (found := weather_report(site))},
+    )
+
+
+def _window_s(experiment: Experiment, jobs: tuple[Job, ...], gpu_speed: float) -> float:
+    if experiment.drain_days is not None:
+        return (experiment.days + experiment.drain_days) * DAY_S
+    return max(accounting_end_s(jobs, gpu_speed), experiment.days * DAY_S)
+
+
+def _settings(experiment: Experiment) -> Settings:
+    forecast = experiment.forecast
+    return Settings(
+        remainder=experiment.engine.remainder,
+        overrun=experiment.engine.overrun,
+        events=experiment.output.events,
+        faults=_faults(experiment.faults),
+        forecast=ForecastSettings(
+            sun=forecast.sun,
+            load=forecast.load,
+            carbon=forecast.carbon,
+            price=forecast.price,
+            error=forecast.error,
+            autocorrelation=forecast.autocorrelation,
+            horizon_h=forecast.horizon_h,
+            issue_h=forecast.issue_h,
+        ),
+    )
+
+
+def _country(sites: list[SiteModel]) -> str:
+    """The country of the root hub; where there is none, that of the first site."""
+    return next((site.country for site in sites if site.is_root), sites[0].country)
+
+
+def _place(site: SiteModel, start: datetime) -> Place:
+    return Place(
+        site.name, site.region, site.population, site.gpus, site.country, online_s(site, start), site.node.speed
+    )
+
+
+def _links(network: NetworkTable, sites: list[SiteModel]) -> tuple[Link, ...]:
+    """The lines of the star around the root hub, and the others."""
+    root = next((site.name for site in sites if site.is_root), "")
+    star = network.star_gbit_s if root else None
+    links = [Link(root, site.name, star / BITS) for site in sites if star and site.name != root]
+    return (*links, *(Link(link.a, link.b, link.gbit_s / BITS) for link in network.links))
+
+
+def _quota(table: QuotaTable) -> Quota:
+    total = math.inf if table.gpus is None else float(table.gpus)
+    return Quota(total, math.inf if table.gpus_outside is None else float(table.gpus_outside))
+
+
+def _faults(table: FaultsTable) -> FaultSettings:
+    """The rates of a preset, with what the experiment changes on them."""
+    settings = PRESETS[table.preset]
+    if table.node_mtbf_days is not None:
+        settings = replace(settings, node_mtbf_s=table.node_mtbf_days * DAY_S)
+    if table.repair_h is not None:
+        settings = replace(settings, repair_s=table.repair_h * HOUR_S)
+    if table.hazard_per_day is not None:
+        settings = replace(settings, hazard_per_s=table.hazard_per_day / DAY_S)
+    return replace(settings, retries=table.retries)
+
+
+def _service(experiment: Experiment, places: list[Place], end_s: float) -> dict[str, NDArray[np.float64]]:
+    """What the service for citizens draws at each site, per supply step [W]; nothing where there is none."""
+    if experiment.service is None:
+        return {}
+    model = service_from(experiment.service)
+    return service_load(model, places, experiment.start, end_s / DAY_S, experiment.step_s)
+
+
+# --- One site of an experiment as the simulator takes it: kW, kWh, g/kWh and MAD/kWh become W, J, g/J and MAD/J
+
+
+KW_W = 1000.0
+KWH_J = 3.6e6
+MINUTE_S = 60.0
+DAY_S = 86_400.0
+YEAR_S = 365.25 * DAY_S
+
+
+def online_s(site: SiteModel, start: datetime) -> float:
+    """When a site comes online [s from the start]."""
+    return max(0.0, (site.online - start).total_seconds()) if site.online is not None else 0.0
+
+
+def site_of(
+    site: SiteModel,
+    given: SiteSupply,
+    start: datetime,
+    end_s: float,
+    caps: Sequence[tuple[float, float]],
+    service_w: NDArray[np.float64] | None = None,
+) -> Site:
+    """The simulator's site.
+
+    Parameters
+    ----------
+    site : SiteModel
+    given : SiteSupply
+    start : datetime
+    end_s : float
+        End of the accounting window [s].
+    caps : sequence of (share of power, share of speed)
+        Of its GPUs under a power cap.
+    service_w : array, optional
+        What a service for citizens draws here beside all else, per supply step [W].
+    """
+    grid = Grid(
+        price=_scaled(given.price_mad_per_kwh, 1.0 / KWH_J),
+        carbon=_scaled(given.carbon_g_per_kwh, 1.0 / KWH_J),
+        export_price=_scaled(given.export_price_mad_per_kwh, 1.0 / KWH_J),
+        import_limit_w=_limit_w(site.grid.import_limit_kw),
+        export_limit_w=_limit_w(site.grid.export_limit_kw),
+        export_cap_share=site.grid.export_cap_share,
+        outages=given.outages,
+    )
+    return Site(
+        name=site.name,
+        region=site.region,
+        node=_node(site.node, caps),
+        nodes=site.cluster.nodes,
+        pv=given.pv_w,
+        overhead=given.overhead,
+        other=_with_service(given.other_w, service_w),
+        grid=grid,
+        battery=_battery(site.battery, site.battery_kwh),
+        fixed_w=site.fixed_kw * KW_W,
+        country=site.country,
+        is_root=site.is_root,
+        islandable=site.is_islandable,
+        online_s=online_s(site, start),
+        temp_air=given.temp_air_c,
+        midnights_s=midnights_s(start, end_s, site.tz),
+    )
+
+
+def _scaled(profile: StepProfile, factor: float) -> StepProfile:
+    return StepProfile(np.asarray(profile.values * factor), profile.step_s, profile.start_s)
+
+
+def _with_service(other: StepProfile, service_w: NDArray[np.float64] | None) -> StepProfile:
+    if service_w is None:
+        return other
+    return StepProfile(other.values + service_w[: len(other.values)], other.step_s, other.start_s)
+
+
+def _limit_w(limit_kw: float | None) -> float:
+    return math.inf if limit_kw is None else limit_kw * KW_W
+
+
+def _node(node: NodeModel, caps: Sequence[tuple[float, float]]) -> NodeType:
+    never = not node.can_sleep or node.sleep_after_min is None
+    return NodeType(
+        name=node.title,
+        gpus=node.gpus,
+        idle_w=node.idle_kw * KW_W,
+        loaded_w=node.loaded_kw * KW_W,
+        sleep_w=node.sleep_kw * KW_W,
+        wake_s=node.wake_s,
+        sleep_after_s=math.inf if never else (node.sleep_after_min or 0.0) * MINUTE_S,
+        speed=node.speed,
+        caps=tuple((float(power), float(speed)) for power, speed in caps),
+    )
+
+
+def _battery(model: BatteryModel | None, kwh: float) -> Battery | None:
+    if model is None or kwh <= 0:
+        return None
+    charge = model.c_rate * kwh if model.charge_kw is None else model.charge_kw
+    discharge = model.c_rate * kwh if model.discharge_kw is None else model.discharge_kw
+    return Battery(
+        capacity_j=kwh * KWH_J,
+        charge_w=charge * KW_W,
+        discharge_w=discharge * KW_W,
+        eta_charge=model.eta_charge,
+        eta_discharge=model.eta_discharge,
+        # exp(-k day) is what is left of the stored energy after a day
+        self_discharge_per_s=-math.log1p(-model.self_discharge_per_day) / DAY_S,
+        soc_min=model.soc_min,
+        soc_max=model.soc_max,
+        soc_start=model.soc_min if model.soc_start is None else model.soc_start,
+        taper_soc=model.taper_soc,
+        strategy=_strategy(model),
+        fade_per_cycle=model.fade_per_cycle,
+        fade_per_s=model.fade_per_year / YEAR_S,
+        fade_doubling_c=model.fade_doubling_c,
+    )
+
+
+def _strategy(model: BatteryModel) -> Strategy | None:
+    match model.strategy:
+        case "self-consumption":
+            return None
+        case "peak-shaving":
+            return PeakShaving((model.peak_kw or 0.0) * KW_W)
+        case "tariff":
+            below, above = model.charge_below_mad_per_kwh, model.discharge_above_mad_per_kwh
+            return Tariff(_per_joule(below), _per_joule(above))
+        case "carbon":
+            return Carbon(_per_joule(model.charge_below_g_per_kwh), _per_joule(model.discharge_above_g_per_kwh))
+
+
+def _per_joule(per_kwh: float | None) -> float | None:
+    return None if per_kwh is None else per_kwh / KWH_J
+
+
+def midnights_s(start: datetime, end_s: float, tz: str) -> tuple[float, ...]:
+    """Every local midnight inside a window, in seconds from its start."""
+    zone = ZoneInfo(tz)
+    day = start.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    found: list[float] = []
+    while True:
+        day += timedelta(days=1)
+        at = day.replace(tzinfo=zone).timestamp() - start.timestamp()
+        if at >= end_s:
+            return tuple(found)
+        if at > 0:
+            found.append(at)
+
+
+def costs_of(site: SiteModel, start: datetime, end_s: float) -> SiteCosts:
+    """What a site pays beside its energy: demand charge and battery wear."""
+    battery = site.battery
+    return SiteCosts(
+        demand_mad_per_kw_month=site.demand_mad_per_kw_month,
+        months=billing_months(start, end_s, site.tz),
+        battery_mad_per_kwh=battery.replacement_mad_per_kwh if battery else 0.0,
+        battery_life_cycles=_life(1.0 - battery.end_of_life, battery.fade_per_cycle) if battery else math.inf,
+        battery_life_years=_life(1.0 - battery.end_of_life, battery.fade_per_year) if battery else math.inf,
+    )
+
+
+def _life(fade: float, fade_per_use: float) -> float:
+    return fade / fade_per_use if fade_per_use > 0 else math.inf

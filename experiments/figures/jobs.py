@@ -1,0 +1,243 @@
+"""Figures of the jobs: where and when they ran, how long they waited, what energy they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tafukt.experiments.figures.style import (
+    FLOWS,
+    INK,
+    LOCAL_TZ,
+    MARKERS,
+    MUTED,
+    SERIES,
+    STROKES,
+    SUN,
+    axes_or_new,
+    dates,
+    legend_above,
+    local_axis,
+    title_above_legend,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+BEGINS = ("start", "resize", "move")
+ENDS = ("pause", "move", "kill", "end", "resize")
+GANTT_LIMIT = 40_000
+GANTT_DAYS = 31.0
+GANTT_PART = 14
+BAND, STRIP = 0.66, 0.2
+
+
+def stays(jobs: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    """Every stay of a job on a site: job, site, gpus, begin and end [UTC], solar share of the job's energy.
+
+    From the events where they were written, else from first start to end, with pauses and moves lost.
+    """
+    import pandas as pd
+
+    solar = (jobs["pv_kwh"] + jobs["battery_pv_kwh"]) / jobs["energy_kwh"].where(jobs["energy_kwh"] > 0)
+    known = jobs.assign(solar=solar.fillna(0.0)).set_index("job")[["gpus", "solar", "site", "start_utc", "end_utc"]]
+    rows = list(_from_events(events))
+    if rows:
+        frame = pd.DataFrame(rows, columns=["job", "site", "begin", "end"])
+        frame = frame.join(known[["gpus", "solar"]], on="job")
+    else:
+        ran = known[known["start_utc"].notna()].reset_index()
+        frame = ran.rename(columns={"start_utc": "begin", "end_utc": "end"})
+    return frame[["job", "site", "gpus", "begin", "end", "solar"]]
+
+
+def _from_events(events: pd.DataFrame) -> Any:
+    """Pairs of a begin and the next end of the same job; an end left open by the window's end is NaT."""
+    import pandas as pd
+
+    running: dict[str, tuple[str, Any]] = {}
+    for time, kind, job, site in zip(events["time_utc"], events["kind"], events["job"], events["site"], strict=True):
+        if not job:
+            continue
+        if kind in ENDS and job in running:
+            where, begin = running.pop(job)
+            yield job, where, begin, time
+            if kind == "resize":
+                running[job] = (where, time)
+        elif kind == "start":
+            running[job] = (site, time)
+    for job, (where, begin) in running.items():
+        yield job, where, begin, pd.NaT
+
+
+def gantt(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, tz: str = LOCAL_TZ) -> Axes:
+    """Jobs on the GPUs of each site over time, coloured by the sun's share of their energy, beside its sun.
+
+    `run` holds the tables `jobs`, `events` and `energy`. Each site is a band as high as its GPUs, with its
+    sun as a strip above; lanes within it are chosen for the eye, they are not the nodes.
+    """
+    import matplotlib as mpl
+    from matplotlib.collections import PolyCollection
+
+    mdates = dates()
+    jobs, energy = run["jobs"], run["energy"]
+    energy, part = _first_part(energy)
+    sites = list(dict.fromkeys(energy["site"]))
+    ax = axes_or_new(ax, height=1.2 + 0.5 * len(sites))
+    last = energy["time_utc"].max() + (energy["time_utc"].iloc[1] - energy["time_utc"].iloc[0])
+    frame = stays(jobs, run["events"]).sort_values(["begin", "job"])
+    frame = frame[frame["begin"] < last].head(GANTT_LIMIT)
+    frame = frame.assign(end=frame["end"].fillna(last).clip(upper=last))
+    boxes: list[Any] = []
+    colours: list[float] = []
+    peak = energy["pv_available_kwh"].max() or 1.0
+    for row, site in enumerate(sites):
+        base = len(sites) - 1 - row
+        here = energy[energy["site"] == site]
+        x = mdates.date2num(here["time_utc"])
+        sun = base + BAND + here["pv_available_kwh"].to_numpy() / peak * STRIP
+        ax.fill_between(x, base + BAND, sun, step="post", color=SUN, linewidth=0)
+        ax.axhspan(base, base + BAND, color="#F4F4F4", zorder=0, linewidth=0)
+        gpus = max(int(here["online_gpus"].max()), 1)
+        mine = frame[frame["site"] == site]
+        for x0, x1, low, high, share in _lanes(mine, gpus):
+            y0, y1 = base + low / gpus * BAND, base + high / gpus * BAND
+            boxes.append([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
+            colours.append(share)
+    shades = mpl.colormaps["cividis"]
+    bars = PolyCollection(
+        boxes, array=np.array(colours), cmap=shades, clim=(0, 1), edgecolors="white", linewidths=0.15, zorder=2
+    )
+    bars.set_rasterized(len(boxes) > 1500)
+    ax.add_collection(bars)
+    ax.set_yticks([len(sites) - 1 - row + BAND / 2 for row in range(len(sites))], sites)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(-0.08, len(sites))
+    times = energy["time_utc"]
+    local_axis(ax, times, tz)
+    ax.figure.colorbar(bars, ax=ax, label="sun share of a job's energy", pad=0.01, aspect=40)
+    ax.set_title(f"Jobs on the GPUs of each site, and its sun above them{part}")
+    return ax
+
+
+def _first_part(energy: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The first two weeks of a run of more than a month, which would be a blur; and what the title says of it."""
+    times = energy["time_utc"]
+    if (times.max() - times.min()).total_seconds() <= GANTT_DAYS * 86_400:
+        return energy, ""
+    first = energy[energy["time_h"] < GANTT_PART * 24]
+    return first, f": the first {GANTT_PART} days"
+
+
+def _lanes(stays_here: pd.DataFrame, gpus: int) -> Any:
+    """Boxes (begin, end, lowest lane, highest lane, solar share) of the stays of one site."""
+    mdates = dates()
+    free_at = np.full(gpus, -np.inf)
+    begins, ends = mdates.date2num(stays_here["begin"]), mdates.date2num(stays_here["end"])
+    for begin, end, need, share in zip(begins, ends, stays_here["gpus"], stays_here["solar"], strict=True):
+        free = np.flatnonzero(free_at <= begin + 1e-9)
+        if len(free) < need:  # the job was given fewer GPUs than it asked for
+            free = np.argsort(free_at, kind="stable")[:need]
+        lanes = _together(free, int(need))
+        free_at[lanes] = end
+        for low, high in _spans(lanes):
+            yield begin, end, low, high, share
+
+
+def _together(free: NDArray[np.intp], need: int) -> NDArray[np.intp]:
+    """Lanes side by side where there are, else the lowest ones."""
+    if len(free) > need:
+        whole = np.flatnonzero(free[need - 1 :] - free[: len(free) - need + 1] == need - 1)
+        if len(whole):
+            return free[whole[0] : whole[0] + need]
+    return np.sort(free[:need])
+
+
+def _spans(lanes: NDArray[np.intp]) -> Any:
+    """Runs of neighbouring lanes, as (first, one past the last)."""
+    for part in np.split(lanes, np.flatnonzero(np.diff(lanes) > 1) + 1):
+        if len(part):
+            yield int(part[0]), int(part[-1]) + 1
+
+
+def waiting_cdf(runs: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
+    """The share of jobs that waited no longer than so many hours, one line per run (name -> jobs table)."""
+    ax = axes_or_new(ax, width=5.0, height=3.4)
+    longest = 0.0
+    for index, (name, jobs) in enumerate(runs.items()):
+        wait = np.sort(jobs["wait_h"].dropna().to_numpy())
+        if not len(wait):
+            continue
+        longest = max(longest, float(wait[-1]))
+        ax.step(
+            np.concatenate(([0.0], wait)),
+            np.concatenate(([0.0], np.arange(1, len(wait) + 1) / len(wait))),
+            where="post",
+            color=SERIES[index % len(SERIES)],
+            linestyle=STROKES[index % len(STROKES)],
+            label=name,
+        )
+    ax.set_xscale("symlog", linthresh=0.1, linscale=0.4)
+    ticks = [0, 0.1, 0.5, 1, 2, 6, 12, 24, 48, 96, 168, 336]
+    ax.set_xticks([tick for tick in ticks if tick <= max(longest, 0.1)])
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.minorticks_off()
+    ax.set_xlim(0, max(longest, 0.1) * 1.05)
+    ax.set_ylim(0, 1.005)
+    ax.grid(True)
+    ax.set_xlabel("time from submission to first start [h]")
+    ax.set_ylabel("share of jobs")
+    if ax.lines:
+        ax.legend(loc="lower right")
+    ax.set_title("How long jobs wait")
+    return ax
+
+
+def attribution(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, by: str = "job_class") -> Axes:
+    """Where the energy of the jobs came from, by a column of the jobs table, and what the sites keep themselves.
+
+    `run` holds the tables `jobs` and `energy`. At its end each bar says grams of CO2 per kWh.
+    """
+    jobs, energy = run["jobs"], run["energy"]
+    parts = {
+        "pv_to_load": "pv_kwh",
+        "discharge": "battery_kwh",
+        "import_to_load": "grid_kwh",
+        "unserved": "unserved_kwh",
+    }
+    columns = [*parts.values(), "energy_kwh", "emissions_kg"]
+    table = jobs.groupby(jobs[by].replace("", "(none)"))[columns].sum().sort_values("energy_kwh")
+    table = table.tail(16)
+    own = energy[[f"rest_{name}" for name in columns]].sum()
+    own.index = columns
+    table.loc["idle and base load"] = own
+    table = table.iloc[[-1, *range(len(table) - 1)]]
+    ax = axes_or_new(ax, height=1.0 + 0.3 * len(table))
+    left = np.zeros(len(table))
+    for flow, column in parts.items():
+        width = table[column].to_numpy()
+        if width.sum() <= 0:
+            continue
+        look = FLOWS[flow]
+        ax.barh(
+            table.index, width, left=left, color=look.colour, hatch=look.hatch or None, label=look.label, height=0.72
+        )
+        left = left + width
+    for row, (end, grams, kwh) in enumerate(zip(left, table["emissions_kg"] * 1000, table["energy_kwh"], strict=True)):
+        text = f"{grams / kwh:.0f} g/kWh" if kwh > 0 else ""
+        ax.annotate(text, (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
+    ax.axhline(0.5, color=MUTED, linewidth=0.7, linestyle=":")
+    ax.margins(x=0.14, y=0.01)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.set_xlabel("energy attributed [kWh]; the figure at the end is its carbon")
+    legend_above(ax, columns=4)
+    title_above_legend(ax, f"Energy attributed, by {by.replace('_', ' ')}", rows=1)
+    return ax
+
+
+def marker(index: int) -> dict[str, Any]:
+    """Colour and marker of the series of this number."""
+    return {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index % len(MARKERS)]}

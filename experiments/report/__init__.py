@@ -1,0 +1,1 @@
+"""The one-page report, the sources behind it, and the story of a single job."""

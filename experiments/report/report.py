@@ -1,0 +1,355 @@
+"""`tafukt report DIR`: a result folder as one HTML page that needs no network and runs nothing of the user's.
+
+The template escapes all text; the page's own script, which sorts tables, is the only one that its content
+security policy lets run, by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tafukt.experiments.errors import InputError
+from tafukt.experiments.figures import catalogue as figures
+from tafukt.experiments.report.sources import assumptions
+from tafukt.experiments.results import statistics
+from tafukt.experiments.results.dictionary import column
+from tafukt.experiments.results.load import Results, load
+from tafukt.experiments.runs.summary import LIMITS, least_possible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEMPLATES = Path(str(files("tafukt.experiments") / "templates"))
+SVG_LIMIT = 400_000
+COLUMNS = (
+    "draw_kwh",
+    "grid_cut",
+    "captured",
+    "renewable_fraction",
+    "cost_mad",
+    "emissions_kg",
+    "wait_mean_h",
+    "deadline_miss_rate",
+    "jobs_left",
+)
+HEADS = {
+    "draw_kwh": "draw",
+    "grid_cut": "cut",
+    "captured": "captured",
+    "renewable_fraction": "sun in load",
+    "wait_mean_h": "mean wait",
+    "jct_mean_h": "mean time to end",
+    "deadline_miss_rate": "deadlines missed",
+    "jobs_left": "jobs left",
+    "bound_draw_kwh": "least possible",
+    "best_known_draw_kwh": "best known",
+}
+PERCENT = ("grid_cut", "captured", "renewable_fraction", "self_consumption", "utilisation", "deadline_miss_rate")
+PAIRED = ("draw_kwh", "emissions_kg", "cost_mad", "wait_mean_h", "jct_mean_h")
+
+
+def write_report(folder: str | Path, path: Path | None = None) -> Path:
+    """Write the page of a result folder, `DIR/report.html` where no other path is given.
+
+    Raises
+    ------
+    FolderError, InputError
+        If the folder is none, or nothing in it is complete.
+    """
+    results = load(folder)
+    target = path or results.folder / "report.html"
+    target.write_text(page(results), encoding="utf-8")
+    return target
+
+
+def page(results: Results) -> str:
+    """The whole page as text: the same for the same folder."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.jinja").render(
+        script=script,
+        script_hash=digest,
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        **context(results),
+    )
+
+
+def context(results: Results) -> dict[str, Any]:
+    """What the template shows."""
+    rows = results.complete
+    planned = figures.plan(results)
+    pairs = statistics.differences(rows, results.axes, results.baseline, PAIRED)
+    return {
+        "title": results.title,
+        "question": results.question,
+        "answer": answer(results),
+        "warnings": statistics.warnings(rows, results.axes, [pair for pair in pairs if pair.metric == "draw_kwh"]),
+        "comparison": _comparison(results),
+        "paired": _paired(pairs),
+        "scenarios": bool(results.axes),
+        "figures": [_figure(item, number) for number, item in enumerate(planned, 1)],
+        "sites": _sites(results),
+        "assumptions": assumptions(results.experiment, _site_models(results)),
+        "runs": _runs(results),
+        "provenance": _provenance(results),
+        "glossary": [column("summary", name) for name in (*COLUMNS, *LIMITS)],
+    }
+
+
+# --- the answer ----------------------------------------------------------------------------------------
+
+
+def answer(results: Results) -> list[str]:
+    """The answer in a few sentences, the number first; over a matrix, how far it ranges."""
+    rows = results.complete
+    scenarios = statistics.groups(rows, results.axes)
+    if len(scenarios) == 1:
+        return [_answer_of(rows, results.baseline), least_possible(rows.to_dict(orient="records")), _setting(rows)]
+    best = {group: cut for group, part in scenarios if not math.isnan((cut := _best_cut(part))[0])}
+    if not best:
+        return [f"{len(scenarios)} scenarios, {len(rows)} runs; the table below compares them.", _setting(rows)]
+    low, high = min(best, key=lambda group: best[group]), max(best, key=lambda group: best[group])
+    return [
+        f"Over {len(scenarios)} scenarios the best policy draws {best[low][0]:.1%} to {best[high][0]:.1%} less from "
+        f"the grid than {results.baseline}.",
+        f"Most at {high} ({best[high][1]}), least at {low} ({best[low][1]}).",
+        _setting(rows),
+    ]
+
+
+def _best_cut(rows: pd.DataFrame) -> tuple[float, str]:
+    """The largest mean cut of a scenario, and whose it is; NaN where there is none."""
+    cuts = rows.groupby("policy")["grid_cut"].mean().dropna()
+    return (float(cuts.max()), str(cuts.idxmax())) if len(cuts) else (math.nan, "")
+
+
+def _setting(rows: pd.DataFrame) -> str:
+    """How much sun there was for the load, and how busy the GPUs were."""
+    sun, busy = rows["sun_to_load"].dropna(), rows["utilisation"].dropna()
+    if sun.empty or busy.empty:
+        return ""
+    return (
+        f"There was {_range(sun, '{:.2f}')} times as much sun as load, and the GPUs were "
+        f"{_range(busy * 100, '{:.0f}')} % busy while jobs arrived."
+    )
+
+
+def _range(values: pd.Series[float], text: str) -> str:
+    low, high = text.format(values.min()), text.format(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _answer_of(rows: pd.DataFrame, baseline: str) -> str:
+    whole = rows[rows["jobs_left"] == 0]
+    unfinished = sorted(set(rows["policy"]) - set(whole["policy"]))
+    note = f" {' and '.join(unfinished)} left jobs undone and cannot be compared." if unfinished else ""
+    if whole.empty:
+        return "Every run left jobs undone within its accounting window, so no draw can be compared."
+    draws = whole.groupby("policy", sort=False)["draw_kwh"].mean()
+    best = str(draws.idxmin())
+    seeds = int(whole["seed"].nunique())
+    over = f", mean of {seeds} seeds" if seeds > 1 else ", one seed"
+    if baseline not in draws.index:
+        return f"{best} draws least: {draws[best]:,.0f} kWh from the grid{over}.{note}"
+    if best == baseline:
+        return f"No policy draws less than {baseline}: {draws[best]:,.0f} kWh from the grid{over}.{note}"
+    mine, base = whole[whole["policy"] == best], whole[whole["policy"] == baseline]
+    cut, half, _ = statistics.mean_interval(mine["grid_cut"].to_numpy())
+    spread = "" if math.isnan(half) else f" (± {half * 100:.1f} points, 95 %)"
+    captured = statistics.mean_interval(mine["captured"].to_numpy())[0]
+    share = f", {captured:.0%} of what a schedule that knows everything could save at most" if captured > 0 else ""
+    return (
+        f"{best} draws {cut:.1%}{spread} less from the grid than {baseline}: {draws[best]:,.0f} instead of "
+        f"{draws[baseline]:,.0f} kWh{over}{share}.{_waiting(mine, base)}{note}"
+    )
+
+
+def _waiting(mine: pd.DataFrame, base: pd.DataFrame) -> str:
+    """What the cut cost in waiting and deadlines; nothing where no job ran."""
+    wait, before = mine["wait_mean_h"].mean(), base["wait_mean_h"].mean()
+    if math.isnan(wait) or math.isnan(before):
+        return ""
+    return (
+        f" Jobs wait {wait:.1f} h on average instead of {before:.1f} h; {_missed(mine)} of the deadlines are missed "
+        f"instead of {_missed(base)}."
+    )
+
+
+def _missed(rows: pd.DataFrame) -> str:
+    rate = rows["deadline_miss_rate"].mean()
+    return "none" if not rate > 0 else f"{rate:.1%}"
+
+
+# --- tables --------------------------------------------------------------------------------------------
+
+
+def _comparison(results: Results) -> dict[str, Any]:
+    """Means over seeds for each scenario and policy."""
+    columns = COLUMNS + (LIMITS if results.complete["best_known_draw_kwh"].notna().any() else ())
+    table = statistics.means(results.complete, results.axes, columns)
+    heads = [{"text": "policy", "unit": ""}] + [_head(name) for name in columns]
+    if results.axes:
+        heads.insert(0, {"text": "scenario", "unit": ""})
+    body = []
+    for _, row in table.iterrows():
+        measured = [_measured(name, row[name], row[f"{name}_half"]) for name in columns]
+        cells = [_cell(row["policy"]), *measured]
+        if results.axes:
+            cells.insert(0, _cell(row["group"]))
+        body.append(cells)
+    return {"heads": heads, "rows": body, "seeds": int(table["seeds"].max()) if len(table) else 0}
+
+
+def _paired(pairs: Sequence[statistics.Paired]) -> list[dict[str, Any]]:
+    return [
+        {
+            "group": pair.group,
+            "policy": pair.policy,
+            "other": pair.other,
+            "metric": _head(pair.metric),
+            "seeds": pair.seeds,
+            "difference": _measured(pair.metric, pair.difference, math.nan, sign=True),
+            "interval": (
+                "" if math.isnan(pair.low) else f"{_number(pair.metric, pair.low)} to {_number(pair.metric, pair.high)}"
+            ),
+            "p": "" if math.isnan(pair.p_holm) else f"{pair.p_holm:.3f}" if pair.p_holm >= 0.001 else "< 0.001",
+        }
+        for pair in pairs
+    ]
+
+
+def _sites(results: Results) -> dict[str, Any]:
+    """What each site is, and what fed it under the policy that drew least."""
+    run = figures.example_runs(results)[-1]
+    sums = run.energy.groupby("site", sort=False)[
+        ["site_kwh", "pv_available_kwh", "pv_to_load_kwh", "discharge_pv_kwh", "grid_import_kwh", "emissions_kg"]
+    ].sum()
+    gpus = run.energy.groupby("site")["online_gpus"].max().to_dict()
+    jobs = run.jobs["site"].value_counts().to_dict()
+    rows = []
+    for name, row in sums.iterrows():
+        facts = results.sites.get(str(name), {})
+        share = (row["pv_to_load_kwh"] + row["discharge_pv_kwh"]) / row["site_kwh"] if row["site_kwh"] else math.nan
+        numbers = [
+            gpus.get(name, 0), jobs.get(name, 0), row["site_kwh"], row["pv_available_kwh"], row["grid_import_kwh"],
+            row["emissions_kg"],
+        ]  # fmt: skip
+        rows.append(
+            [
+                _cell(facts.get("title", name)),
+                _cell(facts.get("region_title", facts.get("region", ""))),
+                _cell(facts.get("status", "")),
+                *(_cell(f"{number:,.0f}", number) for number in numbers),
+                _cell("" if math.isnan(share) else f"{share:.0%}", share),
+            ]
+        )
+    heads = ["site", "region", "status", "GPUs", "jobs ended here", "load [kWh]", "sun [kWh]", "grid import [kWh]"]
+    heads += ["emissions [kg]", "share of the sun"]
+    return {"policy": str(run.row["policy"]), "seed": run.row["seed"], "heads": heads, "rows": rows}
+
+
+def _site_models(results: Results) -> Mapping[str, Any] | None:
+    """The experiment's sites, validated; `None` where this version cannot read them."""
+    from tafukt.experiments.config.load import load as load_experiment
+
+    try:
+        return load_experiment(results.folder / "experiment.toml").sites
+    except InputError:
+        return None
+
+
+def _runs(results: Results) -> list[dict[str, Any]]:
+    """Every run with its status; the reason where it failed."""
+    reasons = {name: entry.get("reason", "") for name, entry in results.manifest.get("runs", {}).items()}
+    return [
+        {
+            "run": row["run"],
+            "policy": row["policy"],
+            "seed": row["seed"],
+            "status": row["status"],
+            "reason": reasons.get(row["run"], ""),
+        }
+        for _, row in results.summary.iterrows()
+    ]
+
+
+def _provenance(results: Results) -> list[tuple[str, str]]:
+    """The manifest, flattened, but for its runs."""
+    rows: list[tuple[str, str]] = []
+
+    def add(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                add(f"{prefix}.{key}" if prefix else str(key), inner)
+        elif value not in (None, [], {}, ""):
+            rows.append((prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+
+    add("", {key: value for key, value in results.manifest.items() if key != "runs"})
+    return rows
+
+
+# --- cells ---------------------------------------------------------------------------------------------
+
+
+def _head(metric: str) -> dict[str, str]:
+    unit = column("summary", metric).unit
+    text = HEADS.get(metric, metric if unit in ("", "1") else metric.rsplit("_", 1)[0])
+    return {"text": text.replace("_", " "), "unit": "%" if metric in PERCENT else "" if unit in ("1", "jobs") else unit}
+
+
+def _cell(text: Any, value: Any = None) -> dict[str, Any]:
+    """A table cell: its text, and what it is sorted by."""
+    key = "" if value is None or (isinstance(value, float) and math.isnan(value)) else repr(float(value))
+    return {"text": str(text), "key": key, "number": value is not None}
+
+
+def _measured(metric: str, value: float, half: float, sign: bool = False) -> dict[str, Any]:
+    """A measured value with its interval; blank where there is none."""
+    if math.isnan(value):
+        return _cell("", math.nan)
+    text = ("+" if sign and value > 0 else "") + _number(metric, value)
+    if not math.isnan(half) and half > 0:
+        text += f" ± {_number(metric, half, like=value)}"
+    return _cell(text, value)
+
+
+def _number(metric: str, value: float, like: float | None = None) -> str:
+    """A number with the digits that its size is worth, or those of the number beside it."""
+    if metric in PERCENT:
+        text = f"{value * 100:.1f}"
+    else:
+        large = abs(value if like is None else like) >= 100 or metric == "jobs_left"
+        text = f"{value:,.0f}" if large else f"{value:.2f}"
+    return text.replace("-", "−")
+
+
+def _figure(planned: figures.Planned, number: int) -> dict[str, Any]:
+    """A figure as a data URI: SVG, or PNG where the SVG would be large."""
+    drawn = figures.draw(planned)
+    data, kind = _bytes(drawn, "svg"), "svg+xml"
+    if len(data) > SVG_LIMIT:
+        data, kind = _bytes(drawn, "png"), "png"
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return {"uri": uri, "caption": planned.caption, "number": number, "wide": planned.figure == "policies"}
+
+
+def _bytes(figure: Any, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    figures.save(figure, buffer, kind)
+    return buffer.getvalue()

@@ -1,0 +1,130 @@
+"""Which job caused how much: flows, carbon and cost of each site, shared out by IT power.
+
+At each instant a job's share of its site's data centre is its IT power over the site's IT power. With the
+running meter of a flow f,
+
+    K(t) = integral from 0 to t of f(u) / it(u) du,
+
+a job that holds a constant power p from t0 to t1 is charged p (K(t1) - K(t0)): one subtraction per stint.
+While the IT power is zero the meter stands still. What no job causes (idle GPUs, hours without jobs, and
+the load that is not the data centre's) stays with the site, so that for each quantity
+
+    jobs + rest of the sites + change of what the batteries carry = total.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tafukt.experiments.results.dictionary import ATTRIBUTED
+from tafukt.simulator.record import Record, SiteEnergy, Stints
+from tafukt.simulator.scenario import Site
+
+Floats = NDArray[np.float64]
+
+KWH_J = 3.6e6
+G_PER_KG = 1000.0
+LOST = Stints.KINDS.index("lost")
+
+
+def rates(energy: SiteEnergy) -> dict[str, Floats]:
+    """What the site's load draws per second, in each segment [kWh/s, kg/s, MAD/s].
+
+    The keys are those of `dictionary.ATTRIBUTED`. What is put into the battery is not in it: the battery
+    carries it until it is discharged.
+    """
+    flows = energy.flows_w
+    grid, battery = flows["import_to_load"], flows["discharge"]
+    return {
+        "energy_kwh": energy.site_w / KWH_J,
+        "pv_kwh": flows["pv_to_load"] / KWH_J,
+        "battery_kwh": battery / KWH_J,
+        "battery_pv_kwh": battery * energy.pool_solar / KWH_J,
+        "grid_kwh": grid / KWH_J,
+        "unserved_kwh": flows["unserved"] / KWH_J,
+        "emissions_kg": (grid * energy.carbon + battery * energy.pool_carbon) / G_PER_KG,
+        "cost_mad": grid * energy.price + battery * energy.pool_cost,
+    }
+
+
+def _per_it(energy: SiteEnergy) -> Floats:
+    """The data centre's part of the load per watt of IT power, relative to the whole load [1/W]."""
+    own = np.zeros_like(energy.site_w)
+    np.divide(energy.site_w - energy.other_w, energy.site_w, out=own, where=energy.site_w > 0)
+    per_it = np.zeros_like(own)
+    np.divide(own, energy.it_w, out=per_it, where=energy.it_w > 0)
+    return per_it
+
+
+def held(record: Record, site: int, values: NDArray[Any]) -> Floats:
+    """A column of the stints (power, GPUs), summed over the jobs at a site, as the mean of each segment.
+
+    A job may follow another of the same power without an edge of the ledger between them, so the sum is
+    integrated over its own steps and read at the ledger's edges.
+    """
+    energy, stints = record.energy[site], record.stints
+    mask = stints.site == site
+    times = np.concatenate((stints.start_s[mask], stints.end_s[mask]))
+    if not len(times):
+        return np.zeros(len(energy.edges_s) - 1)
+    steps = np.concatenate((values[mask], -values[mask])).astype(np.float64)
+    order = np.argsort(times, kind="stable")
+    level = np.cumsum(steps[order])
+    integral = np.concatenate(([0.0], np.cumsum(level[:-1] * np.diff(times[order]))))
+    return np.asarray(np.diff(np.interp(energy.edges_s, times[order], integral)) / energy.duration_s)
+
+
+def jobs_columns(record: Record) -> dict[str, Floats]:
+    """What each job caused, in order of the jobs: `dictionary.ATTRIBUTED`, `it_kwh`, `energy_lost_kwh`."""
+    stints, names = record.stints, [column.name for column in ATTRIBUTED]
+    caused = np.empty((len(names), len(stints.job)))
+    for index, energy in enumerate(record.energy):
+        mine = np.flatnonzero(stints.site == index)
+        found, per_it = rates(energy), _per_it(energy) * energy.duration_s
+        meters = np.zeros((len(names), len(per_it) + 1))
+        for name, meter in zip(names, meters, strict=True):
+            np.cumsum(found[name] * per_it, out=meter[1:])
+        begin, end = (_read(meters, energy.edges_s, times_s[mine]) for times_s in (stints.start_s, stints.end_s))
+        caused[:, mine] = (end - begin) * stints.power_w[mine]
+    each = dict(zip(names, caused, strict=True))
+    each["it_kwh"] = stints.power_w * (stints.end_s - stints.start_s) / KWH_J
+    each["energy_lost_kwh"] = np.where(stints.kind == LOST, each["energy_kwh"], 0.0)
+    number = len(record.jobs)
+    return {name: np.asarray(np.bincount(stints.job, it, minlength=number), float) for name, it in each.items()}
+
+
+def _read(meters: Floats, edges_s: Floats, times_s: Floats) -> Floats:
+    """Meters known at edges, shape (k, n + 1), at other times in between, shape (k, len(times_s))."""
+    left = np.clip(np.searchsorted(edges_s, times_s, side="right") - 1, 0, len(edges_s) - 2)
+    share = (times_s - edges_s[left]) / (edges_s[left + 1] - edges_s[left])
+    low = meters[:, left]
+    return np.asarray(low + share * (meters[:, left + 1] - low))
+
+
+def rest_rates(energy: SiteEnergy, jobs_w: Floats) -> dict[str, Floats]:
+    """What no job causes at a site per second, in each segment, named `rest_...`; its jobs hold `jobs_w` [W]."""
+    own = 1.0 - jobs_w * _per_it(energy)
+    return {f"rest_{name}": rate * own for name, rate in rates(energy).items()}
+
+
+def pool_rates(energy: SiteEnergy) -> dict[str, Floats]:
+    """How what the battery carries changes per second: grid carbon [kg/s] and grid cost [MAD/s].
+
+    All that is charged, less all that is discharged; nothing is lost on the way, so that what is lost as
+    heat weighs on the joules that come out.
+    """
+    put_in, taken = energy.flows_w["import_to_battery"], energy.flows_w["discharge"]
+    return {
+        "pool_emissions_kg": (put_in * energy.carbon - taken * energy.pool_carbon) / G_PER_KG,
+        "pool_cost_mad": put_in * energy.price - taken * energy.pool_cost,
+    }
+
+
+def online_gpus(site: Site, edges_s: Floats) -> Floats:
+    """GPUs of the site that are online in each bin, as a mean over the bin, shape (n,)."""
+    begins, ends = edges_s[:-1], edges_s[1:]
+    share = np.clip((ends - site.online_s) / (ends - begins), 0.0, 1.0)
+    return np.asarray(site.gpus * share)

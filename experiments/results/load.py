@@ -1,0 +1,231 @@
+"""The way into a result folder from Python: `experiments.load("DIR")` gives its tables as data frames."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tafukt.experiments.results.dictionary import KEYS, METRICS
+from tafukt.experiments.errors import FolderError, Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOCAL_TZ = "Africa/Casablanca"
+HEAD = ("policy", "seed", "draw_kwh", "grid_cut", "captured", "renewable_fraction", "wait_mean_h", "jobs_left")
+
+
+class RunData(Mapping[str, "pd.DataFrame"]):
+    """One run: its row of the summary as `row`, its tables as `jobs`, `energy` and `events`.
+
+    It is a mapping from the table's name to the table, too, which is what figures take.
+    """
+
+    TABLES = ("jobs", "energy", "events")
+
+    def __init__(self, folder: Path, row: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.row = dict(row)
+
+    def __repr__(self) -> str:
+        return f"RunData({self.name!r}, policy={self.row.get('policy')!r}, seed={self.row.get('seed')})"
+
+    def __getitem__(self, table: str) -> pd.DataFrame:
+        if table not in self.TABLES:
+            raise KeyError(f"{table!r}; a run has {', '.join(self.TABLES)}")
+        frame: pd.DataFrame = getattr(self, table)
+        return frame
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.TABLES)
+
+    def __len__(self) -> int:
+        return len(self.TABLES)
+
+    @property
+    def name(self) -> str:
+        """The run's id, which is its folder's name."""
+        return self.folder.name
+
+    @cached_property
+    def jobs(self) -> pd.DataFrame:
+        """One row per job."""
+        return self._read("jobs")
+
+    @cached_property
+    def energy(self) -> pd.DataFrame:
+        """One row per site and output step."""
+        return self._read("energy")
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """One row per event."""
+        return self._read("events")
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """What the run's tables say of themselves: start, time zone, policy."""
+        import pyarrow.parquet as pq
+
+        schema = pq.read_schema(self._path("energy"))
+        return {
+            key.decode(): value.decode()
+            for key, value in (schema.metadata or {}).items()
+            if key not in (b"pandas", b"ARROW:schema")
+        }
+
+    @property
+    def tz(self) -> str:
+        """Time zone in which the run's figures are drawn."""
+        return self.metadata.get("tz", LOCAL_TZ)
+
+    def _path(self, table: str) -> Path:
+        path = self.folder / f"{table}.parquet"
+        if not path.is_file():
+            raise FolderError(Problem(str(path), "", "is missing: the run is not complete"))
+        return path
+
+    def _read(self, table: str) -> pd.DataFrame:
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(self._path(table))
+        except (OSError, ValueError) as error:
+            raise FolderError(Problem(str(self._path(table)), "", f"cannot be read: {error}")) from None
+
+
+class Results:
+    """A result folder: `summary` (one row per run), `manifest`, `experiment`, and the runs themselves.
+
+    `results["wait-for-sun"]` is the first complete run of that policy; `results.run(policy=..., seed=...)`
+    chooses more closely; `results.complete` has the rows that did not fail.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _json(folder / "manifest.json")
+        self.experiment = _toml(folder / "experiment.toml")
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.title}: {len(self.complete)} of {len(self.summary)} runs complete, "
+            f"{self.summary['policy'].nunique()} policies, {self.summary['seed'].nunique()} seeds "
+            f"({self.folder})\n{self.complete[self._head()].to_string(index=False, max_rows=20)}"
+        )
+
+    def _repr_html_(self) -> str:
+        question = f"<p>{escape(self.question)}</p>" if self.question else ""
+        table = self.complete[self._head()].to_html(index=False, max_rows=20, escape=True, float_format="{:.4g}".format)
+        return f"<h3>{escape(self.title)}</h3>{question}{table}<p><code>{escape(str(self.folder))}</code></p>"
+
+    def _head(self) -> list[str]:
+        return [*self.axes, *HEAD]
+
+    @property
+    def title(self) -> str:
+        """The experiment's name."""
+        return str(self.experiment.get("name", self.folder.name))
+
+    @property
+    def question(self) -> str:
+        """What the experiment asks."""
+        return str(self.experiment.get("question", ""))
+
+    @property
+    def baseline(self) -> str:
+        """The policy that all are compared with."""
+        return str(self.manifest.get("baseline", self.experiment.get("baseline", "fifo")))
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """`summary.csv`: one row per run."""
+        import pandas as pd
+
+        path = self.folder / "summary.csv"
+        try:
+            frame = pd.read_csv(path, dtype={"run": str, "status": str, "policy": str})
+        except FileNotFoundError:
+            raise FolderError(Problem(str(path), "", "is missing: nothing has run here yet")) from None
+        except (OSError, ValueError) as error:
+            raise FolderError(Problem(str(path), "", f"cannot be read: {error}")) from None
+        missing = {"run", "status", "policy", "seed"} - set(frame)
+        if missing:
+            raise FolderError(Problem(str(path), "", f"has no column {', '.join(sorted(missing))}"))
+        return frame
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        """The rows of the runs that did not fail."""
+        return self.summary[self.summary["status"] == "complete"].reset_index(drop=True)
+
+    @property
+    def axes(self) -> list[str]:
+        """The columns of the summary that are axes of the matrix."""
+        known = {column.name for column in (*KEYS, *METRICS)}
+        return [str(name) for name in self.summary if name not in known]
+
+    @property
+    def sites(self) -> dict[str, dict[str, Any]]:
+        """The sites of the experiment by name, with every value written out."""
+        own = self.experiment.get("sites", {}).get("own", {})
+        return {str(name): dict(site) for name, site in own.items()}
+
+    def run(self, run_id: str | None = None, *, policy: str | None = None, seed: int | None = None) -> RunData:
+        """One complete run: by its id, or the first of a policy and seed.
+
+        Raises
+        ------
+        FolderError
+            If there is none.
+        """
+        rows = self.complete
+        wanted = {"run": run_id, "policy": policy, "seed": seed}
+        for key, value in wanted.items():
+            if value is not None:
+                rows = rows[rows[key] == value]
+        if rows.empty:
+            said = ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value is not None)
+            raise FolderError(Problem(str(self.folder), "", f"no complete run{' of ' + said if said else ''}"))
+        return RunData(
+            self.folder / "runs" / str(rows.iloc[0]["run"]), {str(key): value for key, value in rows.iloc[0].items()}
+        )
+
+    def __getitem__(self, policy: str) -> RunData:
+        return self.run(policy=policy)
+
+
+def load(folder: str | Path) -> Results:
+    """A result folder as data frames and metadata.
+
+    Raises
+    ------
+    FolderError
+        If it is none.
+    """
+    path = Path(folder)
+    if not (path / "manifest.json").is_file():
+        what = "is no result folder: there is no manifest.json" if path.is_dir() else "no such folder"
+        raise FolderError(Problem(str(path), "", what))
+    return Results(path)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FolderError(Problem(str(path), "", f"cannot be read: {error}")) from None
+    return value if isinstance(value, dict) else {}
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise FolderError(Problem(str(path), "", f"cannot be read: {error}")) from None

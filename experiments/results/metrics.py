@@ -1,0 +1,412 @@
+"""What a run amounts to: from the record of a simulation to the metrics of `summary.csv`.
+
+Pure functions on the simulator's record; seconds, watts and joules become h, kW and kWh here. The names are
+those of the data dictionary.
+"""
+
+from __future__ import annotations
+
+import math
+import numpy as np
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+from numpy.typing import NDArray
+from tafukt.experiments.results.attribution import G_PER_KG, KWH_J, jobs_columns
+from tafukt.simulator.record import Record, SiteEnergy
+from tafukt.workloads.job import Job
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+from tafukt.simulator.scenario import Battery
+
+Floats = NDArray[np.float64]
+Times = Mapping[str, NDArray[Any]]
+
+HOUR_S = 3600.0
+SLOWDOWN_THRESHOLD_S = 10.0
+# Event times are rounded to 1/1024 s, so a deadline is met within two such steps.
+DEADLINE_TOLERANCE_S = 2.0 / 1024.0
+# Under this share of the baseline's draw, `captured` would divide by noise.
+CAPTURED_FLOOR = 0.01
+ENDED = ("done", "failed", "cancelled")
+
+
+def summary(
+    record: Record,
+    costs: Mapping[str, SiteCosts] | None = None,
+    attributed: Mapping[str, Floats] | None = None,
+    times: Times | None = None,
+) -> dict[str, float | int]:
+    """Every metric of one run but the three comparisons; NaN where one has no meaning.
+
+    Parameters
+    ----------
+    record : Record
+    costs : mapping of site name to SiteCosts, optional
+        Demand charge and battery replacement; without it both are zero.
+    attributed, times : mapping, optional
+        The results of `attribution.jobs_columns` and `job_times`, where they are at hand already.
+    """
+    if attributed is None:
+        attributed = jobs_columns(record)
+    return {
+        **energy_metrics(record),
+        **money_metrics(record, costs or {}),
+        **job_metrics(record, times),
+        "energy_lost_kwh": float(np.sum(attributed["energy_lost_kwh"])),
+        "network_kwh": record.network_j / KWH_J,
+        "network_gb": float(sum(transfer.size_gb for transfer in record.transfers)),
+        "balance_residual_kwh": _residual_kwh(record),
+        "window_h": record.scenario.end_s / HOUR_S,
+    }
+
+
+def comparison(
+    run: Mapping[str, Any],
+    baseline: Mapping[str, Any] | None,
+    bound_draw_kwh: float | None,
+    best_known_draw_kwh: float | None = None,
+) -> dict[str, float]:
+    """The columns `dictionary.COMPARISON_METRICS` of a run against its baseline and bound; NaN for blank.
+
+    Parameters
+    ----------
+    run, baseline : mapping
+        Metrics of the run and of the baseline of the same scenario and seed (`None` where it is missing).
+    bound_draw_kwh : float or None
+        The bound that the run is held against [kWh].
+    best_known_draw_kwh : float or None
+        The least draw known to be possible [kWh].
+    """
+    bound, best = (math.nan if kwh is None else float(kwh) for kwh in (bound_draw_kwh, best_known_draw_kwh))
+    blank = {"grid_cut": math.nan, "bound_draw_kwh": bound, "best_known_draw_kwh": best, "captured": math.nan}
+    if baseline is None or _undone(run) or _undone(baseline):
+        return blank
+    draw, base = float(run["draw_kwh"]), float(baseline["draw_kwh"])
+    saving = base - draw
+    grid_cut = saving / base if base > 0 else math.nan
+    room = base - bound
+    captured = saving / room if base > 0 and room >= CAPTURED_FLOOR * base else math.nan
+    return blank | {"grid_cut": grid_cut, "captured": captured}
+
+
+def _undone(run: Mapping[str, Any]) -> bool:
+    return bool(run["jobs_left"] > 0 or run["work_left_gpu_hours"] > 0)
+
+
+# --- energy ------------------------------------------------------------------------------------------
+
+
+def draw_kwh(record: Record) -> float:
+    """Grid import + unserved + what the batteries gave up, at what it takes to put it back [kWh].
+
+    draw = grid_import + unserved + max(0, stored_start - stored_end) / eta_charge, summed over sites.
+    """
+    total = 0.0
+    for site, energy in zip(record.scenario.sites, record.energy, strict=True):
+        total += sum(energy.flow_j(name) for name in ("import_to_load", "import_to_battery", "unserved"))
+        if site.battery is not None:
+            total += max(0.0, float(energy.stored_j[0] - energy.stored_j[-1])) / site.battery.eta_charge
+    return total / KWH_J
+
+
+def energy_metrics(record: Record) -> dict[str, float]:
+    """The energy part of the summary."""
+    books = record.energy
+    sums = {name: sum(values) / KWH_J for name, values in _sums(books).items()}
+    imported, used = sums["import_to_load"] + sums["import_to_battery"], sums["pv_to_load"] + sums["pv_to_battery"]
+    cycles, fade = _battery_use(record)
+    quarter, minute = import_means_kw(books, 900.0, 60.0)
+    return {
+        "grid_import_kwh": imported,
+        "draw_kwh": draw_kwh(record),
+        "pv_available_kwh": sums["pv"],
+        "pv_used_kwh": used,
+        "curtailed_kwh": sums["curtailed"],
+        "export_kwh": sums["export"],
+        "unserved_kwh": sums["unserved"],
+        "it_kwh": sums["it"],
+        "site_kwh": sums["site"],
+        "other_kwh": sums["other"],
+        "stored_start_kwh": sum(float(energy.stored_j[0]) for energy in books) / KWH_J,
+        "stored_end_kwh": sum(float(energy.stored_j[-1]) for energy in books) / KWH_J,
+        "battery_cycles": cycles,
+        "battery_fade": fade,
+        "peak_import_kw": float(quarter.max()),
+        "import_ramp_1min_kw": _largest_change(minute),
+        "import_ramp_15min_kw": _largest_change(quarter),
+        "pue": _ratio(sums["site"] - sums["other"], sums["it"]),
+        "renewable_fraction": _ratio(sums["pv_to_load"] + sums["from_sun"], sums["site"]),
+        "self_consumption": _ratio(used, sums["pv"]),
+        "sun_to_load": _ratio(sums["pv"], sums["site"]),
+    }
+
+
+def _sums(books: Sequence[SiteEnergy]) -> dict[str, list[float]]:
+    """Each flow, and what the sites could and did draw, integrated over the window, for each site [J]."""
+    found: dict[str, list[float]] = {}
+    for energy in books:
+        powers = energy.flows_w | {"pv": energy.pv_w, "it": energy.it_w, "site": energy.site_w, "other": energy.other_w}
+        powers["from_sun"] = energy.flows_w["discharge"] * energy.pool_solar
+        joules = np.sum(np.array(list(powers.values())) * energy.duration_s, axis=1)
+        for name, value in zip(powers, joules.tolist(), strict=True):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def import_means_kw(books: Sequence[SiteEnergy], *bins_s: float) -> list[Floats]:
+    """Means of the import of all sites together over bins of each length [s], in kW."""
+    end = float(books[0].edges_s[-1])
+    edges = [np.append(np.arange(0.0, end, bin_s), end) for bin_s in bins_s]
+    joules = [np.zeros(len(e)) for e in edges]
+    for energy in books:
+        power = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
+        meter = np.concatenate(([0.0], np.cumsum(power * energy.duration_s)))
+        for sums, at_s in zip(joules, edges, strict=True):
+            sums += np.interp(at_s, energy.edges_s, meter)
+    return [np.diff(sums) / np.diff(at_s) / 1000.0 for sums, at_s in zip(joules, edges, strict=True)]
+
+
+def _largest_change(values: Floats) -> float:
+    return float(np.abs(np.diff(values)).max()) if len(values) > 1 else 0.0
+
+
+def _battery_use(record: Record) -> tuple[float, float]:
+    """Cycles (energy taken out over usable capacity) and fade of all batteries together; NaN for none."""
+    taken = usable = new = now = 0.0
+    for site, energy in zip(record.scenario.sites, record.energy, strict=True):
+        battery = site.battery
+        if battery is None or battery.capacity_j <= 0:
+            continue
+        taken += energy.flow_j("discharge") / battery.eta_discharge
+        usable += (battery.soc_max - battery.soc_min) * battery.capacity_j
+        new += battery.capacity_j
+        now += energy.capacity_j
+    return _ratio(taken, usable), 1.0 - now / new if new else math.nan
+
+
+def _residual_kwh(record: Record) -> float:
+    """The relative residual of the ledger's checks, as energy of the load [kWh]."""
+    load = sum(energy.total_j(energy.site_w) for energy in record.energy)
+    return record.balance_residual * load / KWH_J
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else math.nan
+
+
+# --- carbon and money ----------------------------------------------------------------------------------
+
+
+def money_metrics(record: Record, costs: Mapping[str, SiteCosts]) -> dict[str, float]:
+    """Emissions [kg] and cost [MAD] of the whole network."""
+    emissions = charge = income = demand = wear = 0.0
+    for site, energy in zip(record.scenario.sites, record.energy, strict=True):
+        power = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
+        emissions += energy.total_j(power * energy.carbon) / G_PER_KG
+        charge += energy.total_j(power * energy.price)
+        income += energy.total_j(energy.flows_w["export"] * energy.export_price)
+        if site.name in costs:
+            demand += demand_charge_mad(energy, costs[site.name])
+            wear += battery_wear_mad(energy, site.battery, costs[site.name])
+    return {
+        "emissions_kg": emissions,
+        "cost_mad": charge + demand - income,
+        "energy_charge_mad": charge,
+        "demand_charge_mad": demand,
+        "export_income_mad": income,
+        "battery_wear_mad": wear,
+    }
+
+
+# --- jobs ----------------------------------------------------------------------------------------------
+
+
+def job_times(record: Record) -> Times:
+    """Times, counts and states of the jobs as arrays: seconds, NaN where something never happened.
+
+    Keys: `state, submit_s, start_s, end_s, wait_s, jct_s, runtime_s, deadline_s, ended, slowdown, missed`, the
+    GPU-seconds of `GPU_HOURS` and the counts of `COUNTS`.
+    """
+    jobs, outcomes = record.jobs, record.outcomes
+    state = np.array([outcome.state for outcome in outcomes], dtype="<U9")
+    given = np.array([(job.ask.submit_s, job.runtime_s, job.ask.deadline_s) for job in jobs], dtype=np.float64)
+    submit, runtime, deadline = given.reshape(-1, 3).T.copy()
+    names = ("start_s", "end_s", *GPU_HOURS.values(), *COUNTS)
+    table = np.array([*map(attrgetter(*names), outcomes)], dtype=np.float64).reshape(-1, len(names)).T.copy()
+    found: dict[str, NDArray[Any]] = dict(zip(names, table, strict=True))
+    ended = np.isin(state, ENDED)
+    end = np.where(ended, found["end_s"], np.nan)
+    jct = end - submit
+    on_time = ended & (np.where(ended, end, np.inf) <= deadline + DEADLINE_TOLERANCE_S)
+    return found | {
+        "state": state,
+        "submit_s": submit,
+        "end_s": end,
+        "wait_s": found["start_s"] - submit,
+        "jct_s": jct,
+        "runtime_s": runtime,
+        "deadline_s": deadline,
+        "ended": ended,
+        "slowdown": np.maximum(1.0, jct / np.maximum(runtime, SLOWDOWN_THRESHOLD_S)),
+        "missed": np.isfinite(deadline) & ~on_time,
+        **{name: found[name].astype(np.int64) for name in COUNTS},
+    }
+
+
+GPU_HOURS = {"gpu_hours": "busy_gpu_s", "gpu_hours_lost": "lost_gpu_s", "work_left_gpu_hours": "work_left_gpu_s"}
+COUNTS = ("pauses", "moves", "kills", "resizes")
+
+
+def job_metrics(record: Record, times: Times | None = None) -> dict[str, float | int]:
+    """The job part of the summary."""
+    times = times or job_times(record)
+    ended, started = times["ended"], np.isfinite(times["start_s"])
+    wait, jct = times["wait_s"][started], times["jct_s"][ended]
+    has_deadline = np.isfinite(times["deadline_s"])
+    count = {name: int(np.sum(times["state"] == name)) for name in (*ENDED, "rejected", "left")}
+    span = float(np.max(times["end_s"][ended]) - np.min(times["submit_s"])) if ended.any() else math.nan
+    return {
+        "jobs_submitted": len(record.outcomes),
+        **{f"jobs_{name}": number for name, number in count.items()},
+        **{name: float(np.sum(times[key])) / HOUR_S for name, key in GPU_HOURS.items()},
+        "wait_mean_h": _mean(wait) / HOUR_S,
+        "wait_p95_h": _p95(wait) / HOUR_S,
+        "jct_mean_h": _mean(jct) / HOUR_S,
+        "jct_p95_h": _p95(jct) / HOUR_S,
+        "bounded_slowdown_mean": _mean(times["slowdown"][ended]),
+        "makespan_h": span / HOUR_S,
+        **{name: int(np.sum(times[name])) for name in COUNTS},
+        "deadline_miss_rate": _mean(times["missed"][has_deadline].astype(np.float64)),
+        "utilisation": utilisation(record, times),
+        "fairness_jain": fairness_jain(record.jobs, times),
+    }
+
+
+def utilisation(record: Record, times: Times) -> float:
+    """Busy over online GPU-time, up to the last arrival; NaN where that is no time at all."""
+    last = float(np.max(times["submit_s"], initial=0.0))
+    stints = record.stints
+    overlap = np.clip(np.minimum(stints.end_s, last) - stints.start_s, 0.0, None)
+    busy = float(np.sum(overlap * stints.gpus))
+    online = sum(site.gpus * max(0.0, last - site.online_s) for site in record.scenario.sites)
+    return _ratio(busy, online)
+
+
+def fairness_jain(jobs: Sequence[Job], times: Times) -> float:
+    """Jain's index over regions of the mean of ideal runtime / time from submission to end.
+
+    J = (sum x)^2 / (n sum x^2), 1 where all regions are served alike, 1/n where one has it all [1]_. A job
+    that the window's end left behind counts as 0; a rejected one does not count.
+
+    References
+    ----------
+    .. [1] R. Jain, D. Chiu, W. Hawe, DEC-TR-301, 1984, https://doi.org/10.48550/arXiv.cs/9809099
+    """
+    counted = times["state"] != "rejected"
+    if not counted.any():
+        return math.nan
+    speed = np.zeros(len(jobs))
+    np.divide(times["runtime_s"], times["jct_s"], out=speed, where=times["ended"] & (times["jct_s"] > 0))
+    regions, index = np.unique([job.ask.tenant.region for job in jobs], return_inverse=True)
+    number = np.bincount(index[counted], minlength=len(regions))
+    total = np.bincount(index[counted], speed[counted], minlength=len(regions))
+    means = total[number > 0] / number[number > 0]
+    return _ratio(float(np.sum(means)) ** 2, len(means) * float(np.sum(means**2)))
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _p95(values: NDArray[Any]) -> float:
+    return float(np.percentile(values, 95)) if len(values) else math.nan
+
+
+# --- Money beyond the energy charge: what a peak costs, and what a battery loses by use
+
+
+DAY_S = 86_400.0
+QUARTER_S = 900.0
+KWH_J = 3.6e6
+
+
+@dataclass(frozen=True)
+class SiteCosts:
+    """What a site pays beside its energy.
+
+    Attributes
+    ----------
+    demand_mad_per_kw_month : float
+        Charge on the largest 15-minute mean of the import in a local calendar month [MAD/kW].
+    months : tuple of (start_s, end_s, share)
+        The billing months that the window touches, in simulation time [s], and the share of each month
+        that the window covers: the charge is pro-rated by it. See `billing_months`.
+    battery_mad_per_kwh : float
+        Price of replacing the battery [MAD/kWh of capacity].
+    battery_life_cycles : float
+        Cycles of its usable window after which it is replaced.
+    battery_life_years : float
+        Years after which it is replaced however little it was used.
+    """
+
+    demand_mad_per_kw_month: float = 0.0
+    months: tuple[tuple[float, float, float], ...] = ()
+    battery_mad_per_kwh: float = 0.0
+    battery_life_cycles: float = math.inf
+    battery_life_years: float = math.inf
+
+
+def billing_months(start: datetime, end_s: float, tz: str) -> tuple[tuple[float, float, float], ...]:
+    """The local calendar months that a window touches: start [s], end [s], and the share that it covers.
+
+    Parameters
+    ----------
+    start : datetime
+        When the experiment begins, with a time zone.
+    end_s : float
+        End of the window, in seconds from `start`.
+    tz : str
+        Time zone of the bill.
+    """
+    zone = ZoneInfo(tz)
+    local = start.astimezone(zone)
+    begin = datetime(local.year, local.month, 1, tzinfo=zone)
+    months = []
+    while True:
+        following = (begin.replace(day=28) + timedelta(days=4)).replace(day=1)
+        t0, t1 = (moment.timestamp() - start.timestamp() for moment in (begin, following))
+        covered = min(t1, end_s) - max(t0, 0.0)
+        if covered > 0:
+            months.append((max(t0, 0.0), min(t1, end_s), covered / (t1 - t0)))
+        if t1 >= end_s:
+            return tuple(months)
+        begin = following
+
+
+def demand_charge_mad(energy: SiteEnergy, costs: SiteCosts) -> float:
+    """Demand charge of one site: its largest 15-minute mean in each month, at the rate, pro-rated [MAD]."""
+    if costs.demand_mad_per_kw_month <= 0:
+        return 0.0
+    power = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
+    total = 0.0
+    for t0, t1, share in costs.months:
+        edges = np.append(np.arange(t0, t1, QUARTER_S), t1)
+        peak_kw = float(np.max(energy.binned_j(power, edges) / np.diff(edges))) / 1000.0
+        total += peak_kw * costs.demand_mad_per_kw_month * share
+    return total
+
+
+def battery_wear_mad(energy: SiteEnergy, battery: Battery | None, costs: SiteCosts) -> float:
+    """Replacement cost times the share of the battery's life that was used: by cycles or by age [MAD].
+
+    Whichever of the two ends the life first counts; they are not added.
+    """
+    if battery is None or battery.capacity_j <= 0:
+        return 0.0
+    usable = (battery.soc_max - battery.soc_min) * battery.capacity_j
+    cycles = energy.flow_j("discharge") / battery.eta_discharge / usable
+    years = float(energy.edges_s[-1]) / (365.25 * DAY_S)
+    used = max(cycles / costs.battery_life_cycles, years / costs.battery_life_years)
+    return used * costs.battery_mad_per_kwh * battery.capacity_j / KWH_J

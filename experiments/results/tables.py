@@ -1,0 +1,324 @@
+"""Records out: seconds, watts and joules become h, kW and kWh, as the tables of the data dictionary."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from operator import attrgetter
+from typing import Any
+from numpy.typing import NDArray
+from tafukt.experiments.results import attribution
+from tafukt.experiments.results.attribution import G_PER_KG, KWH_J
+from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow_schema
+from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, HOUR_S, Times, job_times
+from tafukt.simulator.record import Record, SiteEnergy
+from tafukt.sites.profile import StepProfile
+
+Floats = NDArray[np.float64]
+Columns = dict[str, Any]
+
+SEGMENTS_MOST = 50
+"""In one step of energy.parquet, that are worth adding up one after another."""
+CHANGES = ("start", "cap", "pause", "move", "resize", "kill", "end", "outage", "repair", "reject")
+
+
+def table_files(
+    record: Record,
+    start: datetime,
+    step_s: float,
+    temp_air_c: Mapping[str, StepProfile],
+    events: str = "all",
+    attributed: Mapping[str, Floats] | None = None,
+    times: Times | None = None,
+    about: Mapping[str, str] | None = None,
+) -> dict[str, bytes]:
+    """The tables of a run as files, by name; `attributed` and `times` where they are at hand already."""
+    tables = {
+        "jobs": job_columns(record, start, attributed or attribution.jobs_columns(record), times),
+        "energy": energy_columns(record, start, step_s, temp_air_c),
+        "events": event_columns(record, start, events),
+    }
+    return {f"{name}.parquet": parquet(name, columns, about or {}) for name, columns in tables.items()}
+
+
+def job_columns(
+    record: Record, start: datetime, attributed: Mapping[str, Floats], times: Times | None = None
+) -> Columns:
+    """The columns of jobs.parquet, by name."""
+    outcomes, times = record.outcomes, times or job_times(record)
+    asks = [job.ask for job in record.jobs]
+    sites = [site.name for site in record.scenario.sites]
+    columns: Columns = {
+        "job": [ask.job_id for ask in asks],
+        "job_class": [ask.job_class for ask in asks],
+        "region": [ask.tenant.region for ask in asks],
+        "function": [ask.tenant.function for ask in asks],
+        "programme": [ask.tenant.programme for ask in asks],
+        "home": [ask.home for ask in asks],
+        "dataset": [ask.dataset.name for ask in asks],
+        "dataset_gb": [ask.dataset.size_gb for ask in asks],
+        "residency": [ask.dataset.residency for ask in asks],
+        "estimate_h": np.array([ask.estimate_s for ask in asks], dtype=float) / HOUR_S,
+        "slack_h": np.array([ask.slack_s for ask in asks], dtype=float) / HOUR_S,
+        "state": [outcome.state for outcome in outcomes],
+        "site": [sites[outcome.site] if outcome.site >= 0 else "" for outcome in outcomes],
+        "bounded_slowdown": times["slowdown"],
+        "deadline_missed": times["missed"],
+    }
+    for name in ("gpus", "priority", "interruptible", "elasticity"):
+        columns[name] = [*map(attrgetter(name), asks)]
+    for name in COUNTS:
+        columns[name] = times[name]
+    for name in ("submit", "start", "end", "wait", "jct", "runtime", "deadline"):
+        columns[f"{name}_h"] = times[f"{name}_s"] / HOUR_S
+    for name in ("submit", "start", "end"):
+        columns[f"{name}_utc"] = _moments(start, times[f"{name}_s"])
+    for column, name in GPU_HOURS.items():
+        columns[column] = times[name] / HOUR_S
+    return columns | dict(attributed)
+
+
+def energy_columns(record: Record, start: datetime, step_s: float, temp_air_c: Mapping[str, StepProfile]) -> Columns:
+    """The columns of energy.parquet, by name: one row per site and output step of `step_s` [s]."""
+    end_s = record.scenario.end_s
+    edges = np.append(np.arange(0.0, end_s - 1e-6, step_s), end_s)
+    rows, sites = len(edges) - 1, record.scenario.sites
+    names = [c.name for c in TABLES["energy"] if c.dtype == "float64"]
+    block = np.empty((len(names), len(sites), rows))  # at once: asking for memory takes as long as filling it
+    for index in range(len(sites)):
+        values = _site_energy(record, index, edges, temp_air_c)
+        for place, name in enumerate(names):
+            block[place, index] = values[name]
+    columns: Columns = {name: block[place].ravel() for place, name in enumerate(names)}
+    columns["site"] = [site.name for site in sites for _ in range(rows)]
+    columns["time_utc"] = np.tile(_moments(start, edges[:-1]), len(sites))
+    return columns
+
+
+def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[str, StepProfile]) -> dict[str, Floats]:
+    site, books = record.scenario.sites[index], record.energy[index]
+    lengths = np.diff(edges)
+    nowhere = np.full(len(lengths), np.nan)
+
+    def mean(profile: StepProfile) -> Floats:
+        if profile.start_s == 0 and np.all(lengths == profile.step_s):
+            return profile.values[: len(lengths)]
+        return np.diff(profile.integral_to(edges)) / lengths
+
+    flows = books.flows_w
+    imported = flows["import_to_load"] + flows["import_to_battery"]
+    jobs_w = attribution.held(record, index, record.stints.power_w)
+    kilowatts = {
+        "pv_available_kwh": books.pv_w,
+        **{f"{name}_kwh": power_w for name, power_w in flows.items()},
+        "discharge_pv_kwh": flows["discharge"] * books.pool_solar,
+        "grid_import_kwh": imported,
+        "it_kwh": books.it_w,
+        "jobs_it_kwh": jobs_w,
+        "other_kwh": books.other_w,
+        "site_kwh": books.site_w,
+    }
+    rates = {name: power_w / KWH_J for name, power_w in kilowatts.items()} | {
+        "cost_mad": imported * books.price - flows["export"] * books.export_price,
+        "emissions_kg": imported * books.carbon / G_PER_KG,
+        "busy_gpus": attribution.held(record, index, record.stints.gpus),
+        **attribution.rest_rates(books, jobs_w),
+        **attribution.pool_rates(books),
+    }
+    totals = dict(zip(rates, _binned(books, list(rates.values()), edges), strict=True))
+    return totals | {
+        "time_h": edges[:-1] / HOUR_S,
+        "step_h": lengths / HOUR_S,
+        "stored_kwh": np.interp(edges[1:], books.edges_s, books.stored_j) / KWH_J,
+        "overhead": mean(site.overhead),
+        "temp_air_c": mean(temp_air_c[site.name]) if site.name in temp_air_c else nowhere,
+        "price_mad_per_kwh": mean(site.grid.price) * KWH_J,
+        "carbon_g_per_kwh": mean(site.grid.carbon) * KWH_J,
+        "busy_gpus": totals["busy_gpus"] / lengths,
+        "online_gpus": attribution.online_gpus(site, edges),
+        **{name: np.cumsum(totals[name]) for name in ("pool_emissions_kg", "pool_cost_mad")},
+    }
+
+
+def _binned(books: SiteEnergy, rates: Sequence[Floats], edges: Floats) -> Floats:
+    """Columns of the ledger, integrated over each bin, shape (k, bins).
+
+    Nearly every bin is one segment: all first segments are taken at once, then all second ones, and so on.
+    """
+    first = np.searchsorted(books.edges_s, edges[:-1])
+    counts = np.diff(np.append(first, len(books.it_w)))
+    whole = np.array_equal(books.edges_s[first], edges[:-1]) and books.edges_s[-1] == edges[-1]
+    if not whole or counts.max() > SEGMENTS_MOST:
+        return np.array([books.binned_j(rate, edges) for rate in rates])
+    duration_s, joules = books.duration_s, np.empty((len(rates), len(books.it_w)))
+    for rate, row in zip(rates, joules, strict=True):
+        np.multiply(rate, duration_s, out=row)
+    binned = joules.take(first, axis=1)
+    for place in range(1, counts.max()):
+        more = np.flatnonzero(counts > place)
+        binned[:, more] += joules.take(first[more] + place, axis=1)
+    return binned
+
+
+def event_columns(record: Record, start: datetime, which: str) -> Columns:
+    """The columns of events.parquet, by name; `which` is `all`, `changes` or `none`."""
+    kept = {"all": None, "changes": CHANGES, "none": ()}[which]
+    events = [event for event in record.events if kept is None or event.kind in kept]
+    sites = [*(site.name for site in record.scenario.sites), ""]  # the last one is that of index -1: none
+    times, kinds, jobs, places, reasons, details = zip(*events, strict=True) if events else ((),) * 6
+    seconds, names = np.array(times, dtype=float), [*(job.ask.job_id for job in record.jobs), ""]
+    return {
+        "time_h": seconds / HOUR_S,
+        "time_utc": _moments(start, seconds),
+        "kind": kinds,
+        "job": [names[job] for job in jobs],
+        "site": [sites[site] for site in places],
+        "reason": reasons,
+        "detail": _details(details),
+    }
+
+
+_ENCODE = json.JSONEncoder(sort_keys=True, default=float, separators=(", \n", ": ")).encode
+
+
+def _details(details: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each as JSON: encoded all at once, since there are many, and taken apart at the breaks between objects.
+
+    JSON keeps line breaks and null characters out of its texts, so a break stands only where two values meet.
+    """
+    texts = _ENCODE(details)[1:-1].replace("}, \n{", "}\0{").replace("\n", "").split("\0")
+    if len(texts) != len(details):  # there are none, or objects stand in a list within one
+        texts = [_ENCODE(detail).replace("\n", "") for detail in details]
+    return texts
+
+
+def _moments(start: datetime, seconds: Floats) -> NDArray[np.datetime64]:
+    """Moments in UTC, to the millisecond, where a time is NaN none."""
+    origin = np.datetime64(start.astimezone(UTC).replace(tzinfo=None), "ms")
+    moments = np.full(len(seconds), np.datetime64("NaT"), dtype="datetime64[ms]")
+    known = np.isfinite(seconds)
+    moments[known] = origin + np.round(seconds[known] * 1000.0).astype("timedelta64[ms]")
+    return moments
+
+
+def metric_values(values: Mapping[str, Any]) -> dict[str, float | int | None]:
+    """Every metric of the dictionary, in order, blank (`None`) where it has no value."""
+    return {column.name: _value(values.get(column.name), column.dtype) for column in METRICS}
+
+
+def _value(value: Any, dtype: str) -> float | int | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if dtype == "int64" else float(value)
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """A value as readable JSON, in the order of its keys."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_as_json) + "\n").encode()
+
+
+def _as_json(value: Any) -> Any:
+    """A moment as its text; numpy's numbers and arrays as Python's."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a result file")
+
+
+def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """A table as CSV: numbers by their shortest exact text, blanks for `None`."""
+    import csv
+
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([["" if value is None else _cell(value) for value in row] for row in rows])
+    return sink.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, float | int | str):
+        return json.dumps(value, sort_keys=True, default=str)
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):
+        return f"'{value}"  # a spreadsheet would run it as a formula
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+# --- Columns as Parquet bytes
+# Arrow's arrays are made from their buffers here: `pyarrow.array` would import pandas to see whether it was given
+# something of it, a quarter of a second in every process.
+
+
+TEXT_MOST = 2**31 - 1
+"""Bytes of text that one array of Arrow's strings holds."""
+
+
+def parquet(table: str, columns: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """A table of the data dictionary as Parquet bytes: its columns in order, NaN as null where it may be."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = arrow_schema(table, metadata)
+    arrays = [_array(c, columns[c.name], field.type) for c, field in zip(TABLES[table], schema, strict=True)]
+    words = [column.name for column in TABLES[table] if column.dtype == "string"]
+    # A dictionary of measured values costs more time and space than it saves, statistics of one row group serve
+    # nobody, and LZ4 takes an eighth more space than Zstandard but half the time.
+    whole, sink = pa.Table.from_arrays(arrays, schema=schema), pa.BufferOutputStream()
+    pq.write_table(whole, sink, compression="lz4", use_dictionary=words, write_statistics=False)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _array(column: Column, values: Any, kind: Any) -> Any:
+    """A column's values as an array of Arrow's type `kind`."""
+    if column.dtype == "string":
+        return _texts(values, kind)
+    known: NDArray[np.bool_] | None = None
+    if column.dtype == "timestamp":
+        values = np.asarray(values, dtype="datetime64[ms]")
+        known, values = ~np.isnat(values), values.view(np.int64)
+    else:
+        values = np.asarray(values, dtype=column.dtype)
+        if column.dtype == "float64" and column.nullable:
+            known = ~np.isnan(values)
+    number = len(values)
+    if column.dtype == "bool":
+        values = _bits(values)
+    bits = None if known is None or known.all() else _buffer(_bits(known))
+    return _made(kind, number, [bits, _buffer(values)])
+
+
+def _texts(values: Sequence[str], kind: Any) -> Any:
+    """Texts one after another, and where each begins."""
+    import pyarrow as pa
+
+    joined = "".join(values)
+    data, pieces = joined.encode(), values
+    if len(data) > TEXT_MOST:
+        half = len(values) // 2
+        return pa.chunked_array([_texts(values[:half], kind), _texts(values[half:], kind)])
+    if len(data) != len(joined):
+        pieces = [value.encode() for value in values]  # type: ignore[misc]
+    offsets = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum(np.fromiter(map(len, pieces), np.int32, len(values)), out=offsets[1:])
+    return _made(kind, len(values), [None, _buffer(offsets), pa.py_buffer(data)])
+
+
+def _bits(values: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.packbits(values, bitorder="little")
+
+
+def _buffer(values: NDArray[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.py_buffer(np.ascontiguousarray(values))
+
+
+def _made(kind: Any, number: int, buffers: list[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(kind, number, buffers)

@@ -1,0 +1,103 @@
+"""The matrix of an experiment: scenario x axes x seeds x policies, as cells and runs with their identity."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tafukt.experiments.config import toml
+from tafukt.experiments.config.load import Loaded, at_values
+from tafukt.experiments.config.policies import PolicyRef
+from tafukt.experiments.config.schema import FIXED_KEYS
+from tafukt.experiments.hashing import digest, file_digest, source_digest
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario and seed: the jobs and the sky that all its policies share.
+
+    `document` is its resolved experiment without matrix; `key` the hash of all that makes its inputs.
+    """
+
+    axes: dict[str, Any]
+    seed: int
+    document: toml.Document
+    key: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell under one policy; `index` is its place in the matrix, `run_id` its folder under `runs/`."""
+
+    index: int
+    run_id: str
+    cell: Case
+    policy: PolicyRef
+
+
+def runs_of(loaded: Loaded) -> list[Run]:
+    """Every run of an experiment, in the order of the summary: axes, seeds, policies.
+
+    Raises
+    ------
+    InputError
+        If the values of a cell do not go together, or an input file cannot be read.
+    """
+    runs: list[Run] = []
+    for cell in cells_of(loaded):
+        for policy in loaded.policies:
+            runs.append(Run(len(runs), run_id(cell, policy), cell, policy))
+    return runs
+
+
+def cells_of(loaded: Loaded) -> Iterator[Case]:
+    """Every cell of an experiment, axes first, then seeds."""
+    for rows in product(*(axis.rows for axis in loaded.axes)):
+        axes = {
+            key: value
+            for axis, row in zip(loaded.axes, rows, strict=True)
+            for key, value in zip(axis.keys, row, strict=True)
+        }
+        at = at_values(loaded.raw, axes, loaded.file, loaded.folder)
+        # the policy goes with each run, so that runs of one cell share all but it
+        document = at.document() | {"policies": ["fifo"], "baseline": "fifo"}
+        inputs = digest(scenario_inputs(at))
+        for seed in loaded.experiment.seeds:
+            key = digest({"inputs": inputs, "seed": seed, "source": source_digest()})
+            yield Case(axes, seed, document, key)
+
+
+def scenario_inputs(loaded: Loaded) -> toml.Document:
+    """What a scenario is made of, with each input file by its contents: names and places do not matter."""
+    document = {key: value for key, value in loaded.document().items() if key not in FIXED_KEYS}
+    hashes = {str(path.resolve()): file_digest(path, key) for key, path in loaded.files().items()}
+    return {key: _by_contents(value, hashes) for key, value in document.items()}
+
+
+def _by_contents(value: Any, hashes: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _by_contents(inner, hashes) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_by_contents(inner, hashes) for inner in value]
+    return f"sha256:{hashes[value]}" if isinstance(value, str) and value in hashes else value
+
+
+def run_id(cell: Case, policy: PolicyRef) -> str:
+    """A run's folder name: readable, and different for whatever is different."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", policy.label).strip("-").lower()[:40]
+    own = digest({"cell": cell.key, "policy": policy.label, "policy_source": policy.digest})
+    return f"{name}-s{cell.seed}-{own[:10]}"
+
+
+def input_files(loaded: Loaded) -> dict[str, Path]:
+    """Every file that any cell reads, by the key that names it (and by its axes where they choose it)."""
+    files = dict(loaded.files())
+    for axis in loaded.axes:
+        for row in axis.rows:
+            at = at_values(loaded.raw, dict(zip(axis.keys, row, strict=True)), loaded.file, loaded.folder)
+            files |= {key if files.get(key, path) == path else f"{key} {row}": path for key, path in at.files().items()}
+    return files

@@ -1,0 +1,168 @@
+"""One run: a cell of the matrix under one policy, from its resolved inputs to the files of its folder."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tafukt.experiments.config import toml
+from tafukt.experiments.config.load import at_values
+from tafukt.experiments.config.policies import PolicyRef
+from tafukt.experiments.config.scenario import Inputs, build
+from tafukt.experiments.hashing import canonical
+from tafukt.experiments.results import tables as results
+from tafukt.experiments.results.attribution import KWH_J, jobs_columns
+from tafukt.experiments.results.metrics import HOUR_S, Times, job_times, summary
+from tafukt.experiments.results.tables import json_bytes
+from tafukt.experiments.runs.matrix import Run
+from tafukt.simulator.engine.engine import simulate
+from tafukt.simulator.record import Record
+
+if TYPE_CHECKING:
+    from tafukt.simulator.bound.lower_bound import Bound
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs for one run, wherever it works; `cell` is the hash of the shared inputs."""
+
+    run_id: str
+    cell: str
+    document: toml.Document
+    axes: dict[str, Any]
+    seed: int
+    policy: PolicyRef
+    bound: bool
+
+
+def task_of(run: Run) -> Task:
+    """The task of a run."""
+    cell = run.cell
+    return Task(run.run_id, cell.key, cell.document, cell.axes, cell.seed, run.policy, bool(cell.document["bound"]))
+
+
+def inputs_of(task: Task) -> Inputs:
+    """The scenario and jobs of a task's cell; kept, since policies of one cell come one after another."""
+    return _inputs(task.cell, _Document(task.document), task.seed)
+
+
+class _Document:
+    """A document that hashes alike always, so that it is no part of the cache's key; the cell's hash is."""
+
+    def __init__(self, value: toml.Document) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Document)
+
+
+@lru_cache(maxsize=2)
+def _inputs(cell: str, document: _Document, seed: int) -> Inputs:
+    loaded = at_values(document.value, {}, "experiment", Path("/"))
+    return build(loaded, seed)
+
+
+def head(task: Task, status: str) -> dict[str, Any]:
+    """The columns of a summary that come before its metrics."""
+    return {
+        "run": task.run_id,
+        "status": status,
+        "policy": task.policy.label,
+        "seed": task.seed,
+        **{key: _label(value) for key, value in task.axes.items()},
+    }
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, int | float | str) else canonical(value)
+
+
+def execute(task: Task) -> Files:
+    """Simulate one run; returns the files of its folder, by name. A failure is a result of its own."""
+    try:
+        return _simulated(task)
+    except Exception as error:
+        return failure(task, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def failure(task: Task, reason: str, details: str = "") -> Files:
+    """The files of a run that failed."""
+    files = {"summary.json": json_bytes({**head(task, "failed"), "reason": reason[:2000]})}
+    return files | ({"error.txt": details.encode()} if details else {})
+
+
+def _simulated(task: Task) -> Files:
+    inputs = inputs_of(task)
+    experiment = inputs.experiment
+    record = simulate(inputs.scenario, inputs.jobs, task.policy.load(), seed=task.seed, settings=inputs.settings)
+    attributed, times = jobs_columns(record), job_times(record)
+    row = {**head(task, "complete"), **results.metric_values(summary(record, inputs.costs, attributed, times))}
+    start, step_s, events = experiment.start, experiment.output_step_s, experiment.output.events
+    about = {"policy": task.policy.label, "seed": str(task.seed), "start": start.isoformat(), "tz": inputs.tz}
+    files = results.table_files(record, start, step_s, inputs.temp_air_c, events, attributed, times, about)
+    if task.bound and row["jobs_left"] == 0 and (bound := own_bound(record, inputs, task.seed, times)) is not None:
+        files["bound.json"] = bound_bytes(bound)
+    return files | {"summary.json": json_bytes(row)}
+
+
+def own_bound(record: Record, inputs: Inputs, seed: int, times: Times) -> Bound | None:
+    """The bound of a run that missed deadlines or gave jobs up; `None` where the cell's bound serves it.
+
+    Windows of late jobs are stretched to their actual ends, and jobs given up need not be done.
+    """
+    late = times["missed"] & times["ended"]
+    given_up = np.array([outcome.state != "left" and outcome.work_left_gpu_s > 0 for outcome in record.outcomes], bool)
+    if not late.any() and not given_up.any():
+        return None
+    return bound_of(inputs, seed, np.where(late, times["end_s"], np.nan), given_up)
+
+
+def bound_of(
+    inputs: Inputs, seed: int, ends_s: NDArray[np.float64] | None = None, skip: NDArray[np.bool_] | None = None
+) -> Bound:
+    """The lower bound on the draw of a cell."""
+    from tafukt.simulator.bound.lower_bound import lower_bound
+
+    return lower_bound(inputs.scenario, inputs.jobs, deadlines_s=ends_s, skip=skip, settings=inputs.settings, seed=seed)
+
+
+def cell_notes(task: Task) -> bytes:
+    """What is worth knowing of a cell's inputs, as JSON: how its jobs came about, what its weather files lacked."""
+    inputs = inputs_of(task)
+    notes = {"seed": task.seed, "axes": task.axes, "jobs": len(inputs.jobs)}
+    notes |= {"window_h": inputs.scenario.end_s / HOUR_S, "workload": inputs.notes, "weather": inputs.weather_notes}
+    return json_bytes(notes)
+
+
+def cell_bound(task: Task) -> bytes:
+    """The bound that the runs of a cell share where they miss no deadline, as JSON."""
+    return bound_bytes(bound_of(inputs_of(task), task.seed))
+
+
+def cell_best(task: Task) -> bytes:
+    """The metrics of the best schedule known of a cell, as JSON."""
+    from tafukt.simulator.policies.planner.clairvoyant import best_known
+
+    inputs = inputs_of(task)
+    record = best_known(inputs.scenario, inputs.jobs, inputs.settings, task.seed)
+    return json_bytes(results.metric_values(summary(record, inputs.costs)))
+
+
+def bound_bytes(bound: Bound) -> bytes:
+    """A bound as JSON, with how it came about."""
+    values = {"bound_draw_kwh": bound.draw_j / KWH_J, "estimate_kwh": bound.primal / KWH_J}
+    about = {name: getattr(bound, name) for name in ("status", "iterations", "columns", "rows", "slots")}
+    return json_bytes({**values, **about, "stretched_h": bound.stretched_s / HOUR_S})

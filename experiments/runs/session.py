@@ -1,0 +1,233 @@
+"""An experiment from its file to a result folder: what is missing is run, what is complete is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tafukt.experiments.config.load import Loaded
+from tafukt.experiments.config.policies import PolicyRef
+from tafukt.experiments.config.scenario import Inputs
+from tafukt.experiments.errors import InputError, Problem
+from tafukt.experiments.runs.folder import Folder, begin, manifest_of, refuse_other
+from tafukt.experiments.runs.matrix import Run, runs_of
+from tafukt.experiments.runs.run import Task, inputs_of, task_of
+from tafukt.experiments.runs.summary import Row, failed, rebuild
+
+Progress = Callable[[int, int, float], None]
+"""Told what is done, of how much, and which share of the estimated time that is."""
+
+# The work that is worth one more process [s].
+WORTH_S = 1.0
+# What a stop may lose of each worker of a cluster, where that makes a cell's inputs once for all its runs [s].
+CELL_S = 30.0
+# How often the summary is brought up to date while runs go on [s].
+REFRESH_S = 30.0
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """An experiment's runs and which of them are missing in a folder; `wanted` is what cells lack.
+
+    Each of `wanted` is a file of the folder, its kind (`bound` or `best`), and a run of the cell.
+    """
+
+    loaded: Loaded
+    folder: Folder
+    runs: tuple[Run, ...]
+    missing: tuple[Run, ...]
+    wanted: tuple[tuple[str, str, Run], ...]
+
+    @property
+    def cells(self) -> int:
+        """Scenarios and seeds."""
+        return len({run.cell.key for run in self.runs})
+
+
+@dataclass(frozen=True)
+class SessionOutcome:
+    """What came of it: the rows of the summary, and faults that belong to no row."""
+
+    plan: RunPlan
+    rows: list[Row]
+    faults: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.faults and not failed(self.rows)
+
+
+def plan(loaded: Loaded, path: Path, index: int | None = None) -> RunPlan:
+    """What would run: everything that is not complete, or the run at `index` alone.
+
+    Raises
+    ------
+    InputError
+        If there is no such index, or the values of a cell do not go together.
+    """
+    folder, runs = Folder(path), tuple(runs_of(loaded))
+    if index is not None and not 0 <= index < len(runs):
+        raise InputError(Problem("--index", str(index), f"there are {len(runs)} runs: 0 to {len(runs) - 1}"))
+    chosen = runs if index is None else (runs[index],)
+    missing = tuple(run for run in chosen if not folder.is_complete(run.run_id))
+    first = {run.cell.key: run for run in reversed(chosen)}
+    kinds = [kind for kind, on in (("bound", loaded.experiment.bound), ("best", loaded.experiment.best_known)) if on]
+    wanted = tuple(
+        (name, kind, first[key])
+        for key in dict.fromkeys(run.cell.key for run in chosen)
+        for kind in kinds
+        if folder.json(name := f"cells/{key[:16]}.{kind}.json") is None
+    )
+    return RunPlan(loaded, folder, runs, missing, wanted)
+
+
+def check_inputs(plan: RunPlan) -> Inputs:
+    """Make the inputs of the first cell, and of each cell with files of its own, so that bad ones are told.
+
+    Policies of the user's own are read, too.
+
+    Raises
+    ------
+    SiteError, WorkloadError, InputError
+        If a file or a policy cannot be used.
+    """
+    for policy in plan.loaded.policies:
+        policy.load()
+    wanted: dict[str, Task] = {}
+    for run in plan.missing or plan.runs[:1]:
+        task = task_of(run)
+        files = str([value for key, value in task.axes.items() if key.rpartition(".")[2] in _FILE_KEYS])
+        wanted.setdefault(files, task)
+    *_, inputs = [inputs_of(task) for task in reversed(wanted.values())]
+    return inputs
+
+
+_FILE_KEYS = ("file", "format", "mix", "kind")
+
+
+def check(plan: RunPlan) -> Inputs | None:
+    """Make sure that a plan can be carried out; the inputs of its first run, `None` where nothing is to do.
+
+    Raises
+    ------
+    FolderError
+        If the folder belongs to another experiment.
+    SiteError, WorkloadError, InputError
+        If an input cannot be used.
+    """
+    refuse_other(plan.folder, plan.loaded)
+    return check_inputs(plan) if plan.missing or plan.wanted else None
+
+
+def workers_for(plan: RunPlan, estimated_s: float, processors: int) -> int:
+    """How many processes are worth their start for a plan."""
+    pieces = len(plan.missing) + len(plan.wanted)
+    return max(1, min(processors, pieces, round(estimated_s / WORTH_S)))
+
+
+def carry_out(plan: RunPlan, workers: int = 1, cluster: str = "", progress: Progress | None = None) -> SessionOutcome:
+    """Run what is missing and bring the folder up to date.
+
+    Raises
+    ------
+    FolderError
+        If the folder belongs to another experiment.
+    SiteError, WorkloadError, InputError
+        If an input cannot be used; nothing has been written then.
+    """
+    from tafukt.experiments.runs import workers as work
+
+    folder, loaded = plan.folder, plan.loaded
+    inputs = check(plan)
+    begin(folder, loaded, plan.runs)
+    tasks = [task_of(run) for run in plan.missing]
+    wanted = [(kind, task_of(run)) for _, kind, run in plan.wanted]
+    total = len(tasks) + len(wanted)
+    costs = costs_s(plan, inputs) if inputs else {}
+    report = _reporter(plan, progress, costs)
+    faults: list[str] = []
+    try:
+        if total and cluster:
+            whole = sum(costs.values()) < CELL_S * plan.cells
+            faults = work.on_cluster(folder, tasks, wanted, cluster, report, whole)
+        elif total > 1 and workers > 1:
+            faults = work.in_processes(folder, work.pieces_of(tasks, wanted, workers), workers, report)
+        elif total:
+            faults = work.here(folder, work.pieces_of(tasks, wanted, 1), report)
+    finally:
+        try:
+            rows = refresh(plan)
+        finally:
+            folder.sweep()
+    return SessionOutcome(plan, rows, faults)
+
+
+def refresh(plan: RunPlan) -> list[Row]:
+    """Bring summary and manifest up to date with the runs that are there."""
+    return rebuild(plan.folder, lambda: manifest_of(plan.loaded, plan.runs, plan.folder))
+
+
+def _reporter(plan: RunPlan, progress: Progress | None, costs: Mapping[str, float]) -> Callable[[], None]:
+    """What counts what is there by now, tells, and now and then brings the summary up to date."""
+    left = dict(costs)
+    refreshed_s = time.monotonic()
+
+    def report() -> None:
+        """Say how far it is."""
+        nonlocal refreshed_s
+        if time.monotonic() - refreshed_s > REFRESH_S:
+            refresh(plan)
+            refreshed_s = time.monotonic()
+        if progress is None:
+            return
+        for name in [name for name in left if (plan.folder.path / name).exists()]:
+            del left[name]
+        progress(len(costs) - len(left), len(costs), 1.0 - sum(left.values()) / sum(costs.values()))
+
+    return report
+
+
+def default_folder(loaded: Loaded) -> Path:
+    """`results/NAME` in the current folder."""
+    return Path("results") / loaded.experiment.name
+
+
+# --- How long a plan will take: the processor time of its runs by policy, jobs and supply steps
+# The figures are of one machine; while runs go on, what is done of the estimate says how long the rest will take.
+
+
+# Processor time as measured on one machine, rounded: of a run, of each supply step, and of each job under a policy that
+# solves programmes, that plans, that looks for the right hour, and that starts jobs as they come [s].
+RUN_S, STEP_S = 0.05, 1.5e-6
+SOLVES_S, PLANS_S, WAITS_S, STARTS_S = 1.5e-2, 6e-3, 8e-4, 1.2e-4
+# Of a bound, and of a best schedule, which is planned several times over [s].
+BOUND_S, BOUND_JOB_S, BEST_JOB_S = 0.1, 4e-4, 1e-2
+
+
+def costs_s(plan: RunPlan, inputs: Inputs) -> dict[str, float]:
+    """Roughly the processor time of each thing that a plan lacks, by where it will stand, going by its first cell [s].
+
+    A run that is late needs a bound of its own: half of one is counted for each.
+    """
+    jobs, scenario = len(inputs.jobs), inputs.scenario
+    steps = len(scenario.sites) * scenario.end_s / scenario.step_s
+    bound = BOUND_S + BOUND_JOB_S * jobs
+    base = RUN_S + STEP_S * steps + (bound / 2 if plan.loaded.experiment.bound else 0.0)
+    a_job = {policy: _job_s(policy) for policy in plan.loaded.policies}
+    costs = {f"runs/{run.run_id}": base + a_job[run.policy] * jobs for run in plan.missing}
+    return costs | {name: bound if kind == "bound" else BEST_JOB_S * jobs for name, kind, _ in plan.wanted}
+
+
+def _job_s(ref: PolicyRef) -> float:
+    """Processor time of a job under a policy, by what kind it is [s]."""
+    from tafukt.simulator.policies.list_scheduler import ListScheduler
+    from tafukt.simulator.policies.planner.planner import Planner
+
+    policy = ref.load()
+    if isinstance(policy, Planner):
+        return PLANS_S if type(policy) is Planner else SOLVES_S
+    simple = isinstance(policy, ListScheduler) and policy.parts.when is None and policy.parts.review is None
+    return STARTS_S if simple else WAITS_S

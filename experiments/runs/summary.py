@@ -1,0 +1,106 @@
+"""summary.csv: one row per run, rebuilt from the runs that are there; the comparisons are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from tafukt.experiments.results.dictionary import COMPARISON_METRICS, METRICS
+from tafukt.experiments.results.metrics import comparison
+from tafukt.experiments.results.tables import csv_bytes, json_bytes, metric_values
+from tafukt.experiments.runs.folder import MANIFEST, SUMMARY, Folder
+
+Row = dict[str, Any]
+LIMITS = ("bound_draw_kwh", "best_known_draw_kwh")
+"""Between which the least possible draw lies."""
+COMPARED = tuple(column.name for column in COMPARISON_METRICS)
+
+
+def rows_of(folder: Folder, manifest: Mapping[str, Any] | None = None) -> list[Row]:
+    """A row for every run of a folder that is complete or failed, in the order of the manifest.
+
+    Raises
+    ------
+    FolderError
+        If it is no result folder.
+    """
+    manifest = manifest or folder.manifest()
+    rows = {run_id: row for run_id in manifest["runs"] if (row := folder.run_summary(run_id)) is not None}
+    baselines = {
+        manifest["runs"][run_id]["cell"]: row
+        for run_id, row in rows.items()
+        if row["policy"] == manifest["baseline"] and row["status"] == "complete"
+    }
+    cell_of = {run_id: manifest["runs"][run_id]["cell"] for run_id in rows}
+    cells: dict[str, list[Row]] = {}
+    for run_id, row in rows.items():
+        cells.setdefault(cell_of[run_id], []).append(row)
+    best = {cell: _best_known(folder, cell, members) for cell, members in cells.items()}
+    return [
+        _compared(row, cell := cell_of[run_id], baselines.get(cell), best[cell], folder) for run_id, row in rows.items()
+    ]
+
+
+def _best_known(folder: Folder, cell: str, rows: Sequence[Row]) -> float | None:
+    """The least draw of a cell that is known to be possible: its best schedule's, or that of a run which beats it."""
+    found = folder.json(f"cells/{cell}.best.json")
+    if found is None:
+        return None
+    done = [row for row in rows if row["status"] == "complete"] + [found]
+    kept = ("jobs_left", "work_left_gpu_hours", "deadline_miss_rate")
+    return min((row["draw_kwh"] for row in done if not any(row[name] for name in kept)), default=None)
+
+
+def _compared(row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: Folder) -> Row:
+    """A row with its comparisons: with the baseline and the best of its cell, and the bound of its cell or its own."""
+    if row["status"] != "complete":
+        return row
+    bound = folder.json(f"runs/{row['run']}/bound.json") or folder.json(f"cells/{cell}.bound.json") or {}
+    found = comparison(row, baseline, bound.get("bound_draw_kwh"), best_kwh)
+    values = metric_values({**row, **found})
+    return {key: values[key] if key in COMPARED else value for key, value in row.items()}
+
+
+def header(manifest: Mapping[str, Any]) -> list[str]:
+    """The columns of summary.csv: keys, axes, metrics."""
+    axes = [key for keys in manifest["axes"] for key in keys]
+    return ["run", "status", "policy", "seed", *axes, *(column.name for column in METRICS)]
+
+
+def rebuild(folder: Folder, manifest_now: Callable[[], Mapping[str, Any]]) -> list[Row]:
+    """Write summary.csv, each run's comparisons and the manifest anew; returns the rows.
+
+    `manifest_now` is called once the folder is locked, so that of several processes the last one to write
+    knows of all runs.
+    """
+    with folder.locked():
+        manifest = manifest_now()
+        rows = rows_of(folder, manifest)
+        for row in rows:
+            if row["status"] == "complete":
+                folder.write(f"runs/{row['run']}/summary.json", json_bytes(row))
+        columns = header(manifest)
+        folder.write(SUMMARY, csv_bytes(columns, [[row.get(name) for name in columns] for row in rows]))
+        folder.write(MANIFEST, json_bytes(manifest))
+    return rows
+
+
+def least_possible(rows: Sequence[Mapping[Any, Any]], axes: Sequence[str] = ()) -> str:
+    """Between what the least draw of one scenario lies, in a sentence; empty where no best schedule was asked for."""
+    limits = []
+    for name in LIMITS:
+        known = [row for row in rows if row.get(name) is not None and row[name] == row[name]]
+        # a run that was late has a lower bound of its own
+        each = {row["seed"]: max(other[name] for other in known if other["seed"] == row["seed"]) for row in known}
+        limits.append(fmean(each.values()) if each else None)
+    low, high = limits
+    if high is None or len({tuple(row[axis] for axis in axes) for row in rows}) > 1:
+        return ""
+    between = f"at most {high:,.0f} kWh" if low is None else f"between {low:,.0f} kWh (bound) and {high:,.0f} kWh"
+    return f"The least that any schedule could draw lies {between} (best known schedule)."
+
+
+def failed(rows: Sequence[Row]) -> list[Row]:
+    """The rows of runs that failed."""
+    return [row for row in rows if row["status"] == "failed"]

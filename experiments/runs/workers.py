@@ -1,0 +1,262 @@
+"""Doing the missing runs: in this process, in local ones, or on a Dask cluster; the bytes are the same.
+
+A piece of work is all the runs of one cell that go to one worker, or a cell's bound. Each piece writes its
+results as it goes, so that a stop loses what is in flight and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice, zip_longest
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+from tafukt.experiments.runs.folder import Folder
+from tafukt.experiments.runs.run import Task
+
+POLL_S = 0.2
+CONNECT_S = 10.0
+Report = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class WorkUnit:
+    """Runs of one cell, or, where there are none, what is `wanted` of it; `cell` stands for the cell's inputs."""
+
+    cell: Task
+    runs: tuple[Task, ...]
+    wanted: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        return ", ".join(run.run_id for run in self.runs) or f"{self.wanted} of {self.cell.cell[:16]}"
+
+
+def do(path: str, piece: WorkUnit) -> None:
+    """Do one piece of work and put its results into the folder at `path`."""
+    for name, files in results_of(piece):
+        store(Folder(Path(path)), name, files)
+
+
+def results_of(piece: WorkUnit) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The results of a piece, one after another: a run's id, or `cells`, and its files."""
+    from tafukt.experiments.runs.run import cell_best, cell_bound, cell_notes, execute
+
+    cell = piece.cell.cell[:16]
+    if piece.wanted:
+        make = {"bound": cell_bound, "best": cell_best}[piece.wanted]
+        yield "cells", {f"{cell}.{piece.wanted}.json": make(piece.cell)}
+    for run in piece.runs:
+        files = execute(run)
+        yield run.run_id, files
+        if "error.txt" not in files:
+            yield "cells", {f"{cell}.json": cell_notes(run)}
+
+
+def store(folder: Folder, name: str, files: dict[str, bytes]) -> None:
+    """Put the files of a run, or of a cell, into a folder."""
+    if name == "cells":
+        for file, data in files.items():
+            folder.write(f"cells/{file}", data)
+    else:
+        folder.write_run(name, files)
+
+
+def pieces_of(tasks: Sequence[Task], wanted: Sequence[tuple[str, Task]], workers: int) -> list[WorkUnit]:
+    """The tasks in pieces, cell after cell, each after its bound; the best schedules, which take longest, come first.
+
+    Pieces are whole cells, so that a worker makes a cell's inputs once. The last cells, one for each worker, are
+    taken apart, so that none stands idle at the end: their runs in turn, so that each worker meets its own cell
+    again, and backwards, since what takes longest tends to be named last.
+    """
+    cells: dict[str, list[Task]] = {task.cell: [] for task in (*tasks, *(task for _, task in wanted))}
+    for task in tasks:
+        cells[task.cell].append(task)
+    pieces = [WorkUnit(task, (), kind) for kind, task in wanted if kind == "best"]
+    bounds = {task.cell: WorkUnit(task, (), kind) for kind, task in wanted if kind == "bound"}
+    whole = len(cells) if workers == 1 else max(0, len(cells) - workers)
+    for cell, runs in islice(cells.items(), whole):
+        pieces += [bounds.pop(cell)] if cell in bounds else []
+        pieces += [WorkUnit(runs[0], tuple(runs))] if runs else []
+    turns = zip_longest(*(reversed(runs) for runs in islice(cells.values(), whole, None)))
+    return [*pieces, *bounds.values(), *(WorkUnit(run, (run,)) for turn in turns for run in turn if run is not None)]
+
+
+def here(folder: Folder, pieces: Sequence[WorkUnit], report: Report) -> list[str]:
+    """Do the work in this process; returns what went wrong."""
+    faults = []
+    for piece in pieces:
+        fault = _tried(partial(do, str(folder.path)), piece)
+        faults += [fault] if fault else []
+        report()
+    return faults
+
+
+def _tried(call: Callable[[WorkUnit], Any], piece: WorkUnit) -> str:
+    try:
+        call(piece)
+    except Exception as error:
+        return _told(piece, error)
+    return ""
+
+
+def _told(piece: WorkUnit, error: BaseException) -> str:
+    return f"{piece.name}: {type(error).__name__}: {error}"
+
+
+# --- local processes -------------------------------------------------------------------------------
+
+
+def in_processes(folder: Folder, pieces: Sequence[WorkUnit], workers: int, report: Report) -> list[str]:
+    """Do the work in local processes; returns what went wrong.
+
+    A worker that dies takes its pool along. Then what is not done is tried again, each run in a piece of its
+    own; a piece that is there when a pool dies for the second time is given up.
+    """
+    faults, broken = _pooled(folder, pieces, workers, report)
+    single = [WorkUnit(run, (run,)) for piece in broken for run in piece.runs] + [p for p in broken if not p.runs]
+    for piece in single:
+        if piece.runs and folder.is_complete(piece.runs[0].run_id):
+            continue
+        again, dead = _pooled(folder, [piece], 1, report)
+        faults += again
+        if dead:
+            faults.append(f"{piece.name}: its worker died twice (out of memory?)")
+    return faults
+
+
+def _pooled(
+    folder: Folder, pieces: Sequence[WorkUnit], workers: int, report: Report
+) -> tuple[list[str], list[WorkUnit]]:
+    """One pool's life: what went wrong in it, and the pieces that were not done when it broke."""
+    faults: list[str] = []
+    broken: list[WorkUnit] = []
+    pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context(), initializer=begin_worker)
+    try:
+        futures = {pool.submit(do, str(folder.path), piece): piece for piece in pieces}
+        for future in _as_done(set(futures), report):
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                broken.append(futures[future])
+            elif error is not None:
+                faults.append(_told(futures[future], error))
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return faults, broken
+
+
+def context() -> BaseContext:
+    """How workers begin: as forks, which have all that is imported and made here already; else spawned, from nothing.
+
+    Threads do not survive a fork, so that there must be none but this one; and only Linux's libraries are made for it.
+    """
+    if sys.platform != "linux" or threading.active_count() > 1:
+        return multiprocessing.get_context("spawn")
+    import pyarrow.parquet  # noqa: F401  (once for all workers)
+    import tafukt.experiments.runs.run  # noqa: F401
+
+    return multiprocessing.get_context("fork")
+
+
+def _as_done(futures: set[Future[None]], report: Report) -> Iterator[Future[None]]:
+    """Futures as they are done; `report` is called while waiting."""
+    while futures:
+        done, futures = wait(futures, timeout=POLL_S, return_when=FIRST_COMPLETED)
+        report()
+        yield from done
+
+
+def begin_worker() -> None:
+    """What a worker does first: leave Ctrl-C to its parent, and follow it into death.
+
+    What is there already stays, so the collector of rubbish need not go through it after every few runs (25 ms).
+    """
+    gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+# --- a Dask cluster --------------------------------------------------------------------------------
+
+
+def on_cluster(
+    folder: Folder,
+    tasks: Sequence[Task],
+    wanted: Sequence[tuple[str, Task]],
+    address: str,
+    report: Report,
+    whole: bool = True,
+) -> list[str]:
+    """Do the work on an existing Dask cluster; results come back here, workers need not see the folder.
+
+    A cell that goes to a worker as a `whole` is made there once, but its results come back all together.
+
+    Raises
+    ------
+    InputError
+        If `distributed` is not installed, or there is no scheduler at the address.
+    """
+    from tafukt.experiments.errors import InputError, Problem
+
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        message = "needs the extra [cluster]: pip install 'tafukt[cluster]'"
+        raise InputError(Problem("--cluster", "", message)) from None
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        message = f"no Dask scheduler answers there ({type(error).__name__})"
+        raise InputError(Problem("--cluster", address, message)) from None
+    faults = []
+    with client:
+        # more workers than there are now may come later
+        workers = max(2, sum(client.nthreads().values())) if whole else len(tasks) + len(wanted)
+        pieces = pieces_of(tasks, wanted, workers)
+        futures = {client.submit(_listed, piece, pure=False, retries=1): piece for piece in pieces}
+        for future in as_completed(list(futures), loop=client.loop):
+            fault = _tried(partial(_store_all, folder, future), futures[future])
+            faults += [fault] if fault else []
+            future.release()
+            report()
+    return faults
+
+
+def _listed(piece: WorkUnit) -> list[tuple[str, dict[str, bytes]]]:
+    return list(results_of(piece))
+
+
+def _store_all(folder: Folder, future: Any, piece: WorkUnit) -> None:
+    for name, files in future.result():
+        store(folder, name, files)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    with contextlib.suppress(AttributeError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

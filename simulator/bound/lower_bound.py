@@ -1,0 +1,305 @@
+"""The clairvoyant lower bound: what no schedule of these jobs on these sites can draw less than.
+
+A linear relaxation with everything known in advance: see `relaxation` for the programme,
+`slots` and `work` for what goes into it, `solve` for the number that is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from tafukt.simulator.bound.jobs import Demand, demand_of, work_of
+from tafukt.simulator.bound.program import (
+    J_PER_KWH,
+    S_PER_H,
+    W_PER_KW,
+    Bools,
+    LinearProgram,
+    Supply,
+    Work,
+    build,
+    intensity_range,
+)
+from tafukt.simulator.bound.solve import Solution, safe_dual, solve, sweep
+from tafukt.simulator.bound.supply import DAY_S, Objective, Resolution, block_cuts, default_grain, slot_edges, supply_of
+from tafukt.simulator.engine.faults import FaultSettings
+from tafukt.simulator.record import Floats, Ints
+from tafukt.simulator.scenario import Scenario
+from tafukt.workloads.job import Job
+
+if TYPE_CHECKING:
+    from tafukt.simulator.engine.engine import Settings
+
+# Share of the work that may count as fitting its windows although GPUs that do not exist did it: what
+# the solver's tolerance leaves.
+OVERFLOW_TOLERANCE = 1e-6
+
+# A bound that lies further below the primal value than this share is worth a second, coarser problem.
+LOOSE_GAP = 5e-3
+
+# How often a problem that leaves a gap is put otherwise.
+MORE_ATTEMPTS = 3
+
+Status = Literal["optimal", "coarse", "stretched", "limit"]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound and how it came about.
+
+    Attributes
+    ----------
+    objective : {'draw', 'cost', 'carbon'}
+    value : float
+        The safe dual bound: draw [J], cost [MAD] or carbon [g].
+    primal : float
+        The objective at the solver's primal point, which estimates the programme's optimum.
+    status : {'optimal', 'coarse', 'stretched', 'limit'}
+        `coarse`: a coarser problem had to serve; `stretched`: no schedule meets all windows, and they were
+        lengthened by `stretched_s` until one could; `limit`: no problem was solved to optimality, and the
+        value, though valid, may be loose.
+    iterations, columns, rows, slots : int
+        Of the solver, and of the programme that gave the value.
+    plan : Plan
+    """
+
+    objective: Objective
+    value: float
+    primal: float
+    status: Status
+    iterations: int
+    columns: int
+    rows: int
+    slots: int
+    stretched_s: float
+    plan: Plan
+
+    @property
+    def draw_j(self) -> float:
+        """The bound on the draw [J]; NaN if it speaks of something else."""
+        return self.value if self.objective == "draw" else float("nan")
+
+
+def lower_bound(
+    scenario: Scenario,
+    jobs: Sequence[Job],
+    *,
+    deadlines_s: ArrayLike | None = None,
+    objective: Objective = "draw",
+    skip: ArrayLike | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    grain: Resolution | None = None,
+) -> Bound:
+    """What every schedule that completes the jobs within their windows draws, costs or emits at least.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    jobs : sequence of Job
+    deadlines_s : array, shape (jobs,), optional
+        When a run ended each job [s], NaN where it does not matter: a window ends at the job's deadline or
+        at this time, whichever is later.
+    objective : {'draw', 'cost', 'carbon'}
+        Import, unserved load and energy missing from the battery at the end; import at its price less
+        what export earns; or the carbon of import.
+    skip : array of bool, shape (jobs,), optional
+        Jobs that the run gave up, by a policy's choice or after too many faults.
+    settings : Settings, optional
+        The engine's: what becomes of jobs past their estimate, and what breaks.
+    seed : int
+        Names the random streams of the faults.
+    grain : Resolution, optional
+        How coarse; by default by the length of the window.
+    """
+    grain = grain or default_grain(scenario.end_s)
+    demand = demand_of(scenario, jobs, deadlines_s, skip, settings.overrun if settings else "extend")
+    case = _Case(scenario, objective, settings.faults if settings else None, seed)
+    too_long = _reaches_beyond(demand, grain)
+    grain = grain.whole() if too_long else grain
+    attempts = [_attempt(case, demand, grain)]
+    while attempts[-1].loose and len(attempts) <= MORE_ATTEMPTS:
+        grain = grain.next()
+        attempts.append(_attempt(case, demand, grain))
+    best = max(attempts, key=lambda attempt: attempt.value)  # each of them is a bound
+    plain = best is attempts[0] and not too_long and not best.coarsened
+    status: Status = "optimal" if plain else "coarse"
+    stretched_s = 0.0
+    while best.overflows and stretched_s < scenario.end_s:
+        status, stretched_s = "stretched", max(6 * S_PER_H, 2.0 * stretched_s)
+        longer = replace(demand, end_s=np.minimum(demand.end_s + stretched_s, scenario.end_s))
+        best = _attempt(case, longer, grain)
+        attempts.append(best)
+    iterations = sum(attempt.solution.iterations for attempt in attempts)
+    return _report(best, demand, objective, "limit" if best.loose else status, iterations, stretched_s)
+
+
+def _report(
+    best: _Attempt, demand: Demand, objective: Objective, status: Status, iterations: int, stretched_s: float
+) -> Bound:
+    """The bound of one attempt."""
+    programme = best.programme
+    return Bound(
+        objective=objective,
+        # A draw is never negative; what import costs less what export earns can be.
+        value=max(best.value, 0.0 if objective == "draw" else -np.inf),
+        primal=best.primal,
+        status=status,
+        iterations=iterations,
+        columns=len(programme.cost),
+        rows=len(programme.row_low),
+        slots=len(best.edges_s) - 1,
+        stretched_s=stretched_s,
+        plan=plan_of(programme, best.supply, best.work, best.solution.x, best.edges_s, demand.job[best.own]),
+    )
+
+
+def _reaches_beyond(demand: Demand, grain: Resolution) -> bool:
+    """Whether much of the work has windows far longer than a block looks ahead: blocks cannot place it."""
+    long = demand.end_s - demand.submit_s > 2.0 * (grain.block_s + grain.ahead_s)
+    return float(demand.gpu_s[long].sum()) > 0.02 * float(demand.gpu_s.sum())
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What does not change from one attempt to the next."""
+
+    scenario: Scenario
+    objective: Objective
+    faults: FaultSettings | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One programme, solved; `own` are the rows of the demand with variables of their own."""
+
+    edges_s: Floats
+    supply: Supply
+    work: Work
+    own: Ints
+    programme: LinearProgram
+    solution: Solution
+    coarsened: bool
+
+    @property
+    def value(self) -> float:
+        """The safe dual bound [J, MAD or g]."""
+        return safe_dual(self.programme, self.solution.y) * self.programme.unit
+
+    @property
+    def primal(self) -> float:
+        """The objective at the primal point [J, MAD or g]."""
+        return float(self.programme.cost @ self.solution.x) * self.programme.unit
+
+    @property
+    def loose(self) -> bool:
+        """Whether the solver did not converge, or the bound lies far below the primal value."""
+        gap = self.primal - self.value
+        return not self.solution.optimal or gap > LOOSE_GAP * max(abs(self.primal), self.programme.unit)
+
+    @property
+    def overflows(self) -> bool:
+        """Whether work that fits no window had to be done by GPUs that do not exist."""
+        over = values(self.programme, "overflow", self.solution.x)
+        amount = float(np.sum(over * self.supply.duration_s * self.supply.speed[:, None]))
+        total = float(self.work.own_gpu_s.sum() + self.work.pool_gpu_s.sum())
+        return self.solution.optimal and amount > OVERFLOW_TOLERANCE * total
+
+
+def _attempt(case: _Case, demand: Demand, grain: Resolution) -> _Attempt:
+    """Build and solve the programme of one grain, or of a coarser one where it is too large for one piece."""
+    scenario = case.scenario
+    span = (float(demand.intensity.min()), float(demand.intensity.max())) if len(demand.job) else (0.0, 1.0)
+    coarsened = False
+    while True:
+        edges_s = slot_edges(scenario, case.objective, grain)
+        supply = supply_of(scenario, edges_s, case.objective, span, case.faults, case.seed)
+        cells = int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0))
+        work, own = work_of(demand, edges_s, cells)
+        programme = build(supply, work)
+        small = len(programme.cost) <= grain.whole_columns or grain.slot_s > DAY_S
+        if small or np.isfinite(grain.block_s):
+            break
+        grain, coarsened = grain.whole(), True
+    cuts = [] if small else block_cuts(edges_s, grain)
+    solution = solve(programme, grain.iterations) if len(cuts) <= 1 else sweep(programme, cuts, grain.iterations)
+    return _Attempt(edges_s, supply, work, own, programme, solution, coarsened)
+
+
+# --- What a programme's optimum says in the terms of sites and jobs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The optimum, for a planner or a reader; means over slots.
+
+    Attributes
+    ----------
+    edges_s : array, shape (slots + 1,)
+        Times between slots [s].
+    allowed : array of bool, shape (classes, sites)
+        Where the jobs of a class may run.
+    gpus : array, shape (classes, sites, slots)
+        Busy GPUs.
+    it_w, import_w, stored_j : array, shape (sites, slots)
+        IT power of busy GPUs above the base load; import [W]; energy above the battery's floor at the
+        end of the slot [J].
+    job, job_slot, job_gpus : array
+        Index of a job as given, slot, and the reference GPUs that it keeps busy; pooled jobs do not appear.
+    """
+
+    edges_s: Floats
+    allowed: Bools
+    gpus: Floats
+    it_w: Floats
+    import_w: Floats
+    stored_j: Floats
+    job: Ints
+    job_slot: Ints
+    job_gpus: Floats
+
+
+def values(programme: LinearProgram, name: str, x: Floats) -> Floats:
+    """A block of columns at a primal point, 0 where a column does not exist."""
+    number = programme.columns.get(name, np.full(1, -1))
+    return np.where(number >= 0, x[number], 0.0)
+
+
+def plan_of(programme: LinearProgram, supply: Supply, work: Work, x: Floats, edges_s: Floats, jobs: Ints) -> Plan:
+    """The plan at a primal point; `jobs` are the indices of the jobs that have variables of their own."""
+    least, _ = intensity_range(work)
+    gpus = values(programme, "gpus", x)
+    load = values(programme, "load", x) + least[:, None, None] * gpus
+    own = values(programme, "own", x)
+    done = values(programme, "pool", x) if len(work.step_pool) else np.zeros(0)
+    before = np.where(np.diff(work.step_pool, prepend=-1) == 0, np.roll(done, 1), 0.0)
+    rate = (done - before) * S_PER_H / supply.duration_s[work.step_slot]
+    pinned = work.allowed.sum(axis=1) == 1
+    site = work.allowed.argmax(axis=1)
+    for kind, slot, intensity, busy in (
+        (work.own_class[work.cell_own], work.cell_slot, work.own_intensity[work.cell_own], own),
+        (work.pool_class[work.step_pool], work.step_slot, work.pool_intensity[work.step_pool], rate),
+    ):
+        here = pinned[kind]
+        k, t = kind[here], slot[here]
+        count = busy[here] / supply.speed[site[k]]
+        np.add.at(gpus, (k, site[k], t), count)
+        np.add.at(load, (k, site[k], t), count * intensity[here])
+    it_w = supply.gpu_w[:, None] * gpus.sum(axis=0) + supply.dynamic_w[:, None] * load.sum(axis=0)
+    stored = values(programme, "stored", x) * J_PER_KWH
+    return Plan(
+        edges_s=edges_s,
+        allowed=work.allowed,
+        gpus=gpus,
+        it_w=it_w,
+        import_w=values(programme, "import", x) * W_PER_KW,
+        stored_j=np.broadcast_to(stored, supply.free_w.shape),
+        job=jobs[work.cell_own],
+        job_slot=work.cell_slot,
+        job_gpus=own,
+    )

@@ -1,0 +1,110 @@
+"""Whether the books of a site close; this runs after every run."""
+
+from __future__ import annotations
+
+import numpy as np
+from tafukt.simulator.energy.ledger import SiteLedger
+from tafukt.simulator.errors import BreachError
+from tafukt.simulator.record import FLOWS, Floats, SiteEnergy
+
+# The books must close to this share of the energy that passed through them.
+TOLERANCE = 1e-9
+
+
+def residual(ledger: SiteLedger, energy: SiteEnergy, it_j: float) -> float:
+    """The largest relative gap between the two sides of every balance of a site.
+
+    One side comes from the settled flows, the other from elsewhere: the sun and the loads from their
+    profiles, the IT load from the nodes' own records (`it_j` [J]), the battery from its state. Sun and
+    load are held against each other in every segment and over the whole window.
+
+    Raises
+    ------
+    BreachError
+        If a gap exceeds 1e-9 of the energy that went through the site, a flow is negative, or two flows
+        exclude one another.
+    """
+    site, end_s = ledger.site, ledger.end_s
+    _check_signs(site.name, energy)
+    sun = float(site.pv.integral(0.0, end_s))
+    fixed = site.fixed_w * end_s + float(site.other.integral(0.0, end_s))
+    middle = 0.5 * (energy.edges_s[:-1] + energy.edges_s[1:])
+    step = np.minimum((middle / ledger.step_s).astype(np.int64), ledger.steps - 1)
+    overhead = site.overhead.values[step]
+    load = it_j + energy.total_j(energy.it_w * overhead) + fixed
+    scale = max(sun, load, 1.0)
+    flow = {name: energy.flow_j(name) for name in FLOWS}
+    gaps = {
+        "sun": sun - flow["pv_to_load"] - flow["pv_to_battery"] - flow["export"] - flow["curtailed"],
+        "load": load - flow["pv_to_load"] - flow["discharge"] - flow["import_to_load"] - flow["unserved"],
+    }
+    if ledger.battery is not None:
+        gaps["battery"] = _battery_gap(ledger, energy)
+    worst = max(gaps, key=lambda name: abs(gaps[name]))
+    gap = abs(gaps[worst]) / scale
+    if gap > TOLERANCE or not gap >= 0:
+        raise BreachError(f"{site.name}: the books of the {worst} do not close: {gaps[worst]:g} J of {scale:g} J")
+    load_w = energy.it_w * (1.0 + overhead) + site.fixed_w + site.other.values[step]
+    return max(gap, _check_segments(site.name, energy, site.pv.values[step], load_w))
+
+
+def _check_segments(name: str, energy: SiteEnergy, sun_w: Floats, load_w: Floats) -> float:
+    """Sun and load of every segment against its flows; returns the largest relative gap."""
+    flow = energy.flows_w
+    sun = flow["pv_to_load"] + flow["pv_to_battery"] + flow["export"] + flow["curtailed"] - sun_w
+    load = flow["pv_to_load"] + flow["discharge"] + flow["import_to_load"] + flow["unserved"] - load_w
+    scale = max(float(sun_w.max()), float(load_w.max()), 1e-6)
+    worst = 0.0
+    for what, gaps in (("sun", sun), ("load", load)):
+        size = np.abs(gaps)
+        index = int(size.argmax())
+        gap = float(size[index]) / scale
+        if gap > TOLERANCE or not gap >= 0:
+            when = energy.edges_s[index]
+            raise BreachError(f"{name}: the books of the {what} do not close at {when:g} s: {gaps[index]:g} W")
+        worst = max(worst, gap)
+    return worst
+
+
+def _check_signs(name: str, energy: SiteEnergy) -> None:
+    """No flow is negative; no charging while discharging, no import while exporting."""
+    flow = energy.flows_w
+    for which, power in flow.items():
+        if power.min() < 0.0:
+            raise BreachError(f"{name}: {which} is negative at {energy.edges_s[int(power.argmin())]:g} s")
+    charge = flow["pv_to_battery"] + flow["import_to_battery"]
+    imported = flow["import_to_load"] + flow["import_to_battery"]
+    for what, both in (
+        ("charges and discharges", np.minimum(charge, flow["discharge"])),
+        ("imports and exports", np.minimum(imported, flow["export"])),
+    ):
+        if both.max() > 0.0:
+            raise BreachError(f"{name}: {what} at once at {energy.edges_s[int(both.argmax())]:g} s")
+
+
+def _battery_gap(ledger: SiteLedger, energy: SiteEnergy) -> float:
+    """What the battery's energy changed by, beyond what flows, losses and self-discharge explain [J].
+
+    What leaks in a segment is k dt times the mean of what is stored. Under a constant power, with
+    x = k dt, that mean is s0 + (s1 - s0) (1/2 + x/12 - x^3/720 + ...); in a taper band it follows from the
+    mean power, which is linear in what is stored. Each segment must agree with one of the two.
+    """
+    battery = ledger.battery
+    assert battery is not None
+    dt, stored = energy.duration_s, energy.stored_j
+    charge = energy.flows_w["pv_to_battery"] + energy.flows_w["import_to_battery"]
+    drive = battery.eta_charge * charge - energy.flows_w["discharge"] / battery.eta_discharge
+    gained = ledger.unclipped_j(energy.edges_s, stored) - stored[:-1]
+    leaked = drive * dt - gained
+    x = battery.self_discharge_per_s * dt
+    if not battery.self_discharge_per_s:
+        return float(np.sum(np.abs(leaked)))
+    constant = stored[:-1] + gained * (0.5 + x / 12.0 - x * x * x / 720.0)
+    gaps = np.abs(leaked - x * constant)
+    if battery.taper_soc:
+        capacity = ledger.capacities_at(energy.edges_s[:-1])
+        band = battery.taper_soc * capacity
+        full = battery.soc_max * capacity - charge * band / max(battery.charge_w, 1e-9)
+        empty = battery.soc_min * capacity + energy.flows_w["discharge"] * band / max(battery.discharge_w, 1e-9)
+        gaps = np.minimum(gaps, np.abs(leaked - x * np.where(charge > 0, full, empty)))
+    return float(np.sum(gaps))

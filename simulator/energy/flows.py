@@ -1,0 +1,377 @@
+"""Closing the books: every flow of a site, by numpy, over the segments that the run left behind."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from tafukt.simulator.energy.battery import stepper
+from tafukt.simulator.energy.ledger import SiteLedger, Supply, step_index
+from tafukt.simulator.record import FLOWS, Floats, Ints, SiteEnergy
+from tafukt.simulator.scenario import Battery
+from tafukt.sites.profile import StepProfile
+
+# What two ways of computing one power may differ by, relative to it.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """What is known of every segment: powers [W], and what is stored at the edges [J]."""
+
+    edges_s: Floats
+    it_w: Floats
+    load_w: Floats
+    other_w: Floats
+    pv_w: Floats
+    stored_j: Floats
+    flows_w: dict[str, Floats]
+    step: Ints
+
+
+def close(ledger: SiteLedger) -> SiteEnergy:
+    """All flows of one site over the accounting window.
+
+    The segments are the union of supply steps, changes of load or supply, and the battery's own edges;
+    in each, every flow is constant or is given as its mean.
+    """
+    ledger.settle(ledger.end_s)
+    segments = _segments(ledger)
+    if ledger.site.grid.export_cap_share < 1.0:
+        segments = _capped(ledger, segments)
+    grid, edges, flows = ledger.site.grid, segments.edges_s, segments.flows_w
+    price, carbon = (_sampled(profile, ledger, segments) for profile in (grid.price, grid.carbon))
+    n = len(edges) - 1
+    if ledger.battery is not None:
+        after = ledger.unclipped_j(edges, segments.stored_j)
+        contents = pool_contents(ledger.battery, edges, segments.stored_j[:-1], after, flows, price, carbon)
+    else:
+        contents = Contents(*(np.zeros(n) for _ in range(3)))
+    return SiteEnergy(
+        edges_s=edges,
+        it_w=segments.it_w,
+        site_w=segments.load_w,
+        other_w=segments.other_w,
+        pv_w=segments.pv_w,
+        flows_w=flows,
+        stored_j=segments.stored_j,
+        price=price,
+        export_price=_sampled(grid.export_price, ledger, segments),
+        carbon=carbon,
+        pool_solar=contents.solar,
+        pool_carbon=contents.carbon,
+        pool_cost=contents.cost,
+        capacity_j=ledger.capacity_j,
+        extra_j={
+            "battery_taken": _taken_j(ledger, edges, flows["discharge"]),
+            "battery_lost": float(sum(ledger.losses_j)),
+            "faded_by_cycles": ledger.faded_j[0],
+            "faded_by_age": ledger.faded_j[1],
+        },
+    )
+
+
+def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
+    """Every segment of the window, with further edges at `cuts` [s]."""
+    site = ledger.site
+    edges = _edges(ledger, cuts)
+    starts = edges[:-1]
+    step = np.minimum(step_index(starts, ledger.step_s), ledger.steps - 1)
+    it = _held(ledger.it_times, ledger.it_values, starts)
+    pv, other = site.pv.values[step], site.other.values[step]
+    load = it * (1.0 + site.overhead.values[step]) + site.fixed_w + other
+    if len(ledger.ends):
+        segment = np.searchsorted(ledger.ends, edges, side="right")
+        power = np.asarray(ledger.powers)[segment[:-1]]
+        stored = _stored(ledger, edges, segment)
+    else:
+        power, stored = np.zeros(len(starts)), np.full(len(edges), ledger.stored_j)
+    if list(ledger.supply_values) == [Supply.GRID]:  # never an outage: what holds everywhere needs no column
+        flows = split(pv, load, power, site.grid.import_limit_w, site.grid.export_limit_w)
+    else:
+        supply = _held(ledger.supply_times, ledger.supply_values, starts)
+        on, dead = supply == Supply.GRID, supply == Supply.NONE
+        limits = (np.where(on, limit, 0.0) for limit in (site.grid.import_limit_w, site.grid.export_limit_w))
+        flows = split(np.where(dead, 0.0, pv), load, power, *limits)
+        flows["curtailed"] = np.where(dead, pv, flows["curtailed"])
+    return _Segments(edges, it, load, other, pv, stored, flows, step)
+
+
+def split(
+    pv: Floats, load: Floats, battery: Floats, limit: Floats | float, export_limit: Floats | float
+) -> dict[str, Floats]:
+    """The eight flows of the ledger [W] from sun, load and battery power (> 0 charging).
+
+    The sun feeds the load first, then the battery; the rest is exported up to the limit, else curtailed.
+    Where a column is done with, the next takes its place: fetching fresh memory costs as much as the sums.
+    """
+    pv_to_load = np.minimum(pv, load)
+    left = pv - pv_to_load
+    charge = np.maximum(battery, 0.0)
+    pv_to_battery = np.minimum(charge, left)
+    left -= pv_to_battery
+    export = np.minimum(left, export_limit)
+    left -= export
+    open_load = load - pv_to_load
+    discharge = np.minimum(charge - battery, open_load)
+    open_load -= discharge
+    import_to_battery = _no_rounding(charge - pv_to_battery, charge)
+    _no_rounding(open_load, load)
+    import_to_load = np.minimum(open_load, np.maximum(limit - import_to_battery, 0.0))
+    open_load -= import_to_load
+    parts = (
+        pv_to_load, pv_to_battery, export, left,
+        discharge, import_to_load, import_to_battery, _no_rounding(open_load, load),
+    )  # fmt: skip
+    return dict(zip(FLOWS, parts, strict=True))
+
+
+def _no_rounding(difference: Floats, of: Floats) -> Floats:
+    """A difference of two powers that were computed in two ways, now zero where it is nothing but rounding."""
+    difference[difference <= ROUNDING * of] = 0.0
+    return difference
+
+
+def _capped(ledger: SiteLedger, segments: _Segments) -> _Segments:
+    """The same with export ended where it reaches its share of the window's generation; the rest is curtailed."""
+    time_s = reached_s(ledger, segments.edges_s, segments.pv_w, segments.flows_w)
+    if time_s is None:
+        return segments
+    split_segment(ledger, time_s)
+    segments = _segments(ledger, (time_s,))
+    flows, over = segments.flows_w, segments.edges_s[:-1] >= time_s
+    flows["curtailed"] = np.where(over, flows["curtailed"] + flows["export"], flows["curtailed"])
+    flows["export"] = np.where(over, 0.0, flows["export"])
+    return segments
+
+
+def _edges(ledger: SiteLedger, cuts: Sequence[float]) -> Floats:
+    end_s = ledger.end_s
+    changes = (ledger.it_times, ledger.supply_times, ledger.ends, cuts)
+    steps = np.arange(ledger.steps, dtype=np.float64) * ledger.step_s
+    parts: list[Floats] = [steps, *(np.asarray(times) for times in changes)]
+    for profile in (ledger.site.grid.price, ledger.site.grid.export_price, ledger.site.grid.carbon):
+        if profile.step_s != ledger.step_s or profile.start_s:
+            parts.append(profile.start_s + np.arange(len(profile.values), dtype=np.float64) * profile.step_s)
+    # Runs that are sorted already are what a stable sort merges fastest.
+    edges = np.sort(np.concatenate((*parts, [end_s])), kind="stable")
+    edges = edges[(edges >= 0.0) & (edges <= end_s)]
+    first = np.concatenate(([True], edges[1:] != edges[:-1]))
+    return np.asarray(edges[first])
+
+
+def _taken_j(ledger: SiteLedger, edges: Floats, discharge_w: Floats) -> float:
+    """Energy taken out of the store, losses of discharging included: over the usable capacity, its cycles [J]."""
+    return float(np.sum(discharge_w * np.diff(edges))) / ledger.battery.eta_discharge if ledger.battery else 0.0
+
+
+def _held(times: Sequence[float], values: Sequence[float], at: Floats) -> Floats:
+    """The value that holds at each of `at`, given the times of change."""
+    if len(times) == 1:
+        return np.full(len(at), values[0])
+    return np.asarray(np.asarray(values)[np.searchsorted(times, at, side="right") - 1])
+
+
+def _sampled(profile: StepProfile, ledger: SiteLedger, segments: _Segments) -> Floats:
+    """A profile in every segment; one on another grid than the supply has put its own edges among them."""
+    index, at = segments.step, segments.edges_s[:-1]
+    if profile.step_s != ledger.step_s or profile.start_s:
+        index = step_index(at - profile.start_s, profile.step_s)
+    if index[0] < 0 or index[-1] >= len(profile.values):
+        raise profile._range_error(float(at[-1]))
+    return np.asarray(profile.values[index])
+
+
+def _stored(ledger: SiteLedger, edges: Floats, segment: Ints) -> Floats:
+    """What is stored at every edge [J]; inside a battery segment (which is then idle) it decays."""
+    values = np.concatenate(([ledger.stored_start_j], ledger.stored))
+    stored: Floats = values[segment]
+    k = ledger.battery.self_discharge_per_s if ledger.battery else 0.0
+    if k:
+        times = np.concatenate(([0.0], ledger.ends))
+        stored = stored * np.exp(-k * (edges - times[segment]))
+    return stored
+
+
+# --- The yearly export cap: a share of the window's own generation, split exactly where it is reached
+# Morocco's law 82-21 lets a producer for own use sell at most 20 % of a year's generation.
+
+
+HALVINGS = 100
+
+
+def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Floats]) -> float | None:
+    """When export reaches its share of the generation [s]; `None` if it never does."""
+    duration = np.diff(edges)
+    allowed = ledger.site.grid.export_cap_share * float(np.sum(pv * duration))
+    exported = np.concatenate(([0.0], np.cumsum(flows["export"] * duration)))
+    if exported[-1] <= allowed:
+        return None
+    index = int(np.searchsorted(exported, allowed, side="right")) - 1
+    start, rest = float(edges[index]), allowed - float(exported[index])
+    low, high = 0.0, float(duration[index])
+    export, left = (float(flows[name][index]) for name in ("export", "pv_to_battery"))
+    if export >= ledger.site.grid.export_limit_w or left == 0.0:
+        return start + rest / export
+    surplus, charged_j = export + left + float(flows["curtailed"][index]), _charging(ledger, start)
+    for _ in range(HALVINGS):  # while the battery tapers, export grows as the battery takes less
+        middle = 0.5 * (low + high)
+        if surplus * middle - charged_j(middle) < rest:
+            low = middle
+        else:
+            high = middle
+    return start + low
+
+
+def split_segment(ledger: SiteLedger, time_s: float) -> None:
+    """Cut the battery's segment that holds `time_s` [s] in two, as if the walk had stopped there."""
+    index = bisect_left(ledger.ends, time_s)
+    if index >= len(ledger.ends) or ledger.ends[index] == time_s:
+        return
+    start = ledger.ends[index - 1] if index else 0.0
+    if time_s <= start:
+        return
+    whole_j = ledger.powers[index] * (ledger.ends[index] - start)
+    first_j, stored = _motion(ledger, index, start)(time_s - start)
+    ledger.powers[index] = (whole_j - first_j) / (ledger.ends[index] - time_s)
+    ledger.ends = _inserted(ledger.ends, index, time_s)
+    ledger.powers = _inserted(ledger.powers, index, first_j / (time_s - start))
+    ledger.stored = _inserted(ledger.stored, index, stored)
+
+
+def _inserted(values: array[float], index: int, value: float) -> array[float]:
+    """A new array: an old one cannot grow while something looks at it, as a profiler does that holds our frame."""
+    return values[:index] + array("d", [value]) + values[index:]
+
+
+def _charging(ledger: SiteLedger, from_s: float) -> Callable[[float], float]:
+    """Energy into the battery from an edge on, inside one of its segments, by duration [s] [J, at the terminals]."""
+    index = bisect_right(ledger.ends, from_s)
+    start = ledger.ends[index - 1] if index else 0.0
+    moved = _motion(ledger, index, start)
+    before = moved(from_s - start)[0] if from_s > start else 0.0
+    return lambda duration_s: moved(from_s - start + duration_s)[0] - before
+
+
+def _motion(ledger: SiteLedger, index: int, start_s: float) -> Callable[[float], tuple[float, float]]:
+    """Energy [J] and state [J] after a part of the battery's segment `index`, by its duration [s]."""
+    battery = ledger.battery
+    assert battery is not None
+    stored = ledger.stored[index - 1] if index else ledger.stored_start_j
+    if ledger.powers[index] == 0.0:
+        return lambda duration_s: (0.0, float(stored * np.exp(-battery.self_discharge_per_s * duration_s)))
+    advance = stepper(battery, float(ledger.capacities_at(np.array([start_s]))[0]))
+    offer = ledger.offer_at(start_s)
+
+    def moved(duration_s: float) -> tuple[float, float]:
+        power, after, _ = advance(stored, offer, duration_s, ())
+        return power * duration_s, after
+
+    return moved
+
+
+# --- What the battery holds, by origin: one well-mixed pool that carries solar, grid, carbon and cost
+
+
+# Less stored energy than this is none [J]: shares of it would be rounding.
+NOTHING_J = 1e-6
+
+
+class Contents(NamedTuple):
+    """Of each discharged joule: its solar share, its carbon [g/J], its cost [MAD/J]."""
+
+    solar: Floats
+    carbon: Floats
+    cost: Floats
+
+
+def pool_contents(
+    battery: Battery,
+    edges: Floats,
+    before: Floats,
+    after: Floats,
+    flows: dict[str, Floats],
+    price: Floats,
+    carbon: Floats,
+) -> Contents:
+    """What each discharged joule carries, in every segment, given what is stored before and after it.
+
+    Energy that is lost inside takes its share of solar along, as it does of the rest; carbon and cost stay
+    and weigh on what comes out, so that all that went in comes out or is still there. What the battery
+    starts with counts as neither solar nor bought: it has no share, no carbon and no cost, and by default
+    lies below the window.
+    """
+    n = len(edges) - 1
+    duration = np.diff(edges)
+    sun_w, grid_w = flows["pv_to_battery"], flows["import_to_battery"]
+    leak = battery.self_discharge_per_s * duration
+    solar = _solar(leak, before, after, sun_w, grid_w, battery.eta_charge * duration)
+    if not grid_w.any():
+        return Contents(solar, np.zeros(n), np.zeros(n))
+    drained = flows["discharge"] * duration / battery.eta_discharge
+    left = _left(leak, before, after, drained)
+    active = np.flatnonzero((grid_w > 0) | (drained > 0))
+    bought, out = grid_w[active] * duration[active], (drained * battery.eta_discharge)[active]
+    columns = (bought * carbon[active], bought * price[active], left[active], out)
+    carried = np.zeros((2, n))
+    carried[:, active] = _carried(*(column.tolist() for column in columns))
+    return Contents(solar, carried[0], carried[1])
+
+
+def _solar(leak: Floats, before: Floats, after: Floats, sun_w: Floats, grid_w: Floats, per_w: Floats) -> Floats:
+    """Solar share of what is stored when each segment begins; `per_w` is what a watt of charging stores [J]."""
+    charging = (sun_w > 0) | (grid_w > 0)
+    where = np.flatnonzero(charging)
+    kept = before[where] * np.exp(-leak[where])
+    old = np.minimum(np.divide(kept, after[where], out=np.zeros(len(where)), where=after[where] > NOTHING_J), 1.0)
+    last = np.concatenate(([0], np.cumsum(charging)[:-1]))  # of each segment, the charging ones before it
+    if not grid_w.any():  # what is not solar is what the battery started with
+        share = np.concatenate(([1.0], np.cumprod(old)))
+        return np.asarray(1.0 - share[last])
+    # Where sun and grid charge together the sun's power is constant, whether or not the battery tapers.
+    x = leak[where]
+    remaining = np.divide(-np.expm1(-x), x, out=np.ones(len(where)), where=x > 0)
+    solar_j = sun_w[where] * per_w[where] * remaining
+    part = np.divide(solar_j, after[where], out=np.zeros(len(where)), where=after[where] > NOTHING_J)
+    fresh = np.where(grid_w[where] > 0, np.minimum(part, 1.0 - old), 1.0 - old)
+    shares, share_now = [0.0], 0.0
+    for kept_share, fresh_share in zip(old.tolist(), fresh.tolist(), strict=True):
+        share_now = share_now * kept_share + fresh_share
+        shares.append(share_now)
+    return np.asarray(shares)[last]
+
+
+def _left(leak: Floats, before: Floats, after: Floats, drained: Floats) -> Floats:
+    """Share of the carbon in the pool that a segment leaves in it.
+
+    With d drained, ds/dt = -d - k s and dG/dt = -d G / s, so G1 / G0 = s1 / s0 exp(k dt).
+    """
+    share = np.divide(after, before, out=np.zeros(len(leak)), where=before > NOTHING_J) * np.exp(leak)
+    small = drained < 1e-6 * before  # where the difference of two equals would be rounding
+    share = np.where(small, 1.0 - np.divide(drained, before, out=np.zeros(len(leak)), where=before > NOTHING_J), share)
+    return np.asarray(np.where(drained > 0, np.minimum(share, 1.0), 1.0))
+
+
+def _carried(
+    carbon: list[float], cost: list[float], left: list[float], out_j: list[float]
+) -> tuple[list[float], list[float]]:
+    """Carbon and cost of each joule that a segment discharges; 0 where it discharges none."""
+    grams = money = 0.0
+    carbon_out, cost_out = [], []
+    for carbon_in, cost_in, share, energy in zip(carbon, cost, left, out_j, strict=True):
+        grams += carbon_in
+        money += cost_in
+        if energy:
+            per_j = (1.0 - share) / energy
+            carbon_out.append(grams * per_j)
+            cost_out.append(money * per_j)
+            grams *= share
+            money *= share
+        else:
+            carbon_out.append(0.0)
+            cost_out.append(0.0)
+    return carbon_out, cost_out

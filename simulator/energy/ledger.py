@@ -1,0 +1,396 @@
+"""Who fed whom at one site: settles sun, battery and grid between events, exactly.
+
+Inside the run only what depends on the past is decided: the battery's power, one number per segment.
+Every other flow follows from it and is computed afterwards with numpy (`simulator.settle`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import MutableSequence
+from enum import IntEnum
+from math import exp, expm1, inf
+
+import numpy as np
+from tafukt.simulator.energy import battery as fade
+from tafukt.simulator.energy.battery import Advance, law, stepper
+from tafukt.simulator.record import Floats, Ints
+from tafukt.simulator.scenario import Battery, Site, import_band
+
+# --- How the battery of one site moves through a run: one closed-form move per segment, none before it is asked for
+# A segment ends with its supply step, where the load changes, or where the battery reaches a limit. Changes of
+# the load are only written down; whoever wants to know what is stored has the battery walked up to then.
+
+
+class Supply(IntEnum):
+    """What feeds the site: the grid with all else, sun and battery alone, or nothing at all."""
+
+    GRID = 0
+    ISLAND = 1
+    NONE = 2
+
+
+class Walk:
+    """The battery of one site up to `now_s`, and every segment that it has gone through."""
+
+    def __init__(self, site: Site, end_s: float) -> None:
+        self.site = site
+        self.end_s = end_s
+        self.step_s = site.pv.step_s
+        n = int(np.ceil(end_s / self.step_s - 1e-9))
+        self.steps = n
+        pv, other = site.pv.values[:n], site.other.values[:n]
+        # What is left of the sun before IT, and what a watt of IT draws; plain floats are what a Python
+        # loop reads fastest.
+        free, per_it = pv - other - site.fixed_w, 1.0 + site.overhead.values[:n]
+        self._free: list[float] = free.tolist()
+        self._per_it: list[float] = per_it.tolist()
+        # From each step, the last one before the sun could exceed the load at all: up to there an empty
+        # battery may sleep.
+        bright = np.where(free > 0, np.arange(n), n)
+        dark = np.maximum(np.minimum.accumulate(bright[::-1])[::-1] - 1, np.arange(n))
+        self._last_dark = array("q", dark.astype(np.int64).tobytes())
+        self._edges = array("d", (np.arange(n + 1) * self.step_s).tobytes())
+        self.now_s = 0.0
+        self.supply = Supply.GRID
+        self.limit_w = site.grid.import_limit_w
+        self.it_times: MutableSequence[float] = array("d", [0.0])
+        self.it_values: MutableSequence[float] = array("d", [0.0])
+        self._told = 0  # index of the change of load that holds at `now_s`
+        # The battery's segments: where each ends [s], its mean power [W], and what is then stored [J].
+        self.ends, self.powers, self.stored = array("d"), array("d"), array("d")
+        self._begin_battery()
+
+    def _begin_battery(self) -> None:
+        site = self.site
+        battery = site.battery if site.battery and site.battery.capacity_j > 0 else None
+        self.battery = battery
+        self.capacity_j = battery.capacity_j if battery else 0.0
+        self.stored_j = battery.soc_start * self.capacity_j if battery else 0.0
+        self.stored_start_j = self.stored_j
+        self._advance: Advance
+        # Between which powers import has to stay in each step [W]; nothing where no strategy says so.
+        self._band: tuple[list[float], list[float]] = [], []
+        self._watched = False
+        if battery is None:
+            return
+        self._set_law(battery)
+        limit, export = site.grid.import_limit_w, site.grid.export_limit_w
+        band = import_band(battery.strategy, site.grid, np.arange(self.steps, dtype=np.float64) * self.step_s)
+        if band is not None:
+            self._band = np.minimum(band[0], limit).tolist(), np.minimum(band[1], limit).tolist()
+        # Only a power that tapers can pass a limit inside a segment.
+        self._watched = battery.taper_soc > 0 and (limit < inf or 0 < export < inf or band is not None)
+        # What every walk reads; up to an export limit no flow begins or ends while the battery tapers.
+        self._columns = (self._free, self._per_it, self._edges, export, self.step_s)
+
+    def _set_law(self, battery: Battery) -> None:
+        """How the battery moves follows from its capacity."""
+        self._advance = stepper(battery, self.capacity_j)
+        self._law, self._taper = law(battery, self.capacity_j, self.step_s)
+        self._leak = battery.self_discharge_per_s
+
+    def step_at(self, time_s: float) -> int:
+        """Index of the supply step that holds `time_s`; at an edge, of the one that begins there."""
+        index = int(time_s // self.step_s)
+        if (index + 1) * self.step_s <= time_s:  # division may fall short of an edge that it stands on
+            index += 1
+        return index if index < self.steps else self.steps - 1
+
+    def walk(self, until_s: float, skip: bool = True) -> None:
+        """Move the battery up to `until_s` [s], through every change of the load that has been told.
+
+        Most segments are a few lines of arithmetic, done in place: this is where a year is spent, and a call
+        for each would double it. With `skip`, an empty battery sleeps through the steps without sun at once.
+        """
+        if self.supply is Supply.NONE and until_s > self.now_s:
+            self._idle(until_s)
+        now, stored, leak, told = self.now_s, self.stored_j, self._leak, self._told
+        free, per_it, edges, smooth_w, step_s = self._columns
+        step_keep, step_span, eta_c, eta_d, charge_w, discharge_w, low, high, knee_up, knee_down = self._law
+        goal, remain, hold_w, per_j = self._taper
+        add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
+        (lows, highs), steered, index = self._band, self._steers(), self.step_at(now)
+        while now < until_s:
+            told, it_w, stop = self._stretch(told, now, until_s)
+            while now < stop:
+                edge = end = edges[index + 1]
+                if end > stop:
+                    end = stop
+                dt = end - now
+                if dt == step_s:
+                    keep, span = step_keep, step_span
+                elif leak:
+                    keep, span = exp(-leak * dt), -expm1(-leak * dt) / leak
+                else:
+                    keep, span = 1.0, dt
+                power = offer = surplus = free[index] - it_w * per_it[index]
+                if steered:
+                    power = offer = surplus + lows[index]
+                    if power <= 0.0:
+                        power = offer = min(surplus + highs[index], 0.0)
+                if power > 0.0:
+                    if power > charge_w:
+                        power = charge_w
+                    limit, after = high - power * knee_up, stored * keep + power * span * eta_c
+                    if after >= limit or stored >= limit:
+                        after, smooth = goal + (stored - goal) * remain, not 0.0 < surplus < power
+                        if limit < stored <= high and limit < after and dt == step_s and smooth and surplus <= smooth_w:
+                            power = hold_w - (stored - goal) * per_j
+                        else:
+                            power, after, end = self._near_limit(now, end, stored, surplus, offer)
+                elif stored > low:
+                    if power < -discharge_w:
+                        power = -discharge_w
+                    limit, after = low - power * knee_down, stored * keep + power * span / eta_d
+                    if after <= limit or stored <= limit:
+                        power, after, end = self._near_limit(now, end, stored, surplus, offer)
+                elif steered or not skip:
+                    power, after = 0.0, stored * keep
+                else:
+                    power, (after, end, edge, index) = 0.0, self._asleep(now, stop, until_s, stored, index)
+                add_end(end)
+                add_power(power)
+                add_stored(after)
+                now, stored = end, after
+                if end == edge:
+                    index += 1
+        self.now_s, self.stored_j, self._told = now, stored, told
+
+    def _near_limit(
+        self, now_s: float, end_s: float, stored: float, surplus_w: float, offer_w: float
+    ) -> tuple[float, float, float]:
+        """One move that meets a limit or tapers: mean power [W], what is then stored [J], and when it ends [s]."""
+        kinks = self._kinks(surplus_w, offer_w) if self._watched else ()
+        power, after, used = self._advance(stored, offer_w, end_s - now_s, kinks)
+        return power, after, end_s if used == end_s - now_s else now_s + used
+
+    def _asleep(
+        self, now_s: float, stop_s: float, until_s: float, stored: float, step: int
+    ) -> tuple[float, float, float, int]:
+        """An empty battery: through all steps without sun, whatever the load, or through one up to `stop_s`.
+
+        Returns
+        -------
+        what is then stored [J], when that is [s], up to which edge it could sleep [s], and the step that it is in
+        """
+        last = self._last_dark[step]
+        edge, end = self._edges[last + 1], until_s if last > step else stop_s
+        if end < edge:
+            return stored * exp(-self._leak * (end - now_s)), end, edge, self.step_at(end)
+        return stored * exp(-self._leak * (edge - now_s)), edge, edge, last
+
+    def _idle(self, until_s: float) -> None:
+        """Nothing flows, and what is stored leaks."""
+        self.stored_j *= exp(-self._leak * (until_s - self.now_s))
+        self.now_s = until_s
+        self.ends.append(until_s)
+        self.powers.append(0.0)
+        self.stored.append(self.stored_j)
+
+    def _stretch(self, told: int, now_s: float, until_s: float) -> tuple[int, float, float]:
+        """The change of the load that holds at `now_s`, its IT power [W], and up to when that lasts [s]."""
+        times, last = self.it_times, len(self.it_times) - 1
+        while told < last and times[told + 1] <= now_s:
+            told += 1
+        stop = times[told + 1] if told < last and times[told + 1] < until_s else until_s
+        return told, self.it_values[told], stop
+
+    def _steers(self) -> bool:
+        """Whether a strategy rules the battery now: only while there is a grid to follow it with."""
+        return bool(self._band[0]) and self.supply is Supply.GRID
+
+    def steered_w(self, surplus_w: float, step: int) -> float:
+        """What the battery is offered (> 0) or asked for (< 0) so that import stays in its band [W]."""
+        missing = surplus_w + self._band[0][step]
+        if missing > 0.0:
+            return missing
+        too_much = surplus_w + self._band[1][step]
+        return too_much if too_much < 0.0 else 0.0
+
+    def _kinks(self, surplus_w: float, offer_w: float) -> tuple[float, ...]:
+        """Battery powers at which, while it tapers, a flow of the site begins, ends or meets its limit [W]."""
+        if offer_w > 0.0:
+            export = self.site.grid.export_limit_w if self.supply is Supply.GRID else 0.0
+            found = []
+            if 0.0 < surplus_w < offer_w:  # the grid has charged along, and stops
+                found.append(surplus_w)
+            if surplus_w > export > 0.0:  # what the battery leaves meets the export limit
+                found.append(surplus_w - export)
+            return tuple(found)
+        short = -surplus_w - self.limit_w
+        return (short,) if short > 0.0 else ()
+
+
+# --- The ledger of one site
+
+
+# A shortage smaller than this share of the load is rounding.
+ROUNDING = 1e-9
+
+
+class SiteLedger(Walk):
+    """The running books of one site.
+
+    The engine tells it every change of the IT power and of the supply, in order of time; the battery is
+    walked when it is asked for. `it_w` is the IT power now [W], `supply` what feeds the site now, `limit_w`
+    the import limit that follows from it [W].
+
+    Parameters
+    ----------
+    site : Site
+    end_s : float
+        End of the accounting window [s].
+    """
+
+    def __init__(self, site: Site, end_s: float) -> None:
+        super().__init__(site, end_s)
+        self.it_w = 0.0
+        self.supply_times, self.supply_values = array("d", [0.0]), array("d", [Supply.GRID])
+        # What a shrinking window took out of the battery, and when.
+        self.loss_times, self.losses_j = array("d"), array("d")
+        self._capacities: list[tuple[float, float]] = []
+        self.faded_j = (0.0, 0.0)
+        self._delivered_j, self._counted = 0.0, 0  # up to the last midnight, and how many segments that were
+        self._next_mark = 0
+        self._marks, self._aged_s = [inf], [0.0]
+        battery = self.battery
+        if battery is not None and (battery.fade_per_cycle or battery.fade_per_s):
+            marks = [mark for mark in site.midnights_s if 0.0 < mark <= end_s]
+            self._marks, self._aged_s = [*marks, inf], fade.ageing_s(battery, site.temp_air, marks)
+
+    # --- what the engine tells -------------------------------------------------------------------
+
+    def set_it(self, time_s: float, it_w: float) -> None:
+        """The IT power is `it_w` [W] from `time_s` [s] on."""
+        if it_w == self.it_w:
+            return
+        self.it_w = it_w
+        _note(self.it_times, self.it_values, time_s, it_w)
+
+    def set_supply(self, time_s: float, supply: Supply) -> None:
+        """What feeds the site from `time_s` [s] on: changes with an outage and its repair."""
+        self.settle(time_s)
+        self.supply = supply
+        self.limit_w = self.site.grid.import_limit_w if supply is Supply.GRID else 0.0
+        _note(self.supply_times, self.supply_values, time_s, supply)
+
+    # --- what it answers -------------------------------------------------------------------------
+
+    def surplus_w(self, time_s: float) -> float:
+        """Sun less load at `time_s` [W]; negative where the load is larger."""
+        index = self.step_at(time_s)
+        return self._free[index] - self.it_w * self._per_it[index]
+
+    def load_w(self, time_s: float, it_w: float) -> float:
+        """What the site would draw in all at an IT power of `it_w`, at `time_s` [W]."""
+        step = self.step_at(time_s)
+        return it_w * self._per_it[step] + float(self.site.other.values[step]) + self.site.fixed_w
+
+    @property
+    def next_midnight_s(self) -> float:
+        """When the battery's capacity shrinks next [s]; infinite where it does not."""
+        return self._marks[self._next_mark]
+
+    def free_w(self, time_s: float) -> float:
+        """Sun less all load but IT at `time_s` [W]."""
+        return self._free[self.step_at(time_s)]
+
+    def per_it(self, time_s: float) -> float:
+        """Watts drawn at the meter per watt of IT at `time_s`."""
+        return self._per_it[self.step_at(time_s)]
+
+    def capacities_at(self, times_s: Floats) -> Floats:
+        """The battery's capacity just after each of `times_s`, which may lie in the past [J]."""
+        until, before = ([row[i] for row in self._capacities] for i in (0, 1))
+        return np.array([*before, self.capacity_j])[np.searchsorted(until, times_s, side="right")]
+
+    def unclipped_j(self, edges_s: Floats, stored_j: Floats) -> Floats:
+        """What is stored at the end of every segment, before a shrinking window took its part [J]."""
+        after = stored_j[1:].copy()
+        np.add.at(after, np.searchsorted(edges_s, self.loss_times) - 1, self.losses_j)
+        return after
+
+    def offer_at(self, time_s: float) -> float:
+        """What the battery was offered (> 0) or asked for (< 0) just after `time_s`, in the past [W]."""
+        step = self.step_at(time_s)
+        it_w = self.it_values[bisect_right(self.it_times, time_s) - 1]
+        surplus = self._free[step] - it_w * self._per_it[step]
+        on_grid = self.supply_values[bisect_right(self.supply_times, time_s) - 1] == Supply.GRID
+        return self.steered_w(surplus, step) if self._band[0] and on_grid else surplus
+
+    def settle(self, until_s: float) -> None:
+        """Walk the battery forward to `until_s` [s]."""
+        if self.battery is None:
+            self.now_s = until_s
+            return
+        while self._marks[self._next_mark] <= until_s:
+            self.walk(self._marks[self._next_mark])
+            self._fade()
+        if self.now_s < until_s:
+            self.walk(until_s)
+
+    def _fade(self) -> None:
+        """Shrink the battery at local midnight; what is then stored above its window is lost."""
+        battery = self.battery
+        assert battery is not None
+        counted, self._counted = self._counted, len(self.ends)
+        durations = np.diff(np.array([0.0, *self.ends] if not counted else self.ends[counted - 1 :]))
+        self._delivered_j -= float(np.sum(np.minimum(self.powers[counted:], 0.0) * durations))
+        taken_j = self._delivered_j / battery.eta_discharge
+        self._capacities.append((self.now_s, self.capacity_j))
+        aged_s = self._aged_s[self._next_mark]
+        self._next_mark += 1
+        self.faded_j = fade.faded_j(battery, taken_j, aged_s)
+        self.capacity_j = fade.capacity_j(battery, taken_j, aged_s)
+        self._set_law(battery)
+        high_j = battery.soc_max * self.capacity_j
+        if self.stored_j > high_j:
+            self.loss_times.append(self.now_s)
+            self.losses_j.append(self.stored_j - high_j)
+            self.stored_j = self.stored[-1] = high_j
+
+    def peek(self, it_w: float, until_s: float) -> list[tuple[float, float, float]]:
+        """What the battery would do from now to `until_s` under an IT power of `it_w`; nothing is changed.
+
+        Returns
+        -------
+        list of (start_s, end_s, power_w), each within one supply step
+        """
+        kept = self.now_s, self.stored_j, self._told, self.it_times, self.it_values
+        mark = len(self.ends)
+        self._told, self.it_times, self.it_values = 0, [self.now_s], [it_w]
+        self.walk(until_s, skip=False)
+        ends, powers = self.ends[mark:], self.powers[mark:]
+        for column in (self.ends, self.powers, self.stored):
+            del column[mark:]
+        self.now_s, self.stored_j, self._told, self.it_times, self.it_values = kept
+        return list(zip([kept[0], *ends[:-1]], ends, powers, strict=True))
+
+    def holds_s(self, lacking_w: float, at_most_s: float) -> float:
+        """How long the battery could give `lacking_w` [W] from what it holds now [s]."""
+        if self.battery is None:
+            return 0.0
+        stored, held = self.stored_j, 0.0
+        while held < at_most_s:
+            power, stored, used = self._advance(stored, -lacking_w, at_most_s - held, (lacking_w,))
+            if -power < lacking_w * (1.0 - ROUNDING):
+                break
+            held += used
+        return held
+
+
+def _note(times: MutableSequence[float], values: MutableSequence[float], time_s: float, value: float) -> None:
+    """Write down a change; of several at one instant the last one counts."""
+    if times[-1] == time_s:
+        values[-1] = value
+    else:
+        times.append(time_s)
+        values.append(value)
+
+
+def step_index(times_s: Floats, step_s: float) -> Ints:
+    """Index of the supply step that holds each time; at an edge, of the one that begins there."""
+    index = np.floor_divide(times_s, step_s).astype(np.int64)
+    return np.asarray(index + ((index + 1) * step_s <= times_s))

@@ -1,0 +1,1 @@
+"""The discrete-event engine: jobs, nodes, faults, transfers and shortages as events in time."""

@@ -1,0 +1,229 @@
+"""What a policy may ask of the engine; each action carries its reason and the numbers it rested on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from tafukt.simulator.engine.cluster import Allocation
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.errors import PolicyError
+
+if TYPE_CHECKING:
+    from tafukt.simulator.engine.engine import Engine
+
+
+@dataclass(slots=True)
+class Start:
+    """Start a waiting job on a site now, on `gpus` GPUs (0: as asked), at `cap` of its power above idle.
+
+    `avoid` is a set of node bits that must be left alone (another job's reservation); `nodes` says which
+    nodes to take, and how many GPUs of each, where the policy has planned that itself.
+    """
+
+    job: JobState
+    site: int
+    gpus: int = 0
+    cap: float = 1.0
+    avoid: int = 0
+    nodes: Allocation = ()
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Hold:
+    """Leave a waiting job alone until `until_s` [s]; a round is promised at that time."""
+
+    job: JobState
+    until_s: float
+    site: int = -1
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Pause:
+    """Checkpoint a running job and put it back among the waiting."""
+
+    job: JobState
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Move:
+    """Checkpoint a running job, carry the checkpoint to another site, and let it wait there."""
+
+    job: JobState
+    site: int
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Resize:
+    """Checkpoint a running malleable job and restart it at once on the same site with `gpus` GPUs."""
+
+    job: JobState
+    gpus: int
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Cap:
+    """Let a running job draw `cap` of its power above idle from now on; needs no checkpoint."""
+
+    job: JobState
+    cap: float
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Wake:
+    """Ask for a round at `until_s` [s]."""
+
+    until_s: float
+
+
+Action = Start | Hold | Pause | Move | Resize | Cap | Wake
+
+
+# --- What a policy may ask for: every action is checked, then carried out; none is silently repaired
+
+
+class ActionExecutor:
+    """Checks actions against the rules and the state of things."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.scenario = engine.scenario
+        self.clock = engine.clock
+        self.rules = engine.rules
+        self.network = engine.network
+        self.clusters = engine.clusters
+        self.journal = engine.journal
+        self.lives = engine.lives
+        self._holds: dict[int, tuple[float, int, str]] = {}  # what was last told of each job's hold
+
+    def execute(self, action: Action) -> None:
+        """Carry out one action.
+
+        Raises
+        ------
+        PolicyError
+            If it is impossible; the message names the policy, the job, and why.
+        """
+        match action:
+            case Start():
+                self._start(action)
+            case Hold():
+                self._hold(action)
+            case Wake():
+                self.engine.wake_at(action.until_s)
+            case Pause() | Move() | Resize() | Cap():
+                self._interrupt(action)
+            case _:
+                raise PolicyError(f"policy {self.engine.policy.name!r} asked for {action!r}, which is not an action")
+
+    def _start(self, action: Start) -> None:
+        life, ask, site = action.job, action.job.ask, action.site
+        gpus, guard = action.gpus or ask.gpus, self.engine.guard
+        if life.phase != "queued" or life.index not in self.engine.waiting:
+            raise self._refusal(action, f"it is {life.phase}, not waiting")
+        if not 0 <= site < len(self.clusters):
+            raise self._refusal(action, f"there is no site {site}")
+        cluster, name = self.clusters[site], self.scenario.sites[site].name
+        if site not in self.rules.sites_for(life):
+            raise self._refusal(action, f"it may not run on {name}")
+        if not (ask.gpus_min or ask.gpus) <= gpus <= (ask.gpus_max or ask.gpus):
+            raise self._refusal(action, f"it cannot run on {gpus} GPUs")
+        if action.cap != 1.0:
+            self._check_cap(action, site)
+        if self.rules.has_quotas and not self.rules.within_quota(ask, site, gpus):
+            raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
+        if guard is not None and not guard.accepts(site, gpus, ask.intensity * action.cap):
+            raise self._refusal(action, f"{name} is short of supply and accepts no starts")
+        if self.network.links and self.network.transfer_s(life, site) == inf:
+            raise self._refusal(action, f"no link carries its data to {name}")
+        if action.nodes:
+            allocation = cluster.as_asked(action.nodes, gpus)
+        else:
+            allocation = None if cluster.offline else cluster.place(gpus, action.avoid)
+        if allocation is None:
+            raise self._refusal(action, f"{name} has no room for {gpus} GPUs")
+        self.lives.start(life, site, allocation, gpus, action.cap)
+        if self.journal.changes:
+            self.journal.note(self.clock.now, "start", life.index, site, action.reason, action.detail)
+
+    def _hold(self, action: Hold) -> None:
+        if action.until_s <= self.clock.now:
+            raise self._refusal(action, "a hold must end in the future")
+        action.job.held_until_s = action.until_s
+        self.engine.wake_at(action.until_s)
+        told = (action.until_s, action.site, action.reason)
+        if self.journal.all and self._holds.get(action.job.index) != told:  # told again only where it changes
+            self._holds[action.job.index] = told
+            detail = {"until_s": action.until_s, **action.detail}
+            self.journal.note(self.clock.now, "hold", action.job.index, action.site, action.reason, detail)
+
+    def _interrupt(self, action: Pause | Move | Resize | Cap) -> None:
+        life = action.job
+        if life.phase != "running":
+            raise self._refusal(action, f"it is {life.phase}, not running")
+        if isinstance(action, Cap):
+            self._check_cap(action, life.site)
+            self.engine.set_power_cap(life, action.cap, action.reason, action.detail)
+            return
+        if not life.ask.interruptible:
+            raise self._refusal(action, "it is not interruptible")
+        if isinstance(action, Pause):
+            self.engine.pause(life, action.reason, action.detail)
+        elif isinstance(action, Move):
+            self._move(action)
+        else:
+            self._resize(action)
+
+    def _move(self, action: Move) -> None:
+        life = action.job
+        if action.site not in life.sites or action.site == life.site:
+            raise self._refusal(action, f"it cannot move to site {action.site}")
+        if self.rules.federated:
+            raise self._refusal(action, "its institute does not decide for others")
+        if self.network.links and self.network.transfer_s(life, action.site, saved_at=life.site) == inf:
+            raise self._refusal(action, f"no link carries its data to site {action.site}")
+        self.journal.outcomes[life.index].moves += 1
+        if self.journal.changes:
+            detail = {"to": self.scenario.sites[action.site].name, **action.detail}
+            self.engine.note("move", life, action.reason, detail)
+        self.lives.save(life, action.site)
+
+    def _resize(self, action: Resize) -> None:
+        life, ask = action.job, action.job.ask
+        if ask.elasticity != "malleable":
+            raise self._refusal(action, f"it is {ask.elasticity}, not malleable")
+        if not (ask.gpus_min or ask.gpus) <= action.gpus <= (ask.gpus_max or ask.gpus) or action.gpus == life.gpus:
+            raise self._refusal(action, f"it cannot go from {life.gpus} to {action.gpus} GPUs")
+        more = action.gpus - life.gpus
+        if self.rules.has_quotas and more > 0 and not self.rules.within_quota(ask, life.site, more):
+            raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
+        self.journal.outcomes[life.index].resizes += 1
+        if self.journal.changes:
+            self.engine.note("resize", life, action.reason, {"gpus": action.gpus, **action.detail})
+        life.resizing = True
+        self.lives.save(life, action.gpus)
+
+    def _check_cap(self, action: Start | Cap, site: int) -> None:
+        caps = self.scenario.sites[site].node.caps
+        lowest = caps[0][0] if caps else 1.0
+        if not lowest <= action.cap <= 1:
+            raise self._refusal(action, f"a power cap must lie in [{lowest:g}, 1] here, not {action.cap}")
+
+    def _refusal(self, action: Start | Hold | Pause | Move | Resize | Cap, why: str) -> PolicyError:
+        what, when = type(action).__name__.lower(), f"{self.clock.now:.0f} s"
+        who = f"policy {self.engine.policy.name!r}: {what} of job {action.job.ask.job_id!r}"
+        return PolicyError(f"{who} at {when}: {why}")

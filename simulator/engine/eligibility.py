@@ -1,0 +1,170 @@
+"""Who may run where: residency, size, coordination and quotas. The engine refuses what breaks them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from tafukt.simulator.engine.event_queue import Kind, on_grid
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.scenario import Quota, Scenario
+from tafukt.workloads.job import Ask
+
+if TYPE_CHECKING:
+    from simpy.events import Event as SimEvent
+    from tafukt.simulator.engine.engine import Engine
+
+_FREE = Quota()
+
+
+class Eligibility:
+    """Answers for every job and site whether the two may come together."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.federated = scenario.coordination == "federated"
+        self.has_quotas = bool(scenario.quotas)
+        self._allowed: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        # GPUs that the tenants of a region hold: in all, and outside their own region.
+        self._held: dict[str, list[int]] = {}
+
+    def allowed(self, ask: Ask) -> tuple[int, ...]:
+        """Indices of the sites that may ever have this job: by residency, by coordination, by size."""
+        key = (ask.gpus_min or ask.gpus, ask.dataset.residency, ask.dataset.home, ask.tenant.region, ask.home)
+        found = self._allowed.get(key)
+        if found is None:
+            scenario = self.scenario
+            found = tuple(
+                i for i, site in enumerate(scenario.sites)
+                if scenario.may_run(ask, site) and (scenario.coordination != "regional" or site.name == ask.home)
+            )  # fmt: skip
+            self._allowed[key] = found
+        return found
+
+    def sites_for(self, life: JobState) -> tuple[int, ...]:
+        """Indices of the sites on which its policy may start this job now.
+
+        Under `federated` that is the one institute in whose queue it waits: its own, or the one to which
+        the root has sent it. A job that its own institute can never have is the root's to place.
+        """
+        allowed = life.sites
+        if not self.federated:
+            return allowed
+        if life.post < 0:
+            own = self.scenario.site_index(life.ask.home)
+            if own not in allowed:
+                return allowed
+            life.post = own
+        return (life.post,)
+
+    def within_quota(self, ask: Ask, site: int, gpus: int) -> bool:
+        """Whether the region of this job's tenant may hold so many GPUs more on this site."""
+        quota = self.scenario.quotas.get(ask.tenant.region, _FREE)
+        total, outside = self._held.get(ask.tenant.region, (0, 0))
+        if total + gpus > quota.gpus:
+            return False
+        return self._at_home(ask, site) or outside + gpus <= quota.gpus_outside
+
+    def ever_within_quota(self, ask: Ask) -> bool:
+        """Whether the quota of its region lets this job run at all."""
+        quota = self.scenario.quotas.get(ask.tenant.region, _FREE)
+        least = ask.gpus_min or ask.gpus
+        if least > quota.gpus:
+            return False
+        return least <= quota.gpus_outside or any(self._at_home(ask, site) for site in self.allowed(ask))
+
+    def count(self, ask: Ask, site: int, gpus: int) -> None:
+        """The tenants of a region hold so many GPUs more (or, below zero, fewer) on a site."""
+        held = self._held.setdefault(ask.tenant.region, [0, 0])
+        held[0] += gpus
+        if not self._at_home(ask, site):
+            held[1] += gpus
+
+    def quota_of(self, ask: Ask) -> str:
+        """The region whose quota this job counts against; empty where none applies."""
+        quota = self.scenario.quotas.get(ask.tenant.region, _FREE)
+        return ask.tenant.region if min(quota.gpus, quota.gpus_outside) < inf else ""
+
+    def _at_home(self, ask: Ask, site: int) -> bool:
+        return self.scenario.sites[site].region == ask.tenant.region
+
+
+# --- Coordination `federated`: institutes schedule alone; the root sends on what they cannot start
+# The root decides on how things stood `information_age_s` ago: the free GPUs of every site as they were then,
+# less what it has sent there since. It looks at a job when the job has not started in the round in which it
+# came to its institute's queue, and again each time that span has passed; what a policy holds on purpose it
+# leaves alone.
+
+
+class Federation:
+    """The root's knowledge, and its decisions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.age_s = engine.scenario.information_age_s
+        sites = len(engine.scenario.sites)
+        # For each site, when its room changed and to what: (largest gang, free GPUs).
+        self._times: list[list[float]] = [[] for _ in range(sites)]
+        self._rooms: list[list[tuple[int, int]]] = [[] for _ in range(sites)]
+        self._sent: list[tuple[float, int, int]] = []  # (time, site, GPUs), not yet visible in what is known
+        self._seen: dict[int, float] = {}  # when the root last looked at a job
+        self._review_due = False
+
+    def changed(self, site: int) -> None:
+        """The room at a site has changed."""
+        engine = self.engine
+        cluster, times = engine.clusters[site], self._times[site]
+        room = (engine.room[site], 0 if cluster.offline else cluster.free_gpus)
+        if times and times[-1] == engine.clock.now:
+            self._rooms[site][-1] = room
+        elif not times or self._rooms[site][-1] != room:
+            times.append(engine.clock.now)
+            self._rooms[site].append(room)
+
+    def known(self, site: int) -> tuple[int, int]:
+        """The largest gang and the free GPUs at a site, as far as the root knows."""
+        at = bisect_right(self._times[site], self.engine.clock.now - self.age_s) - 1
+        largest, free = self._rooms[site][max(at, 0)]
+        sent = sum(gpus for _, where, gpus in self._sent if where == site)
+        return largest - sent, free - sent
+
+    def offload(self) -> None:
+        """After a round: send on whoever waits, is not held, and has not been looked at for a while."""
+        engine, now = self.engine, self.engine.clock.now
+        self._sent = [entry for entry in self._sent if entry[0] > now - self.age_s]
+        self._seen = {index: time for index, time in self._seen.items() if index in engine.waiting}
+        open_ = [life for life in engine.waiting.values() if life.post >= 0 and life.held_until_s <= now]
+        for life in open_:
+            if now - self._seen.get(life.index, -self.age_s) >= self.age_s:
+                self._seen[life.index] = now
+                self._send(life)
+        if open_ and self.age_s > 0 and not self._review_due:
+            self._review_due = True
+            engine.clock.at(on_grid(now + self.age_s), Kind.TIMER, 0, self._review)
+
+    def _review(self, _: SimEvent) -> None:
+        self._review_due = False
+        self.engine.ask_for_round()
+
+    def _send(self, life: JobState) -> None:
+        """Where the largest share of GPUs is known to be free, if the job would fit there and may go."""
+        engine, ask = self.engine, life.ask
+        least = ask.gpus_min or ask.gpus
+        best, share = -1, 0.0
+        for site in engine.rules.allowed(ask):
+            largest, free = self.known(site)
+            total = engine.scenario.sites[site].gpus
+            if site == life.post or largest < least or free / total <= share:
+                continue
+            if engine.network.transfer_s(life, site) < float("inf"):
+                best, share = site, free / total
+        if best < 0:
+            return
+        life.post = best
+        self._sent.append((engine.clock.now, best, least))
+        if engine.journal.all:
+            detail = {"known_free_share": share, "age_s": self.age_s}
+            engine.journal.note(engine.clock.now, "offload", life.index, best, "overflow", detail)
+        engine.policy.waiting(life)
+        engine.ask_for_round()

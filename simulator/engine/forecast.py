@@ -1,0 +1,246 @@
+"""What a policy may know of the future: forecasts that know when they were issued.
+
+A forecast issued at the beginning of an hour rests on the hours before it, on what is measured at that very
+moment, and, for the kinds `perfect` and `noisy` alone, on the truth: there the truth is what the forecast is
+by definition, or what the error is put on. Persistence and climatology never read what came after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from tafukt.simulator.random_streams import stream
+from tafukt.simulator.record import Floats
+from tafukt.simulator.scenario import Scenario, Site
+from tafukt.sites.profile import StepProfile
+
+HOUR_S = 3600.0
+DAY_H = 24
+SEEN_DAYS = 30  # how far back climatology looks
+Kind = Literal["perfect", "persistence", "climatology", "noisy"]
+SunForecast = Kind
+Quantity = Literal["sun", "load", "overhead", "carbon", "price"]
+
+
+@dataclass(frozen=True)
+class ForecastSettings:
+    """Which forecasts, and how good they are.
+
+    `sun`, `load`, `carbon` and `price` each have a kind; `load` is what a site draws beside its jobs, and its
+    overhead. A tariff is published, so prices are known unless an experiment says otherwise.
+
+    `error` is the relative standard error of an hourly value a day ahead, of every noisy forecast; it grows
+    with the square root of the lead time and is capped at twice that. `autocorrelation` is that of the error
+    from one hour of the target to the next. `horizon_h` is how far forecasts look, `issue_h` how often they
+    are renewed [h].
+    """
+
+    sun: Kind = "noisy"
+    error: float = 0.1
+    autocorrelation: float = 0.8
+    horizon_h: int = 72
+    issue_h: int = 1
+    load: Kind = "persistence"
+    carbon: Kind = "noisy"
+    price: Kind = "perfect"
+
+
+class Forecast:
+    """Hourly forecasts of every site, for the hours from the one of issue on.
+
+    All of them are pure functions of the seed, the site, the hour of issue and the target hour: who asks,
+    and how often, changes nothing. Sites of one country share the error of carbon and of price, because they
+    share its grid.
+    """
+
+    def __init__(self, scenario: Scenario, settings: ForecastSettings, seed: int) -> None:
+        self.settings = settings
+        self.hours = int(np.ceil(scenario.end_s / HOUR_S))
+        self._seed = seed
+        self._sites = scenario.sites
+        self._edges = np.minimum(np.arange(self.hours + 1) * HOUR_S, scenario.end_s)
+        self._truths: dict[Quantity, Floats] = {}
+        self._steady: dict[Quantity, bool] = {}
+        self._issued = -1
+        self._now: dict[Quantity, Floats] = {}
+        self._noises: dict[Quantity, tuple[int, Floats]] = {}
+        lead_h = np.arange(settings.horizon_h) + 0.5
+        self._spread = settings.error * np.minimum(np.sqrt(lead_h / DAY_H), 2.0)
+        self._free: Floats = np.zeros((len(scenario.sites), 0))
+        self._fixed = np.array([site.fixed_w for site in scenario.sites])[:, None]
+
+    # --- what policies ask ---------------------------------------------------------------------------
+
+    def issue_hour(self, now_s: float) -> int:
+        """The hour at which the forecast that is valid now was issued."""
+        step = self.settings.issue_h
+        return int(now_s // HOUR_S) // step * step
+
+    def issued_s(self, now_s: float) -> float:
+        """When the forecast that is valid now was issued [s]."""
+        return self.issue_hour(now_s) * HOUR_S
+
+    def free_w(self, now_s: float) -> tuple[int, Floats]:
+        """Sun less all load but IT, from the hour of issue on [W].
+
+        Returns
+        -------
+        hour : int
+            The first hour.
+        values : array, shape (sites, hours)
+        """
+        self._renew(now_s)
+        if not self._free.shape[1]:
+            self._free = self.ahead("sun", now_s) - self.ahead("load", now_s) - self._fixed
+        return self._issued, self._free
+
+    def per_it(self, now_s: float) -> Floats:
+        """Watts at the meter per watt of IT, expected for the same hours, shape (sites, hours)."""
+        return self.ahead("overhead", now_s)
+
+    def carbon(self, now_s: float) -> Floats:
+        """Carbon intensity of every site's grid, expected for the same hours [g/J], shape (sites, hours)."""
+        return self.ahead("carbon", now_s)
+
+    def price(self, now_s: float) -> Floats:
+        """Price of grid electricity, expected for the same hours [MAD/J], shape (sites, hours)."""
+        return self.ahead("price", now_s)
+
+    def ahead(self, quantity: Quantity, now_s: float) -> Floats:
+        """One quantity as the forecast that is valid now has it, from its hour of issue on."""
+        self._renew(now_s)
+        values = self._now.get(quantity)
+        if values is None:
+            hour = self._issued
+            values = self.issued(quantity, hour, min(hour + self.settings.horizon_h, self.hours))
+            self._now[quantity] = values
+        return values
+
+    def sun_w(self, hour: int, end: int) -> Floats:
+        """The sun expected at `hour` for the hours up to `end` [W], shape (sites, end - hour)."""
+        return self.issued("sun", hour, end)
+
+    def issued(self, quantity: Quantity, hour: int, end: int) -> Floats:
+        """The forecast issued at the beginning of `hour` for the hours up to `end`, shape (sites, end - hour)."""
+        match self.kind(quantity):
+            case "perfect":
+                return self._truth(quantity)[:, hour:end]
+            case "persistence":
+                return self._yesterday(quantity, hour, end)
+            case "climatology":
+                return self._mean_day(quantity, hour, end)
+            case "noisy":
+                return self._truth(quantity)[:, hour:end] * self._noise(quantity, hour, end)
+
+    def kind(self, quantity: Quantity) -> Kind:
+        """Which kind of forecast a quantity has."""
+        settings = self.settings
+        match quantity:
+            case "sun":
+                return settings.sun
+            case "carbon":
+                return settings.carbon
+            case "price":
+                return settings.price
+            case _:
+                return settings.load
+
+    # --- how each comes about ------------------------------------------------------------------------
+
+    def _renew(self, now_s: float) -> None:
+        hour = self.issue_hour(now_s)
+        if hour != self._issued:
+            self._issued = hour
+            self._now.clear()
+            self._free = self._free[:, :0]
+
+    def _truth(self, quantity: Quantity) -> Floats:
+        """Hourly means as they will be, of every site."""
+        values = self._truths.get(quantity)
+        if values is None:
+            begin, end = self._edges[:-1], self._edges[1:]
+            values = np.array([_profile(site, quantity).integral(begin, end) / (end - begin) for site in self._sites])
+            if quantity == "overhead":
+                values += 1.0
+            self._truths[quantity] = values
+            self._steady[quantity] = bool((values == values[:, :1]).all())
+        return values
+
+    def _measured(self, quantity: Quantity, hour: int) -> Floats:
+        """What is measured at the beginning of `hour`, shape (sites, 1)."""
+        moment = min(hour * HOUR_S, float(self._edges[-2]))
+        return np.array([[_profile(site, quantity).at(moment)] for site in self._sites]) + (quantity == "overhead")
+
+    def _yesterday(self, quantity: Quantity, hour: int, end: int) -> Floats:
+        """Every hour as the last one of the same time of day; where none has been seen, as measured at issue."""
+        truth = self._truth(quantity)
+        if self._steady[quantity]:  # most sites' other load and overhead; any hours will do
+            return truth[:, hour:end]
+        past = hour - DAY_H + np.arange(end - hour) % DAY_H
+        if hour >= DAY_H:
+            return truth[:, past]
+        return np.where(past >= 0, truth[:, np.maximum(past, 0)], self._measured(quantity, hour))
+
+    def _mean_day(self, quantity: Quantity, hour: int, end: int) -> Floats:
+        """Every hour as the mean of the same time of day over the last days; where none was seen, as measured."""
+        target = np.arange(hour, end)
+        values = self._truth(quantity)
+        result = np.empty((len(self._sites), len(target)))
+        for phase in range(DAY_H):
+            seen = np.arange(hour - DAY_H + (phase - hour) % DAY_H, max(hour - SEEN_DAYS * DAY_H - 1, -1), -DAY_H)
+            source = values[:, seen] if len(seen) else self._measured(quantity, hour)
+            result[:, target % DAY_H == phase] = source.mean(axis=1)[:, None]
+        return result
+
+    def _noise(self, quantity: Quantity, hour: int, end: int) -> Floats:
+        """Factors around one: an autoregressive error over the target hours, growing with lead time."""
+        day, slot = divmod(hour, DAY_H)
+        known = self._noises.get(quantity)
+        if known is None or known[0] != day:
+            factors = np.maximum(1.0 + self._spread * self._errors_of(quantity, day), 0.0)
+            known = self._noises[quantity] = day, factors
+        return known[1][:, slot, : end - hour]
+
+    def _errors_of(self, quantity: Quantity, day: int) -> Floats:
+        """Errors of unit variance of all that is issued in a day, shape (sites, hours of issue, horizon).
+
+        They are drawn by the day: a stream for every hour and site would cost more than all that uses them.
+        """
+        names = [_stream_name(site, quantity) for site in self._sites]
+        shape = (DAY_H, self.settings.horizon_h)
+        white = {
+            name: stream(self._seed, f"forecast/{name}/{day}").standard_normal(shape) for name in dict.fromkeys(names)
+        }
+        return _correlated(np.array([white[name] for name in names]), self.settings.autocorrelation)
+
+
+def _profile(site: Site, quantity: Quantity) -> StepProfile:
+    match quantity:
+        case "sun":
+            return site.pv
+        case "load":
+            return site.other
+        case "overhead":
+            return site.overhead
+        case "carbon":
+            return site.grid.carbon
+        case "price":
+            return site.grid.price
+
+
+def _stream_name(site: Site, quantity: Quantity) -> str:
+    """Whose error it is: the site's own, or that of the grid that it shares."""
+    if quantity == "sun":
+        return site.name
+    return f"{site.country if quantity in ('carbon', 'price') else site.name}/{quantity}"
+
+
+def _correlated(white: Floats, rho: float) -> Floats:
+    """Stationary autoregressive series of order one along the last axis, from white noise of unit variance."""
+    series: Floats = white * np.sqrt(1.0 - rho * rho)
+    series[..., :1] = white[..., :1]
+    for at in range(1, series.shape[-1]):
+        series[..., at] += rho * series[..., at - 1]
+    return series

@@ -1,0 +1,221 @@
+"""What must hold after every run, whatever the input; a breach names the job, the site and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf, isnan
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tafukt.simulator.engine import job_state as checkpoints
+from tafukt.simulator.engine.cluster import Cluster
+from tafukt.simulator.engine.event_queue import TICKS_PER_S
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.errors import BreachError
+from tafukt.simulator.record import Floats, Ints, Outcome, Stints
+from tafukt.simulator.scenario import Scenario
+from tafukt.workloads.job import Ask, Job
+
+if TYPE_CHECKING:
+    from tafukt.simulator.engine.engine import Settings
+
+_RUN = Stints.KINDS.index("run")
+_ENDED = ("done", "failed", "cancelled", "rejected")
+# What work and running time may differ by, relative to the larger, beside the grid of event times.
+_ROUNDING = 1e-9
+
+
+def check_jobs(
+    scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], stints: Stints, settings: Settings
+) -> None:
+    """No GPU used twice, nothing before its submission or where it may not be, work neither lost nor made.
+
+    Raises
+    ------
+    BreachError
+        If one of these does not hold.
+    """
+    _check_times(scenario, jobs, outcomes, stints)
+    for site, spec in enumerate(scenario.sites):
+        mine = stints.site == site
+        times = np.concatenate((stints.start_s[mine], stints.end_s[mine]))
+        change = np.concatenate((stints.gpus[mine], -stints.gpus[mine]))
+        order = np.lexsort((change, times))  # at one instant GPUs are given back before they are taken
+        held = np.cumsum(change[order])
+        if len(held) and held.max() > spec.gpus:
+            when = times[order][int(held.argmax())]
+            raise BreachError(f"{spec.name} ran {int(held.max())} of its {spec.gpus} GPUs at {when} s")
+    for pair in np.unique(stints.job * len(scenario.sites) + stints.site).tolist():
+        job, site = divmod(pair, len(scenario.sites))
+        ask, spec = jobs[job].ask, scenario.sites[site]
+        if not scenario.may_run(ask, spec):
+            raise BreachError(f"job {ask.job_id!r} ran on {spec.name}, where its data may not be")
+        if scenario.coordination == "regional" and spec.name != ask.home:
+            raise BreachError(f"job {ask.job_id!r} ran on {spec.name}, not at home as `regional` has it")
+    _check_work(scenario, jobs, outcomes, stints, settings)
+
+
+def _check_times(scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], stints: Stints) -> None:
+    """Every stint lies after its job's submission, while its site is online, in the window, and after the last one."""
+    if not len(stints.job):
+        return
+    ends = np.array([scenario.end_s if isnan(outcome.end_s) else outcome.end_s for outcome in outcomes])
+    submits = np.array([job.ask.submit_s for job in jobs])
+    online = np.array([site.online_s for site in scenario.sites])
+    tick = 1.0 / TICKS_PER_S
+    order = np.lexsort((stints.start_s, stints.job))
+    same = np.diff(stints.job[order]) == 0
+    twice = np.zeros(len(order), dtype=bool)
+    twice[order[1:]] = same & (stints.start_s[order][1:] < stints.end_s[order][:-1])
+    for what, wrong in (
+        ("before its submission", stints.start_s < submits[stints.job] - tick),
+        ("before its site was online", stints.start_s < online[stints.site] - tick),
+        ("backwards in time", stints.end_s < stints.start_s),
+        ("beyond the window", stints.end_s > scenario.end_s),
+        ("after its own end", stints.end_s > ends[stints.job]),
+        ("twice at once", twice),
+    ):
+        if wrong.any():
+            row = int(wrong.argmax())
+            name, site = jobs[int(stints.job[row])].ask.job_id, scenario.sites[int(stints.site[row])].name
+            raise BreachError(f"job {name!r} ran on {site} at {stints.start_s[row]} s, {what}")
+
+
+def check_ends(jobs: Sequence[Job], outcomes: Sequence[Outcome], left: Iterable[JobState], end_s: float) -> None:
+    """Every submitted job has ended once, or is in exactly one of the places `left` where jobs wait, run or move.
+
+    Raises
+    ------
+    BreachError
+        If a job is nowhere, in two places, or both ended and somewhere.
+    """
+    open_jobs: set[int] = set()
+    for life in left:
+        if life.index in open_jobs:
+            raise BreachError(f"job {life.ask.job_id!r} is in two places at the end")
+        open_jobs.add(life.index)
+    for index, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True)):
+        name, submitted = job.ask.job_id, job.ask.submit_s <= end_s
+        if (outcome.state == "left") != (index in open_jobs) and submitted:
+            where = "nowhere" if outcome.state == "left" else f"{outcome.state} and still under way"
+            raise BreachError(f"job {name!r} is {where} at the end")
+        if (outcome.state in _ENDED) == isnan(outcome.end_s):
+            raise BreachError(f"job {name!r} is {outcome.state}, but its end is {outcome.end_s} s")
+        if outcome.state in ("done", "cancelled") and outcome.work_left_gpu_s:
+            raise BreachError(f"job {name!r} is {outcome.state} with work left")
+        if outcome.state == "rejected" and outcome.busy_gpu_s:
+            raise BreachError(f"job {name!r} was rejected, but held GPUs")
+
+
+def check_cluster(cluster: Cluster, held: Iterable[JobState], name: str, now_s: float) -> None:
+    """What the nodes of a site think they hold is what its jobs hold, and no node holds more than it has.
+
+    Raises
+    ------
+    BreachError
+        If it is not.
+    """
+    taken = [0] * cluster.count
+    for life in held:
+        for node, gpus in life.allocation:
+            taken[node] += gpus
+    for node, gpus in enumerate(taken):
+        free = cluster.free[node] if not cluster.down >> node & 1 else cluster.per_node
+        if gpus + free != cluster.per_node:
+            raise BreachError(f"{name}: at {now_s} s node {node} counts {free} GPUs free, but its jobs hold {gpus}")
+
+
+def _check_work(
+    scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], stints: Stints, settings: Settings
+) -> None:
+    """The work that a job has done is the time that it ran times its speed, what kills undid taken off.
+
+    For a rigid job that is an equation; in an elastic one the speed, and under periodic checkpoints the time
+    spent on writing them, are known within limits only.
+    """
+    if not len(jobs):
+        return
+    due = np.array([job.truth.due_gpu_s for job in jobs])
+    left = np.array([outcome.work_left_gpu_s for outcome in outcomes])
+    done = due - left
+    if settings.overrun == "kill":  # whoever is killed at the limit of its estimate leaves nothing to be done
+        done = np.where(left > 0, done, np.minimum(due, [job.ask.estimate_s * job.ask.gpus for job in jobs]))
+    ran = stints.kind == _RUN
+    job, site, held = stints.job[ran], stints.site[ran], stints.gpus[ran]
+    duration = stints.end_s[ran] - stints.start_s[ran]
+    slow, fast = _speeds(scenario, jobs, settings, job, site, held, stints.power_w[ran])
+    least_s = duration - np.minimum(_writing_s(jobs, settings, job, duration), duration)
+    fastest = max(spec.node.speed for spec in scenario.sites)
+    tick_gpu_s = np.array([max(row.ask.gpus, row.ask.gpus_max) for row in jobs]) * fastest / TICKS_PER_S
+    slack = tick_gpu_s * (1.0 + np.bincount(job, minlength=len(jobs)))
+    least = np.bincount(job, least_s * slow, len(jobs))
+    most = np.bincount(job, duration * fast, len(jobs))
+    slack += _ROUNDING * np.maximum(np.maximum(most, due), 1.0)
+    wrong = (done < least - slack) | (done > most + slack) | np.isnan(done)
+    wrong &= [outcome.state != "rejected" for outcome in outcomes]
+    if wrong.any():
+        index = int(wrong.argmax())
+        span = f"{least[index]:g} to {most[index]:g}"
+        name = jobs[index].ask.job_id
+        raise BreachError(f"job {name!r} has done {done[index]:g} GPU-s of work, but ran for {span}")
+
+
+def _speeds(
+    scenario: Scenario, jobs: Sequence[Job], settings: Settings, job: Ints, site: Ints, held: Ints, power_w: Floats
+) -> tuple[Floats, Floats]:
+    """The least and the greatest speed of every run [reference GPU-s per s], read from what it held and drew."""
+    asks = [row.ask for row in jobs]
+    gpus = np.array([ask.gpus for ask in asks], dtype=np.float64)[job]
+    intensity = np.array([ask.intensity for ask in asks])[job]
+    slow, fast = gpus.copy(), gpus.copy()
+    for index, spec in enumerate(scenario.sites):
+        mine, node = site == index, spec.node
+        slow[mine] *= node.speed
+        fast[mine] *= node.speed
+        if node.caps:
+            idle_w = held[mine] * node.idle_w / node.gpus
+            full_w = gpus[mine] * intensity[mine] * (node.loaded_w - node.idle_w) / node.gpus
+            share = np.divide(power_w[mine] - idle_w, full_w, out=np.ones_like(full_w), where=full_w > 0)
+            at, does = (np.array(column) for column in zip(*node.caps, strict=True))
+            slow[mine] *= np.where(full_w > 0, np.interp(share, at, does), does[0])
+            fast[mine] *= np.where(full_w > 0, np.interp(share, at, does), 1.0)
+    elastic = np.array([ask.speedup is not None for ask in asks])[job]
+    for row in np.flatnonzero(elastic).tolist():
+        node = scenario.sites[int(site[row])].node
+        low, high = _elastic(asks[int(job[row])], int(held[row]), node.gpus if settings.remainder == "whole" else 1)
+        slow[row], fast[row] = low * node.speed * (node.caps[0][1] if node.caps else 1.0), high * node.speed
+    return slow, fast
+
+
+def _elastic(ask: Ask, held: int, grain: int) -> tuple[float, float]:
+    """The least and the greatest speed of an elastic job that holds so many GPUs, in nodes of `grain`."""
+    most = min(held, ask.gpus_max or ask.gpus)
+    rates = [ask.rate(gpus) for gpus in range(max(held - grain + 1, ask.gpus_min or ask.gpus), most + 1)]
+    return min(rates, default=0.0), max(rates, default=0.0)
+
+
+def _writing_s(jobs: Sequence[Job], settings: Settings, job: Ints, duration_s: Floats) -> Floats:
+    """The longest that each run can have spent on periodic checkpoints [s]."""
+    fails = settings.faults.rate_per_s(1) > 0  # where nothing does, only who asks for checkpoints writes any
+    saves = (row.ask.checkpoint for row in jobs)
+    write = np.array([save.write_s if fails or save.interval_s is not None else 0.0 for save in saves])
+    if not write.any():
+        return np.zeros(len(job))
+    interval = np.full(len(jobs), inf)
+    for index in np.flatnonzero(write).tolist():
+        ask = jobs[index].ask  # more nodes fail more often: as if each GPU had one of its own
+        rate = settings.faults.rate_per_s(max(ask.gpus, ask.gpus_max))
+        interval[index] = checkpoints.interval_s(ask.checkpoint, rate)
+    write = np.where(interval < inf, write, 0.0)[job]
+    return np.asarray(write * (np.floor(duration_s / (interval[job] + write)) + 1.0))
+
+
+def recorded_it_j(cluster: Cluster, stints: Stints, site: int, end_s: float) -> float:
+    """The IT energy of a site from the records of its jobs and nodes, not from its ledger [J]."""
+    cluster.tally(end_s)
+    mine = stints.site == site
+    duration = stints.end_s[mine] - stints.start_s[mine]
+    node = cluster.node
+    jobs_j = float(np.sum(stints.power_w[mine] * duration))
+    idle_gpu_s = cluster.awake_node_s * node.gpus - float(np.sum(stints.gpus[mine] * duration))
+    return jobs_j + idle_gpu_s * node.idle_w / node.gpus + cluster.asleep_node_s * node.sleep_w

@@ -1,0 +1,484 @@
+"""When supply falls short: outages and import limits, who may start, and when a site takes up work again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import floor, inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tafukt.simulator.energy.ledger import ROUNDING, SiteLedger, Supply
+from tafukt.simulator.engine.event_queue import TICKS_PER_S, Kind, cancel, on_grid
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.record import Floats
+from tafukt.simulator.scenario import NodeType
+
+if TYPE_CHECKING:
+    from simpy.events import Event as SimEvent
+    from tafukt.simulator.engine.engine import Engine
+
+TICK_S = 1.0 / TICKS_PER_S
+# How far ahead a shortage is looked for while the battery is in use, and while it is not needed [s].
+NEAR_S, FAR_S = 3 * 3600.0, 86_400.0
+
+
+class SiteShortage:
+    """What the guard remembers of one site.
+
+    `short` from the first measure against a shortage until the site takes up work again; `shed_s` when the
+    last measure was taken; `capped` the jobs that were capped, with the cap that they had; `refused_w` the
+    least IT power that was refused [W]; `safe` while not even all nodes together could come short.
+    """
+
+    __slots__ = ("asked", "capped", "due", "event", "refused_w", "safe", "shed_s", "short", "ticking")
+
+    def __init__(self) -> None:
+        self.short = self.safe = False
+        self.shed_s = -inf
+        self.capped: dict[int, float] = {}
+        self.refused_w = inf
+        self.asked: tuple[float, float, float] = (-1.0, 0.0, 0.0)  # time, IT power, and what was refused then
+        self.event: SimEvent | None = None  # when supply will fall short, or is to be looked at again
+        self.due = False
+        self.ticking = False
+
+
+class ShortageControl:
+    """Watches every site whose grid is limited or fails, so that no policy has to.
+
+    The guard is the engine's: a site that is short starts nothing, whatever the policy. For `hold_min_s`
+    after the last measure it takes up only what the grid alone carries, so that clouds do not make it start
+    and stop; from then on what sun and grid carry now, or the battery for `hold_min_s`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.clock = engine.clock
+        self.hold_s = engine.scenario.hold_min_s
+        self.watches: list[SiteShortage | None] = [
+            SiteShortage() if site.grid.outages or site.grid.import_limit_w < inf else None
+            for site in engine.scenario.sites
+        ]
+        self.outlooks = [SupplyAdequacy(ledger) for ledger in engine.ledgers]
+        self._at_work = False
+
+    def begin(self) -> None:
+        """Put the outages among the events."""
+        for index, site in enumerate(self.engine.scenario.sites):
+            self._judge(index)
+            out = Supply.ISLAND if site.islandable else Supply.NONE
+            for start, end in site.grid.outages:
+                for time, supply in ((start, out), (end, Supply.GRID)):
+                    self.clock.at(on_grid(time), Kind.FAULT, index, self._supply, (index, supply))
+
+    def _supply(self, event: SimEvent) -> None:
+        site, supply = event._value
+        engine, now = self.engine, self.clock.now
+        engine.ledgers[site].set_supply(now, supply)
+        if engine.journal.changes:
+            name = {Supply.GRID: "the grid is back", Supply.ISLAND: "the grid is out: sun and battery serve"}
+            reason = name.get(supply, "the grid is out, and with it the site")
+            engine.journal.note(now, "repair" if supply is Supply.GRID else "outage", -1, site, reason)
+        self._judge(site)
+        self._review_now(site)
+        watch = self.watches[site]
+        if supply is Supply.GRID and watch is not None:
+            watch.shed_s = -inf
+            self._take_up_if_possible(site)
+
+    def _judge(self, site: int) -> None:
+        """Whether a site can come short at all while its supply is as it is."""
+        watch, ledger, spec = self.watches[site], self.engine.ledgers[site], self.engine.scenario.sites[site]
+        if watch is not None:
+            most_w = spec.nodes * max(spec.node.loaded_w, spec.node.sleep_w)
+            least_w = self.outlooks[site].carried_w(self.clock.now)[1]
+            watch.safe = ledger.supply is Supply.GRID and most_w <= least_w
+
+    # --- foreseeing --------------------------------------------------------------------------------
+
+    def load_changed(self, site: int) -> None:
+        """The load of a site has changed: what was foreseen no longer holds."""
+        watch = self.watches[site]
+        if watch is None or (watch.safe and not watch.short) or watch.due or self._at_work:
+            return
+        ledger = self.engine.ledgers[site]
+        safe_w = self.outlooks[site].carried_w(self.clock.now)[1]
+        if ledger.it_w <= safe_w and not watch.short and ledger.supply is not Supply.NONE:
+            cancel(watch.event)
+            watch.event = None
+            return
+        self._review_now(site)
+
+    def _review_now(self, site: int) -> None:
+        watch = self.watches[site]
+        if watch is not None and not watch.due:
+            watch.due = True
+            self._plan(site, self.clock.now)
+
+    def _plan(self, site: int, time_s: float) -> None:
+        """Look at a site again at `time_s`, and not when it was planned before."""
+        watch = self.watches[site]
+        assert watch is not None
+        cancel(watch.event)
+        at = max(floor(time_s * TICKS_PER_S) / TICKS_PER_S, self.clock.now)
+        watch.event = self.clock.at(at, Kind.SUPPLY, site, self._review, site)
+
+    def _review(self, event: SimEvent) -> None:
+        """Find the next shortage; act if it is here, or so near that no more than checkpoints fit in before."""
+        site: int = event._value
+        watch, ledger, now = self.watches[site], self.engine.ledgers[site], self.clock.now
+        assert watch is not None
+        watch.due, watch.event = False, None
+        ledger.settle(now)
+        if watch.short:
+            self._act(site, switch_off)
+        lead_s = self._lead_s(site)
+        short_s, again_s = self._foresee(site, lead_s)
+        if short_s - lead_s < now + TICK_S:
+            watch.short, watch.shed_s = True, now
+            self._act(site, shed)
+            self._tick_later(site)
+            short_s = self.outlooks[site].falls_short_s(ledger.it_w, now + NEAR_S)
+            if now + TICK_S <= short_s < inf:
+                self._plan(site, short_s)
+            elif short_s == inf:
+                self._plan(site, now + NEAR_S)
+        elif short_s < inf:
+            self._plan(site, short_s - lead_s)
+        elif again_s < inf:
+            self._plan(site, again_s)
+
+    def _act(self, site: int, measure: Callable[[ShortageControl, int], None]) -> None:
+        """Take a measure whose own changes of the load are no news."""
+        self._at_work = True
+        try:
+            measure(self, site)
+        finally:
+            self._at_work = False
+
+    def _lead_s(self, site: int) -> float:
+        """The longest checkpoint that would have to be written before a shortage [s]."""
+        jobs = jobs_at(self.engine, site)
+        return max((job.write_s for job in jobs if job.running and job.ask.interruptible), default=0.0)
+
+    def _foresee(self, site: int, lead_s: float) -> tuple[float, float]:
+        """The next shortage, and else when to look again [s]; both infinite where there is none to come."""
+        now, ledger, outlook = self.clock.now, self.engine.ledgers[site], self.outlooks[site]
+        it_w = ledger.it_w
+        strained_s = outlook.strained_s(it_w, now + FAR_S)
+        if strained_s == inf:
+            return inf, inf if it_w <= outlook.carried_w(now)[1] else now + FAR_S
+        near_s = max(NEAR_S, 2.0 * lead_s)
+        if strained_s > now + near_s:
+            return inf, strained_s - lead_s
+        # Capacity shrinks at midnight: beyond it nothing is certain.
+        until_s = min(now + near_s, max(ledger.next_midnight_s, now + lead_s + TICK_S))
+        return outlook.falls_short_s(it_w, until_s), max(until_s - lead_s, now + TICK_S)
+
+    # --- who may start -------------------------------------------------------------------------------
+
+    def accepts(self, site: int, gpus: int, intensity: float = 1.0) -> bool:
+        """Whether a site takes a new job now.
+
+        Only if sun and import limit cover it, with all that is under way, or the battery can carry it for
+        `hold_min_s` as things are now. What is refused is remembered: a round follows when it could start.
+        """
+        watch = self.watches[site]
+        if watch is None or (watch.safe and not watch.short):
+            return True
+        if watch.short:
+            return False
+        added_w = self._added_w(site, gpus, intensity)
+        now, it_w = self.clock.now, self.engine.ledgers[site].it_w
+        asked_s, asked_it_w, too_much_w = watch.asked
+        if asked_s == now and asked_it_w == it_w and added_w >= too_much_w:
+            return False
+        if self._covers(site, added_w):
+            return True
+        watch.asked = (now, it_w, added_w)
+        watch.refused_w = min(watch.refused_w, added_w)
+        self._tick_later(site)
+        return False
+
+    def _added_w(self, site: int, gpus: int, intensity: float) -> float:
+        """The most that a new job adds to the IT power, nodes that it may have to wake included [W]."""
+        cluster = self.engine.clusters[site]
+        node = cluster.node
+        whole, rest = divmod(cluster.held_for(gpus), node.gpus)
+        woken = max(whole - cluster.level[node.gpus].bit_count(), 0)
+        if rest and not any(cluster.level[free] for free in range(rest, node.gpus)):
+            woken = max(whole + 1 - cluster.level[node.gpus].bit_count(), 0)
+        return woken * (node.idle_w - node.sleep_w) + dynamic_w(node, gpus * intensity)
+
+    def _covers(self, site: int, added_w: float) -> bool:
+        ledger, cluster, now = self.engine.ledgers[site], self.engine.clusters[site], self.clock.now
+        watch = self.watches[site]
+        assert watch is not None
+        if ledger.supply is Supply.NONE:
+            return False
+        if now < watch.shed_s + self.hold_s:  # so soon after a shortage, sun and battery are not relied upon
+            return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ledger.limit_w
+        carried_w, _ = self.outlooks[site].carried_w(now)
+        # First as if everybody who holds GPUs drew all that they can: cheap, and mostly enough.
+        most_w = ledger.it_w + dynamic_w(cluster.node, cluster.busy_gpus - cluster.active) + added_w
+        if most_w <= carried_w:
+            return True
+        it_w = ledger.it_w + self._to_come_w(site) + added_w
+        if it_w <= carried_w:
+            return True
+        ledger.settle(now)
+        return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
+
+    def _to_come_w(self, site: int) -> float:
+        """What jobs that wait with GPUs in hand will draw more [W]."""
+        cluster = self.engine.clusters[site]
+        node = cluster.node
+        if cluster.busy_gpus - cluster.active < 1e-9:
+            return 0.0
+        waiting = (job for job in jobs_at(self.engine, site) if job.phase in ("waking", "fetching"))
+        return sum(dynamic_w(node, job.ask.intensity * job.cap * job.gpus) for job in waiting)
+
+    # --- taking up work again ------------------------------------------------------------------------
+
+    def _tick_later(self, site: int) -> None:
+        """Look at a site that is short, or has refused somebody, when its supply changes next."""
+        watch, ledger = self.watches[site], self.engine.ledgers[site]
+        assert watch is not None
+        if not watch.ticking:
+            edge_s = (ledger.step_at(self.clock.now) + 1) * ledger.step_s
+            at = max(on_grid(edge_s), self.clock.now + TICK_S)
+            if at >= self.engine.scenario.end_s:
+                return
+            watch.ticking = True
+            self.clock.at(at, Kind.SUPPLY, site, self._tick, site)
+
+    def _tick(self, event: SimEvent) -> None:
+        site: int = event._value
+        watch = self.watches[site]
+        assert watch is not None
+        watch.ticking = False
+        self._take_up_if_possible(site)
+        if watch.short or watch.refused_w < inf:
+            self._tick_later(site)
+
+    def _take_up_if_possible(self, site: int) -> None:
+        watch = self.watches[site]
+        assert watch is not None
+        if watch.short:
+            if not self._recovered(site):
+                return
+            self._recover(site)
+        elif not self._covers(site, watch.refused_w):
+            return
+        watch.refused_w = inf
+        self.engine.policy.freed(None, site)
+        self.engine.ask_for_round()
+
+    def _recovered(self, site: int) -> bool:
+        watch, ledger, now = self.watches[site], self.engine.ledgers[site], self.clock.now
+        assert watch is not None
+        if ledger.supply is Supply.NONE:
+            return False
+        node = self.engine.clusters[site].node
+        uncapped = sum(
+            dynamic_w(node, (watch.capped[job.index] - job.cap) * job.ask.intensity * job.gpus)
+            for job in jobs_at(self.engine, site) if job.index in watch.capped
+        )  # fmt: skip
+        it_w = ledger.it_w + self._to_come_w(site) + uncapped
+        if ledger.load_w(now, it_w) <= ledger.limit_w:
+            return True
+        if now < watch.shed_s + self.hold_s:
+            return False
+        ledger.settle(now)
+        return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
+
+    def _recover(self, site: int) -> None:
+        """Lift the caps, and let nodes that never sleep boot again."""
+        watch, engine, cluster = self.watches[site], self.engine, self.engine.clusters[site]
+        assert watch is not None
+        watch.short = False
+        for job in jobs_at(engine, site):
+            if job.running and watch.capped.get(job.index, job.cap) > job.cap:
+                engine.set_power_cap(job, watch.capped[job.index], "supply has recovered")
+        watch.capped.clear()
+        if not cluster.node.can_sleep and cluster.asleep:
+            for node in range(cluster.count):
+                if cluster.asleep >> node & 1:
+                    cluster.take(((node, cluster.per_node),), self.clock.now)
+                    cluster.release(((node, cluster.per_node),))
+        engine.power_changed(site)
+
+
+# --- Who gives way when supply falls short: cap, then pause what can still be saved, then kill, nodes off
+# Among jobs the one of least priority goes first, then the one that started last: it has least to lose.
+
+
+def jobs_at(engine: Engine, site: int) -> list[JobState]:
+    """The jobs that hold GPUs at a site."""
+    return [job for job in engine.running.values() if job.site == site]
+
+
+def dynamic_w(node: NodeType, active: float) -> float:
+    """IT power above idle of `active` GPUs times intensity [W]."""
+    return active * (node.loaded_w - node.idle_w) / node.gpus
+
+
+def shed(guard: ShortageControl, site: int) -> None:
+    """Give way until what is left can be fed for `hold_min_s`, or nothing is left to give."""
+    engine, ledger, now = guard.engine, guard.engine.ledgers[site], guard.clock.now
+    outlook = guard.outlooks[site]
+    longest_s = max((job.write_s for job in jobs_at(engine, site)), default=0.0)
+    until_s = now + max(guard.hold_s, 2.0 * longest_s)
+
+    def short_s(it_w: float) -> float:
+        return outlook.falls_short_s(it_w, until_s)
+
+    _cap(guard, site, until_s)
+    if short_s(ledger.it_w) == inf:
+        return
+    switch_off(guard, site)
+    for job in sorted(jobs_at(engine, site), key=lambda job: (job.ask.priority, -job.started_s, -job.index)):
+        at_s = short_s(ledger.it_w)
+        stay = [other for other in jobs_at(engine, site) if other.phase != "saving"]
+        saving_s = max((other.until_s for other in jobs_at(engine, site) if other.phase == "saving"), default=now)
+        if at_s == inf or (saving_s <= at_s and short_s(_it_w(engine, site, stay)) == inf):
+            return
+        if job.running and job.ask.interruptible and now + job.write_s <= at_s:
+            engine.pause(job, _reason(guard, site), {"short_s": at_s, "write_s": job.write_s})
+        elif at_s < now + TICK_S and job.phase != "saving":
+            engine.kill(job, _reason(guard, site))
+            switch_off(guard, site)
+    for job in jobs_at(engine, site):  # what is being saved is the last to go
+        if short_s(ledger.it_w) >= now + TICK_S:
+            return
+        engine.kill(job, _reason(guard, site))
+        switch_off(guard, site)
+
+
+def switch_off(guard: ShortageControl, site: int) -> None:
+    """Send the empty nodes of a site to sleep at once."""
+    cluster = guard.engine.clusters[site]
+    empty = cluster.level[cluster.per_node]
+    if not empty or cluster.offline:
+        return
+    while empty:
+        low = empty & -empty
+        cluster.sleep(low.bit_length() - 1)
+        empty ^= low
+    guard.engine.power_changed(site)
+
+
+def _cap(guard: ShortageControl, site: int, until_s: float) -> None:
+    """Cap all running jobs alike: no lower than is enough, and as low as it goes where nothing is."""
+    engine, ledger = guard.engine, guard.engine.ledgers[site]
+    node, watch = engine.clusters[site].node, guard.watches[site]
+    assert watch is not None
+    jobs = [job for job in jobs_at(engine, site) if job.running]
+    if not node.caps or ledger.supply is Supply.NONE:
+        return
+    for cap in sorted((share for share, _ in node.caps if share < 1.0), reverse=True):
+        spared = sum(max(job.cap - cap, 0.0) * job.ask.intensity * job.gpus for job in jobs)
+        enough = guard.outlooks[site].falls_short_s(ledger.it_w - dynamic_w(node, spared), until_s) == inf
+        if enough or cap == node.caps[0][0]:
+            for job in jobs:
+                if job.cap > cap:
+                    watch.capped.setdefault(job.index, job.cap)
+                    engine.set_power_cap(job, cap, _reason(guard, site))
+            return
+
+
+def _it_w(engine: Engine, site: int, jobs: Iterable[JobState]) -> float:
+    """IT power with these jobs alone, all other nodes off [W]."""
+    cluster, active = engine.clusters[site], 0.0
+    awake: set[int] = set()
+    for job in jobs:
+        awake.update(node for node, _ in job.allocation)
+        active += job.ask.intensity * job.cap * job.gpus
+    off = cluster.count - len(awake) - cluster.down.bit_count()
+    return len(awake) * cluster.node.idle_w + off * cluster.node.sleep_w + dynamic_w(cluster.node, active)
+
+
+def _reason(guard: ShortageControl, site: int) -> str:
+    on_grid = guard.engine.ledgers[site].supply is Supply.GRID
+    return "shortage: the import limit" if on_grid else "shortage: the grid is out"
+
+
+# --- When supply will fall short at one site, and how long it would carry a load
+
+
+class SupplyAdequacy:
+    """Looks ahead in the books of one site, settled up to now, and leaves them as they are.
+
+    The engine's guard foresees with it, and no policy does: it knows the sun to come. The present supply
+    is taken to last, since nobody knows when an outage ends. The battery is walked only where sun and
+    grid alone do not carry the load; whether they do is one comparison, so that a limit which never binds
+    costs next to nothing.
+    """
+
+    def __init__(self, ledger: SiteLedger) -> None:
+        self.ledger = ledger
+        site, n = ledger.site, ledger.steps
+        self._free_w = site.pv.values[:n] - site.other.values[:n] - site.fixed_w
+        self._per_it = 1.0 + site.overhead.values[:n]
+        self._carried: dict[float, tuple[Floats, list[float]]] = {}
+
+    def carried_w(self, time_s: float) -> tuple[float, float]:
+        """IT power that sun and grid carry without the battery, at `time_s` and from then on always [W]."""
+        carried, least = self._table()
+        step = self.ledger.step_at(time_s)
+        return float(carried[step]), least[step]
+
+    def strained_s(self, it_w: float, until_s: float) -> float:
+        """When, from now up to `until_s`, an IT power of `it_w` first needs the battery to be fed [s].
+
+        Infinite where it never does.
+        """
+        ledger = self.ledger
+        if ledger.supply is Supply.NONE:
+            return ledger.now_s
+        carried, least = self._table()
+        first = ledger.step_at(ledger.now_s)
+        if it_w <= least[first] or until_s <= ledger.now_s:
+            return inf
+        short = carried[first : ledger.step_at(until_s) + 1] < it_w * (1.0 - ROUNDING)
+        begin_s = max((first + int(short.argmax())) * ledger.step_s, ledger.now_s)
+        return begin_s if short.any() and begin_s < until_s else inf
+
+    def falls_short_s(self, it_w: float, until_s: float) -> float:
+        """The first instant from now up to `until_s` at which an IT power of `it_w` cannot be fed [s].
+
+        Infinite where there is none. Fade at a midnight on the way is not foreseen.
+        """
+        ledger = self.ledger
+        until_s = min(until_s, ledger.end_s)
+        strained_s = self.strained_s(it_w, until_s)
+        if ledger.battery is None or strained_s == inf or ledger.supply is Supply.NONE:
+            return strained_s
+        for start, end, power in ledger.peek(it_w, until_s):
+            step = ledger.step_at(start)
+            load_w = it_w * self._per_it[step]
+            if load_w - self._free_w[step] - ledger.limit_w + power > ROUNDING * load_w and end > start:
+                return start
+        return inf
+
+    def carries_s(self, it_w: float, hold_s: float) -> float:
+        """How long an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].
+
+        At most `hold_s`. This looks at the present alone, as whoever lets a job in has to.
+        """
+        ledger = self.ledger
+        if ledger.supply is Supply.NONE:
+            return 0.0
+        step = ledger.step_at(ledger.now_s)
+        lacking_w = it_w * float(self._per_it[step]) - float(self._free_w[step]) - ledger.limit_w
+        return hold_s if lacking_w <= 0.0 else ledger.holds_s(lacking_w, hold_s)
+
+    def _table(self) -> tuple[Floats, list[float]]:
+        """IT power carried without the battery [W]: in each step, and in every step from it on."""
+        limit_w = self.ledger.limit_w
+        found = self._carried.get(limit_w)
+        if found is None:
+            carried = (self._free_w + limit_w) / self._per_it
+            least = np.minimum.accumulate(carried[::-1])[::-1]
+            found = self._carried[limit_w] = carried, least.tolist()
+        return found

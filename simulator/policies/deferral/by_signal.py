@@ -1,0 +1,187 @@
+"""The frame around the parts of `when_parts`: asks the signal, keeps promises, holds, pauses and resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import ceil, inf
+from typing import Any
+
+import numpy as np
+from tafukt.simulator.engine.actions import Action, Pause, Wake
+from tafukt.simulator.engine.event_queue import on_grid
+from tafukt.simulator.engine.forecast import HOUR_S
+from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.deferral.hour_table import HourTable, Span
+from tafukt.simulator.policies.deferral.signals import UNITS, Asked, Expected, Signal
+from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, When
+from tafukt.simulator.policies.deferral.window import SPARE_SHARE, Delay, latest_start_s
+from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
+
+LOOK_H = 72  # no start is planned further ahead (a choice)
+MINUTE_H = 1.0 / 60.0
+
+
+class BySignal:
+    """Plans each job once, when it is submitted, by one part and one signal; pauses it where the plan says so.
+
+    Parameters
+    ----------
+    part : When
+        Which hours to take.
+    signal : Signal
+        What they cost.
+    duration : Duration
+        How long the job will run.
+    """
+
+    def __init__(self, part: When, signal: Signal, duration: Duration | None = None) -> None:
+        self.part = part
+        self.signal = signal
+        self.duration = duration or Estimate()
+        self.reason = getattr(part, "label", "") or _name(part).replace("_", "-")
+        self._promises: HourTable | None = None
+        self._expected = Expected()
+        self._plans: dict[int, tuple[Delay, tuple[Span, ...]]] = {}
+        self._due: dict[int, float] = {}
+
+    # --- what the scheduler asks -----------------------------------------------------------------
+
+    def decide(self, job: JobState, sites: Sequence[int], view: View) -> Delay | None:
+        """When and where a waiting job starts or goes on; `None` for one that should not wait."""
+        if not job.ask.deferrable:
+            return None
+        now_h = view.now_s / HOUR_S
+        delay, spans = self._plans.get(job.index, (None, ()))
+        if delay is None:
+            return self._plan(job, sites, view)
+        if not job.saved:
+            return delay
+        rest = tuple(span for span in spans if span[1] > now_h + MINUTE_H)
+        if len(rest) == len(spans) and spans[0][0] < now_h:  # stopped by somebody else: a new plan
+            return self._plan(job, sites, view)
+        if len(rest) < len(spans):  # back from a pause: the next span
+            if not rest:
+                return None
+            delay = Delay(job, max(clock_s(rest[0][0]), view.now_s), job.saved_at, delay.reason, delay.detail)
+            self._plans[job.index] = delay, rest
+        return delay
+
+    def started(self, job: JobState, site: int, view: View) -> None:
+        """What was promised becomes what is expected of the running job."""
+        now_h, promises = view.now_s / HOUR_S, self._ready(view)
+        left_s = self.duration.left_s(job, view.now_s) / view.sites[site].spec.node.speed
+        _, spans = self._plans.get(job.index, (None, ()))
+        spans = tuple(span for span in spans if span[1] > now_h)
+        if len(spans) < 2 or not job.ask.interruptible or latest_start_s(job, view.now_s) <= view.now_s:
+            promises.start(job, site, left_s, view)
+            return
+        # What it lost by starting late it makes up for at the end.
+        late_h = max(now_h - spans[0][0], 0.0)
+        kept = ((now_h, max(spans[0][1], now_h)), *spans[1:-1], (spans[-1][0], spans[-1][1] + late_h))
+        promises.book(job, site, kept, view, job.gpus)
+        self._due[job.index] = clock_s(spans[0][1])
+
+    def ended(self, job: JobState) -> None:
+        """A job has left its site."""
+        self._due.pop(job.index, None)
+        self.duration.freed(job)
+        if self._promises is not None:
+            self._promises.withdraw(job.index)
+
+    def review(self, view: View) -> Iterator[Action]:
+        """Pause whoever has come to the end of a span, and ask to be woken at the next such end."""
+        now = view.now_s
+        for index, due_s in sorted(self._due.items()):
+            job = view.running.get(index)
+            if job is None or due_s > now + 1e-6:
+                continue
+            if job.phase != "running":
+                self._due[index] = now + 60.0  # still waking or restarting
+                continue
+            del self._due[index]
+            delay, spans = self._plans[index]
+            rest = tuple(span for span in spans if clock_s(span[0]) > now)
+            left_s = self.duration.left_s(job, now) / view.sites[job.site].spec.node.speed
+            if rest and left_s > job.write_s + job.ask.checkpoint.restart_s and in_time(job, clock_s(rest[0][0]), now):
+                until_s = clock_s(rest[0][0])
+                yield Pause(job, self.reason, {"until_s": until_s, "left_h": left_s / HOUR_S, **_numbers(delay)})
+        if self._due:
+            yield Wake(max(min(self._due.values()), now + 0.01))
+
+    # --- planning --------------------------------------------------------------------------------
+
+    def _plan(self, job: JobState, sites: Sequence[int], view: View) -> Delay:
+        promises = self._ready(view)
+        promises.withdraw(job.index)
+        rows = home_first(job, sites, view)
+        outlook = self._outlook(job, rows, view, promises)
+        row, spans = self.part(outlook)
+        site, start_s = rows[row], clock_s(spans[0][0])
+        promises.book(job, site, spans, view)
+        unit = UNITS.get(_name(self.signal), "cost")
+        detail: dict[str, Any] = {
+            unit: outlook.cost_of(row, spans),
+            f"{unit}_now": float(outlook.costs(outlook.starts[:1]).min()),
+            "expected_run_h": float(outlook.left_h[row]),
+        }
+        if len(spans) > 1:
+            detail["pauses"] = len(spans) - 1
+        delay = Delay(job, max(start_s, view.now_s), site, self.reason, detail)
+        self._plans[job.index] = delay, spans
+        return delay
+
+    def _outlook(self, job: JobState, rows: Sequence[int], view: View, promises: HourTable) -> StartOptions:
+        now, ask = view.now_s, job.ask
+        speed = np.array([view.sites[i].spec.node.speed for i in rows])
+        left_h = np.maximum(self.duration.left_s(job, now), 60.0) / HOUR_S / speed
+        # A sleeping node must be woken first, and that counts against the deadline.
+        wake_s = max(node.wake_s if node.can_sleep else 0.0 for node in (view.sites[i].spec.node for i in rows))
+        latest_s = min(latest_start_s(job, now) - wake_s, now + LOOK_H * HOUR_S)
+        hour = view.forecast.issue_hour(now)
+        # The last run begins at the latest start, and the day after now is looked at in any case.
+        hours = ceil(max(latest_s, now + 24 * HOUR_S) / HOUR_S + left_h.max()) - hour + 2
+        it_w = np.array([view.sites[i].nodes.draws_w(ask.gpus, ask.intensity) for i in rows])
+        rate = self.signal(Asked(it_w, left_h, rows, hours, view, promises, self._expected))
+        full = promises.free(rows, slice(hour, hour + hours), ask.gpus, view, spare(rows)) < ask.gpus
+        most = float(np.abs(rate).max()) or 1.0
+        if full.any():
+            rate = np.where(full, 2.0 * most, rate)
+        rate = np.round(rate / (TIE * most)) * (TIE * most)  # hours that are alike but for rounding become alike
+        checkpoint = ask.checkpoint
+        pause_h = (checkpoint.write_s + wake_s + checkpoint.restart_s) / HOUR_S if ask.interruptible else inf
+        return StartOptions(now / HOUR_S, max(latest_s, now) / HOUR_S, left_h, hour, rate, pause_h)
+
+    def _ready(self, view: View) -> HourTable:
+        if self._promises is None:
+            self._promises = HourTable(view)
+        return self._promises
+
+
+def clock_s(time_h: float) -> float:
+    """A planned time as the clock has it [s]: a start planned for now is now, not a rounding later."""
+    return on_grid(time_h * HOUR_S)
+
+
+def in_time(job: JobState, until_s: float, now_s: float) -> bool:
+    """Whether a running job could be paused until then and still meet its deadline, by its user's estimate."""
+    return until_s + job.ask.checkpoint.restart_s + job.left_s(now_s) <= job.ask.deadline_s
+
+
+def spare(rows: Sequence[int]) -> float:
+    """The share of each site that a job leaves for those who are bound to one; none where it is bound itself."""
+    return SPARE_SHARE if len(rows) > 1 else 0.0
+
+
+def home_first(job: JobState, sites: Sequence[int], view: View) -> list[int]:
+    """The sites in the order in which ties go: home, then by index."""
+    home = view.scenario.site_index(job.ask.home)
+    return sorted(sites, key=lambda i: (i != home, i))
+
+
+def _numbers(delay: Delay) -> dict[str, Any]:
+    return {key: value for key, value in delay.detail.items() if key not in ("expected_run_h", "pauses")}
+
+
+def _name(function: Any) -> str:
+    return str(getattr(getattr(function, "func", function), "__name__", "signal"))

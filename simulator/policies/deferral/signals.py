@@ -1,0 +1,202 @@
+"""Signals: what an hour of running a job would cost at each site, in the hours to come.
+
+Each is a plain function of the job's IT power and the sites. `carbon` and `price` take all that a job draws
+as grid electricity, as the papers do that plan by them; `grid`, `grid-carbon` and `grid-price` first take off
+what sun and battery are expected to give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tafukt.simulator.engine.forecast import DAY_H, HOUR_S
+from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.deferral.hour_table import HourTable
+from tafukt.simulator.record import Floats
+from tafukt.simulator.scenario import Battery
+
+KWH_J = 3.6e6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a signal is asked: a job's IT power on each of some sites [W], for `hours` hours from that of issue.
+
+    `run_h` is how long it is expected to run on each [h].
+    """
+
+    it_w: Floats
+    run_h: Floats
+    rows: Sequence[int]
+    hours: int
+    view: View
+    promises: HourTable
+    expected: Expected
+
+
+Signal = Callable[[Asked], Floats]
+"""Cost per hour of running in each hour, shape (sites, hours), in the unit of the signal."""
+
+
+def grid(asked: Asked) -> Floats:
+    """Grid energy that the job would add, after sun and battery [kWh per h]."""
+    return _grid_w(asked) * HOUR_S / KWH_J
+
+
+def carbon(asked: Asked) -> Floats:
+    """Carbon of all that the job would draw, at the grid's expected intensity [kg CO2e per h]."""
+    return _all_w(asked) * _ahead(asked, asked.view.forecast.carbon(asked.view.now_s)) * HOUR_S / 1000.0
+
+
+def price(asked: Asked) -> Floats:
+    """Price of all that the job would draw, at the grid's tariff [MAD per h]."""
+    return _all_w(asked) * _ahead(asked, asked.view.forecast.price(asked.view.now_s)) * HOUR_S
+
+
+def grid_carbon(asked: Asked) -> Floats:
+    """Carbon of the grid energy that the job would add, after sun and battery [kg CO2e per h]."""
+    return _grid_w(asked) * _ahead(asked, asked.view.forecast.carbon(asked.view.now_s)) * HOUR_S / 1000.0
+
+
+def grid_price(asked: Asked) -> Floats:
+    """Price of the grid energy that the job would add, after sun and battery [MAD per h]."""
+    return _grid_w(asked) * _ahead(asked, asked.view.forecast.price(asked.view.now_s)) * HOUR_S
+
+
+SIGNALS: dict[str, Signal] = {
+    "grid": grid,
+    "carbon": carbon,
+    "price": price,
+    "grid-carbon": grid_carbon,
+    "grid-price": grid_price,
+}
+UNITS = {
+    "grid": "grid_kwh",
+    "carbon": "emissions_kg",
+    "price": "cost_mad",
+    "grid_carbon": "emissions_kg",
+    "grid_price": "cost_mad",
+}
+"""What the sum of each signal over a run is called, by the name of its function."""
+
+
+def ahead_of(values: Floats, hours: int) -> Floats:
+    """A forecast for `hours` hours: beyond its end its last day is taken to come again."""
+    known = values.shape[1]
+    index = np.arange(hours)
+    index = np.where(index < known, index, known - DAY_H + (index - known) % DAY_H)
+    return values[:, np.clip(index, 0, known - 1)]
+
+
+def _ahead(asked: Asked, values: Floats) -> Floats:
+    return ahead_of(values[np.asarray(asked.rows)], asked.hours)
+
+
+def _all_w(asked: Asked) -> Floats:
+    """What the job would draw at the meter [W]."""
+    return asked.it_w[:, None] * _ahead(asked, asked.view.forecast.per_it(asked.view.now_s))
+
+
+def _grid_w(asked: Asked) -> Floats:
+    """What of it would come from the grid in the end [W]."""
+    return asked.expected.grid_w(_all_w(asked), asked.run_h, asked.rows, asked.view, asked.promises)
+
+
+# --- What sun and battery are expected to give one job more, after everybody who runs or has been promised a start
+# The battery's course is followed hour by hour from what is stored now. A watt more in an hour costs nothing
+# where sun would be fed in; what the battery would have stored, or gives, costs as much as that energy would
+# save from the grid later, which is nothing where the battery will be full again before it is empty. What is
+# to spare until then is there once: it is spread over the job's run. What is stored at the end of the forecast
+# is taken to be of use later.
+
+
+# For every hour: [W] that cost nothing; [W] that would have been stored, and their cost; [W] that the battery
+# could give besides, their cost, the energy to spare [J], and for how many hours it must do. All further
+# watts come from the grid.
+Row = list[tuple[float, float, float, float, float, float, float]]
+
+
+class Expected:
+    """The tiers of supply of every site, kept up to date with forecast and promises."""
+
+    def __init__(self) -> None:
+        self._hour = -1
+        self._tiers: Floats = np.zeros((0, 0, 7))
+        self._changes: list[int] = []
+
+    def grid_w(self, power_w: Floats, run_h: Floats, rows: Sequence[int], view: View, promises: HourTable) -> Floats:
+        """What of a job's power, shape (rows, hours), would come from the grid in the end [W].
+
+        `run_h` is how long it is to run on each of the sites [h].
+        """
+        self._update(rows, view, promises)
+        tiers = self._tiers[np.asarray(rows)]
+        known = tiers.shape[1]
+        index = np.arange(power_w.shape[1])
+        index = np.where(index < known, index, known - DAY_H + (index - known) % DAY_H)
+        tiers = np.moveaxis(tiers[:, np.clip(index, 0, known - 1)], 2, 0)
+        free, stored, stored_cost, given, given_cost, spare, until = tiers
+        given = np.minimum(given, spare / (np.clip(run_h[:, None], 1.0, until) * HOUR_S))
+        rest = np.maximum(power_w - free, 0.0)
+        from_sun = np.minimum(rest, stored)
+        rest = rest - from_sun
+        from_battery = np.minimum(rest, given)
+        return np.asarray(from_sun * stored_cost + from_battery * given_cost + rest - from_battery)
+
+    def _update(self, rows: Sequence[int], view: View, promises: HourTable) -> None:
+        hour, free = view.forecast.free_w(view.now_s)
+        if hour != self._hour:
+            self._hour = hour
+            self._tiers = np.zeros((*free.shape, 7))
+            self._changes = [-1] * len(free)
+        for i in rows:
+            if self._changes[i] != promises.changes[i]:
+                self._changes[i] = promises.changes[i]
+                load = promises.watts[i, hour : hour + free.shape[1]] * view.forecast.per_it(view.now_s)[i]
+                net = (free[i] - load).tolist()
+                battery = view.sites[i].spec.battery
+                self._tiers[i] = course(net, battery, view.sites[i].stored_j) if battery else _without(net)
+
+
+def _without(net_w: list[float]) -> Row:
+    return [(max(net, 0.0), 0.0, 0.0, 0.0, 1.0, 0.0, 1.0) for net in net_w]
+
+
+def course(net_w: list[float], battery: Battery, stored_j: float) -> Row:
+    """The tiers of a site with a battery, given what sun leaves over in each hour (< 0: what is missing) [W]."""
+    low, high = battery.soc_min * battery.capacity_j, battery.soc_max * battery.capacity_j
+    into, out = battery.eta_charge, battery.eta_discharge
+    moves: list[tuple[float, float, float]] = []  # (stored [W], given [W], stored at the end [J])
+    stored = min(max(stored_j, low), high)
+    for net in net_w:
+        if net > 0:
+            power = min(net, battery.charge_w, (high - stored) / (into * HOUR_S))
+            stored += power * into * HOUR_S
+            moves.append((power, 0.0, stored))
+        else:
+            power = min(-net, battery.discharge_w, (stored - low) * out / HOUR_S)
+            stored -= power / out * HOUR_S
+            moves.append((0.0, power, stored))
+    tiers: Row = []
+    worth = out  # grid energy that a joule in the battery at the end of this hour will save
+    spare, until = max(stored - low, 0.0) * out, 0.0  # what may be taken until the battery is full again
+    tiny = 1e-6 * battery.capacity_j
+    for net, (charged, given, after) in zip(reversed(net_w), reversed(moves), strict=True):
+        full = after > high - tiny
+        if full:
+            worth, spare = 0.0, (high - low) * out
+        spare, until = min(spare, max(after - low, 0.0) * out), 1.0 if full else until + 1.0
+        cost = min(worth / out, 1.0)
+        more = battery.discharge_w - given
+        if net > 0:
+            tiers.append((net - charged, charged, min(worth * into, 1.0), more, cost, spare, until))
+        else:
+            tiers.append((0.0, 0.0, 0.0, more, cost, spare, until))
+            if given < -net and after < low + tiny:
+                worth = out
+        if full:
+            until = 0.0
+    tiers.reverse()
+    return tiers

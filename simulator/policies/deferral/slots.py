@@ -1,0 +1,273 @@
+"""When, by a signal: each part chooses, from what a job's hours would cost, when and on which site it runs.
+
+A part is one plain function of an `StartOptions`, which holds what the job's hours would cost on every site; it
+gives the row of a site and the spans in which the job is to run there. The papers know one place and plan
+once, at submission, in slots of an hour; here every part also chooses the site where its own measure is
+best. Ties go to the earliest start, then home, then the lowest site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from tafukt.simulator.engine.forecast import DAY_H
+from tafukt.simulator.policies.deferral.hour_table import Span
+from tafukt.simulator.record import Floats
+
+Choice = tuple[int, tuple[Span, ...]]
+EPS_H = 1e-9
+# What differs by no more than this share of the dearest hour is a tie, or rounding would choose; no unit of a signal
+# has a least amount of its own.
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What a job's hours would cost.
+
+    Attributes
+    ----------
+    now_h, latest_h : float
+        Now, and the latest start that meets the deadline, waking included [h of simulation time].
+    left_h : array, shape (sites,)
+        How long the job is expected to run on each site [h].
+    hour : int
+        The hour of the first column of `rate`.
+    rate : array, shape (sites, hours)
+        What running in an hour costs per hour; hours whose GPUs are promised away cost twice the dearest.
+    pause_h : float
+        What each pause costs in time with GPUs held: checkpoint, waking, restart [h]; infinite where the job
+        cannot pause.
+    """
+
+    now_h: float
+    latest_h: float
+    left_h: Floats
+    hour: int
+    rate: Floats
+    pause_h: float
+
+    @property
+    def tie_rate(self) -> float:
+        """How little two rates may differ to count as equal."""
+        return TIE * float(np.abs(self.rate).max())
+
+    @property
+    def tie_cost(self) -> float:
+        """How little the costs of two runs may differ to count as equal."""
+        return self.tie_rate * float(self.left_h.max())
+
+    @property
+    def starts(self) -> Floats:
+        """Times at which a start is considered: now and every whole hour up to the latest start [h]."""
+        whole = np.arange(np.floor(self.now_h) + 1.0, self.latest_h + EPS_H)
+        return np.concatenate(([self.now_h], whole))
+
+    def rate_at(self, times_h: Floats) -> Floats:
+        """What running costs per hour at each of some times, shape (sites, times)."""
+        columns = np.minimum((times_h - self.hour + EPS_H).astype(np.int64), self.rate.shape[1] - 1)
+        return np.asarray(self.rate[:, columns])
+
+    def costs(self, starts_h: Floats) -> Floats:
+        """What the whole run would cost, begun at each of some times, shape (sites, starts)."""
+        total = np.concatenate((np.zeros((len(self.rate), 1)), np.cumsum(self.rate, axis=1)), axis=1)
+        begin = np.broadcast_to(starts_h - self.hour, (len(self.rate), len(starts_h)))
+        return self._integral(total, begin + self.left_h[:, None]) - self._integral(total, begin)
+
+    def cost_of(self, row: int, spans: tuple[Span, ...]) -> float:
+        """What running in these spans costs on one site."""
+        total = np.concatenate(([0.0], np.cumsum(self.rate[row])))[None, :]
+        edges = np.array(spans).T - self.hour
+        one = StartOptions(self.now_h, self.latest_h, self.left_h, self.hour, self.rate[row : row + 1], self.pause_h)
+        return float((one._integral(total, edges[1:2]) - one._integral(total, edges[0:1])).sum())
+
+    def run_from(self, row: int, start_h: float) -> Choice:
+        """The whole run in one go."""
+        return row, ((start_h, start_h + float(self.left_h[row])),)
+
+    def _integral(self, total: Floats, at: Floats) -> Floats:
+        whole = np.minimum(at.astype(np.int64), self.rate.shape[1] - 1)
+        rows = np.arange(len(total))[:, None]
+        return np.asarray(total[rows, whole] + (at - whole) * self.rate[rows, whole])
+
+
+When = Callable[[StartOptions], Choice]
+
+
+def now(outlook: StartOptions) -> Choice:
+    """Start as soon as possible, where the run costs least from now on."""
+    _, row = _least(outlook.costs(outlook.starts[:1]), outlook.tie_cost)
+    return outlook.run_from(row, outlook.now_h)
+
+
+def lowest_slot(outlook: StartOptions) -> Choice:
+    """Start in the hour with the lowest signal: GAIA's Lowest-Slot.
+
+    Hanafy et al. 2024, 10.1145/3620666.3651374. It knows nothing of how long jobs run.
+    """
+    starts = outlook.starts
+    slot, row = _least(outlook.rate_at(starts), outlook.tie_rate)
+    return outlook.run_from(row, float(starts[slot]))
+
+
+def lowest_window(outlook: StartOptions) -> Choice:
+    """Start so that the whole run costs least: Let's Wait Awhile without interruptions.
+
+    Wiesner et al. 2021, 10.1145/3464298.3493399.
+    """
+    starts = outlook.starts
+    slot, row = _least(outlook.costs(starts), outlook.tie_cost)
+    return outlook.run_from(row, float(starts[slot]))
+
+
+def threshold(outlook: StartOptions, quantile: float = 0.3) -> Choice:
+    """Start in the first hour whose signal is among the lowest of the next day, at the latest in time.
+
+    The quantile of 0.3 is the one that GAIA gives Ecovisor's policy (Hanafy et al. 2024, 10.1145/3620666.3651374).
+    """
+    starts = outlook.starts
+    rate = outlook.rate_at(starts)
+    low = rate <= _day_quantile(outlook, quantile)[:, None]
+    slots = np.flatnonzero(low.any(axis=0))
+    slot = int(slots[0]) if len(slots) else len(starts) - 1
+    _, row = _least(np.where(low[:, slot] | (not len(slots)), rate[:, slot], np.inf)[:, None], outlook.tie_rate)
+    start = float(starts[slot]) if len(slots) else outlook.latest_h
+    return outlook.run_from(row, start)
+
+
+def budget_threshold(outlook: StartOptions, quantile: float = 0.3) -> Choice:
+    """Run while the signal is below a threshold, else pause, until the slack is used up: Ecovisor's policy.
+
+    Souza et al. 2023, 10.1145/3575693.3575709, as GAIA restates it: the threshold is the 30th percentile of
+    the next 24 hours, and once the allowed waiting is spent the job runs through.
+    """
+    best: tuple[float, Choice] | None = None
+    limits = _day_quantile(outlook, quantile)
+    for row in range(len(outlook.rate)):
+        spans = _below(outlook, row, float(limits[row]))
+        cost = outlook.cost_of(row, spans)
+        if best is None or cost < best[0] - outlook.tie_cost:
+            best = cost, (row, spans)
+    assert best is not None
+    return best[1]
+
+
+def lowest_slots(outlook: StartOptions, pay: bool = True) -> Choice:
+    """Run in the hours with the lowest signal before the deadline, pausing in between.
+
+    The interrupting strategy of Let's Wait Awhile, Wiesner et al. 2021, 10.1145/3464298.3493399. As
+    published, without `pay`, pauses are thought to be free; with it, each costs a checkpoint and a restart,
+    and the job runs in one go where that is cheaper. Jobs that cannot pause take the lowest window.
+    """
+    whole = lowest_window(outlook)
+    if outlook.pause_h == np.inf:
+        return whole
+    best: tuple[float, Choice] | None = (outlook.cost_of(*whole), whole) if pay else None
+    for row in range(len(outlook.rate)):
+        spans = _cheapest_hours(outlook, row, outlook.pause_h if pay else 0.0)
+        cost = outlook.cost_of(row, spans)
+        if best is None or cost < best[0] - outlook.tie_cost:
+            best = cost, (row, spans)
+    assert best is not None
+    return best[1]
+
+
+def saving_per_wait(outlook: StartOptions) -> Choice:
+    """Start where the saving per hour from submission to completion is largest: GAIA's Carbon-Time.
+
+    Hanafy et al. 2024, 10.1145/3620666.3651374: the saving against starting now, over waiting plus run.
+    """
+    starts = outlook.starts
+    costs = outlook.costs(starts)
+    rate = (costs[:, 0].min() - costs) / (starts[None, :] - outlook.now_h + outlook.left_h[:, None])
+    slot, row = _least(-rate, outlook.tie_rate)
+    return outlook.run_from(row, float(starts[slot]))
+
+
+WHEN: dict[str, When] = {
+    "now": now,
+    "threshold": threshold,
+    "lowest-slot": lowest_slot,
+    "lowest-window": lowest_window,
+    "lowest-slots": lowest_slots,
+    "budget-threshold": budget_threshold,
+    "saving-per-wait": saving_per_wait,
+}
+
+
+def _least(values: Floats, tie: float) -> tuple[int, int]:
+    """Time and row of the least value; the earliest, then the first row, of those that are no more than a tie above."""
+    table = values.T
+    slot, row = divmod(int(np.argmax(table <= table.min() + tie)), table.shape[1])
+    return slot, row
+
+
+def _day_quantile(outlook: StartOptions, quantile: float) -> Floats:
+    """The quantile of the next day's rates, for every site."""
+    first = int(outlook.now_h) - outlook.hour
+    return np.asarray(np.quantile(outlook.rate[:, first : first + DAY_H], quantile, axis=1))
+
+
+def _below(outlook: StartOptions, row: int, limit: float) -> tuple[Span, ...]:
+    """Spans below a limit, hour by hour; above it while no waiting is left, or where the job cannot pause."""
+    left, waiting = float(outlook.left_h[row]), outlook.latest_h - outlook.now_h
+    time, spans = outlook.now_h, list[Span]()
+    while left > EPS_H:
+        end = ceil(time + EPS_H) if time < ceil(time) else time + 1.0
+        rate = outlook.rate[row, min(int(time + EPS_H) - outlook.hour, outlook.rate.shape[1] - 1)]
+        stuck = bool(spans) and outlook.pause_h == np.inf
+        if rate <= limit or waiting <= EPS_H or stuck:
+            end = min(end, time + left)
+            if spans and spans[-1][1] >= time - EPS_H:
+                spans[-1] = (spans[-1][0], end)
+            else:
+                spans.append((time, end))
+            left -= end - time
+        else:
+            end = min(end, time + waiting)
+            waiting -= end - time
+            if spans and spans[-1][1] >= time - EPS_H:  # this is a pause: its cost comes out of the slack
+                left += outlook.pause_h
+                waiting -= outlook.pause_h
+        time = end
+    return tuple(spans)
+
+
+def _cheapest_hours(outlook: StartOptions, row: int, pause_h: float) -> tuple[Span, ...]:
+    """The cheapest hours up to the deadline that together hold the run and what its pauses cost."""
+    run, end = float(outlook.left_h[row]), outlook.latest_h + float(outlook.left_h[row])
+    edges = np.concatenate(([outlook.now_h], np.arange(np.floor(outlook.now_h) + 1.0, end), [end]))
+    width = np.diff(edges)
+    columns = np.minimum((edges[:-1] - outlook.hour + EPS_H).astype(np.int64), outlook.rate.shape[1] - 1)
+    order = np.lexsort((edges[:-1], outlook.rate[row, columns]))
+    need = run
+    for _ in range(4):
+        filled = np.cumsum(width[order])
+        count = int(np.searchsorted(filled, need - EPS_H)) + 1
+        chosen = np.zeros(len(width), bool)
+        chosen[order[:count]] = True
+        last = int(order[min(count, len(order)) - 1])
+        spans = _merged(edges, chosen, last, float(filled[min(count, len(order)) - 1]) - need)
+        more = run + (len(spans) - 1) * pause_h
+        if more <= need + EPS_H:
+            return spans
+        need = more
+    return spans
+
+
+def _merged(edges: Floats, chosen: np.ndarray, last: int, over: float) -> tuple[Span, ...]:
+    """Chosen hours as spans; of the `last` one taken, the part that is not needed is left out."""
+    spans = list[Span]()
+    for i in np.flatnonzero(chosen).tolist():
+        begin, end = float(edges[i]), float(edges[i + 1])
+        if i == last and over > EPS_H:
+            follows = i + 1 < len(chosen) and chosen[i + 1] and not (i > 0 and chosen[i - 1])
+            begin, end = (begin + over, end) if follows else (begin, end - over)
+        if spans and begin - spans[-1][1] < EPS_H:
+            spans[-1] = (spans[-1][0], end)
+        elif end > begin:
+            spans.append((begin, end))
+    return tuple(spans)

@@ -1,0 +1,1 @@
+"""Planners that look at all jobs and sites together over the forecast horizon."""

@@ -1,0 +1,289 @@
+"""The planner's book: what running and planned jobs are expected to draw, hour by hour, and what more would cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tafukt.simulator.engine.forecast import HOUR_S
+from tafukt.simulator.engine.view import SiteView, View
+from tafukt.simulator.record import Floats, Ints
+
+# How many hours of a night the energy left in a battery is spread over at the most (a choice).
+NIGHT_H = 8
+
+# A job past all expectations may hold its site for so long beyond the forecast [h].
+BEYOND_H = 24 * 30
+
+# What an hour without free GPUs costs against one in which all comes from the grid: more than any saving.
+FULL = 3.0
+
+# A plan whose expected power has changed by less than this share is not worth new prices (a choice).
+ALIKE = 0.1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When and where a job is to run.
+
+    Attributes
+    ----------
+    hours, sites : array of int
+        Hours from the experiment's start, ascending, and the site in each.
+    watts : array
+        IT power [W], weighted by the chance that the job still runs then.
+    gpus : int
+    detail : dict
+        The numbers that the plan rests on.
+    """
+
+    hours: Ints
+    sites: Ints
+    watts: Floats
+    gpus: int
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class PlanTable:
+    """All plans, and the price of more load that follows from them, the sun's forecast and the batteries.
+
+    Of a further watt in some hour at some site, what the battery could not have taken is free; then comes
+    what charges the battery, free as far as the sun will fill it anyway before it runs empty; the rest is
+    taken from the battery or the grid, a stored joule at what it would have replaced later.
+    """
+
+    def __init__(self, view: View, span_h: int) -> None:
+        n = len(view.sites)
+        self.span_h = span_h
+        self.first = 0
+        self.plans: dict[int, Plan] = {}
+        self.capacity = np.array([float(site.spec.gpus) for site in view.sites])
+        self.per_it: Floats = np.ones((n, span_h))
+        hours = view.forecast.hours + 2 * span_h + BEYOND_H
+        self._watts: Floats = np.zeros((n, hours))
+        self._gpus: Floats = np.zeros((n, hours))
+        self._view = view
+        nodes = [site.spec.node for site in view.sites]
+        idle = [node.sleep_w if node.can_sleep else node.idle_w for node in nodes]
+        self._base = np.array([w * site.spec.nodes for w, site in zip(idle, view.sites, strict=True)])[:, None]
+        batteries = [site.spec.battery for site in view.sites]
+        self._eta_in = np.array([b.eta_charge if b else 1.0 for b in batteries])[:, None]
+        self._eta_out = np.array([b.eta_discharge if b else 1.0 for b in batteries])[:, None]
+        self._free: Floats = np.zeros((n, span_h))
+        self._stored = [0.0] * n
+        # Per site and hour: power that would be thrown away, that charges, that the battery can lend [W].
+        self._prices: Floats = np.zeros((3, n, span_h))
+        self._stale: set[int] = set()
+
+    def begin_hour(self) -> None:
+        """Take up the present forecast, and what the batteries hold now."""
+        view = self._view
+        now = view.now_s
+        self.first = int(now // HOUR_S)
+        issued, free = view.forecast.free_w(now)
+        per_it = view.forecast.per_it(now)
+        known = free.shape[1]
+        if known:
+            index = np.arange(self.first - issued, self.first - issued + self.span_h)
+            index = np.clip(np.where(index < known, index, known - 24 + (index - known) % 24), 0, known - 1)
+            self.per_it = per_it[:, index]
+            self._free = free[:, index] - self._base * self.per_it
+        # Counted from the floor of the window, inside the battery.
+        self._stored = [site.usable_j / float(eta) for site, eta in zip(view.sites, self._eta_out[:, 0], strict=True)]
+        self._stale = set(range(len(view.sites)))
+
+    def withdraw(self, index: int) -> Plan | None:
+        """Take back what was planned for a job, and return it."""
+        plan = self.plans.pop(index, None)
+        if plan is not None:
+            self._put(plan, -1.0)
+            self._stale.update(plan.sites.tolist())
+        return plan
+
+    def enter(self, index: int, plan: Plan) -> None:
+        """Write down a job's plan."""
+        self.plans[index] = plan
+        self._put(plan, 1.0)
+        self._stale.update(plan.sites.tolist())
+
+    def _put(self, plan: Plan, sign: float) -> None:
+        self._watts[plan.sites, plan.hours] += sign * plan.watts
+        self._gpus[plan.sites, plan.hours] += sign * plan.gpus
+
+    def earmark(self, sites: Ints, watts: Floats, sign: float, first: int = -1) -> None:
+        """Put power of no plan into the book, shape (sites, hours from `first` or now on), or take it out."""
+        first = self.first if first < 0 else first
+        self._watts[sites, first : first + watts.shape[1]] += sign * watts
+        self._stale.update(sites.tolist())
+
+    def left(self) -> tuple[Floats, Floats, Floats]:
+        """What all plans leave: sun [W] and GPUs, shape (sites, span), and what the batteries hold now [J]."""
+        hours = slice(self.first, self.first + self.span_h)
+        free = self._free - self._watts[:, hours] * self.per_it
+        return free, self.capacity[:, None] - self._gpus[:, hours], np.array(self._stored)
+
+    def keep_prices(self, plan: Plan | None) -> tuple[Ints, Floats] | None:
+        """The prices with this plan in the book, to be put back by `restore` if it stays as it was."""
+        if plan is None or not len(plan.hours):
+            return None
+        self._refresh()
+        sites = np.unique(plan.sites)
+        return sites, self._prices[:, sites].copy()
+
+    def restore(self, old: Plan, new: Plan, kept: tuple[Ints, Floats]) -> None:
+        """Put old prices back where the plan just entered is like the one withdrawn before it."""
+        left = old.hours >= self.first
+        where = old.hours[left], old.sites[left]
+        if not (np.array_equal(where[0], new.hours) and np.array_equal(where[1], new.sites)):
+            return
+        if np.all(np.abs(old.watts[left] - new.watts) <= ALIKE * new.watts):
+            self._prices[:, kept[0]] = kept[1]
+            self._stale.difference_update(kept[0].tolist())
+
+    def cost_kwh(self, rows: Ints, span: int, it_w: Floats, gpus: int) -> tuple[Floats, Floats]:
+        """Grid energy that so much more IT power [W, per row] would draw in each of the next hours.
+
+        Returns
+        -------
+        grid_kwh : array, shape (rows, span)
+            More than all of it in an hour in which the site's GPUs are promised away.
+        energy_kwh : array, shape (rows, span)
+            All of it.
+        """
+        self._refresh()
+        power = it_w[:, None] * self.per_it[rows, :span]
+        spare, charging, lent = self._prices[:, rows, :span]
+        beyond = np.maximum(power - spare, 0.0)
+        uncharged = np.minimum(beyond, charging)
+        stored = uncharged * self._eta_in[rows] + (beyond - uncharged) / self._eta_out[rows]
+        drawn = np.maximum(stored - lent, 0.0) * self._eta_out[rows]
+        taken = self._gpus[rows, self.first : self.first + span]
+        full = taken + gpus > self.capacity[rows][:, None] + 1e-6
+        return np.where(full, FULL * power, drawn) / 1e3, power / 1e3
+
+    def _refresh(self) -> None:
+        for site in self._stale:
+            self._price(self._view.sites[site])
+        self._stale.clear()
+
+    def _price(self, site: SiteView) -> None:
+        """Walk the battery through the span, and see what more load would meet in each hour.
+
+        Energy that is missing in the battery after some hour costs nothing if it is made up for by what
+        would have been thrown away, before the battery runs empty.
+        """
+        i, n = site.index, self.span_h
+        net = (self._free[i] - self._watts[i, self.first : self.first + n] * self.per_it[i]).tolist()
+        battery = site.spec.battery
+        if battery is None:
+            self._prices[0, i] = np.maximum(net, 0.0)
+            return
+        size = (battery.soc_max - battery.soc_min) * battery.capacity_j / HOUR_S
+        eta_in, eta_out, most_in = battery.eta_charge, battery.eta_discharge, battery.charge_w
+        stored = min(self._stored[i] / HOUR_S, size)
+        spare, charging, after, makes_up = [0.0] * n, [0.0] * n, [0.0] * n, [0.0] * n
+        for h, power in enumerate(net):
+            if power >= 0.0:
+                taken = min(power, most_in, (size - stored) / eta_in)
+                stored += taken * eta_in
+                spare[h], charging[h] = power - taken, taken
+                makes_up[h] = min(power, most_in) * eta_in - taken * eta_in
+            else:
+                stored -= min(-power, battery.discharge_w, stored * eta_out) / eta_out
+            after[h] = stored
+        lent, room, since = [0.0] * n, 0.0, 0
+        for h in range(n - 1, -1, -1):
+            if room > after[h]:
+                room = after[h]
+            since = 1 if makes_up[h] > 0.0 else since + 1
+            lent[h] = room / min(since, NIGHT_H)
+            room += makes_up[h]
+        self._prices[:, i] = spare, charging, lent
+
+
+# --- Where the cheapest hours for one job are: in one piece, or in several with what stopping costs between them
+
+
+NEVER = 1e12
+
+
+def cheapest_window(cost: Floats, weights: Floats) -> tuple[int, int, float]:
+    """The start and site of the cheapest run in one piece.
+
+    Parameters
+    ----------
+    cost : array, shape (sites, hours)
+        What running in each hour costs.
+    weights : array, shape (hours of the run,)
+        Share of each hour of the run that is expected to be run.
+
+    Returns
+    -------
+    hour, site : int
+        The first hour wins among equals, then the first site.
+    cost : float
+    """
+    n = len(weights)
+    windows = np.lib.stride_tricks.sliding_window_view(cost, n, axis=1) @ weights
+    hour, site = divmod(int(np.argmin(windows.T)), len(cost))
+    return hour, site, float(windows[site, hour])
+
+
+def cheapest_hours(cost: Floats, weights: Floats, lives: Floats, switch: Floats, here: int) -> tuple[Ints, Ints, float]:
+    """The cheapest hours and sites for a job that may stop and go on elsewhere, by dynamic programming.
+
+    Parameters
+    ----------
+    cost : array, shape (sites, hours)
+        What running in each hour costs; the job must be done by the last.
+    weights : array, shape (n,)
+        Share of each hour of work that is run if the job lives to begin it.
+    lives : array, shape (n,)
+        Chance that it lives through each hour of work, once begun.
+    switch : array, shape (sites,)
+        What starting, or going on after a stop, costs at each site.
+    here : int
+        The row on which it runs now, -1 for none.
+
+    Returns
+    -------
+    hours, sites : array of int
+        Hours from the first on, and rows of `cost`.
+    cost : float
+    """
+    sites, span = cost.shape
+    n = len(weights)
+    # Column u of `value` is the cost to come with u hours of work done; the last row is "not running".
+    value = np.full((sites + 1, n + 1), NEVER)
+    value[:, n] = 0.0
+    runs = np.empty((span, sites, n), dtype=bool)
+    goes = np.empty((span, n), dtype=bool)
+    where = np.empty((span, n), dtype=np.int64)
+    column = np.arange(n)
+    for hour in range(span - 1, -1, -1):
+        run = value[:sites, 1:] * lives
+        run += cost[:, hour, None] * weights
+        begun = run + switch[:, None]
+        best = begun.argmin(axis=0)
+        begin = begun[best, column]
+        off = value[sites, :n]
+        goes[hour] = begin <= off  # the earlier among equals
+        where[hour] = best
+        stop = np.minimum(off, begin)
+        runs[hour] = run <= stop
+        value[:sites, :n] = np.minimum(run, stop)
+        value[sites, :n] = stop
+    state, done = (here if here >= 0 else sites), 0
+    total = float(value[state, 0])
+    hours, rows = [], []
+    for hour in range(span):
+        if done == n:
+            break
+        if state == sites or not runs[hour, state, done]:
+            state = int(where[hour, done]) if goes[hour, done] else sites
+        if state < sites:
+            hours.append(hour)
+            rows.append(state)
+            done += 1
+    return np.array(hours, dtype=np.int64), np.array(rows, dtype=np.int64), total

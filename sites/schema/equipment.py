@@ -1,0 +1,209 @@
+"""What stands at a site: PV array, battery, nodes, cooling; every key with its unit, default and origin."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from tafukt.sites.schema.fields import Instant, NotNegative, Positive, Section, SeriesModel, Share
+
+
+class ConstantSoiling(Section):
+    """Dust as one constant loss."""
+
+    kind: Literal["constant"] = "constant"
+    loss: Share = Field(0.02, description="loss at all times; 2 %: PVWatts")
+
+
+class DustStorm(Section):
+    """A day on which dust falls at once."""
+
+    date: Instant
+    loss: Share = Field(description="what is lost from then on, until rain or cleaning")
+
+
+class AccumulatingSoiling(Section):
+    """Dust that gathers from day to day until rain or a brush takes it off."""
+
+    kind: Literal["accumulating"] = "accumulating"
+    rate_per_day: Share = Field(0.003, description="loss added per dry day; by zone, BACKGROUND KNOWLEDGE")
+    cleaning_days: int = Field(14, ge=0, description="days between cleanings, 0 for never; BACKGROUND KNOWLEDGE")
+    rain_index: Share = Field(
+        0.3,
+        description="a day whose clear-sky index is below this brings the rain that cleans: MODELLING CHOICE",
+    )
+    max_loss: Share = Field(0.3, description="most that dust takes; worst year measured 0.30, PMC9649957")
+    storms_per_year: NotNegative = Field(0.0, description="dust storms drawn at this rate: MODELLING CHOICE")
+    storm_loss: Share = Field(0.06, description="loss a drawn storm adds; half of Benguerir's worst week, 12 %: CHOICE")
+    storms: tuple[DustStorm, ...] = Field((), description="dust storms on given days")
+
+
+Soiling = Annotated[ConstantSoiling | AccumulatingSoiling, Field(discriminator="kind")]
+
+
+class LossesModel(Section):
+    """System losses by name, PVWatts version 5 (NREL/TP-6A20-62641); soiling and age stand elsewhere."""
+
+    shading: Share = Field(0.03, description="share of the power; PVWatts version 5")
+    mismatch: Share = Field(0.02, description="share of the power; PVWatts version 5")
+    wiring: Share = Field(0.02, description="share of the power; PVWatts version 5")
+    connections: Share = Field(0.005, description="share of the power; PVWatts version 5")
+    light_induced: Share = Field(0.015, description="share of the power; PVWatts version 5")
+    nameplate: Share = Field(0.01, description="share of the power; PVWatts version 5")
+    availability: Share = Field(0.03, description="share of the power; PVWatts version 5")
+
+
+class PVModel(Section):
+    """A PV array and its inverter, after PVWatts."""
+
+    kwp: NotNegative | None = Field(None, description="size [kW at standard conditions]; wins over kwp_per_node")
+    kwp_per_node: NotNegative = Field(12.0, description="size per GPU node [kW]: CHOICE")
+    mount: Literal["fixed", "tracking"] = Field("fixed", description="fixed, or one horizontal north-south axis")
+    tilt_deg: float = Field(30.0, ge=0.0, le=90.0, description="tilt from the horizontal, of a fixed array [deg]")
+    azimuth_deg: float = Field(180.0, ge=0.0, le=360.0, description="direction it faces: 180 is south [deg]")
+    axis_azimuth_deg: float = Field(180.0, ge=0.0, le=360.0, description="direction of a tracker's axis [deg]")
+    max_angle_deg: float = Field(60.0, gt=0.0, le=90.0, description="most that a tracker turns [deg]: CHOICE")
+    ground_cover: float = Field(0.4, gt=0.0, le=1.0, description="tracker width over row distance: CHOICE")
+    backtrack: bool = Field(True, description="whether trackers turn back to keep rows out of each other's shade")
+    albedo: Share = Field(0.2, description="share of light the ground gives back; pvlib: 0.2-0.25")
+    dc_ac_ratio: Positive = Field(1.2, description="array over inverter power; PVWatts version 5")
+    inverter_efficiency: float = Field(0.98, gt=0, le=1, description="at nominal power; BACKGROUND KNOWLEDGE, medium")
+    temp_coeff_per_c: float = Field(-0.0037, le=0, description="of power [1/degC]; poly/mono PERC, BACKGROUND")
+    temp_model: Literal[
+        "open_rack_glass_glass",
+        "open_rack_glass_polymer",
+        "close_mount_glass_glass",
+        "insulated_back_glass_polymer",
+    ] = Field("open_rack_glass_polymer", description="SAPM cell temperature, SAND2004-3535")
+    losses: LossesModel = Field(default_factory=LossesModel)  # type: ignore[arg-type]
+    soiling: Soiling = Field(default_factory=AccumulatingSoiling)  # type: ignore[arg-type]
+    degradation_per_year: Share = Field(0.005, description="loss per year of age; Atlas Solar README, medium")
+    age_years: NotNegative = Field(0.0, description="age at the start of the experiment [years]")
+    series: SeriesModel | None = Field(None, description="a ready AC power series [kW] in place of the model")
+
+
+Strategy = Literal["self-consumption", "peak-shaving", "tariff", "carbon"]
+
+
+class BatteryModel(Section):
+    """A battery at its AC terminals, and when it is used."""
+
+    kwh: NotNegative | None = Field(None, description="capacity when new [kWh]; wins over kwh_per_node")
+    kwh_per_node: NotNegative = Field(10.0, description="capacity per GPU node [kWh]: CHOICE")
+    c_rate: Positive = Field(0.5, description="power over capacity [1/h]; 0.25-0.5, BACKGROUND KNOWLEDGE")
+    charge_kw: NotNegative | None = Field(None, description="largest charging power [kW]; wins over c_rate")
+    discharge_kw: NotNegative | None = Field(None, description="largest discharging power [kW]; wins over c_rate")
+    eta_charge: float = Field(0.922, gt=0, le=1, description="AC to battery; root of 85 % AC to AC, NREL ATB, medium")
+    eta_discharge: float = Field(
+        0.922, gt=0, le=1, description="battery to AC; root of 85 % AC to AC, NREL ATB, medium"
+    )
+    soc_min: Share = Field(0.05, description="floor of the state of charge; depth of discharge 90 %: BACKGROUND")
+    soc_max: Share = Field(0.95, description="ceiling of the state of charge")
+    soc_start: Share | None = Field(None, description="state of charge at the start; default: the floor")
+    taper_soc: Share = Field(0.05, description="band at either end in which the limit falls to zero: CHOICE")
+    self_discharge_per_day: Share = Field(0.0005, description="share of the stored energy lost a day: CHOICE")
+    fade_per_cycle: Share = Field(3.33e-5, description="capacity lost per cycle; 20 % over 6000 cycles, BACKGROUND")
+    fade_per_year: Share = Field(0.008, description="capacity lost per year at 25 degC; 2 %/yr with daily cycles")
+    fade_doubling_c: Positive = Field(10.0, description="warming that doubles the calendar fade [degC]: CHOICE")
+    replacement_mad_per_kwh: NotNegative = Field(
+        1380.0, description="price of a new one; 150 USD/kWh (BESS in Morocco, 140-160) x 9.2 MAD/USD, medium"
+    )
+    end_of_life: float = Field(0.8, gt=0, lt=1, description="share of the capacity at which it is replaced")
+    strategy: Strategy = Field("self-consumption", description="when to charge and discharge")
+    peak_kw: NotNegative | None = Field(None, description="peak-shaving: import to keep below [kW]")
+    charge_below_mad_per_kwh: NotNegative | None = Field(None, description="tariff: default the lowest price")
+    discharge_above_mad_per_kwh: NotNegative | None = Field(None, description="tariff: default the highest price")
+    charge_below_g_per_kwh: NotNegative | None = Field(None, description="carbon: default its lower quartile")
+    discharge_above_g_per_kwh: NotNegative | None = Field(None, description="carbon: default its upper quartile")
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        if not self.soc_min < self.soc_max:
+            raise ValueError(f"soc_min {self.soc_min} must be below soc_max {self.soc_max}")
+        if self.soc_start is not None and not self.soc_min <= self.soc_start <= self.soc_max:
+            raise ValueError(f"soc_start {self.soc_start} must lie from soc_min to soc_max")
+        if self.strategy == "peak-shaving" and self.peak_kw is None:
+            raise ValueError("strategy 'peak-shaving' needs peak_kw, the import to keep below")
+        if 2.0 * self.taper_soc > self.soc_max - self.soc_min:
+            raise ValueError(f"taper_soc {self.taper_soc} is more than half of the window soc_min to soc_max")
+        return self
+
+
+class NodeModel(Section):
+    """A kind of GPU node."""
+
+    title: str = ""
+    gpus: int = Field(8, gt=0)
+    idle_kw: NotNegative = Field(description="power of an empty node that is awake [kW]")
+    loaded_kw: NotNegative = Field(description="power with all GPUs at work [kW]")
+    sleep_kw: NotNegative = Field(description="power of a node asleep [kW]")
+    wake_s: NotNegative = Field(180.0, description="what waking takes [s]: CHOICE")
+    sleep_after_min: NotNegative = Field(10.0, description="minutes empty before it sleeps: CHOICE")
+    can_sleep: bool = Field(True, description="whether empty nodes sleep at all")
+    speed: Positive = Field(1.0, description="work per GPU relative to the A100")
+    source: str = ""
+    confidence: str = ""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.sleep_kw <= self.idle_kw <= self.loaded_kw:
+            raise ValueError("a node needs sleep_kw <= idle_kw <= loaded_kw")
+        return self
+
+
+class ClusterModel(Section):
+    """The nodes of a site. No capacity of the institutes is published: ten nodes each is a CHOICE."""
+
+    node: str | NodeModel = Field("a100", description="a node of the catalogue, or one of one's own")
+    nodes: int = Field(10, ge=0, description="number of nodes: CHOICE")
+
+
+class ConstantCooling(Section):
+    """The same overhead at every temperature."""
+
+    kind: Literal["constant"] = "constant"
+    overhead: NotNegative = Field(0.2, description="overhead power per watt of IT load; 0.2, trade press, low")
+
+
+class PiecewiseCooling(Section):
+    """PUE against outdoor temperature, linear between points, and beyond the last as between the last two."""
+
+    kind: Literal["piecewise"] = "piecewise"
+    temp_c: tuple[float, ...] = Field((18.0, 30.0, 40.0), min_length=2, description="outdoor temperatures [degC]")
+    pue: tuple[float, ...] = Field(
+        (1.12, 1.27, 1.47),
+        min_length=2,
+        description="PUE at each; 1.12 to 18, +0.0125 to 30, then +0.02: CHOICE",
+    )
+
+    @model_validator(mode="after")
+    def _monotone(self) -> Self:
+        if len(self.temp_c) != len(self.pue):
+            raise ValueError(f"{len(self.temp_c)} temperatures but {len(self.pue)} values of pue")
+        if any(b <= a for a, b in zip(self.temp_c, self.temp_c[1:], strict=False)):
+            raise ValueError("temp_c must rise from point to point")
+        if self.pue[0] < 1.0 or any(b < a for a, b in zip(self.pue, self.pue[1:], strict=False)):
+            raise ValueError("pue must be at least 1 and must not fall as it gets hotter")
+        return self
+
+
+class ChillerCooling(Section):
+    """Fans and conversion always, and a chiller whose COP falls with the outdoor temperature."""
+
+    kind: Literal["chiller"] = "chiller"
+    base: NotNegative = Field(0.10, description="fans, pumps, UPS per watt of IT load: CHOICE")
+    supply_c: float = Field(18.0, description="temperature the chiller delivers [degC]; ASHRAE 18-27")
+    approach_c: NotNegative = Field(10.0, description="condenser above outdoor air [degC]: CHOICE")
+    carnot_share: float = Field(0.45, gt=0, le=1, description="COP over Carnot's: CHOICE")
+    cop_max: Positive = Field(8.0, description="COP is never better than this: CHOICE")
+    free_below_c: float = Field(20.0, description="outdoor air alone cools below this [degC]; BACKGROUND, low")
+    chiller_above_c: float = Field(28.0, description="the chiller does it all above this [degC]; BACKGROUND, low")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.free_below_c < self.chiller_above_c:
+            raise ValueError("free_below_c must be below chiller_above_c")
+        return self
+
+
+Cooling = Annotated[ConstantCooling | PiecewiseCooling | ChillerCooling, Field(discriminator="kind")]

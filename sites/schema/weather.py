@@ -1,0 +1,105 @@
+"""The climate of a site and where its weather comes from: every key with its unit and default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from tafukt.sites.schema.fields import FilePath, Fill, Instant, Label, Monthly, NotNegative, Positive, Section
+
+
+class ClimateModel(Section):
+    """What the sky and the air do in an average year, by month."""
+
+    ghi_kwh_m2_d: Monthly = Field(description="global horizontal irradiation [kWh/m2/day]")
+    tmax_c: Monthly = Field(description="mean daily maximum of the air temperature [degC]")
+    tmin_c: Monthly = Field(description="mean daily minimum of the air temperature [degC]")
+    tmean_c: Monthly | None = Field(None, description="mean air temperature [degC]; default: middle of the two")
+    clearsky_ghi_kwh_m2_d: Monthly | None = Field(None, description="the same under a clear sky, for reference")
+    clearsky_index: Monthly | None = Field(None, description="ratio of the two, for reference")
+    ghi_kwh_m2_y: float | None = Field(None, description="yearly irradiation, for reference [kWh/m2]")
+    pv_yield_kwh_kwp_y: float | None = Field(None, description="published PV yield to check against [kWh/kWp]")
+    wind_speed_ms: NotNegative = Field(3.0, description="mean wind at 10 m [m/s]; 3.0 where none was found: choice")
+
+    @model_validator(mode="after")
+    def _plausible(self) -> Self:
+        for month, (low, high) in enumerate(zip(self.tmin_c, self.tmax_c, strict=True), 1):
+            if low > high:
+                raise ValueError(f"tmin_c {low} is above tmax_c {high} in month {month}")
+        for month, value in enumerate(self.ghi_kwh_m2_d, 1):
+            if not 0.0 <= value <= 12.5:
+                raise ValueError(f"ghi_kwh_m2_d {value} in month {month} is not between 0 and 12.5 kWh/m2/day")
+        return self
+
+
+class ClearSky(Section):
+    """No cloud ever; temperatures of the climate without their day-to-day changes."""
+
+    kind: Literal["clear-sky"] = "clear-sky"
+    temp_air_c: float = Field(20.0, description="air temperature where the site has no climate [degC]: CHOICE")
+
+
+class HeatWave(Section):
+    """Days on which the air is warmer than the weather says; the sky stays as it is."""
+
+    start: Instant = Field(description="when it begins, with a time zone")
+    days: Positive = Field(description="how long it lasts [days]")
+    warmer_c: float = Field(ge=-30, le=30, description="how much warmer [degC]")
+
+
+class Climatology(Section):
+    """The seeded sky: reproduces the site's monthly climate."""
+
+    kind: Literal["climatology"] = "climatology"
+
+
+class WeatherFile(Section):
+    """Weather from an EPW, TMY3 or PVGIS file."""
+
+    kind: Literal["epw", "tmy3", "pvgis"]
+    file: FilePath
+    repeat: bool = Field(True, description="whether the file's year stands for every year")
+    fill: Fill = Field("refuse", description="what to do about missing or impossible values")
+
+
+class WeatherColumns(Section):
+    """Which column of a CSV file holds what; only `ghi` must be there."""
+
+    time: str = "time"
+    ghi: str = "ghi"
+    dhi: str | None = None
+    dni: str | None = None
+    temp_air: str | None = "temp_air"
+    wind_speed: str | None = None
+
+
+class WeatherCSV(Section):
+    """Weather from a CSV file with named columns [W/m2, degC, m/s]."""
+
+    kind: Literal["csv"] = "csv"
+    file: FilePath
+    columns: WeatherColumns = Field(default_factory=WeatherColumns)
+    time_format: str | None = Field(None, description="strptime format of the times; default: ISO 8601")
+    tz: str = Field("UTC", description="zone of times that carry none: IANA name or an offset such as +01:00")
+    label: Label = Field("left", description="which part of its interval a time names")
+    ghi_scale: Positive = Field(1.0, description="factor on all irradiance, for a sensor that reads low")
+    repeat: bool = Field(True, description="whether the file's year stands for every year")
+    fill: Fill = "refuse"
+
+
+class PVGISDownload(Section):
+    """A typical year fetched from PVGIS, and kept in the cache."""
+
+    kind: Literal["pvgis-download"] = "pvgis-download"
+    url: str = "https://re.jrc.ec.europa.eu/api/"
+    fill: Fill = "refuse"
+
+
+def _kind_first(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Weather = Annotated[
+    Annotated[ClearSky | Climatology | WeatherFile | WeatherCSV | PVGISDownload, Field(discriminator="kind")],
+    BeforeValidator(_kind_first),
+]

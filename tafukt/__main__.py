@@ -1,0 +1,5 @@
+"""`python -m tafukt`: the command."""
+
+from tafukt.experiments.cli.app import main
+
+main()

@@ -1,0 +1,98 @@
+"""`make bench`: every figure of speed in one run, as a table, and docs/performance.md with it.
+
+Usage: python -m bench [--quick] [DATA]
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import energy, jobs, planner, whole
+from bench.jobs import Row
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "performance.md"
+
+HEAD = """# Performance
+
+Measured by `make bench`, which writes this page. U is the processor time of a million bare SimPy timeouts from
+twelve processes in the same process, measured before and after each figure: ratios to it hold when the machine's
+speed drifts. Other figures are processor time in seconds, unless they say wall time.
+
+"""
+
+TAIL = """
+## What costs what
+
+- **Energy** costs one closed-form move of the battery per supply step and site; stretches in which an empty battery
+  sees no sun are one move. All other flows come from numpy afterwards. It grows with sites x steps.
+- **Jobs** cost a start and an end each, and one change of load at their site. A round looks only at the newcomer, or,
+  after GPUs have come free, at the head of each group of equal size; so the queue's length does not matter.
+- **Holding** (`wait-for-sun`) costs some numpy over sites x hours for each job that may wait; the planner does that
+  every hour for each job that is alive; `budget-planner` solves a programme of some
+  thousand variables before that.
+- **The bound** is one interior-point solve per scenario and seed; a long window is solved in blocks.
+- **Supply** is pvlib on daylight rows; the second time it is read from disk.
+"""
+
+
+def collect(data: Path, quick: bool) -> list[Row]:
+    """All rows, each printed as soon as it is there."""
+    repeats = 1 if quick else 3
+    parts: list[tuple[str, Callable[[], list[Row]]]] = [
+        ("energy", lambda: energy.rows(repeats)),
+        ("jobs", lambda: jobs.rows(data, repeats)),
+        ("supply", whole.supply_rows),
+        ("start", whole.start_rows),
+        ("matrix", lambda: whole.matrix_rows(8 if quick else 32)),
+        ("growth", whole.growth_rows),
+        ("planner", planner.rows),
+        ("year", whole.year_rows),
+        ("bound", whole.bound_rows),
+    ]
+    if quick:
+        parts = parts[:4]
+    rows: list[Row] = []
+    for _, measure in parts:
+        for row in measure():
+            print(_line(row), flush=True)
+            rows.append(row)
+    return rows
+
+
+def _line(row: Row) -> str:
+    mark = "" if row.met else "  MISSED"
+    return f"{row.name:45s} {row.value:10.3f} {row.unit:7s} limit {row.limit:8.3f}{mark}  {row.note}"
+
+
+def page(rows: list[Row]) -> str:
+    """The page, with the machine's description."""
+    machine = (
+        f"{datetime.now(UTC):%d %B %Y}, {platform.system()} on {platform.machine()}, {os.cpu_count()} processors,"
+        f" Python {platform.python_version()}.\n\n"
+    )
+    table = "| what | measured | at most | met | |\n|---|---|---|---|---|\n"
+    for row in rows:
+        met = "yes" if row.met else "**no**"
+        table += f"| {row.name} | {row.value:.3g} {row.unit} | {row.limit:.3g} | {met} | {row.note} |\n"
+    return HEAD + machine + table + TAIL
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print, and write the page unless only a quick look was asked for."""
+    quick = "--quick" in arguments
+    places = [word for word in arguments if not word.startswith("-")]
+    data = Path(places[0] if places else os.environ.get("TAFUKT_DATA", ROOT.parent / "shared" / "data"))
+    rows = collect(data, quick)
+    if not quick:
+        PAGE.write_text(page(rows))
+        print(f"Wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

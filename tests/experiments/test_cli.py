@@ -1,0 +1,272 @@
+"""The command line: exit codes, messages without tracebacks, what is written where, and how soon."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from experiments_kit import tiny
+from tafukt.experiments.cli.app import app, guarded
+from tafukt.experiments.config import toml as config_toml
+from tafukt.experiments.config.load import load
+from tafukt.experiments.runs import session
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = tiny(policies=("fifo", "wait-for-sun"), seeds=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result folder of the tiny experiment."""
+    base = tmp_path_factory.mktemp("cli")
+    (base / "tiny.toml").write_text(TINY)
+    assert tafukt("run", str(base / "tiny.toml"), "-o", str(base / "out"), "--workers", "1", "--quiet") == 0
+    return base / "out"
+
+
+def tafukt(*words: str) -> int:
+    """Run a command in this process; its exit code."""
+    return guarded(lambda: app(list(words), standalone_mode=False))
+
+
+def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+        timeout=120,
+    )
+
+
+def test_help_is_there_at_once() -> None:
+    python("-m", "tafukt", "--help")
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = python("-m", "tafukt", "--help")
+        times.append(time.perf_counter() - begin)
+    assert done.returncode == 0
+    assert "validate" in done.stdout
+    heavy = "import sys, experiments.cli; print([m for m in ('numpy', 'pandas', 'pvlib', 'pydantic', 'rich', 'simpy') "
+    loaded = python("-c", heavy + "if m in sys.modules])").stdout.strip()
+    assert loaded == "[]"
+    assert min(times) < 0.5
+
+
+def test_a_run_imports_only_what_it_needs(folder: Path, tmp_path: Path) -> None:
+    """Each of these takes longer to import than a short run takes."""
+    words = ["run", str(folder.parent / "tiny.toml"), "-o", str(tmp_path / "out"), "--quiet", "--workers", "1"]
+    words += ["--set", "bound=false"]
+    call = f"import sys; from tafukt.experiments.cli.app import app; app({words}, standalone_mode=False); "
+    said = python("-c", call + "print([m for m in ('pandas', 'scipy', 'pvlib', 'matplotlib') if m in sys.modules])")
+    assert said.stdout.strip() == "[]", said.stderr
+    assert list((tmp_path / "out").glob("runs/*/energy.parquet"))
+
+
+def test_commands_answer_with_exit_code_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (
+        ["policies"],
+        ["policies", "wait-for-sun"],
+        ["sites"],
+        ["sites", "dakhla"],
+        ["workloads"],
+        ["workloads", "institutes"],
+        ["compare", str(folder)],
+        ["compare", str(folder), str(folder)],
+        ["replay", str(folder), "--workers", "1"],
+        ["report", str(folder)],
+        ["plot", str(folder), "--figure", "policies", "--format", "svg"],
+    ):
+        assert tafukt(*words) == 0, words
+        assert capsys.readouterr().out.strip(), words
+    assert (folder / "report.html").is_file()
+    assert list((folder / "figures").glob("*.svg"))
+
+
+def test_a_finished_run_prints_its_table_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tafukt("run", str(folder.parent / "tiny.toml"), "-o", str(folder)) == 0
+    out = capsys.readouterr().out
+    assert "wait-for-sun draws" in out
+    assert "less grid electricity than fifo" in out
+    assert "Next:" in out
+    assert str(folder) in out
+
+
+def test_a_job_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow.parquet as pq
+
+    job = pq.read_table(next((folder / "runs").glob("wait-for-sun-s1*")) / "jobs.parquet")["job"][3].as_py()
+    assert tafukt("explain", str(folder), job, "--policy", "wait-for-sun") == 0
+    assert job in capsys.readouterr().out
+    assert tafukt("explain", str(folder), job[:-1]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "nothing_here"], "no such file"),
+        (["run", "morocco_wek"], "did you mean 'morocco_week'"),
+        (["validate", "{bad}"], "workload.laod: unknown key"),
+        (["run", "{bad}"], "workload.laod: unknown key"),
+        (["run", "{tiny}", "-o", "{out}", "--set", "days=2"], "days: was 1 in these results, is 2 now"),
+        (["run", "{tiny}", "--set", "x"], "key=value"),
+        (["run", "{tiny}", "--index", "9"], "0 to 3"),
+        (["run", "{tiny}", "--workers", "-1"], "--workers"),
+        (["run"], "Missing argument"),
+        (["runn"], "No such command"),
+        (["report", "nowhere"], "no such folder"),
+        (["compare", "{here}"], "no result folder"),
+        (["replay", "nowhere"], "nowhere"),
+        (["plot", "{out}", "--figure", "gant"], "did you mean 'gantt'"),
+        (["plot", "{out}", "--format", "gif"], "no format"),
+        (["explain", "{out}", "nobody"], "no job"),
+        (["sites", "daklha"], "did you mean 'dakhla'"),
+        (["workloads", "institute"], "did you mean 'institutes'"),
+        (["policies", "fofo"], "did you mean 'fifo'"),
+        (["init", "{tiny}"], "is there already"),
+    ],
+)
+def test_mistakes_are_told_with_exit_code_2(
+    words: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = folder.parent / "bad.toml"
+    bad.write_text(TINY.replace("load = 0.3", "laod = 0.3"))
+    names = {"bad": bad, "tiny": folder.parent / "tiny.toml", "out": folder, "here": folder.parent}
+    assert tafukt(*(word.format(**names) for word in words)) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_failed_run_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text("def broken(view):\n    return 1 / 0\n")
+    (tmp_path / "e.toml").write_text(TINY.replace('"wait-for-sun"', '"mine.py:broken"'))
+    assert tafukt("run", str(tmp_path / "e.toml"), "-o", str(tmp_path / "out"), "--workers", "1") == 1
+    captured = capsys.readouterr()
+    assert "ZeroDivisionError" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_validate_simulates_nothing_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e.toml").write_text(TINY)
+    assert tafukt("validate", "e") == 0
+    out = capsys.readouterr().out
+    assert "4 runs: 1 scenario x 2 seeds x 2 policies" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["e.toml"]
+
+
+def test_init_writes_a_valid_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tafukt("init", str(tmp_path / "first.toml")) == 0
+    loaded = load(tmp_path / "first.toml")
+    assert loaded.experiment.name == "first"
+    assert list(loaded.sites) == ["rabat", "dakhla"]
+
+
+def test_schema_knows_what_the_loader_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tafukt("schema") == 0
+    schema = json.loads(capsys.readouterr().out)
+    from tafukt.experiments.config.schema import Experiment
+
+    assert list(schema["properties"]) == list(Experiment.model_fields)
+    assert schema["additionalProperties"] is False
+    for key, value in schema["properties"].items():
+        assert value.get("description"), key
+    change = schema["$defs"]["SiteChange"]
+    assert "required" not in change
+    assert "battery" in change["properties"]
+    assert set(schema["required"]) == {"name", "start", "days"}
+
+
+@pytest.mark.parametrize("name", sorted(config_toml.bundled()))
+def test_bundled_experiments_are_valid_and_say_what_they_ask(name: str) -> None:
+    path = config_toml.bundled()[name]
+    document = tomllib.loads(path.read_text())
+    assert document["name"] == name
+    assert document["question"].endswith("?")
+    assert path.read_text().startswith("# ")
+    trace = document["workload"].get("file")
+    if trace and not (path.parent / trace).exists():
+        pytest.skip(f"no {trace}")
+    assert load(path).experiment.name == name
+
+
+def test_the_wheel_holds_tafukt_and_nothing_else(tmp_path: Path) -> None:
+    import shutil
+
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*", "results")
+    source.mkdir()
+    for name in ("tafukt", "sites", "workloads", "simulator", "experiments", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source / name)
+        else:
+            (source / name).write_text("")
+    # what the wheel is packed from; making the wheel itself would need a package more
+    build = ["-c", "import setuptools; setuptools.setup()", "-q", "build", "--build-lib", str(tmp_path / "lib")]
+    done = subprocess.run([sys.executable, *build], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    names = {path.relative_to(tmp_path / "lib").as_posix() for path in (tmp_path / "lib").rglob("*")}
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"tafukt"}
+    for package in ("sites", "workloads", "simulator", "experiments"):
+        for path in (ROOT / package).rglob("*"):
+            if path.suffix in (".py", ".toml", ".jinja", ".css", ".js") and "__pycache__" not in path.parts:
+                assert f"tafukt/{path.relative_to(ROOT).as_posix()}" in names, path
+
+
+def test_every_policy_is_compared() -> None:
+    from tafukt.simulator.policies.presets import PRESETS
+
+    assert [policy.label for policy in load(config_toml.bundled()["policies_compared"]).policies] == list(PRESETS)
+
+
+@pytest.mark.parametrize("name", sorted(config_toml.bundled()))
+def test_bundled_experiments_run_in_a_shortened_form(name: str, tmp_path: Path) -> None:
+    path = config_toml.bundled()[name]
+    document = tomllib.loads(path.read_text())
+    trace = document["workload"].get("file")
+    if trace and not (path.parent / trace).exists():
+        pytest.skip(f"no {trace}")
+    short = ["days=1", "step_min=60", "seeds=[1]", "bound=false", "drain_days=3"]
+    axes = dict(config_toml.flat({key: value for key, value in document.get("matrix", {}).items() if key != "zip"}))
+    for key, values in axes.items():
+        config_toml.put(document, f"matrix.{key}", values[:: max(1, len(values) - 1)][:2], name)
+    document["sites"].setdefault("all", {}).setdefault("cluster", {})["nodes"] = 4
+    if "runtime_cap_h" not in document["workload"]:
+        document["workload"]["runtime_cap_h"] = 12
+    copy = tmp_path / "short.toml"
+    if trace:
+        document["workload"]["file"] = str((path.parent / trace).resolve())
+    copy.write_text(config_toml.text(document))
+    outcome = session.carry_out(session.plan(load(copy, short), tmp_path / "out"))
+    assert outcome.ok, [row.get("reason") for row in outcome.rows]
+    assert all(row["balance_residual_kwh"] < 1e-6 for row in outcome.rows)
+
+
+def test_an_experiment_is_checked_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "e.toml").write_text(TINY)
+    assert tafukt("selftest", str(tmp_path / "e.toml")) == 0
+    out = capsys.readouterr().out
+    assert "checks hold" in out
+    assert "jobs killed" in out
+    monkeypatch.setattr("tafukt.experiments.runs.selftest.attribution_gap", lambda record: 1e-6)
+    assert tafukt("selftest", str(tmp_path / "e.toml")) == 1
+    assert "FAIL" in capsys.readouterr().out

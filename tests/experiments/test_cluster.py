@@ -1,0 +1,54 @@
+"""A real Dask scheduler with two workers on the loopback address: the same bytes as in one process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from experiments_kit import contents, tiny
+from tafukt.experiments.config.load import load
+from tafukt.experiments.errors import InputError
+from tafukt.experiments.runs import session
+
+TINY = tiny(policies=("fifo", "mine.py:lazy", "mine.py:broken"), seeds=(1, 2))
+POLICY = """
+from tafukt.simulator.policies.list_scheduler import Parts
+lazy = Parts()
+def broken(view):
+    raise RuntimeError("no idea")
+"""
+
+
+def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "mine.py").write_text(POLICY)
+    loaded = load(tmp_path / "tiny.toml")
+    calm = session.carry_out(session.plan(loaded, tmp_path / "calm"))
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        seen: list[tuple[float, ...]] = []
+        plan = session.plan(loaded, tmp_path / "dask")
+        outcome = session.carry_out(plan, cluster=cluster.scheduler_address, progress=lambda *n: seen.append(n))
+        monkeypatch.setattr("tafukt.experiments.runs.session.CELL_S", 0.0)  # as if the runs were long: each goes alone
+        session.carry_out(session.plan(loaded, tmp_path / "alone"), cluster=cluster.scheduler_address)
+    told = [row.get("reason", row["status"]) for row in outcome.rows]
+    assert told == ["complete", "complete", "RuntimeError: no idea"] * 2
+    assert seen[-1] == (8, 8, 1.0)
+    assert [row["status"] for row in calm.rows] == [row["status"] for row in outcome.rows]
+    assert contents(tmp_path / "dask") == contents(tmp_path / "alone") == contents(tmp_path / "calm")
+
+
+def test_no_scheduler_and_no_package_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "mine.py").write_text(POLICY)
+    plan = session.plan(load(tmp_path / "tiny.toml"), tmp_path / "out")
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("tafukt.experiments.runs.workers.CONNECT_S", 0.5)
+    with pytest.raises(InputError, match="no Dask scheduler answers"):
+        session.carry_out(plan, cluster="tcp://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"tafukt\[cluster\]"):
+        session.carry_out(plan, cluster="tcp://127.0.0.1:1")

@@ -1,0 +1,78 @@
+"""Result folders from Python: tables, metadata, choosing runs, and what is said when a folder is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import show_records
+from tafukt.experiments.errors import FolderError
+
+import tafukt
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made: Path = show_records.write_folder(
+        tmp_path_factory.mktemp("folder"),
+        axis={"workload.load": [0.3, 0.5]},
+        seeds=(1,),
+        count=6,
+        question="<b>why</b>",
+    )
+    return made
+
+
+def test_runs_are_chosen_by_policy_and_seed(folder: Path) -> None:
+    results = tafukt.load(folder)
+    assert results.axes == ["workload.load"]
+    run = results["solar"]
+    assert run.row["policy"] == "solar"
+    assert len(run.jobs) == 6
+    assert set(run) == {"jobs", "energy", "events"}
+    assert run["energy"] is run.energy
+    assert run.tz == "Africa/Casablanca"
+    assert run.metadata["policy"] == "solar"
+    with pytest.raises(FolderError, match="no complete run of policy 'easy'"):
+        results.run(policy="easy")
+    with pytest.raises(KeyError, match="a run has jobs"):
+        run["summary"]
+
+
+def test_it_shows_itself(folder: Path) -> None:
+    results = tafukt.load(folder)
+    assert "6 of 6 runs complete" in repr(results)
+    page = results._repr_html_()
+    assert "&lt;b&gt;why" in page
+    assert "<b>why" not in page
+
+
+def test_what_is_no_folder_is_told(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match="no such folder"):
+        tafukt.load(tmp_path / "none")
+    with pytest.raises(FolderError, match="no manifest"):
+        tafukt.load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(FolderError, match="cannot be read"):
+        tafukt.load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(FolderError, match="nothing has run"):
+        _ = tafukt.load(tmp_path).summary
+    (tmp_path / "summary.csv").write_text("run,status\n")
+    with pytest.raises(FolderError, match="no column policy, seed"):
+        _ = tafukt.load(tmp_path).summary
+
+
+def test_a_broken_table_is_told(folder: Path) -> None:
+    run = tafukt.load(folder)["fifo"]
+    path = run.folder / "events.parquet"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(FolderError, match="cannot be read"):
+            _ = run.events
+        path.unlink()
+        with pytest.raises(FolderError, match="not complete"):
+            _ = run.events
+    finally:
+        path.write_bytes(whole)

@@ -1,0 +1,94 @@
+"""wait-for-sun's own part: the window that draws least, looked up in a table, against trying every start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from jobs_kit import AWAKE, STEP_S, job, scenario, site
+from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.engine.forecast import HOUR_S, ForecastSettings
+from tafukt.simulator.policies.deferral.window import MARGIN_S, _windows
+from tafukt.simulator.policies.presets import policy
+from tafukt.sites.profile import StepProfile
+from tafukt.workloads.job import Job
+
+
+@pytest.mark.parametrize("left_h", [0.05, 1.0, 2.7, 11.25])
+@pytest.mark.parametrize("begin_h", [0.0, 0.4, 0.999])
+def test_windows_are_what_adding_up_every_run_gives(begin_h: float, left_h: float) -> None:
+    draw = np.random.default_rng(3).uniform(0.0, 5.0, (40, 4))
+    found = _windows(draw, begin_h, 20, left_h)
+    starts = [begin_h, *range(1, 20)]
+    assert found.shape == (len(starts), 4)
+    edges = np.arange(41.0)
+    for row, start in zip(found, starts, strict=True):
+        overlap = np.minimum(edges[1:], start + left_h) - np.maximum(edges[:-1], start)
+        assert row == pytest.approx(np.maximum(overlap, 0.0) @ draw, abs=1e-9)
+
+
+def sunny_from(hour: int, end_s: float) -> StepProfile:
+    values = np.zeros(int(end_s // STEP_S))
+    values[hour : hour + 6] = 20_000.0
+    return StepProfile(values, STEP_S)
+
+
+def starts_of(jobs: list[Job], hour: int = 10) -> list[float]:
+    """When wait-for-sun starts these jobs at one site with sun for six hours from `hour` on, well forecast."""
+    place = replace(site(nodes=2), pv=sunny_from(hour, 86_400.0))
+    perfect = Settings(forecast=ForecastSettings(sun="perfect"))
+    record = simulate(scenario([place]), jobs, policy("wait-for-sun"), settings=perfect)
+    return [outcome.start_s for outcome in record.outcomes]
+
+
+def test_a_job_waits_for_the_sun_as_far_as_its_slack_allows() -> None:
+    long = job("long", 0.0, 8, 4 * HOUR_S, slack_s=14 * HOUR_S)
+    assert starts_of([long]) == [10 * HOUR_S]
+    assert starts_of([replace(long, ask=replace(long.ask, slack_s=3 * HOUR_S))]) == [0.0]
+
+
+def test_a_small_job_waits_for_no_more_than_the_first_light() -> None:
+    small = job("small", 0.0, 1, 600.0, slack_s=14 * HOUR_S)
+    assert starts_of([small]) == [10 * HOUR_S - MARGIN_S]
+    assert starts_of([replace(small, ask=replace(small.ask, slack_s=2 * HOUR_S))]) == [0.0]
+    assert starts_of([replace(small, ask=replace(small.ask, submit_s=12 * HOUR_S))]) == [12 * HOUR_S]
+
+
+def test_sites_of_other_nodes_are_compared_by_what_the_same_work_draws_there() -> None:
+    """Nodes of twice the speed at the same power, without sun, run a job for half the energy."""
+    fast = replace(AWAKE, name="fast", speed=2.0)
+    places = [site("s0", 2), site("s1", 2, node=fast)]
+    places = [replace(place, pv=sunny_from(10, 86_400.0)) for place in places]
+    record = simulate(
+        scenario(places),
+        [job("j", 0.0, 8, 12 * HOUR_S, slack_s=4 * HOUR_S, residency="national")],
+        policy("wait-for-sun"),
+        settings=Settings(forecast=ForecastSettings(sun="perfect")),
+    )
+    assert record.stints.site.tolist() == [1]
+
+
+def test_a_gang_of_a_whole_site_waits_for_the_sun_too() -> None:
+    """What others leave for jobs that are bound to a site, a gang that needs all of one cannot leave."""
+    places = [replace(site(name, nodes=2), pv=sunny_from(10, 86_400.0)) for name in ("s0", "s1")]
+    gang = job("gang", 0.0, 16, 4 * HOUR_S, slack_s=14 * HOUR_S)
+    perfect = Settings(forecast=ForecastSettings(sun="perfect"))
+    record = simulate(scenario(places), [gang], policy("wait-for-sun"), settings=perfect)
+    assert record.outcomes[0].start_s == 10 * HOUR_S
+
+
+def test_windows_are_as_long_as_jobs_usually_run() -> None:
+    """Who has seen all jobs end at half of their estimates plans for half: four hours of sun, not four more before."""
+    end_s = 4 * 86_400.0
+    sun = np.zeros(int(end_s // STEP_S))
+    sun[58:62] = 80_000.0
+    place = replace(site(nodes=4, end_s=end_s), pv=StepProfile(sun, STEP_S))
+    taught = [job(f"t{i:02d}", i * 60.0, 1, 2 * HOUR_S, estimate_s=4 * HOUR_S, slack_s=0.0) for i in range(24)]
+    waits = job("waits", 30 * HOUR_S, 8, 4 * HOUR_S, estimate_s=8 * HOUR_S, slack_s=30 * HOUR_S)
+    perfect = Settings(forecast=ForecastSettings(sun="perfect"))
+    where = scenario([place], end_s=end_s)
+    for jobs, start_h in (([*taught, waits], 58), ([waits], 54)):
+        record = simulate(where, jobs, policy("wait-for-sun"), settings=perfect)
+        started = record.outcomes[-1].start_s / HOUR_S
+        assert started == pytest.approx(start_h, abs=0.1)

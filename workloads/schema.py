@@ -1,0 +1,269 @@
+"""What a workload is in an experiment file, and `build`, which turns it into jobs.
+
+Two kinds: `generator` draws jobs from a mix of classes; `trace` reads what a real cluster did. Errors:
+
+    ValueError
+    +-- WorkloadError      anything wrong in a description or a file
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from tafukt.workloads.errors import WorkloadError, nearest, sentences
+from tafukt.workloads.job import Elasticity, Job, Residency
+
+__all__ = [
+    "Demand",
+    "ElasticModel",
+    "GeneratorModel",
+    "Place",
+    "TraceModel",
+    "WorkloadError",
+    "WorkloadModel",
+    "build",
+    "workload_from",
+]
+
+DEFAULT_LOAD = 0.55
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a workload needs to know of a site.
+
+    Attributes
+    ----------
+    site, region : str
+        The site's name and its region's code.
+    population : float
+        People of the region; 0 where nobody submits (a partner abroad).
+    gpus : int
+        All GPUs of the site.
+    country : str
+        ISO code.
+    online_s : float
+        When the site comes online, in simulation time [s].
+    speed : float
+        Work per GPU relative to the reference GPU: a faster site bears more load.
+    """
+
+    site: str
+    region: str
+    population: float
+    gpus: int
+    country: str = "MA"
+    online_s: float = 0.0
+    speed: float = 1.0
+
+
+@dataclass(frozen=True)
+class Demand:
+    """The jobs, in order, and what is to be said about how they came about (plain data, for the manifest)."""
+
+    jobs: tuple[Job, ...]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ElasticModel(_Strict):
+    """Jobs whose size may differ from what was asked.
+
+    The speed-up law is a choice; Amdahl (1967), doi 10.1145/1465482.1465560: S(n) = 1 / (f + (1 - f) / n).
+    """
+
+    share: float = Field(0.0, ge=0, le=1, description="share of the jobs of two GPUs or more that are elastic")
+    kind: Elasticity = Field("malleable", description="moldable: chosen at the start; malleable: changed later too")
+    least: float = Field(0.5, gt=0, le=1, description="smallest size, relative to the size asked for")
+    most: float = Field(2.0, ge=1, description="largest size, relative to the size asked for; the gang cap holds")
+    law: Literal["amdahl", "power", "table"] = "power"
+    serial: float = Field(0.01, ge=0, lt=1, description="serial share f of Amdahl's law")
+    exponent: float = Field(0.9, gt=0, le=1, description="throughput = gpus ** exponent")
+    gpus: tuple[int, ...] = Field((), description="table: GPUs, rising, from 1")
+    throughput: tuple[float, ...] = Field((), description="table: throughput at each, relative to one GPU")
+
+    @model_validator(mode="after")
+    def _table(self) -> ElasticModel:
+        if self.kind == "rigid":
+            raise ValueError("kind must be moldable or malleable; share = 0 makes all jobs rigid")
+        if self.law == "table":
+            rising = all(a < b for a, b in zip(self.gpus, self.gpus[1:], strict=False))
+            faster = all(a < b for a, b in zip(self.throughput, self.throughput[1:], strict=False))
+            complete = len(self.gpus) == len(self.throughput) >= 2 and self.gpus[0] == 1
+            if not (rising and faster and complete and self.throughput[0] > 0):
+                raise ValueError("law = 'table' needs gpus (from 1) and throughput, both rising, of one length")
+        return self
+
+
+class GeneratorModel(_Strict):
+    """Jobs drawn from a mix of classes.
+
+    The demand is absolute: it follows from `load` and the GPUs of all sites (or from
+    `jobs_per_day_per_million`), never from the length of the run, so that a longer run keeps its earlier
+    jobs; another rate adds or takes away jobs and leaves the others as they were. The load asked for is
+    the mean over whole weeks with all sites online.
+    """
+
+    kind: Literal["generator"] = "generator"
+    mix: str = Field("institutes", description="a bundled mix, or a path to a TOML file")
+    load: float | None = Field(
+        None, gt=0, le=10, description="work offered / (GPUs of the mix's country x time); default 0.55"
+    )
+    jobs_per_day_per_million: float | None = Field(
+        None, gt=0, description="instead of load: jobs a day per million inhabitants"
+    )
+    gang_cap: int | None = Field(
+        None, ge=1, description="largest gang [GPUs]; default: a power of two within half the smallest site"
+    )
+    runtime_cap_h: float = Field(72.0, gt=0, description="longest job; longer ones come as chained segments [h]")
+    segments_max: int = Field(4, ge=1, description="most segments in a chain; what is longer is cut there")
+    include: tuple[str, ...] = Field((), description="classes that the mix leaves out by default, to put back")
+    leave_out: tuple[str, ...] = Field((), description="classes to leave out")
+    classes: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to the mix's classes")
+    estimates: Literal["steps", "limits", "exact", "factor"] = Field(
+        "steps",
+        description="steps: 1 to 1.2 times the runtime, as known from steps and seconds a step; limits: 1 to 2 times,"
+        " rounded up to usual limits; exact; or a factor",
+    )
+    estimate_factor: float = Field(1.5, gt=0, description="estimate / true runtime, where estimates = 'factor'")
+    draws: Literal["stratified", "independent"] = Field(
+        "stratified", description="stratified: evenly spread draws, so that weeks are alike; or Poisson arrivals"
+    )
+    elastic: ElasticModel = Field(default=ElasticModel.model_validate({}))
+    growth_per_year: float = Field(0.0, gt=-1, le=10, description="demand grows by this share every year")
+    before_online: Literal["none", "submit"] = Field(
+        "none", description="whether a region submits jobs before its own site is online"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rate(cls, table: Any) -> Any:
+        if isinstance(table, dict):
+            load, rate = table.get("load"), table.get("jobs_per_day_per_million")
+            if load is not None and rate is not None:
+                raise ValueError("give load or jobs_per_day_per_million, not both")
+            if load is None and rate is None:
+                return {**table, "load": DEFAULT_LOAD}
+        return table
+
+
+class TraceModel(_Strict):
+    """Jobs that a real cluster ran. What the trace does not say is stated here: nothing is filled silently."""
+
+    kind: Literal["trace"] = "trace"
+    file: str = Field(description="the trace, relative to the experiment; .gz is unpacked on the fly")
+    format: str = Field(description="swf, philly, helios, pai, acme, own, or a path to a column map (.toml)")
+    start_day: float = Field(ge=0, description="the window starts so many days after the trace's first midnight")
+    gpu_cap: int = Field(ge=1, description="largest gang that is kept as it is [GPUs]")
+    over_cap: Literal["cut", "spread", "drop"] | None = Field(
+        None, description="larger gangs: cut to the cap, runtime kept; spread: work kept, runtime longer; drop"
+    )
+    gpus_per_unit: float = Field(1.0, gt=0, description="GPUs per processor or GPU of the trace, rounded up")
+    load_factor: float | None = Field(None, gt=0, description="keep (below 1) or copy (above 1) jobs at this rate")
+    load: float | None = Field(
+        None, gt=0, le=10, description="instead of load_factor: the load that the window is to offer"
+    )
+    homes: Literal["population", "jobs"] | dict[str, str] = Field(
+        "population",
+        description="population: each virtual cluster gets a home site by population and hash; jobs: each job "
+        "does, as where the trace has no virtual clusters; or a table of virtual cluster = site",
+    )
+    slack_h: float | None = Field(None, ge=0, description="how long every start may be put off [h]")
+    slack_factor: float | None = Field(None, ge=0, description="the same, as a multiple of the estimate")
+    estimates: Literal["exact", "factor", "column"] = Field(description="where runtime estimates come from")
+    estimate_factor: float | None = Field(None, gt=0, description="estimate / runtime, where estimates = 'factor'")
+    runtime_cap_h: float | None = Field(
+        None, gt=0, description="longer jobs come as chained segments of at most this [h]; default: as they are"
+    )
+    bad_rows: Literal["refuse", "drop"] = Field("refuse", description="rows that make no sense: an error, or left out")
+    interruptible_share: float = Field(0.7, ge=0, le=1, description="share of the jobs that may be paused (choice)")
+    residency: Residency = Field("national", description="how far the jobs' data may travel (choice)")
+    dataset_gb: float = Field(0.0, ge=0, description="size of each home's data set (choice) [GB]")
+    checkpoint_gb: float = Field(20.0, ge=0, description="what a move transfers (choice) [GB]")
+    checkpoint_write_s: float = Field(30.0, ge=0, description="choice [s]")
+    restart_s: float = Field(240.0, ge=0, description="choice [s]")
+    intensity: float = Field(1.0, ge=0, le=1.5, description="power as a share of the loaded power (choice)")
+
+    @model_validator(mode="after")
+    def _explicit(self) -> TraceModel:
+        if (self.slack_h is None) == (self.slack_factor is None):
+            raise ValueError("give exactly one of slack_h and slack_factor: a trace does not know its deadlines")
+        if (self.load_factor is None) == (self.load is None):
+            raise ValueError("give exactly one of load_factor and load (load_factor = 1 keeps the trace as it is)")
+        if (self.estimates == "factor") != (self.estimate_factor is not None):
+            raise ValueError("estimate_factor goes with estimates = 'factor', and only with it")
+        return self
+
+
+WorkloadModel = Annotated[GeneratorModel | TraceModel, Field(discriminator="kind")]
+
+
+def workload_from(table: dict[str, Any], where: str = "workload") -> GeneratorModel | TraceModel:
+    """A workload's table, validated; `kind` is `generator` where it is not given.
+
+    Raises
+    ------
+    WorkloadError
+        One line per mistake, with key, value and what is allowed.
+    """
+    kinds: dict[str, type[GeneratorModel] | type[TraceModel]] = {"generator": GeneratorModel, "trace": TraceModel}
+    kind = table.get("kind", "generator")
+    if kind not in kinds:
+        raise WorkloadError(f"{where}: kind: {nearest(str(kind), kinds)} (got {kind!r})")
+    model = kinds[kind]
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise WorkloadError(sentences(error, where, [*model.model_fields, *ElasticModel.model_fields])) from None
+
+
+def build(
+    model: GeneratorModel | TraceModel,
+    places: Sequence[Place],
+    start: datetime,
+    days: float,
+    seed: int,
+    folder: Path,
+) -> Demand:
+    """The jobs of a workload.
+
+    Parameters
+    ----------
+    model : GeneratorModel or TraceModel
+    places : sequence of Place
+        Every site, also those not yet online.
+    start : datetime
+        Start of the experiment, with a time zone.
+    days : float
+        How long jobs are submitted [days].
+    seed : int
+    folder : Path
+        What relative paths in the model are relative to.
+
+    Raises
+    ------
+    WorkloadError
+        If the model, its files or the places do not fit together.
+    """
+    if start.tzinfo is None:
+        raise WorkloadError(f"start: {start.isoformat()} has no time zone")
+    if not (days > 0 and math.isfinite(days)):
+        raise WorkloadError(f"days: must be above zero, got {days}")
+    if not any(place.population > 0 for place in places):
+        raise WorkloadError("no site has inhabitants, so nobody submits jobs; give one a population")
+    if isinstance(model, GeneratorModel):
+        from tafukt.workloads.generator import generate
+
+        return generate(model, places, start, days, seed, folder)
+    from tafukt.workloads.traces.replay import replay
+
+    return replay(model, places, start, days, seed, folder)
