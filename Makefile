@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+FOLDERS := sites workloads simulator experiments
 EXPERIMENT ?= morocco_week
 
 .PHONY: run test test-slow lint bench docs clean
@@ -19,14 +20,17 @@ test-slow: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	rm -rf .links build/house && mkdir -p .links/tafukt build/house
+	cd .links/tafukt && ln -s ../../tafukt/* . && for f in $(FOLDERS); do ln -s ../../$$f $$f; done
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	cp -r tafukt build/house/ && cp -r $(FOLDERS) build/house/tafukt/
+	cd build/house && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache --config $(CURDIR)/pyproject.toml
 
 bench: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info results
+	rm -rf $(VENV) .links build dist *.egg-info results
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

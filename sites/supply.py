@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tafukt.sites.cache import default_folder, file_hash, kept, key_of
-from tafukt.sites.cooling import overhead
 from tafukt.sites.errors import SiteError
 from tafukt.sites.grid import carbon, export_prices, other_kw, outages, prices
 from tafukt.sites.profile import Floats, StepProfile
-from tafukt.sites.pv import ac_power, age_factor, soiling_loss
-from tafukt.sites.schema.weather import HeatWave
 from tafukt.sites.site import SiteModel
-from tafukt.sites.time_grid import DAY_S, Span
+from tafukt.sites.time_grid import Span
 from tafukt.sites.time_grid import span as span_of
-from tafukt.sites.weather.weather import SunTable, Weather, place_of, weather
 
 _CACHED = ("pv_w", "overhead", "temp_air_c", "ghi")
 
@@ -147,48 +143,9 @@ class _Suns:
         return key_of([inputs, site.pv_kwp, [file_hash(f) for f in files if f], span, self.seed])
 
     def _make(self, site: SiteModel) -> Floats:
-        from tafukt.sites.supply import modelled
+        from tafukt.sites.modelled import modelled
         from tafukt.sites.weather.weather import sun_table
 
         if self._table is None:
             self._table = sun_table(self.span)
         return np.stack(modelled(site, self.span, self.seed, self._table, self.folder))
-
-
-# --- The slow part of a site's supply: weather, then PV power and cooling overhead from it
-
-
-def modelled(
-    site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path | None
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """AC power [W], overhead per watt of IT load, air temperature [degC] and GHI [W/m2] of each step."""
-    sky = warmed(weather(site, span, seed, table, cache), list(site.heat_waves.values()), span)
-    power = pv_power(site, span, seed, sky)
-    return power, overhead(site.cooling, sky.temp_air), sky.temp_air, sky.sky.full(sky.sun.ghi)
-
-
-def warmed(found: Weather, waves: Sequence[HeatWave], span: Span) -> Weather:
-    """The weather with its heat waves: warmer air, which modules and cooling feel, under the same sky."""
-    if not waves:
-        return found
-    middle = span.start_unix + (np.arange(span.steps) + 0.5) * span.step_s
-    temp = found.temp_air.copy()
-    for wave in waves:
-        begin = wave.start.timestamp()
-        temp[(middle >= begin) & (middle < begin + wave.days * DAY_S)] += wave.warmer_c
-    return replace(found, temp_air=temp, sun=replace(found.sun, temp_air=temp[found.sky.rows]))
-
-
-def pv_power(site: SiteModel, span: Span, seed: int, found: Weather) -> Floats:
-    """AC power of a site's PV array in each step [W], with dust and age."""
-    pv = site.pv
-    if pv is None:
-        return np.zeros(span.steps)
-    if pv.series is not None:
-        from tafukt.sites.weather.series import series
-
-        return np.maximum(series(pv.series, span, "pv.series"), 0.0) * 1000.0
-    past = place_of(site) if site.weather.kind == "climatology" else None
-    loss = soiling_loss(pv.soiling, found.days, found.daily_index, site.lat, site.lon, seed, past)
-    clean = (1.0 - loss) * age_factor(pv, found.days, span.start_unix // DAY_S)
-    return found.sky.full(ac_power(pv, site.pv_kwp, found.sky, found.sun, clean[found.day_of_row]))

@@ -351,7 +351,7 @@ def page() -> str:
     lines = [
         "# Data dictionary",
         "",
-        "Generated from `experiments/dictionary.py` by `python -m experiments.dictionary`; do not edit.",
+        "Generated from `experiments/results/dictionary.py` by `python -m tafukt.experiments.results.dictionary`; do not edit.",
         "",
         "Each Parquet field carries its unit and description in its metadata. A ratio has the unit 1. Hours "
         "count from the experiment's start. A column marked *blank* has no value where it has no meaning.",

@@ -48,7 +48,7 @@ def test_what_is_in_the_cache_is_not_made_again(tmp_path: Path, monkeypatch: pyt
     def fail(*_: Any) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr("tafukt.sites.supply.modelled", fail)
+    monkeypatch.setattr("tafukt.sites.modelled.modelled", fail)
     supply([catalogue()["agadir"]], START, 2, 300, 1, tmp_path)
     cheaper = site_from({"grid": {"export_limit_kw": 5}, "battery": {"kwh": 9}, "fixed_kw": 2}, "agadir", "t")
     supply([cheaper], START, 2, 300, 1, tmp_path)
