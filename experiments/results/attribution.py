@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from tafukt.experiments.results.dictionary import ATTRIBUTED
 from tafukt.simulator.record import Record, SiteEnergy, Stints
 from tafukt.simulator.scenario import Site

@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tafukt.experiments.results.dictionary import KEYS, METRICS
 from tafukt.experiments.errors import FolderError, Problem
+from tafukt.experiments.results.dictionary import KEYS, METRICS
 
 if TYPE_CHECKING:
     import pandas as pd

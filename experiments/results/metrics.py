@@ -7,18 +7,19 @@ those of the data dictionary.
 from __future__ import annotations
 
 import math
-import numpy as np
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J, jobs_columns
 from tafukt.simulator.record import Record, SiteEnergy
-from tafukt.workloads.job import Job
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 from tafukt.simulator.scenario import Battery
+from tafukt.workloads.job import Job
 
 Floats = NDArray[np.float64]
 Times = Mapping[str, NDArray[Any]]
@@ -329,7 +330,6 @@ def _p95(values: NDArray[Any]) -> float:
 
 DAY_S = 86_400.0
 QUARTER_S = 900.0
-KWH_J = 3.6e6
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
-
     from tafukt.experiments.results.load import Results
 
 CONFIDENCE = 0.95

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import math
-import numpy as np
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from operator import attrgetter
 from typing import Any
+
+import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.results import attribution
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J

@@ -1,6 +1,6 @@
 """Mutation check: does some test fail when an operator or a constant of the code is changed?
 
-`python -m bench.mutants [-n 80] [--seed 1] [--file simulator/battery.py]` works on a copy of the repository. Each
+`python -m bench.mutants [-n 80] [--seed 1] [--file simulator/energy/battery.py]` works on a copy of the repository. Each
 mutant changes one comparison, arithmetic or boolean operator, or one number; it survives if the tests named for its
 file still pass. What survives is listed.
 """
@@ -24,29 +24,39 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # The tests that are to notice, those that fail soonest first.
 TESTS = {
-    "simulator/battery.py": ["test_energy_battery.py", "test_energy_ledger.py"],
-    "simulator/ledger.py": [
-        "test_trust_ledger.py",
-        "test_energy_ledger.py",
-        "test_energy_shortage.py",
-        "test_trust_bugs.py",
+    "simulator/energy/battery.py": ["simulator/energy/test_battery.py", "simulator/energy/test_ledger.py"],
+    "simulator/energy/ledger.py": [
+        "laws/test_books.py",
+        "simulator/energy/test_ledger.py",
+        "simulator/engine/test_power_shortage.py",
+        "laws/test_bugs.py",
     ],
-    "simulator/walk.py": [
-        "test_trust_ledger.py",
-        "test_energy_ledger.py",
-        "test_energy_shortage.py",
-        "test_trust_bugs.py",
+    "simulator/energy/flows.py": ["simulator/energy/test_ledger.py", "laws/test_bugs.py"],
+    "simulator/energy/balance.py": ["simulator/energy/test_ledger.py", "laws/test_bugs.py"],
+    "simulator/engine/invariants.py": [
+        "laws/test_invariants.py",
+        "simulator/engine/test_faults.py",
+        "simulator/engine/test_engine.py",
     ],
-    "simulator/settle.py": ["test_energy_ledger.py", "test_trust_bugs.py"],
-    "simulator/balance.py": ["test_energy_ledger.py", "test_trust_bugs.py"],
-    "simulator/invariants.py": ["test_trust_invariants.py", "test_jobs_faults.py", "test_jobs_engine.py"],
-    "simulator/engine.py": ["test_trust_bugs.py", "test_jobs_engine.py", "test_jobs_faults.py", "test_trust_chaos.py"],
-    "simulator/lives.py": ["test_jobs_engine.py", "test_jobs_faults.py", "test_trust_chaos.py"],
-    "experiments/metrics.py": ["test_trust_metrics.py", "test_show_metrics.py", "test_trust_bugs.py"],
+    "simulator/engine/engine.py": [
+        "laws/test_bugs.py",
+        "simulator/engine/test_engine.py",
+        "simulator/engine/test_faults.py",
+        "laws/test_chaos.py",
+    ],
+    "simulator/engine/job_phases.py": [
+        "simulator/engine/test_engine.py",
+        "simulator/engine/test_faults.py",
+        "laws/test_chaos.py",
+    ],
+    "experiments/results/metrics.py": ["laws/test_metrics.py", "experiments/test_metrics.py", "laws/test_bugs.py"],
 }
 MAIN = (
-    "simulator/battery.py", "simulator/ledger.py", "simulator/walk.py", "simulator/engine.py", "experiments/metrics.py",
-)  # fmt: skip
+    "simulator/energy/battery.py",
+    "simulator/energy/ledger.py",
+    "simulator/engine/engine.py",
+    "experiments/results/metrics.py",
+)
 TIMEOUT_S = 120.0
 
 _SWAPS: dict[type[ast.AST], type[ast.AST]] = {

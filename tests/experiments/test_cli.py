@@ -57,7 +57,8 @@ def test_help_is_there_at_once() -> None:
         times.append(time.perf_counter() - begin)
     assert done.returncode == 0
     assert "validate" in done.stdout
-    heavy = "import sys, tafukt.experiments.cli.app; print([m for m in ('numpy', 'pandas', 'pvlib', 'pydantic', 'rich', 'simpy') "
+    heavy = "import sys, tafukt.experiments.cli.app; print([m for m in "
+    heavy += "('numpy', 'pandas', 'pvlib', 'pydantic', 'rich', 'simpy') "
     loaded = python("-c", heavy + "if m in sys.modules])").stdout.strip()
     assert loaded == "[]"
     assert min(times) < 0.5
