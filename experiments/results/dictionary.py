@@ -1,7 +1,8 @@
 """The data dictionary: every column of every result table, with unit, type and meaning, as data.
 
 The tables are written from it, the page `docs/data_dictionary.md` is generated from it
-(`python -m tafukt.experiments.results.dictionary > docs/data_dictionary.md`), and figures take their axis labels from it.
+(`python -m tafukt.experiments.results.dictionary > docs/data_dictionary.md`), and figures take their
+axis labels from it.
 """
 
 from __future__ import annotations
