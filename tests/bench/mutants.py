@@ -1,8 +1,8 @@
 """Mutation check: does some test fail when an operator or a constant of the code is changed?
 
 `python -m bench.mutants [-n 80] [--seed 1] [--file simulator/energy/battery.py]` works on a copy of the repository.
-Each mutant changes one comparison, arithmetic or boolean operator, or one number; it survives if the tests named for its
-file still pass. What survives is listed.
+Each mutant changes one comparison, arithmetic or boolean operator, or one number; it survives if the tests named for
+its file still pass. What survives is listed.
 """
 
 from __future__ import annotations
