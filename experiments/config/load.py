@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,17 @@ from pydantic import BaseModel, ValidationError
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.messages import problems_of
 from tafukt.experiments.config.policies import PolicyRef, policy_refs
-from tafukt.experiments.config.schema import DEFAULT_POLICIES, FIXED_KEYS, RUNS_LIMIT, STEPS_LIMIT, Experiment
+from tafukt.experiments.config.schema import (
+    DEFAULT_POLICIES,
+    FIXED_KEYS,
+    RUNS_LIMIT,
+    STEPS_LIMIT,
+    Experiment,
+    SitesTable,
+)
 from tafukt.experiments.config.sites import resolve
 from tafukt.experiments.errors import InputError, Problem, listed, nearest
+from tafukt.experiments.hashing import canonical
 from tafukt.sites.site import SiteModel
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.service import service_from
@@ -30,9 +38,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A validated experiment, with what it refers to.
+    """A validated experiment, with what it refers to: resolved once, and handed on as it is.
 
-    `raw` is the file as written, `--set` put in; `folder` is what its relative paths start from.
+    `raw` is the file as written, `--set` put in; `folder` is what its relative paths start from. `scenarios` keeps
+    what `at` has resolved.
     """
 
     file: str
@@ -41,7 +50,26 @@ class Loaded:
     experiment: Experiment
     sites: dict[str, SiteModel]
     policies: tuple[PolicyRef, ...]
+    baseline: PolicyRef
     axes: tuple[Axis, ...] = ()
+    scenarios: dict[str, Loaded] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, values: Mapping[str, Any]) -> Loaded:
+        """The experiment without its matrix, with the values of one scenario put in; each is resolved once.
+
+        Raises
+        ------
+        InputError
+            If the values do not go together.
+        """
+        key = canonical(values)
+        if key not in self.scenarios:
+            found, problems = _changed(self, values)
+            if problems or found is None:
+                at = ", ".join(f"{key} = {value}" for key, value in values.items())
+                raise InputError([Problem(p.file, p.key, f"{p.message} (at {at})", p.nearest) for p in problems])
+            self.scenarios[key] = found
+        return self.scenarios[key]
 
     @property
     def axis_keys(self) -> list[str]:
@@ -52,7 +80,7 @@ class Loaded:
         """The experiment with every default written out; loads to the same thing from any folder."""
         document = self.experiment.model_dump(exclude={"sites", "matrix"})
         document["policies"] = [policy.written for policy in self.policies]
-        document["baseline"] = _baseline(self)
+        document["baseline"] = self.baseline.absolute
         own = {name: _site_table(site) for name, site in self.sites.items()}
         changes = copy.deepcopy(self.experiment.sites)
         document["sites"] = {"use": [], "all": changes.all, "own": own, "change": changes.change}
@@ -106,62 +134,78 @@ def check(raw: toml.Document, file: str, folder: Path) -> Loaded:
     axes, more = axes_of(raw.get("matrix", {}), file)
     problems += more
     told = {(problem.key, problem.message) for problem in problems}
+    resolved: dict[str, Loaded] = {}
     for axis in axes:
         for row in axis.rows:
-            for problem in _at(raw, axis, row, file, folder):
+            values = dict(zip(axis.keys, row, strict=True))
+            found, more = _at(raw, values, file, folder) if loaded is None else _changed(loaded, values)
+            for problem in more:
                 if (problem.key, problem.message) not in told:
                     told.add((problem.key, problem.message))
                     problems.append(replace(problem, key=f"matrix: {problem.key}"))
+            if found is not None:
+                resolved[canonical(values)] = found
     if loaded is not None:
         problems += _too_many(loaded, axes, file)
     if problems or loaded is None:
         raise InputError(problems)
-    return Loaded(loaded.file, loaded.folder, loaded.raw, loaded.experiment, loaded.sites, loaded.policies, tuple(axes))
+    return replace(loaded, axes=tuple(axes), scenarios=resolved if axes else {canonical({}): loaded})
 
 
-def at_values(raw: toml.Document, values: dict[str, Any], file: str, folder: Path) -> Loaded:
-    """The experiment without its matrix, with the values of one cell put in.
-
-    Raises
-    ------
-    InputError
-        If the values do not go together.
-    """
-    loaded, problems = _checked(_with(raw, values, file), file, folder)
-    if problems or loaded is None:
-        at = ", ".join(f"{key} = {value}" for key, value in values.items())
-        raise InputError([Problem(p.file, p.key, f"{p.message} (at {at})", p.nearest) for p in problems])
-    return loaded
+def _changed(loaded: Loaded, values: Mapping[str, Any]) -> tuple[Loaded | None, list[Problem]]:
+    """The experiment with other values at some dotted keys; what they do not touch is taken over as it is."""
+    return _at(loaded.raw, values, loaded.file, loaded.folder, loaded)
 
 
-def _with(raw: toml.Document, values: dict[str, Any], file: str) -> toml.Document:
-    document = toml.with_overrides({key: value for key, value in raw.items() if key != "matrix"}, ())
-    for key, value in values.items():
-        toml.put(document, key, value, file)
-    return document
+def _at(
+    raw: toml.Document, values: Mapping[str, Any], file: str, folder: Path, base: Loaded | None = None
+) -> tuple[Loaded | None, list[Problem]]:
+    changed = {key.split(".")[0] for key in values}
+    document = {key: copy.deepcopy(v) if key in changed else v for key, v in raw.items() if key != "matrix"}
+    try:
+        for key, value in values.items():
+            toml.put(document, key, value, file)
+    except InputError as error:
+        return None, list(error.problems)
+    return _checked(document, file, folder, base, changed)
 
 
-def _checked(raw: toml.Document, file: str, folder: Path) -> tuple[Loaded | None, list[Problem]]:
+def _checked(
+    raw: toml.Document, file: str, folder: Path, base: Loaded | None = None, changed: Iterable[str] = ()
+) -> tuple[Loaded | None, list[Problem]]:
+    """A document as an experiment; what stands as in `base`, all but the keys `changed`, is not validated again."""
     problems: list[Problem] = []
     experiment: Experiment | None = None
+    kept = {key: getattr(base.experiment, key) for key in raw if key not in changed} if base else {}
     try:
-        experiment = Experiment.model_validate(raw)
+        experiment = Experiment.model_validate({**raw, **kept})
     except ValidationError as error:
         problems += problems_of(error, Experiment, file)
-    sites, more = _sites(raw, experiment, file, folder)
+    sites, more = _sites(raw, experiment, file, folder, base)
     problems += more
-    policies, more = policy_refs(raw.get("policies", list(DEFAULT_POLICIES)), file, folder)
-    problems += more
+    if base is None:
+        policies, more = policy_refs(raw.get("policies", list(DEFAULT_POLICIES)), file, folder)
+        baseline, others = _baseline(raw.get("baseline", "fifo"), policies, file, folder)
+        problems += more + others
+    else:
+        policies, baseline = base.policies, base.baseline
     if experiment is None:
         return None, problems
-    if experiment.baseline not in [policy.label for policy in policies if policy.parts]:
-        problems += policy_refs([experiment.baseline], file, folder, key="baseline")[1]
-    loaded = Loaded(file, folder, raw, experiment, sites, policies)
+    loaded = Loaded(file, folder, raw, experiment, sites, policies, baseline)
     problems += _unknown_places(experiment, sites, file) if sites else []
     problems += [
         Problem(file, key, f"no such file: {path}") for key, path in loaded.files().items() if not path.is_file()
     ]
     return loaded, problems
+
+
+def _baseline(name: Any, policies: Sequence[PolicyRef], file: str, folder: Path) -> tuple[PolicyRef, list[Problem]]:
+    """The policy that all are compared with: one that is listed, by its label, or any other by its name."""
+    for policy in policies:
+        if policy.parts and policy.label == name:
+            return replace(policy, given=policy.label, absolute=policy.label), []
+    refs, problems = policy_refs([name] if isinstance(name, str) else [], file, folder, key="baseline")
+    return refs[0] if refs else PolicyRef(str(name), str(name), str(name)), problems
 
 
 def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: str) -> list[Problem]:
@@ -188,25 +232,16 @@ def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: s
 
 
 def _sites(
-    raw: toml.Document, experiment: Experiment | None, file: str, folder: Path
+    raw: toml.Document, experiment: Experiment | None, file: str, folder: Path, base: Loaded | None
 ) -> tuple[dict[str, SiteModel], list[Problem]]:
     """The sites, also where something else in the document is wrong, so that all is told at once."""
-    from tafukt.experiments.config.schema import SitesTable
-
+    known = (base.experiment.sites, base.sites) if base else None
     if experiment is not None:
-        return resolve(experiment.sites, file, folder)
+        return resolve(experiment.sites, file, folder, known)
     try:
-        return resolve(SitesTable.model_validate(raw.get("sites", {})), file, folder)
+        return resolve(SitesTable.model_validate(raw.get("sites", {})), file, folder, known)
     except ValidationError:
         return {}, []
-
-
-def _at(raw: toml.Document, axis: Axis, row: tuple[Any, ...], file: str, folder: Path) -> list[Problem]:
-    try:
-        _, problems = _checked(_with(raw, dict(zip(axis.keys, row, strict=True)), file), file, folder)
-    except InputError as error:
-        problems = list(error.problems)
-    return problems
 
 
 def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
@@ -299,8 +334,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _baseline(loaded: Loaded) -> str:
-    refs, _ = policy_refs([loaded.experiment.baseline], loaded.file, loaded.folder)
-    return refs[0].absolute if refs else loaded.experiment.baseline

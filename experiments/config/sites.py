@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,40 @@ from tafukt.sites.site import SiteError, SiteModel, catalogue, merged, site_from
 MOROCCO = "morocco"
 
 
-def resolve(table: SitesTable, file: str, folder: Path) -> tuple[dict[str, SiteModel], list[Problem]]:
-    """Every site of an experiment by name, in the order given, and what is wrong with the table."""
-    text = json.dumps(table.model_dump(mode="json"), sort_keys=False)
-    sites, problems = _resolve(text, file, folder)
-    return dict(sites), list(problems)
+def resolve(
+    table: SitesTable, file: str, folder: Path, known: tuple[SitesTable, Mapping[str, SiteModel]] | None = None
+) -> tuple[dict[str, SiteModel], list[Problem]]:
+    """Every site of an experiment by name, in the order given, and what is wrong with the table.
 
-
-@lru_cache(maxsize=256)
-def _resolve(text: str, file: str, folder: Path) -> tuple[tuple[tuple[str, SiteModel], ...], tuple[Problem, ...]]:
-    table = SitesTable.model_validate(json.loads(text))
+    `known` are another table and its sites, of the same folder: a site of which both say the same is taken over.
+    """
+    if known is not None and table is known[0]:
+        return dict(known[1]), []
     names, problems = _names(table, file)
-    sites: list[tuple[str, SiteModel]] = []
+    sites: dict[str, SiteModel] = {}
     for name in names:
         base, layers = _layers(table, name, file, problems)
-        values: Document = {}
-        for _, layer in layers:
-            values = merged(values, layer)
+        values = _values(layers)
+        if known is not None and name in known[1] and (base, values) == _said(known[0], name, file):
+            sites[name] = known[1][name]
+            continue
         try:
-            sites.append((name, site_from(values, base, f"{file}: sites.{name}", folder, name)))
+            sites[name] = site_from(values, base, f"{file}: sites.{name}", folder, name)
         except (SiteError, ValidationError) as error:
             problems.extend(_told(error, layers, name, file))
-    return tuple(sites), tuple(dict.fromkeys(problems))
+    return sites, list(dict.fromkeys(problems))
+
+
+def _values(layers: list[tuple[Location, Document]]) -> Document:
+    values: Document = {}
+    for _, layer in layers:
+        values = merged(values, layer)
+    return values
+
+
+def _said(table: SitesTable, name: str, file: str) -> tuple[str | None, Document]:
+    base, layers = _layers(table, name, file, [])
+    return base, _values(layers)
 
 
 def _names(table: SitesTable, file: str) -> tuple[list[str], list[Problem]]:

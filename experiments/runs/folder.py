@@ -17,7 +17,7 @@ from typing import Any
 
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import Loaded, axes_of
-from tafukt.experiments.config.policies import PolicyRef, policy_refs
+from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.errors import FolderError, InputError, Problem, shown
 from tafukt.experiments.hashing import bytes_digest, canonical, file_digest, source_digest
 from tafukt.experiments.runs.matrix import Run, input_files
@@ -240,7 +240,7 @@ def manifest_of(loaded: Loaded, runs: Sequence[Run], folder: Folder) -> dict[str
         "experiment_sha256": bytes_digest(_text(loaded).encode()),
         "inputs": _inputs(loaded),
         "policies": {ref.label: {"given": ref.given, "sha256": ref.digest} for ref in loaded.policies},
-        "baseline": _baseline_label(loaded),
+        "baseline": loaded.baseline.label,
         "seeds": loaded.experiment.seeds,
         "axes": [list(axis.keys) for axis in loaded.axes],
         "runs": {run.run_id: _entry(run, summaries[run.run_id]) for run in runs},
@@ -266,19 +266,18 @@ def _inputs(loaded: Loaded) -> dict[str, dict[str, str]]:
     }
 
 
-def _baseline_label(loaded: Loaded) -> str:
-    refs, _ = policy_refs([loaded.experiment.baseline], loaded.file, loaded.folder)
-    return refs[0].label if refs else loaded.experiment.baseline
-
-
-def _text(loaded: Loaded) -> str:
+def _document(loaded: Loaded) -> toml.Document:
     """The resolved experiment as the folder keeps it: one's own policies lie beside it."""
     document = loaded.document()
     kept = {ref.absolute: f"{_kept(ref)}:{ref.absolute.rpartition(':')[2]}" for ref in loaded.policies if ref.source}
     document["policies"] = [kept.get(n, n) if isinstance(n, str) else n for n in document["policies"]]
     document["baseline"] = kept.get(document["baseline"], document["baseline"])
+    return document
+
+
+def _text(loaded: Loaded) -> str:
     ours = "# The experiment with every default written out; `tafukt run` on this file gives the same results.\n"
-    return ours + toml.text(document)
+    return ours + toml.text(_document(loaded))
 
 
 def _kept(ref: PolicyRef) -> str:
@@ -342,15 +341,15 @@ def differences(folder: Folder, loaded: Loaded) -> list[Problem]:
             found.append(Problem(file, "policies", f"{label!r} is in the folder but not in the experiment"))
         elif now[label] != entry["sha256"]:
             found.append(Problem(file, "policies", f"the source of {label!r} has changed"))
-    if manifest.get("baseline") != _baseline_label(loaded):
-        found.append(_changed(file, "baseline", manifest.get("baseline"), _baseline_label(loaded)))
+    if manifest.get("baseline") != loaded.baseline.label:
+        found.append(_changed(file, "baseline", manifest.get("baseline"), loaded.baseline.label))
     if (folder.path / EXPERIMENT).is_file():
         found += _differing_keys(file, toml.read(folder.path / EXPERIMENT), loaded)
     return found
 
 
 def _differing_keys(file: str, before: toml.Document, loaded: Loaded) -> list[Problem]:
-    now = toml.parse(_text(loaded).encode(), file)
+    now = _document(loaded)
     places = input_files(loaded)
     old, new = (dict(toml.flat({k: v for k, v in d.items() if k not in MAY_DIFFER})) for d in (before, now))
     found = [

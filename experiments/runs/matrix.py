@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import Loaded, at_values
+from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.schema import FIXED_KEYS
 from tafukt.experiments.hashing import digest, file_digest, source_digest
@@ -20,18 +20,21 @@ from tafukt.experiments.hashing import digest, file_digest, source_digest
 class Case:
     """One scenario and seed: the jobs and the sky that all its policies share.
 
-    `document` is its resolved experiment without matrix; `key` the hash of all that makes its inputs.
+    `key` is the hash of all that makes its inputs, and so stands for them; `loaded` its experiment without matrix.
     """
 
-    axes: dict[str, Any]
-    seed: int
-    document: toml.Document
     key: str
+    seed: int = field(compare=False)
+    axes: dict[str, Any] = field(compare=False)
+    loaded: Loaded = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One cell under one policy; `index` is its place in the matrix, `run_id` its folder under `runs/`."""
+    """One cell under one policy: all that a worker needs, wherever it works.
+
+    `index` is its place in the matrix, `run_id` its folder under `runs/`.
+    """
 
     index: int
     run_id: str
@@ -62,13 +65,11 @@ def cells_of(loaded: Loaded) -> Iterator[Case]:
             for axis, row in zip(loaded.axes, rows, strict=True)
             for key, value in zip(axis.keys, row, strict=True)
         }
-        at = at_values(loaded.raw, axes, loaded.file, loaded.folder)
-        # the policy goes with each run, so that runs of one cell share all but it
-        document = at.document() | {"policies": ["fifo"], "baseline": "fifo"}
+        at = loaded.at(axes)
         inputs = digest(scenario_inputs(at))
         for seed in loaded.experiment.seeds:
             key = digest({"inputs": inputs, "seed": seed, "source": source_digest()})
-            yield Case(axes, seed, document, key)
+            yield Case(key, seed, axes, at)
 
 
 def scenario_inputs(loaded: Loaded) -> toml.Document:
@@ -98,6 +99,6 @@ def input_files(loaded: Loaded) -> dict[str, Path]:
     files = dict(loaded.files())
     for axis in loaded.axes:
         for row in axis.rows:
-            at = at_values(loaded.raw, dict(zip(axis.keys, row, strict=True)), loaded.file, loaded.folder)
+            at = loaded.at(dict(zip(axis.keys, row, strict=True)))
             files |= {key if files.get(key, path) == path else f"{key} {row}": path for key, path in at.files().items()}
     return files

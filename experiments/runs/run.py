@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import at_values
-from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.hashing import canonical
 from tafukt.experiments.results import tables as results
 from tafukt.experiments.results.attribution import KWH_J, jobs_columns
 from tafukt.experiments.results.metrics import HOUR_S, Times, job_times, summary
 from tafukt.experiments.results.tables import json_bytes
-from tafukt.experiments.runs.matrix import Run
+from tafukt.experiments.runs.matrix import Case, Run
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.record import Record
 
@@ -30,57 +25,20 @@ if TYPE_CHECKING:
 Files = dict[str, bytes]
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs for one run, wherever it works; `cell` is the hash of the shared inputs."""
-
-    run_id: str
-    cell: str
-    document: toml.Document
-    axes: dict[str, Any]
-    seed: int
-    policy: PolicyRef
-    bound: bool
-
-
-def task_of(run: Run) -> Task:
-    """The task of a run."""
-    cell = run.cell
-    return Task(run.run_id, cell.key, cell.document, cell.axes, cell.seed, run.policy, bool(cell.document["bound"]))
-
-
-def inputs_of(task: Task) -> Inputs:
-    """The scenario and jobs of a task's cell; kept, since policies of one cell come one after another."""
-    return _inputs(task.cell, _Document(task.document), task.seed)
-
-
-class _Document:
-    """A document that hashes alike always, so that it is no part of the cache's key; the cell's hash is."""
-
-    def __init__(self, value: toml.Document) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Document)
-
-
 @lru_cache(maxsize=2)
-def _inputs(cell: str, document: _Document, seed: int) -> Inputs:
-    loaded = at_values(document.value, {}, "experiment", Path("/"))
-    return build(loaded, seed)
+def inputs_of(cell: Case) -> Inputs:
+    """The scenario and jobs of a cell; kept, since its runs come one after another."""
+    return build(cell.loaded, cell.seed)
 
 
-def head(task: Task, status: str) -> dict[str, Any]:
+def head(run: Run, status: str) -> dict[str, Any]:
     """The columns of a summary that come before its metrics."""
     return {
-        "run": task.run_id,
+        "run": run.run_id,
         "status": status,
-        "policy": task.policy.label,
-        "seed": task.seed,
-        **{key: _label(value) for key, value in task.axes.items()},
+        "policy": run.policy.label,
+        "seed": run.cell.seed,
+        **{key: _label(value) for key, value in run.cell.axes.items()},
     }
 
 
@@ -90,30 +48,30 @@ def _label(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else canonical(value)
 
 
-def execute(task: Task) -> Files:
+def execute(run: Run) -> Files:
     """Simulate one run; returns the files of its folder, by name. A failure is a result of its own."""
     try:
-        return _simulated(task)
+        return _simulated(run)
     except Exception as error:
-        return failure(task, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return failure(run, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def failure(task: Task, reason: str, details: str = "") -> Files:
+def failure(run: Run, reason: str, details: str = "") -> Files:
     """The files of a run that failed."""
-    files = {"summary.json": json_bytes({**head(task, "failed"), "reason": reason[:2000]})}
+    files = {"summary.json": json_bytes({**head(run, "failed"), "reason": reason[:2000]})}
     return files | ({"error.txt": details.encode()} if details else {})
 
 
-def _simulated(task: Task) -> Files:
-    inputs = inputs_of(task)
+def _simulated(run: Run) -> Files:
+    inputs, seed = inputs_of(run.cell), run.cell.seed
     experiment = inputs.experiment
-    record = simulate(inputs.scenario, inputs.jobs, task.policy.load(), seed=task.seed, settings=inputs.settings)
+    record = simulate(inputs.scenario, inputs.jobs, run.policy.load(), seed=seed, settings=inputs.settings)
     attributed, times = jobs_columns(record), job_times(record)
-    row = {**head(task, "complete"), **results.metric_values(summary(record, inputs.costs, attributed, times))}
+    row = {**head(run, "complete"), **results.metric_values(summary(record, inputs.costs, attributed, times))}
     start, step_s, events = experiment.start, experiment.output_step_s, experiment.output.events
-    about = {"policy": task.policy.label, "seed": str(task.seed), "start": start.isoformat(), "tz": inputs.tz}
+    about = {"policy": run.policy.label, "seed": str(seed), "start": start.isoformat(), "tz": inputs.tz}
     files = results.table_files(record, start, step_s, inputs.temp_air_c, events, attributed, times, about)
-    if task.bound and row["jobs_left"] == 0 and (bound := own_bound(record, inputs, task.seed, times)) is not None:
+    if experiment.bound and row["jobs_left"] == 0 and (bound := own_bound(record, inputs, seed, times)) is not None:
         files["bound.json"] = bound_bytes(bound)
     return files | {"summary.json": json_bytes(row)}
 
@@ -139,25 +97,25 @@ def bound_of(
     return lower_bound(inputs.scenario, inputs.jobs, deadlines_s=ends_s, skip=skip, settings=inputs.settings, seed=seed)
 
 
-def cell_notes(task: Task) -> bytes:
+def cell_notes(cell: Case) -> bytes:
     """What is worth knowing of a cell's inputs, as JSON: how its jobs came about, what its weather files lacked."""
-    inputs = inputs_of(task)
-    notes = {"seed": task.seed, "axes": task.axes, "jobs": len(inputs.jobs)}
+    inputs = inputs_of(cell)
+    notes = {"seed": cell.seed, "axes": cell.axes, "jobs": len(inputs.jobs)}
     notes |= {"window_h": inputs.scenario.end_s / HOUR_S, "workload": inputs.notes, "weather": inputs.weather_notes}
     return json_bytes(notes)
 
 
-def cell_bound(task: Task) -> bytes:
+def cell_bound(cell: Case) -> bytes:
     """The bound that the runs of a cell share where they miss no deadline, as JSON."""
-    return bound_bytes(bound_of(inputs_of(task), task.seed))
+    return bound_bytes(bound_of(inputs_of(cell), cell.seed))
 
 
-def cell_best(task: Task) -> bytes:
+def cell_best(cell: Case) -> bytes:
     """The metrics of the best schedule known of a cell, as JSON."""
     from tafukt.simulator.policies.planner.clairvoyant import best_known
 
-    inputs = inputs_of(task)
-    record = best_known(inputs.scenario, inputs.jobs, inputs.settings, task.seed)
+    inputs = inputs_of(cell)
+    record = best_known(inputs.scenario, inputs.jobs, inputs.settings, cell.seed)
     return json_bytes(results.metric_values(summary(record, inputs.costs)))
 
 

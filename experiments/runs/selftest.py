@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import Loaded, at_values
+from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results import tables as results
@@ -48,10 +48,7 @@ def days_checked(loaded: Loaded) -> int:
 def shortened(loaded: Loaded, days: int = DAYS) -> Loaded:
     """The experiment's first scenario, at most so many days long."""
     values = {key: value for axis in loaded.axes for key, value in zip(axis.keys, axis.rows[0], strict=True)}
-    raw = {key: value for key, value in loaded.raw.items() if key != "matrix"}
-    for key, value in values.items():
-        toml.put(raw, key, value, loaded.file)
-    return at_values(raw, {"days": min(days, loaded.experiment.days)}, loaded.file, loaded.folder)
+    return loaded.at(values | {"days": min(days, loaded.experiment.days)})
 
 
 def checks(loaded: Loaded, told: Callable[[str], None] = lambda _: None) -> Iterator[Check]:

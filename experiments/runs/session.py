@@ -12,8 +12,8 @@ from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.errors import InputError, Problem
 from tafukt.experiments.runs.folder import Folder, begin, manifest_of, refuse_other
-from tafukt.experiments.runs.matrix import Run, runs_of
-from tafukt.experiments.runs.run import Task, inputs_of, task_of
+from tafukt.experiments.runs.matrix import Case, Run, runs_of
+from tafukt.experiments.runs.run import inputs_of
 from tafukt.experiments.runs.summary import Row, failed, rebuild
 
 Progress = Callable[[int, int, float], None]
@@ -96,12 +96,11 @@ def check_inputs(plan: RunPlan) -> Inputs:
     """
     for policy in plan.loaded.policies:
         policy.load()
-    wanted: dict[str, Task] = {}
+    wanted: dict[str, Case] = {}
     for run in plan.missing or plan.runs[:1]:
-        task = task_of(run)
-        files = str([value for key, value in task.axes.items() if key.rpartition(".")[2] in _FILE_KEYS])
-        wanted.setdefault(files, task)
-    *_, inputs = [inputs_of(task) for task in reversed(wanted.values())]
+        files = str([value for key, value in run.cell.axes.items() if key.rpartition(".")[2] in _FILE_KEYS])
+        wanted.setdefault(files, run.cell)
+    *_, inputs = [inputs_of(cell) for cell in reversed(wanted.values())]
     return inputs
 
 
@@ -143,20 +142,19 @@ def carry_out(plan: RunPlan, workers: int = 1, cluster: str = "", progress: Prog
     folder, loaded = plan.folder, plan.loaded
     inputs = check(plan)
     begin(folder, loaded, plan.runs)
-    tasks = [task_of(run) for run in plan.missing]
-    wanted = [(kind, task_of(run)) for _, kind, run in plan.wanted]
-    total = len(tasks) + len(wanted)
+    runs, wanted = plan.missing, [(kind, run.cell) for _, kind, run in plan.wanted]
+    total = len(runs) + len(wanted)
     costs = costs_s(plan, inputs) if inputs else {}
     report = _reporter(plan, progress, costs)
     faults: list[str] = []
     try:
         if total and cluster:
             whole = sum(costs.values()) < CELL_S * plan.cells
-            faults = work.on_cluster(folder, tasks, wanted, cluster, report, whole)
+            faults = work.on_cluster(folder, runs, wanted, cluster, report, whole)
         elif total > 1 and workers > 1:
-            faults = work.in_processes(folder, work.pieces_of(tasks, wanted, workers), workers, report)
+            faults = work.in_processes(folder, work.pieces_of(runs, wanted, workers), workers, report)
         elif total:
-            faults = work.here(folder, work.pieces_of(tasks, wanted, 1), report)
+            faults = work.here(folder, work.pieces_of(runs, wanted, 1), report)
     finally:
         try:
             rows = refresh(plan)

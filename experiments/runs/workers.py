@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.run import Task
+from tafukt.experiments.runs.matrix import Case, Run
 
 POLL_S = 0.2
 CONNECT_S = 10.0
@@ -33,16 +33,16 @@ Report = Callable[[], None]
 
 @dataclass(frozen=True)
 class WorkUnit:
-    """Runs of one cell, or, where there are none, what is `wanted` of it; `cell` stands for the cell's inputs."""
+    """Runs of one cell, or, where there are none, what is `wanted` of it."""
 
-    cell: Task
-    runs: tuple[Task, ...]
+    cell: Case
+    runs: tuple[Run, ...]
     wanted: str = ""
 
     @property
     def name(self) -> str:
         """What a message calls it."""
-        return ", ".join(run.run_id for run in self.runs) or f"{self.wanted} of {self.cell.cell[:16]}"
+        return ", ".join(run.run_id for run in self.runs) or f"{self.wanted} of {self.cell.key[:16]}"
 
 
 def do(path: str, piece: WorkUnit) -> None:
@@ -55,7 +55,7 @@ def results_of(piece: WorkUnit) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The results of a piece, one after another: a run's id, or `cells`, and its files."""
     from tafukt.experiments.runs.run import cell_best, cell_bound, cell_notes, execute
 
-    cell = piece.cell.cell[:16]
+    cell = piece.cell.key[:16]
     if piece.wanted:
         make = {"bound": cell_bound, "best": cell_best}[piece.wanted]
         yield "cells", {f"{cell}.{piece.wanted}.json": make(piece.cell)}
@@ -63,7 +63,7 @@ def results_of(piece: WorkUnit) -> Iterator[tuple[str, dict[str, bytes]]]:
         files = execute(run)
         yield run.run_id, files
         if "error.txt" not in files:
-            yield "cells", {f"{cell}.json": cell_notes(run)}
+            yield "cells", {f"{cell}.json": cell_notes(run.cell)}
 
 
 def store(folder: Folder, name: str, files: dict[str, bytes]) -> None:
@@ -75,24 +75,25 @@ def store(folder: Folder, name: str, files: dict[str, bytes]) -> None:
         folder.write_run(name, files)
 
 
-def pieces_of(tasks: Sequence[Task], wanted: Sequence[tuple[str, Task]], workers: int) -> list[WorkUnit]:
-    """The tasks in pieces, cell after cell, each after its bound; the best schedules, which take longest, come first.
+def pieces_of(runs: Sequence[Run], wanted: Sequence[tuple[str, Case]], workers: int) -> list[WorkUnit]:
+    """The runs in pieces, cell after cell, each after its bound; the best schedules, which take longest, come first.
 
     Pieces are whole cells, so that a worker makes a cell's inputs once. The last cells, one for each worker, are
     taken apart, so that none stands idle at the end: their runs in turn, so that each worker meets its own cell
     again, and backwards, since what takes longest tends to be named last.
     """
-    cells: dict[str, list[Task]] = {task.cell: [] for task in (*tasks, *(task for _, task in wanted))}
-    for task in tasks:
-        cells[task.cell].append(task)
-    pieces = [WorkUnit(task, (), kind) for kind, task in wanted if kind == "best"]
-    bounds = {task.cell: WorkUnit(task, (), kind) for kind, task in wanted if kind == "bound"}
+    cells: dict[Case, list[Run]] = {cell: [] for cell in (*(run.cell for run in runs), *(cell for _, cell in wanted))}
+    for run in runs:
+        cells[run.cell].append(run)
+    pieces = [WorkUnit(cell, (), kind) for kind, cell in wanted if kind == "best"]
+    bounds = {cell: WorkUnit(cell, (), kind) for kind, cell in wanted if kind == "bound"}
     whole = len(cells) if workers == 1 else max(0, len(cells) - workers)
-    for cell, runs in islice(cells.items(), whole):
+    for cell, members in islice(cells.items(), whole):
         pieces += [bounds.pop(cell)] if cell in bounds else []
-        pieces += [WorkUnit(runs[0], tuple(runs))] if runs else []
-    turns = zip_longest(*(reversed(runs) for runs in islice(cells.values(), whole, None)))
-    return [*pieces, *bounds.values(), *(WorkUnit(run, (run,)) for turn in turns for run in turn if run is not None)]
+        pieces += [WorkUnit(cell, tuple(members))] if members else []
+    turns = zip_longest(*(reversed(members) for members in islice(cells.values(), whole, None)))
+    single = [WorkUnit(run.cell, (run,)) for turn in turns for run in turn if run is not None]
+    return [*pieces, *bounds.values(), *single]
 
 
 def here(folder: Folder, pieces: Sequence[WorkUnit], report: Report) -> list[str]:
@@ -127,7 +128,7 @@ def in_processes(folder: Folder, pieces: Sequence[WorkUnit], workers: int, repor
     own; a piece that is there when a pool dies for the second time is given up.
     """
     faults, broken = _pooled(folder, pieces, workers, report)
-    single = [WorkUnit(run, (run,)) for piece in broken for run in piece.runs] + [p for p in broken if not p.runs]
+    single = [WorkUnit(run.cell, (run,)) for piece in broken for run in piece.runs] + [p for p in broken if not p.runs]
     for piece in single:
         if piece.runs and folder.is_complete(piece.runs[0].run_id):
             continue
@@ -205,8 +206,8 @@ def begin_worker() -> None:
 
 def on_cluster(
     folder: Folder,
-    tasks: Sequence[Task],
-    wanted: Sequence[tuple[str, Task]],
+    runs: Sequence[Run],
+    wanted: Sequence[tuple[str, Case]],
     address: str,
     report: Report,
     whole: bool = True,
@@ -235,8 +236,8 @@ def on_cluster(
     faults = []
     with client:
         # more workers than there are now may come later
-        workers = max(2, sum(client.nthreads().values())) if whole else len(tasks) + len(wanted)
-        pieces = pieces_of(tasks, wanted, workers)
+        workers = max(2, sum(client.nthreads().values())) if whole else len(runs) + len(wanted)
+        pieces = pieces_of(runs, wanted, workers)
         futures = {client.submit(_listed, piece, pure=False, retries=1): piece for piece in pieces}
         for future in as_completed(list(futures), loop=client.loop):
             fault = _tried(partial(_store_all, folder, future), futures[future])

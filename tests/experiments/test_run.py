@@ -23,7 +23,7 @@ from tafukt.experiments.results.dictionary import METRICS, names
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.replay import replay
-from tafukt.experiments.runs.run import execute, task_of
+from tafukt.experiments.runs.run import execute
 from tafukt.experiments.runs.session import costs_s
 from tafukt.experiments.runs.summary import _best_known, least_possible
 from tafukt.experiments.runs.workers import pieces_of
@@ -328,7 +328,7 @@ def test_the_root_of_scratch_may_vanish_at_any_moment(tmp_path: Path, monkeypatc
 def test_last_cells_are_taken_apart_so_that_no_worker_stands_idle(experiment: Path, tmp_path: Path) -> None:
     settings = ["seeds=[1, 2, 3]", "policies=['fifo', 'easy', 'solar']"]
     plan = session.plan(load(experiment, settings), tmp_path)
-    tasks, wanted = [task_of(run) for run in plan.runs], [(kind, task_of(run)) for _, kind, run in plan.wanted]
+    tasks, wanted = plan.runs, [(kind, run.cell) for _, kind, run in plan.wanted]
 
     def said(workers: int) -> list[str]:
         pieces = pieces_of(tasks, wanted, workers)
@@ -381,8 +381,8 @@ def test_reporting_in_other_steps_changes_no_energy(experiment: Path, tmp_path: 
     import pyarrow.parquet as pq
 
     def totals(*settings: str) -> dict[str, float]:
-        task = task_of(session.plan(load(experiment, ["step_min=30", *settings]), tmp_path).runs[0])
-        (tmp_path / "energy.parquet").write_bytes(execute(task)["energy.parquet"])
+        run = session.plan(load(experiment, ["step_min=30", *settings]), tmp_path).runs[0]
+        (tmp_path / "energy.parquet").write_bytes(execute(run)["energy.parquet"])
         table = pq.read_table(tmp_path / "energy.parquet")
         return {
             name: sum(table[name].to_pylist())

@@ -9,7 +9,7 @@ import pandas as pd
 from tafukt.experiments.cli.text import notes_lines
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import build
-from tafukt.experiments.runs.run import cell_notes, task_of
+from tafukt.experiments.runs.run import cell_notes
 from tafukt.experiments.runs.session import default_folder, plan
 
 FILE = """
@@ -32,6 +32,5 @@ def test_filled_hours_are_told_and_kept(tmp_path: Path) -> None:
     loaded = load(tmp_path / "gaps.toml")
     told = [line for line in notes_lines(build(loaded, 1)) if line.startswith("weather of mine")]
     assert any("2 missing rows" in line and "2025-06-16" in line and "previous-day" in line for line in told)
-    task = task_of(plan(loaded, default_folder(loaded)).runs[0])
-    kept = json.loads(cell_notes(task))
+    kept = json.loads(cell_notes(plan(loaded, default_folder(loaded)).runs[0].cell))
     assert any("2 missing rows" in note for note in kept["weather"]["mine"])
