@@ -28,11 +28,8 @@ from tafukt.workloads.errors import WorkloadError, nearest
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, SpeedUp, Tenant, Truth, in_order
 from tafukt.workloads.mix import ClassModel, MixModel, load_mix
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
+from tafukt.workloads.units import DAY_S, YEAR_S, Floats, Ints
 
-Floats = NDArray[np.float64]
-
-DAY_S = 86_400.0
-YEAR_S = 365.25 * DAY_S
 MIN_RUNTIME_S = 1.0
 # Steps of the evenly spread sequences of (runtime, size): from day to day powers of the plastic number's
 # inverse, from job to job within a day the fractions of the roots of 2 and 3.
@@ -198,7 +195,7 @@ def generate(
     folder: Path,
     mix: MixModel | None = None,
 ) -> Demand:
-    """Draw the jobs that are submitted in [0, days) (see `workloads.workload.build`).
+    """Draw the jobs that are submitted in [0, days) (see `workloads.build.build`).
 
     `mix` takes the place of the one that the model names.
     """
@@ -400,7 +397,6 @@ def _notes(
 # --- Columns of drawn numbers -> `Job` objects that share their tenants, data sets, checkpoints and curves
 
 
-Ints = NDArray[np.int64]
 Small = NDArray[np.int16]
 
 ENDINGS: tuple[Ending, ...] = ("done", "failed", "cancelled")

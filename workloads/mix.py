@@ -11,22 +11,16 @@ from statistics import NormalDist
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from tafukt.workloads.errors import WorkloadError, nearest, sentences
 from tafukt.workloads.job import Residency
+from tafukt.workloads.schema import Strict
+from tafukt.workloads.units import Floats
 
-Floats = NDArray[np.float64]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 # No quantile is taken as nearer to 0 or 1, where the normal distribution is infinite.
 EDGE = 1e-15
-
-
-class Strict(BaseModel):
-    """Unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ArrivalModel(Strict):

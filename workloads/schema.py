@@ -1,35 +1,12 @@
-"""What a workload is in an experiment file, and `build`, which turns it into jobs.
-
-Two kinds: `generator` draws jobs from a mix of classes; `trace` reads what a real cluster did. Errors:
-
-    ValueError
-    +-- WorkloadError      anything wrong in a description or a file
-"""
+"""Models of a workload in an experiment file: `generator` draws jobs from a mix, `trace` replays a log."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from tafukt.workloads.errors import WorkloadError, nearest, sentences
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tafukt.workloads.job import Elasticity, Job, Residency
-
-__all__ = [
-    "Demand",
-    "ElasticModel",
-    "GeneratorModel",
-    "Place",
-    "TraceModel",
-    "WorkloadError",
-    "WorkloadModel",
-    "build",
-    "workload_from",
-]
 
 DEFAULT_LOAD = 0.55
 
@@ -71,11 +48,13 @@ class Demand:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A table of a file in which unknown keys are mistakes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ElasticModel(_Strict):
+class ElasticModel(Strict):
     """Jobs whose size may differ from what was asked.
 
     The speed-up law is a choice; Amdahl (1967), doi 10.1145/1465482.1465560: S(n) = 1 / (f + (1 - f) / n).
@@ -104,7 +83,7 @@ class ElasticModel(_Strict):
         return self
 
 
-class GeneratorModel(_Strict):
+class GeneratorModel(Strict):
     """Jobs drawn from a mix of classes.
 
     The demand is absolute: it follows from `load` and the GPUs of all sites (or from
@@ -156,7 +135,7 @@ class GeneratorModel(_Strict):
         return table
 
 
-class TraceModel(_Strict):
+class TraceModel(Strict):
     """Jobs that a real cluster ran. What the trace does not say is stated here: nothing is filled silently."""
 
     kind: Literal["trace"] = "trace"
@@ -205,65 +184,3 @@ class TraceModel(_Strict):
 
 
 WorkloadModel = Annotated[GeneratorModel | TraceModel, Field(discriminator="kind")]
-
-
-def workload_from(table: dict[str, Any], where: str = "workload") -> GeneratorModel | TraceModel:
-    """A workload's table, validated; `kind` is `generator` where it is not given.
-
-    Raises
-    ------
-    WorkloadError
-        One line per mistake, with key, value and what is allowed.
-    """
-    kinds: dict[str, type[GeneratorModel] | type[TraceModel]] = {"generator": GeneratorModel, "trace": TraceModel}
-    kind = table.get("kind", "generator")
-    if kind not in kinds:
-        raise WorkloadError(f"{where}: kind: {nearest(str(kind), kinds)} (got {kind!r})")
-    model = kinds[kind]
-    try:
-        return model.model_validate(table)
-    except ValidationError as error:
-        raise WorkloadError(sentences(error, where, [*model.model_fields, *ElasticModel.model_fields])) from None
-
-
-def build(
-    model: GeneratorModel | TraceModel,
-    places: Sequence[Place],
-    start: datetime,
-    days: float,
-    seed: int,
-    folder: Path,
-) -> Demand:
-    """The jobs of a workload.
-
-    Parameters
-    ----------
-    model : GeneratorModel or TraceModel
-    places : sequence of Place
-        Every site, also those not yet online.
-    start : datetime
-        Start of the experiment, with a time zone.
-    days : float
-        How long jobs are submitted [days].
-    seed : int
-    folder : Path
-        What relative paths in the model are relative to.
-
-    Raises
-    ------
-    WorkloadError
-        If the model, its files or the places do not fit together.
-    """
-    if start.tzinfo is None:
-        raise WorkloadError(f"start: {start.isoformat()} has no time zone")
-    if not (days > 0 and math.isfinite(days)):
-        raise WorkloadError(f"days: must be above zero, got {days}")
-    if not any(place.population > 0 for place in places):
-        raise WorkloadError("no site has inhabitants, so nobody submits jobs; give one a population")
-    if isinstance(model, GeneratorModel):
-        from tafukt.workloads.generator import generate
-
-        return generate(model, places, start, days, seed, folder)
-    from tafukt.workloads.traces.replay import replay
-
-    return replay(model, places, start, days, seed, folder)

@@ -12,24 +12,21 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from tafukt.workloads.errors import WorkloadError, nearest, sentences
-from tafukt.workloads.schema import Place
+from tafukt.workloads.schema import Place, Strict
+from tafukt.workloads.units import DAY_S, Floats
 
-Floats = NDArray[np.float64]
 Rate = Annotated[float, Field(ge=0)]
 
-DAY_S = 86_400.0
 YEAR_DAYS = 365.25
 # The coldest part of the year is mid-January, the hottest mid-July: the two hourly shapes blend between them.
 MIDWINTER_DAY = 15.0
 
 
-class ServiceModel(BaseModel):
+class ServiceModel(Strict):
     """A service: how many people use it, how often, and what an answer takes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     title: str = ""
     timezone: str
     users_share: float = Field(ge=0, le=1, description="share of the population that uses it")

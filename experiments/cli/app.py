@@ -178,8 +178,17 @@ def sites(
 def workloads(
     name: Annotated[str, typer.Argument(help="A mix of the catalogue, or a file.", metavar="[NAME|FILE]")] = "",
     plot: Annotated[bool, typer.Option("--plot", help="Draw a page of figures into NAME.png.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit a mix to a trace, and write it.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Of --fit; default: NAME_mix.toml.")
+    ] = None,
 ) -> None:
-    """List the workloads, or describe a mix or a trace."""
+    """List the workloads, describe a mix or a trace, or fit a mix to a trace."""
+    if fit:
+        from tafukt.experiments.cli.traces import fit_command
+
+        _leave(fit_command(name, output))
+        return
     from tafukt.experiments.cli.show import workloads_command
 
     _leave(workloads_command(name, plot))

@@ -200,7 +200,9 @@ def workloads_command(name: str, plot: bool) -> int:
         raise InputError(Problem(name, "", f"no such file, and no mix; mixes: {listed(known)}", nearest(name, known)))
     _tell(describe.facts(workload) | {"notes": notes})
     if plot:
-        path = describe.save(workload, Path(f"{Path(name).name.partition('.')[0]}.png"))
+        from tafukt.experiments.figures.workload import save
+
+        path = save(workload, Path(f"{Path(name).name.partition('.')[0]}.png"))
         out.print(f"Wrote {path}")
     return 0
 
@@ -209,7 +211,8 @@ def _example(mix: str) -> tuple[Workload, dict[str, Any]]:
     """A week of a mix on the catalogue's sites."""
     from tafukt.sites.site import catalogue
     from tafukt.workloads import describe
-    from tafukt.workloads.schema import GeneratorModel, Place, build
+    from tafukt.workloads.build import build
+    from tafukt.workloads.schema import GeneratorModel, Place
 
     places = [Place(s.name, s.region, s.population, s.gpus, s.country) for s in catalogue().values()]
     model = GeneratorModel.model_validate({"kind": "generator", "mix": mix})

@@ -39,9 +39,9 @@ from tafukt.sites.profile import StepProfile
 from tafukt.sites.schema.equipment import BatteryModel, NodeModel
 from tafukt.sites.site import SiteModel
 from tafukt.sites.supply import SiteSupply, supply
+from tafukt.workloads.build import build as build_jobs
 from tafukt.workloads.job import Job, accounting_end_s
 from tafukt.workloads.schema import Place
-from tafukt.workloads.schema import build as build_jobs
 from tafukt.workloads.service import service_from, service_load
 
 HOUR_S = 3600.0

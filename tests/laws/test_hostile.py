@@ -28,8 +28,9 @@ from tafukt.sites.errors import SiteError
 from tafukt.sites.site import site_from
 from tafukt.sites.supply import supply
 from tafukt.sites.weather import readers
+from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.schema import Place, TraceModel, build
+from tafukt.workloads.schema import Place, TraceModel
 
 START = datetime(2025, 6, 1, tzinfo=UTC)
 PLAIN = """

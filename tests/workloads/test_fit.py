@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tafukt.experiments.figures import workload as figures
 from tafukt.workloads import describe
+from tafukt.workloads.build import build
+from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.fit import fit_tables, fit_trace
 from tafukt.workloads.mix import MixModel
-from tafukt.workloads.schema import Place, WorkloadError, build, workload_from
+from tafukt.workloads.schema import Place
 from tafukt.workloads.service import service_from, service_load
 from tafukt.workloads.traces.replay import load_table
-from tafukt.workloads.traces.table import DAY_S, TraceTable
+from tafukt.workloads.traces.table import TraceTable
+from tafukt.workloads.units import DAY_S
+from workloads_kit import workload_from
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
 PLACES = [Place("casablanca", "CSE", 7.7e6, 80), Place("rabat", "RSK", 5.1e6, 80)]
@@ -113,16 +118,16 @@ def test_local_time_of_arrivals() -> None:
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_page_of_figures(tmp_path: Path, ending: str) -> None:
     demand = build(workload_from({}), PLACES, START, 3, 1, Path())
-    path = describe.save(describe.of_jobs(demand.jobs, START, "three days"), tmp_path / f"page.{ending}")
+    path = figures.save(describe.of_jobs(demand.jobs, START, "three days"), tmp_path / f"page.{ending}")
     assert path.stat().st_size > 10_000
-    titles = {axis.get_title(loc="left") for axis in describe.page(describe.of_jobs(demand.jobs, START)).axes}
+    titles = {axis.get_title(loc="left") for axis in figures.page(describe.of_jobs(demand.jobs, START)).axes}
     assert titles >= {"Duration", "Gang size", "GPU time by class", "Arrivals by hour", "Arrivals by weekday"}
 
 
 def test_page_and_facts_of_no_jobs(tmp_path: Path) -> None:
     nothing = describe.of_jobs([], START)
     assert describe.facts(nothing) == {"title": "workload", "jobs": 0}
-    assert describe.save(nothing, tmp_path / "none.png").exists()
+    assert figures.save(nothing, tmp_path / "none.png").exists()
 
 
 def test_trace_file_is_described(shared_data: Path, tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tafukt.workloads import streams
+from tafukt.workloads.build import build
+from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import elastic_range, plan, speed_up
 from tafukt.workloads.job import Job
 from tafukt.workloads.mix import catalogue, load_mix
-from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place, WorkloadError, build, workload_from
+from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
+from workloads_kit import mistakes, workload_from
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
 HERE = Path(__file__).parent
@@ -300,18 +303,17 @@ def test_runtimes_are_lognormal_at_every_quantile() -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"lod": 0.5}, "did you mean 'load'"),
-        ({"load": -1}, "load: Input should be greater than 0 (got -1)"),
+        ({"lod": 0.5}, "workload.lod: unknown key"),
+        ({"load": -1}, "workload.load: -1 is not allowed: should be greater than 0"),
         ({"load": 0.5, "jobs_per_day_per_million": 3}, "not both"),
         ({"kind": "generatr"}, "did you mean 'generator'"),
-        ({"elastic": {"shar": 1}}, "elastic.shar: unknown key; did you mean 'share'"),
+        ({"elastic": {"shar": 1}}, "workload.elastic.shar: unknown key"),
         ({"elastic": {"law": "table"}}, "needs gpus"),
     ],
 )
 def test_mistakes_in_the_table_are_named(table: dict[str, object], said: str) -> None:
-    with pytest.raises(WorkloadError, match="workload: ") as caught:
-        workload_from(table)
-    assert said in str(caught.value)
+    assert said in mistakes(table)
+    assert mistakes({}) == ""
 
 
 @pytest.mark.parametrize(

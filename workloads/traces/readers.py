@@ -20,25 +20,23 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from tafukt.workloads.errors import WorkloadError, nearest, sentences
-from tafukt.workloads.traces.table import DAY_S, STATUS, Integrity, TraceTable, table_of
+from tafukt.workloads.schema import Strict
+from tafukt.workloads.traces.table import STATUS, Integrity, TraceTable, table_of
+from tafukt.workloads.units import DAY_S, Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 CHUNK_ROWS = 200_000
 MAX_ROWS = 20_000_000
 UNIT_S = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY_S}
 
 
-class ColumnModel(BaseModel):
+class ColumnModel(Strict):
     """One column of the file: its name, its unit, and whether the file may lack it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     column: str
     unit: Literal["ms", "s", "min", "h", "d", "datetime", "count", "text"]
     optional: bool = False
@@ -47,10 +45,9 @@ class ColumnModel(BaseModel):
     cancelled: tuple[str, ...] = ()
 
 
-class ColumnMap(BaseModel):
+class ColumnMap(Strict):
     """A format: which column holds what. The runtime is a column of its own, or end minus start."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     title: str = ""
     source: str = ""
     terms: str = ""

@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError, nearest
 from tafukt.workloads.generator import paused_collection
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, Tenant, Truth, in_order
 from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces.readers import column_map, read_table
-from tafukt.workloads.traces.table import DAY_S, SHOWN_ROWS, STATUS, Integrity, TraceTable
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from tafukt.workloads.traces.table import SHOWN_ROWS, STATUS, Integrity, TraceTable
+from tafukt.workloads.units import DAY_S, Floats, Ints
 
 # A copied job is submitted within this time of its original [s]; a choice that keeps the shape of the day.
 COPY_SPREAD_S = 3600.0
@@ -59,7 +56,7 @@ def load_table(file: str, format_name: str, folder: Path) -> tuple[TraceTable, I
 
 
 def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: float, seed: int, folder: Path) -> Demand:
-    """The jobs of a trace's window (see `workloads.workload.build`); `start` is its first midnight."""
+    """The jobs of a trace's window (see `workloads.build.build`); `start` is its first midnight."""
     table, report = load_table(model.file, model.format, folder)
     report.settle(model.bad_rows)
     if not len(table):

@@ -9,11 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Ending
+from tafukt.workloads.units import DAY_S, Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-DAY_S = 86_400.0
 MAX_RUNTIME_S = 10 * 366 * DAY_S
 MAX_GPUS = 1_000_000
 STATUS: tuple[Ending, ...] = ("done", "failed", "cancelled")
