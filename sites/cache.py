@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -18,9 +19,11 @@ from typing import Any
 import numpy as np
 from tafukt.sites.profile import Floats
 
+_HASH_BYTES = hashlib.sha256().digest_size
+
 
 def default_folder() -> Path:
-    """Where the cache lies: `TAFUKT_CACHE`, or the platform's place for a user's caches."""
+    """Folder of the cache: `TAFUKT_CACHE`, or the platform's place for a user's caches."""
     named = os.environ.get("TAFUKT_CACHE")
     if named:
         return Path(named)
@@ -56,8 +59,16 @@ def file_hash(path: Path) -> str:
         return "absent"
 
 
-def kept(folder: Path, key: str, shape: tuple[int, ...], make: Callable[[], Floats]) -> Floats:
-    """The array under a key, read from the folder, or made and written there.
+@dataclass(frozen=True)
+class Entry:
+    """An array, and what is to be told of how it was made."""
+
+    values: Floats
+    notes: tuple[str, ...] = ()
+
+
+def kept(folder: Path, key: str, shape: tuple[int, ...], make: Callable[[], Entry]) -> Entry:
+    """The entry under a key, read from the folder, or made and written there.
 
     Parameters
     ----------
@@ -68,45 +79,53 @@ def kept(folder: Path, key: str, shape: tuple[int, ...], make: Callable[[], Floa
     shape : tuple of int
         What the array must have.
     make : callable
-        Makes the array.
+        Makes the entry.
     """
     path = folder / "supply" / f"{key[:40]}.f64"
-    found = _read(path, int(np.prod(shape)))
+    found = _read(path, key, shape)
     if found is not None:
-        return found.reshape(shape)
-    values = np.ascontiguousarray(make(), dtype=np.float64)
+        return found
+    made = make()
+    values = np.ascontiguousarray(made.values, dtype="<f8")
     if values.shape != shape:
         raise ValueError(f"made an array of shape {values.shape}, not {shape}")
     with contextlib.suppress(OSError):
-        _write(path, values)
-    return values
+        _write(path, key, values, made.notes)
+    return Entry(values, made.notes)
 
 
-def _check(values: Floats) -> float:
-    """A number that changes with any bit of the values and with their places."""
-    bits = np.ascontiguousarray(values).view(np.uint64)
-    lanes = int(np.add.reduce(bits)), int(np.add.reduce(bits[::7])), int(np.bitwise_xor.reduce(bits[::2]))
-    digest = hashlib.sha256(repr(lanes).encode()).digest()[:6]
-    return float(int.from_bytes(digest, "little"))
+def _digest(key: str, body: bytes | memoryview) -> bytes:
+    """A hash of an entry bound to its key, so that one entry cannot pass for another."""
+    digest = hashlib.sha256(key.encode())
+    digest.update(body)
+    return digest.digest()
 
 
-def _read(path: Path, size: int) -> Floats | None:
+def _read(path: Path, key: str, shape: tuple[int, ...]) -> Entry | None:
+    """The entry of a file: hash, length of the notes [bytes], values, notes as JSON; nothing where it is damaged."""
     try:
-        raw = np.fromfile(path, dtype="<f8")
+        raw = path.read_bytes()
     except OSError:
         return None
-    if len(raw) != size + 1 or raw[-1] != _check(raw[:-1]):
+    body = memoryview(raw)[_HASH_BYTES:]
+    size = 8 * int(np.prod(shape))
+    if len(body) < 8 + size or raw[:_HASH_BYTES] != _digest(key, body):
         return None
-    return raw[:-1]
+    if int.from_bytes(body[:8], "little") != len(body) - 8 - size:
+        return None
+    values = np.frombuffer(body[8 : 8 + size], dtype="<f8").reshape(shape)
+    return Entry(values, tuple(json.loads(bytes(body[8 + size :]))))
 
 
-def _write(path: Path, values: Floats) -> None:
+def _write(path: Path, key: str, values: Floats, notes: tuple[str, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(notes).encode()
+    body = len(text).to_bytes(8, "little") + values.tobytes() + text
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(values.astype("<f8", copy=False).tobytes())
-            file.write(np.array([_check(values.ravel())], dtype="<f8").tobytes())
+            file.write(_digest(key, body))
+            file.write(body)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):

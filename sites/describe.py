@@ -76,7 +76,7 @@ def facts(site: SiteModel) -> list[Fact]:
 
 
 def _parted(description: str) -> tuple[str, str]:
-    """What a key means, and where its default comes from, which its description says last."""
+    """Meaning of a key and the origin of its default, which its description says last."""
     for mark in (": CHOICE", ": MODELLING CHOICE"):
         if description.endswith(mark):
             return description.removesuffix(mark), "MODELLING CHOICE"
@@ -106,7 +106,7 @@ def _shown(value: Any) -> str:
 
 
 def _referred(site: SiteModel) -> list[Fact]:
-    """What the site takes from the shared tables of the catalogue, with their sources."""
+    """Values that the site takes from the shared tables of the catalogue, with their sources."""
     node, tariff = site.node, site.tariff
     rows = [
         Fact(

@@ -1,4 +1,4 @@
-"""What is wrong with a site, in words for the person who wrote its file."""
+"""Mistakes in a site's description, in words for the person who wrote its file."""
 
 from __future__ import annotations
 

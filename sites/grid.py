@@ -37,7 +37,7 @@ def prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> Floats
 
 
 def export_prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> Floats:
-    """What an exported kilowatt-hour earns in each step [MAD/kWh], shape (steps,)."""
+    """Price of an exported kilowatt-hour in each step [MAD/kWh], shape (steps,)."""
     if model.export_mad_per_kwh is not None:
         return np.full(span.steps, model.export_mad_per_kwh)
     return np.array([band.export_mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)]

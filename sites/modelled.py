@@ -1,12 +1,9 @@
-"""The slow part of a site's supply: weather, then PV power and cooling overhead from it.
-
-A file of its own because it loads pvlib, pandas and scipy: a run whose supply is in the cache never imports it.
-"""
+"""The slow part of a site's supply: its weather, then PV power and cooling overhead from it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +13,34 @@ from tafukt.sites.pv import ac_power, age_factor, soiling_loss
 from tafukt.sites.schema.weather import HeatWave
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import DAY_S, Span
-from tafukt.sites.weather.weather import SunTable, Weather, place_of, weather
+from tafukt.sites.weather.model import Weather, place_of
+from tafukt.sites.weather.series import series
+from tafukt.sites.weather.weather import SunTable, weather
 
 
-def modelled(
-    site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path | None
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """AC power [W], overhead per watt of IT load, air temperature [degC] and GHI [W/m2] of each step."""
-    sky = warmed(weather(site, span, seed, table, cache), list(site.heat_waves.values()), span)
-    power = pv_power(site, span, seed, sky)
-    return power, overhead(site.cooling, sky.temp_air), sky.temp_air, sky.sky.full(sky.sun.ghi)
+@dataclass(frozen=True)
+class Modelled:
+    """AC power [W], overhead per watt of IT load, air temperature [degC] and GHI [W/m2] of each step; notes."""
+
+    pv_w: Floats
+    overhead: Floats
+    temp_air_c: Floats
+    ghi: Floats
+    notes: tuple[str, ...]
+
+
+def modelled(site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path | None) -> Modelled:
+    """The slow part of a site's supply on a span.
+
+    Raises
+    ------
+    SiteError
+        If an input file or a setting cannot be used.
+    """
+    found = warmed(weather(site, span, seed, table, cache), list(site.heat_waves.values()), span)
+    power = pv_power(site, span, seed, found)
+    heat = overhead(site.cooling, found.temp_air)
+    return Modelled(power, heat, found.temp_air, found.sky.full(found.sun.ghi), found.notes)
 
 
 def warmed(found: Weather, waves: Sequence[HeatWave], span: Span) -> Weather:
@@ -41,13 +56,11 @@ def warmed(found: Weather, waves: Sequence[HeatWave], span: Span) -> Weather:
 
 
 def pv_power(site: SiteModel, span: Span, seed: int, found: Weather) -> Floats:
-    """AC power of a site's PV array in each step [W], with dust and age."""
+    """AC power of a site's PV array in each step [W], with soiling and age."""
     pv = site.pv
     if pv is None:
         return np.zeros(span.steps)
     if pv.series is not None:
-        from tafukt.sites.weather.series import series
-
         return np.maximum(series(pv.series, span, "pv.series"), 0.0) * 1000.0
     past = place_of(site) if site.weather.kind == "climatology" else None
     loss = soiling_loss(pv.soiling, found.days, found.daily_index, site.lat, site.lon, seed, past)

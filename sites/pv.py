@@ -11,8 +11,6 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pvlib
 from tafukt.sites.profile import Floats
@@ -20,20 +18,7 @@ from tafukt.sites.schema.equipment import AccumulatingSoiling, ConstantSoiling, 
 from tafukt.sites.time_grid import DAY_S, Ints, months_of, stream, years_of
 from tafukt.sites.weather.clearsky import Sky
 from tafukt.sites.weather.climatology import Place, daily_index, place_key
-
-
-@dataclass(frozen=True)
-class Irradiance:
-    """Sun on the horizontal and air about the modules, on a sky's daylight rows.
-
-    `ghi`, `dni`, `dhi` in W/m2, `temp_air` in degC, `wind_speed` in m/s at 10 m; arrays of shape (m,).
-    """
-
-    ghi: Floats
-    dni: Floats
-    dhi: Floats
-    temp_air: Floats
-    wind_speed: Floats
+from tafukt.sites.weather.model import Irradiance
 
 
 def surface(pv: PVModel, sky: Sky) -> tuple[Floats, Floats]:
@@ -73,7 +58,7 @@ def poa_global(pv: PVModel, sky: Sky, sun: Irradiance) -> Floats:
 
 
 def kept(pv: PVModel) -> float:
-    """What the named system losses leave of the power: the product of one minus each."""
+    """Share of the power left by the named system losses: the product of one minus each."""
     return float(np.prod([1.0 - loss for loss in pv.losses.model_dump().values()]))
 
 
@@ -86,7 +71,7 @@ def ac_power(pv: PVModel, kwp: float, sky: Sky, sun: Irradiance, clean: Floats |
     kwp : float
         Size of the array [kW at standard conditions].
     clean : array or float
-        What dust and age leave of the light, 0 to 1.
+        Share of the light left by soiling and age, 0 to 1.
     """
     if kwp <= 0.0:
         return np.zeros(len(sky.rows))
@@ -100,7 +85,7 @@ def ac_power(pv: PVModel, kwp: float, sky: Sky, sun: Irradiance, clean: Floats |
     return np.maximum(np.nan_to_num(np.asarray(ac, dtype=np.float64)), 0.0)
 
 
-# --- What dust and age leave of a PV array's power, day by day
+# --- Soiling and age of a PV array, day by day
 
 
 LONGEST_MEMORY_DAYS = 400
@@ -115,7 +100,7 @@ def soiling_loss(
     seed: int,
     past: Place | None,
 ) -> Floats:
-    """Share of the light that dust takes on each day, shape (n,).
+    """Share of the light lost to soiling on each day, shape (n,).
 
     Dust gathers at a rate; a day of rain (a dark day: `rain_index`) or a cleaning takes all of it off; a
     dust storm adds to it at once. The days before the first are walked too, back to the last cleaning, so that a
@@ -165,6 +150,6 @@ def _storms(model: AccumulatingSoiling, days: Ints, lat: float, lon: float, seed
 
 
 def age_factor(pv: PVModel, days: Ints, first_day: int) -> Floats:
-    """What age leaves of the power on each day: (1 - d) to the power of the years, shape (n,)."""
+    """Share of the power left by age on each day: (1 - d) to the power of the years, shape (n,)."""
     years = pv.age_years + np.maximum(days - first_day, 0) / 365.25
     return np.asarray((1.0 - pv.degradation_per_year) ** years)

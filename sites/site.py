@@ -1,4 +1,4 @@
-"""What a site is; reads `sites/catalogue/*.toml`; merges a user's changes over a site of the catalogue."""
+"""Description of a site, the catalogue in `sites/catalogue/*.toml`, and a user's changes merged over it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["SiteError", "SiteModel", "catalogue", "node_types", "site_from"]
 
 
 class SiteModel(Section):
-    """One data centre with its place, its sun, its equipment and its connection."""
+    """One data centre: place, weather, equipment, grid connection."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
     title: str = ""
@@ -176,7 +176,7 @@ def load_shapes() -> dict[str, LoadShape]:
 
 @cache
 def sky_facts() -> dict[str, Any]:
-    """What is common to the seeded sky: daily spread, correlation length and its fixed nodes."""
+    """Facts shared by every seeded sky: daily spread, correlation length and its fixed nodes."""
     return _toml("_sky.toml")
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tafukt.sites.cache import default_folder, file_hash, kept, key_of
+from tafukt.sites.cache import Entry, default_folder, file_hash, kept, key_of
 from tafukt.sites.errors import SiteError
 from tafukt.sites.grid import carbon, export_prices, other_kw, outages, prices
-from tafukt.sites.profile import Floats, StepProfile
+from tafukt.sites.profile import StepProfile
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import Span
 from tafukt.sites.time_grid import span as span_of
@@ -22,7 +22,7 @@ _CACHED = ("pv_w", "overhead", "temp_air_c", "ghi")
 
 @dataclass(frozen=True)
 class SiteSupply:
-    """What a site has along a run. All profiles share one grid that starts at 0 s.
+    """Supply of a site along a run. All profiles share one grid that starts at 0 s.
 
     Attributes
     ----------
@@ -38,6 +38,8 @@ class SiteSupply:
         Of the grid.
     outages : tuple of (float, float)
         Disjoint, in order: start and end [s].
+    notes : tuple of str
+        What was filled, repaired or inherited.
     """
 
     pv_w: StepProfile
@@ -49,6 +51,7 @@ class SiteSupply:
     export_price_mad_per_kwh: StepProfile
     carbon_g_per_kwh: StepProfile
     outages: tuple[tuple[float, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def supply(
@@ -67,7 +70,7 @@ def supply(
     step_s : float
         Length of a step; divides an hour [s].
     seed : int
-        Of the sky, dust and drawn outages.
+        Of the sky, dust storms and drawn outages.
     cache : Path, optional
         Folder of the cache; default: `TAFUKT_CACHE`, else the user's cache folder.
 
@@ -83,18 +86,18 @@ def supply(
     """
     span = span_of(start, days, step_s)
     folder = default_folder() if cache is None else cache
-    suns = _Suns(span, seed, folder)
+    skies = _Skies(span, seed, folder)
     shared: dict[Any, StepProfile] = {}
     result = {}
     for site in sites:
         try:
-            result[site.name] = _one(site, span, seed, suns, shared)
+            result[site.name] = _one(site, span, seed, skies, shared)
         except SiteError as error:
             raise SiteError([f"site {site.name}: {line}" for line in error.problems]) from error
     return result
 
 
-def _one(site: SiteModel, span: Span, seed: int, suns: _Suns, shared: dict[Any, StepProfile]) -> SiteSupply:
+def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any, StepProfile]) -> SiteSupply:
     def profile(name: str, inputs: Any, values: Any) -> StepProfile:
         """Sites with the same tariff and the same clock share their profiles."""
         key = (name, inputs)
@@ -102,7 +105,8 @@ def _one(site: SiteModel, span: Span, seed: int, suns: _Suns, shared: dict[Any, 
             shared[key] = StepProfile(values(), float(span.step_s))
         return shared[key]
 
-    pv_w, overhead, temp_air, ghi = suns.of(site)
+    made = skies.of(site)
+    pv_w, overhead, temp_air, ghi = made.values
     step = float(span.step_s)
     money = (site.grid.model_dump_json(exclude={"outages"}), site.tariff.model_dump_json(), site.tz)
     price = profile("price", money, lambda: prices(site.grid, site.tariff, site.tz, span))
@@ -119,18 +123,19 @@ def _one(site: SiteModel, span: Span, seed: int, suns: _Suns, shared: dict[Any, 
         export_price_mad_per_kwh=export,
         carbon_g_per_kwh=profile("carbon", green, lambda: carbon(site.grid, site.tz, span)),
         outages=outages(site.grid.outages, site.name, span, seed),
+        notes=made.notes,
     )
 
 
-class _Suns:
+class _Skies:
     """Sun and weather of sites on one span, from the cache where it has them."""
 
     def __init__(self, span: Span, seed: int, folder: Path) -> None:
         self.span, self.seed, self.folder = span, seed, folder
         self._table: Any = None
 
-    def of(self, site: SiteModel) -> Floats:
-        """Power, overhead, temperature and irradiance, shape (4, steps)."""
+    def of(self, site: SiteModel) -> Entry:
+        """Power, overhead, temperature and irradiance, shape (4, steps), and what is told of the weather."""
         return kept(self.folder, self._key(site), (len(_CACHED), self.span.steps), lambda: self._make(site))
 
     def _key(self, site: SiteModel) -> str:
@@ -142,10 +147,11 @@ class _Suns:
         span = (self.span.start_unix, self.span.step_s, self.span.steps)
         return key_of([inputs, site.pv_kwp, [file_hash(f) for f in files if f], span, self.seed])
 
-    def _make(self, site: SiteModel) -> Floats:
+    def _make(self, site: SiteModel) -> Entry:
         from tafukt.sites.modelled import modelled
         from tafukt.sites.weather.weather import sun_table
 
         if self._table is None:
             self._table = sun_table(self.span)
-        return np.stack(modelled(site, self.span, self.seed, self._table, self.folder))
+        made = modelled(site, self.span, self.seed, self._table, self.folder)
+        return Entry(np.stack([made.pv_w, made.overhead, made.temp_air_c, made.ghi]), made.notes)

@@ -1,4 +1,4 @@
-"""What stands at a site: PV array, battery, nodes, cooling; every key with its unit, default and origin."""
+"""Equipment of a site: PV array, battery, nodes, cooling; every key with its unit, default and origin."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AccumulatingSoiling(Section):
         0.3,
         description="a day whose clear-sky index is below this brings the rain that cleans: MODELLING CHOICE",
     )
-    max_loss: Share = Field(0.3, description="most that dust takes; worst year measured 0.30, PMC9649957")
+    max_loss: Share = Field(0.3, description="largest soiling loss; worst year measured 0.30, PMC9649957")
     storms_per_year: NotNegative = Field(0.0, description="dust storms drawn at this rate: MODELLING CHOICE")
     storm_loss: Share = Field(0.06, description="loss a drawn storm adds; half of Benguerir's worst week, 12 %: CHOICE")
     storms: tuple[DustStorm, ...] = Field((), description="dust storms on given days")

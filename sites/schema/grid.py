@@ -101,7 +101,7 @@ class GridModel(Section):
 
 
 class OtherModel(Section):
-    """What else the site runs: nothing, a constant, a shape by hour and month, or a CSV series [kW]."""
+    """Load other than the cluster's: none, a constant, a shape by hour and month, or a CSV series [kW]."""
 
     kind: Literal["none", "constant", "shape", "csv"] = "none"
     kw: NotNegative = Field(0.0, description="power, or its yearly mean under a shape [kW]")
@@ -135,7 +135,7 @@ def hours(text: str, where: str) -> list[tuple[float, float]]:
 
 
 def band_table(tariff: TariffModel) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Which band holds in each quarter of an hour of a day, in winter and in summer, shape (2, 96).
+    """Index of the band in force in each quarter-hour of a day, in winter and in summer, shape (2, 96).
 
     Raises
     ------

@@ -9,7 +9,7 @@ from tafukt.sites.schema.fields import FilePath, Fill, Instant, Label, Monthly, 
 
 
 class ClimateModel(Section):
-    """What the sky and the air do in an average year, by month."""
+    """Monthly means of sky and air in an average year."""
 
     ghi_kwh_m2_d: Monthly = Field(description="global horizontal irradiation [kWh/m2/day]")
     tmax_c: Monthly = Field(description="mean daily maximum of the air temperature [degC]")
@@ -63,7 +63,7 @@ class WeatherFile(Section):
 
 
 class WeatherColumns(Section):
-    """Which column of a CSV file holds what; only `ghi` must be there."""
+    """Columns of a CSV weather file by quantity; only `ghi` must be there."""
 
     time: str = "time"
     ghi: str = "ghi"

@@ -1,4 +1,4 @@
-"""Where the sun stands and what a clear sky gives, on daylight rows, for many sites at once.
+"""Solar position and clear-sky irradiance on daylight rows, for many sites at once.
 
 The sun's place comes from pvlib's NREL algorithm [1]_ every three hours. Turned back with the Earth's mean
 rotation, the vector from the Earth's centre to the sun moves so slowly that a cubic spline holds it to

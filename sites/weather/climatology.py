@@ -34,7 +34,7 @@ _COOLEST_H, _HOTTEST_H = 6.0, 15.0  # mean solar time of the daily extremes: cho
 
 @dataclass(frozen=True)
 class Place:
-    """What the process needs to know of a site: where it is, and its monthly climate."""
+    """Coordinates and monthly climate of a site."""
 
     lat: float
     lon: float
@@ -107,7 +107,7 @@ def daily_index(place: Place, seed: int, days: Ints) -> Floats:
 
 @dataclass(frozen=True)
 class _Months:
-    """Where months begin among days, how long they are, and the weight of each day."""
+    """First day and length of each month among some days, and the weight of each day."""
 
     starts: Ints
     lengths: Ints
@@ -275,7 +275,7 @@ MEMORY_DAYS = 32
 
 @dataclass(frozen=True)
 class Spread:
-    """How the daily clear-sky index spreads, by season: the mean of the catalogue's data sets.
+    """Spread of the daily clear-sky index by season: the mean of the catalogue's data sets.
 
     `dispersion` is variance over m (1 - m), with m the mean over the upper bound; `lag1` is the
     correlation from day to day; both have shape (4,).
@@ -374,7 +374,7 @@ def _weights(lat: float, lon: float) -> tuple[Floats, float]:
 
 
 def place_key(lat: float, lon: float) -> str:
-    """What the draws of a place are named by: sites in one place share one sky, whatever they are called."""
+    """Name of a place's random draws: sites in one place share one sky, whatever they are called."""
     return f"{lat:.2f},{lon:.2f}"
 
 
@@ -426,7 +426,7 @@ def daily_normals(seed: int, what: str, lat: float, lon: float, days: Ints, lag1
 
 
 def yearly_normal(seed: int, lat: float, lon: float, year: int, month: int) -> float:
-    """How bright a month of a year is at a place, against the same month of other years.
+    """Brightness of a month of a year at a place, against the same month of other years.
 
     It is the difference of two neighbouring draws over root two: normal, correlated in space like the
     days, and its sum over many years stays bounded, so that the monthly means settle fast.

@@ -11,18 +11,19 @@ import numpy as np
 from tafukt.sites.cache import default_folder
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
-from tafukt.sites.pv import Irradiance
 from tafukt.sites.schema.weather import PVGISDownload, WeatherColumns, WeatherCSV, WeatherFile
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import Span, day_of_year
 from tafukt.sites.weather.clearsky import Sky
 from tafukt.sites.weather.climatology import SolarDays, air_temperature
+from tafukt.sites.weather.model import Irradiance, Weather, assembled, place_of, split
 from tafukt.sites.weather.quality import checked
-from tafukt.sites.weather.readers import Source, read, typical_pvgis
+from tafukt.sites.weather.readers import read, typical_pvgis
 from tafukt.sites.weather.series import on_span, rows_at
-from tafukt.sites.weather.weather import Weather, assembled, place_of, split
+from tafukt.sites.weather.source import Source
 
 WHERE = "weather"
+FILE_KINDS = ("epw", "tmy3", "pvgis", "csv", "pvgis-download")
 MOST_OVER_CLEAR = 1.5  # cloud edges; beyond it an hour at sunrise says little about its minutes
 
 

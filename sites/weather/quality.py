@@ -10,7 +10,7 @@ from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import Fill
 from tafukt.sites.time_grid import DAY_S
 from tafukt.sites.weather.clearsky import sky
-from tafukt.sites.weather.readers import IRRADIANCES, Source, stamp
+from tafukt.sites.weather.source import IRRADIANCES, Source, stamp
 
 FINE_S = 600
 HEADROOM_W = 30.0  # what a sensor, and an instant for an hour, may read above the sun

@@ -10,7 +10,8 @@ from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import SeriesModel
 from tafukt.sites.time_grid import DAY_S, Ints, Span
-from tafukt.sites.weather.readers import LABEL_SHIFT, Source, opened, regular, seconds, stamp, table, times_of
+from tafukt.sites.weather.readers import LABEL_SHIFT, opened, seconds, table, times_of
+from tafukt.sites.weather.source import Source, regular, stamp
 
 _COMMON_YEAR_BEGIN = np.datetime64("2023-01-01")
 

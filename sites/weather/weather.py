@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pvlib
-from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
-from tafukt.sites.pv import Irradiance
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import DAY_S, Ints, Span, day_of_year
 from tafukt.sites.weather.clearsky import Sky, sky, sun_vectors
-from tafukt.sites.weather.climatology import Place, SolarDays, air_temperature, cloud_index, solar_days
+from tafukt.sites.weather.climatology import air_temperature, cloud_index, solar_days
+from tafukt.sites.weather.files import FILE_KINDS, from_file
+from tafukt.sites.weather.model import Irradiance, Weather, assembled, place_of, split
 
 
 @dataclass(frozen=True)
@@ -36,42 +35,6 @@ def sun_table(span: Span) -> SunTable:
     return SunTable(wide.start_unix, wide.step_s, sun_vectors(wide.mids))
 
 
-@dataclass(frozen=True)
-class Weather:
-    """A site's weather along a span.
-
-    Attributes
-    ----------
-    sky : Sky
-        Sun and clear sky on the span's daylight rows.
-    sun : Irradiance
-        On the same rows.
-    temp_air : array, shape (steps,)
-        Outdoor air temperature of every step [degC].
-    days, daily_index, day_of_row
-        Mean solar days since 1970 that the span touches, the clear-sky index of each, and which of them
-        each daylight row belongs to.
-    notes : tuple of str
-        What was found and filled in the data.
-    """
-
-    sky: Sky
-    sun: Irradiance
-    temp_air: Floats
-    days: Ints
-    daily_index: Floats
-    day_of_row: Ints
-    notes: tuple[str, ...] = ()
-
-
-def place_of(site: SiteModel) -> Place:
-    """What the seeded sky needs to know of a site."""
-    climate = site.climate
-    if climate is None:
-        raise SiteError(f"{site.name}: climate: the seeded sky needs it")
-    return Place(site.lat, site.lon, site.altitude_m, climate.ghi_kwh_m2_d, climate.tmax_c, climate.tmin_c)
-
-
 def weather(site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path | None = None) -> Weather:
     """The weather of a site along a span.
 
@@ -89,9 +52,7 @@ def weather(site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path
     """
     grid = solar_days(site.lon * 240.0, span)
     whole = sky(site.lat, site.lon, site.altitude_m, grid.mids, table.slice(grid.mids))
-    if site.weather.kind not in ("climatology", "clear-sky"):
-        from tafukt.sites.weather.files import from_file
-
+    if site.weather.kind in FILE_KINDS:
         return from_file(site, span, whole.part(grid.lead, span.steps), grid, cache)
     clouds = site.weather.kind == "climatology"
     if site.climate is None:
@@ -114,22 +75,3 @@ def weather(site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path
 
 def _days_of_year(span: Span, part: Sky) -> Ints:
     return day_of_year((span.start_unix + span.step_s * part.rows) // DAY_S)
-
-
-def split(ghi: Floats, part: Sky, doy: Ints) -> tuple[Floats, Floats]:
-    """Direct normal and diffuse irradiance from the global [W/m2].
-
-    Erbs, Klein and Duffie (1982), doi:10.1016/0038-092X(82)90302-4.
-    """
-    both = pvlib.irradiance.erbs(ghi, part.zenith, doy)
-    return np.asarray(both["dni"], dtype=np.float64), np.asarray(both["dhi"], dtype=np.float64)
-
-
-def assembled(part: Sky, sun: Irradiance, temp: Floats, grid: SolarDays, notes: tuple[str, ...] = ()) -> Weather:
-    """Put a weather together and work out its daily clear-sky index."""
-    day_of_row = (part.rows + grid.lead) // grid.per_day
-    count = len(grid.days)
-    have = np.bincount(day_of_row, sun.ghi, count)
-    clear = np.bincount(day_of_row, part.ghi_clear, count)
-    index = np.divide(have, clear, out=np.ones(count), where=clear > 0)
-    return Weather(part, sun, temp, grid.days, index, day_of_row, notes)

@@ -42,6 +42,28 @@ def test_the_cache_gives_the_same_bytes_and_a_damaged_entry_is_made_again(tmp_pa
     assert [p.suffix for p in (tmp_path / "supply").iterdir()] == [".f64"]
 
 
+def test_an_entry_that_stands_under_another_key_or_whose_values_change_places_is_made_again(tmp_path: Path) -> None:
+    right = {}
+    for name in ("agadir", "fes"):
+        right[name] = supply([catalogue()[name]], START, 3, 300, 1, tmp_path / name)[name].pv_w.values
+    entries = [next((tmp_path / name / "supply").iterdir()) for name in ("agadir", "fes")]
+    texts = [entry.read_bytes() for entry in entries]
+    entries[0].write_bytes(texts[1])
+    entries[1].write_bytes(texts[0])
+    for name in right:
+        found = supply([catalogue()[name]], START, 3, 300, 1, tmp_path / name)[name].pv_w.values
+        assert np.array_equal(found, right[name])
+    begin = len(texts[0]) // 2  # two values of the file change places, which no sum over it shows
+    for near, far in ((0, 8), (0, 56), (8, 1008)):
+        swapped = bytearray(texts[0])
+        for at, to in ((near, far), (far, near)):
+            swapped[begin + at : begin + at + 8] = texts[0][begin + to : begin + to + 8]
+        entries[0].write_bytes(bytes(swapped))
+        found = supply([catalogue()["agadir"]], START, 3, 300, 1, tmp_path / "agadir")["agadir"].pv_w.values
+        assert np.array_equal(found, right["agadir"])
+        assert entries[0].read_bytes() == texts[0]
+
+
 def test_what_is_in_the_cache_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     supply([catalogue()["agadir"]], START, 2, 300, 1, tmp_path)
 
