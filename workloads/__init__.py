@@ -1,1 +1,26 @@
-"""Demand: generators and traces, turned into jobs."""
+"""Demand: generators and traces, turned into jobs.
+
+The package can be called: `tafukt.workloads()` names what jobs can be made from (see `tafukt.sites`).
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+
+class _Catalogue(ModuleType):
+    def __call__(self) -> dict[str, str]:
+        """What jobs can be made from, by name: mixes, trace formats and services, each with its title."""
+        import tomllib
+
+        from tafukt.workloads import mix, service
+        from tafukt.workloads.traces import readers
+
+        found = {**mix.catalogue(), **readers.catalogue(), **service.catalogue()}
+        return {
+            name: str(tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")) for name, path in found.items()
+        }
+
+
+sys.modules[__name__].__class__ = _Catalogue

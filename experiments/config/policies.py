@@ -187,23 +187,12 @@ def _from_source(origin: str, source: str) -> types.ModuleType:
 
 def _as_policy(thing: Any, ref: PolicyRef) -> Any:
     """A policy from what a user's source holds: parts, a class, an object with `round`, or a function."""
-    from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
-    from tafukt.simulator.policies.registry import FunctionPolicy
+    from tafukt.simulator.policies.registry import policy_from
 
-    if isinstance(thing, Parts):
-        return ListScheduler(ref.label, thing)
-    if isinstance(thing, type):
-        thing = thing()
-    if callable(getattr(thing, "round", None)):
-        for name in ("begin", "waiting", "freed"):
-            if not callable(getattr(thing, name, None)):
-                raise InputError(Problem(ref.given, "", f"has `round` but no method `{name}`"))
-        thing.name = ref.label
-        return thing
-    if callable(thing):
-        return FunctionPolicy(ref.label, thing)
-    what = "should be a function view -> actions, a class with `round`, or Parts of the list scheduler"
-    raise InputError(Problem(ref.given, "", f"{what}, not {type(thing).__name__}"))
+    try:
+        return policy_from(None if isinstance(thing, str) else thing, ref.label)
+    except TypeError as error:
+        raise InputError(Problem(ref.given, "", str(error))) from None
 
 
 def _line_of(error: Exception, origin: str) -> str:

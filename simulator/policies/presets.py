@@ -99,7 +99,9 @@ CLASSIC: dict[str, Preset] = {
 # --- Presets
 
 
-def by(part: When, signal: Signal = signals.grid, duration: type[Duration] | None = None) -> Callable[[], BySignal]:
+def defer_by(
+    part: When, signal: Signal = signals.grid, duration: type[Duration] | None = None
+) -> Callable[[], BySignal]:
     """What makes a `when` part by a signal, one for each run."""
     return lambda: BySignal(part, signal, duration() if duration else None)
 
@@ -156,64 +158,68 @@ PRESETS: dict[str, Preset] = {
     ),
     # By expected grid draw, after sun and battery.
     "sun-threshold": Preset(
-        Parts(when=by(threshold)),
+        Parts(when=defer_by(threshold)),
         "Starts a job in the first hour whose expected grid draw is among the lowest of the next day.",
         _GAIA + _ON_GRID,
     ),
     "sun-slot": Preset(
-        Parts(when=by(lowest_slot)), "Starts a job in the hour with the lowest expected grid draw.", _GAIA + _ON_GRID
+        Parts(when=defer_by(lowest_slot)),
+        "Starts a job in the hour with the lowest expected grid draw.",
+        _GAIA + _ON_GRID,
     ),
     "sun-window": Preset(
-        Parts(when=by(lowest_window)),
+        Parts(when=defer_by(lowest_window)),
         "Starts a job so that its whole run is expected to draw least from the grid, after sun and battery.",
         _WAIT_AWHILE + _ON_GRID,
     ),
     "sun-slots": Preset(
-        Parts(when=by(lowest_slots)),
+        Parts(when=defer_by(lowest_slots)),
         "Runs a job in the hours with the lowest expected grid draw, pausing where that pays for the restart.",
         _WAIT_AWHILE + _ON_GRID,
     ),
     "sun-per-wait": Preset(
-        Parts(when=by(saving_per_wait)),
+        Parts(when=defer_by(saving_per_wait)),
         "Starts a job where the grid energy saved per hour until its completion is largest.",
         _GAIA + _ON_GRID,
     ),
     "sun-budget": Preset(
-        Parts(when=by(budget_threshold)),
+        Parts(when=defer_by(budget_threshold)),
         "Pauses a job whenever its expected grid draw is not among the lowest of a day, until its slack is spent.",
         _ECOVISOR + _ON_GRID,
     ),
     "sunset": Preset(
-        Parts(when=by(lowest_window), review=PauseAtSunset),
+        Parts(when=defer_by(lowest_window), review=PauseAtSunset),
         "As sun-window, and saves running jobs at sunset just before the battery is empty.",
         "a choice",
     ),
     "sun-elastic": Preset(
-        Parts(size=Elastic(signals.grid), when=by(lowest_window)),
+        Parts(size=Elastic(signals.grid), when=defer_by(lowest_window)),
         "Gives elastic jobs most GPUs in the hours with the lowest expected grid draw; the others as sun-window.",
         _SCALER + _ON_GRID,
     ),
     # As published, by the carbon of the grid.
     "carbon-slot": Preset(
-        Parts(when=by(lowest_slot, signals.carbon)), "Starts a job in the hour with the lowest grid carbon.", _GAIA
+        Parts(when=defer_by(lowest_slot, signals.carbon)),
+        "Starts a job in the hour with the lowest grid carbon.",
+        _GAIA,
     ),
     "carbon-window": Preset(
-        Parts(when=by(lowest_window, signals.carbon)),
+        Parts(when=defer_by(lowest_window, signals.carbon)),
         "Starts a job so that its whole run has the lowest grid carbon.",
         _WAIT_AWHILE,
     ),
     "wait-awhile": Preset(
-        Parts(when=by(partial(lowest_slots, pay=False), signals.carbon)),
+        Parts(when=defer_by(partial(lowest_slots, pay=False), signals.carbon)),
         "Runs a job in the hours with the lowest grid carbon before its deadline, pausing in between.",
         _WAIT_AWHILE,
     ),
     "carbon-time": Preset(
-        Parts(when=by(saving_per_wait, signals.carbon, ClassMean)),
+        Parts(when=defer_by(saving_per_wait, signals.carbon, ClassMean)),
         "Starts a job where the grid carbon saved per hour until its completion is largest.",
         _GAIA,
     ),
     "ecovisor": Preset(
-        Parts(when=by(budget_threshold, signals.carbon)),
+        Parts(when=defer_by(budget_threshold, signals.carbon)),
         "Runs a job while grid carbon is below a day's 30th percentile, until its slack is spent.",
         _ECOVISOR + ", as restated by " + _GAIA,
     ),
@@ -224,7 +230,7 @@ PRESETS: dict[str, Preset] = {
     ),
     # By price.
     "cheap-window": Preset(
-        Parts(when=by(lowest_window, signals.grid_price)),
+        Parts(when=defer_by(lowest_window, signals.grid_price)),
         "Starts a job so that its whole run is expected to cost least, after sun and battery.",
         _WAIT_AWHILE + "; by price (a choice)",
     ),

@@ -22,7 +22,7 @@ from tafukt.simulator.policies.deferral.elastic import Elastic
 from tafukt.simulator.policies.deferral.signals import SIGNALS
 from tafukt.simulator.policies.deferral.slots import WHEN
 from tafukt.simulator.policies.deferral.window import LowestGridWindow
-from tafukt.simulator.policies.list_scheduler import Parts
+from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.policies.place import PLACES
 from tafukt.simulator.policies.presets import PRESETS, Preset
 from tafukt.simulator.policies.review import REVIEWS
@@ -291,3 +291,37 @@ class FunctionPolicy:
     def round(self, view: View) -> Iterable[Action]:
         """The actions that the function asks for."""
         return self._function(view) or ()
+
+
+def policy_from(thing: Any, name: str = "") -> Any:
+    """A policy from whatever may be one: a preset's name, `Parts`, a class or object with `round`, or a function.
+
+    Parameters
+    ----------
+    thing : str, Parts, type, object or function
+    name : str
+        What the policy is told by; by default what it calls itself, or the function's name.
+
+    Raises
+    ------
+    KeyError
+        If no preset has this name.
+    TypeError
+        If it cannot be a policy; the message says why.
+    """
+    if isinstance(thing, str):
+        return PRESETS[thing].make(name or thing)
+    if isinstance(thing, Parts):
+        return ListScheduler(name or "parts", thing)
+    if isinstance(thing, type):
+        thing = thing()
+    if callable(getattr(thing, "round", None)):
+        for method in ("begin", "waiting", "freed"):
+            if not callable(getattr(thing, method, None)):
+                raise TypeError(f"has `round` but no method `{method}`")
+        thing.name = name or getattr(thing, "name", "") or type(thing).__name__
+        return thing
+    if callable(thing):
+        return FunctionPolicy(name or getattr(thing, "__name__", "function"), thing)
+    what = "should be a function view -> actions, a class with `round`, or Parts of the list scheduler"
+    raise TypeError(f"{what}, not {type(thing).__name__}")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.saving_breakdown import it_kwh, work_kwh
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import Inputs, build
-from tafukt.experiments.ladder import it_kwh, work_kwh
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.record import Record

@@ -26,7 +26,7 @@ from tafukt.simulator.policies.deferral.slots import (
     threshold,
 )
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
-from tafukt.simulator.policies.presets import by, policy
+from tafukt.simulator.policies.presets import defer_by, policy
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile
@@ -178,7 +178,7 @@ def test_each_signal_finds_its_own_window(signal: str, start_h: float, place: st
     price = [5e-7] * 8 + [1e-7] * 2 + [5e-7]
     here = site("a", [0.0], carbon, price)
     there = site("b", [0.0] * 6 + [9000.0] * 2 + [0.0], [5e-4], [5e-7])
-    record = run([job()], Parts(when=by(lowest_window, signals.SIGNALS[signal])), here, there)
+    record = run([job()], Parts(when=defer_by(lowest_window, signals.SIGNALS[signal])), here, there)
     outcome = record.outcomes[0]
     assert outcome.start_s / HOUR_S == pytest.approx(start_h)
     assert record.scenario.sites[outcome.site].name == place
@@ -186,7 +186,7 @@ def test_each_signal_finds_its_own_window(signal: str, start_h: float, place: st
 
 def test_two_jobs_do_not_both_count_on_one_sun() -> None:
     sunny = site("a", [0.0] * 3 + [8000.0] * 4 + [0.0], [1e-4], [1e-7])
-    record = run([job("one"), job("two")], Parts(when=by(lowest_window)), sunny)
+    record = run([job("one"), job("two")], Parts(when=defer_by(lowest_window)), sunny)
     assert sorted(outcome.start_s / HOUR_S for outcome in record.outcomes) == pytest.approx([3.0, 5.0])
 
 

@@ -1,6 +1,6 @@
 """Where the saving goes that the bound allows and a policy does not reach, one step at a time.
 
-    python -m experiments.ladder [--seeds 1 2 ...] [--start DATE ...] [--write docs/ladder.md]
+    python -m bench.saving_breakdown [--seeds 1 2 ...] [--start DATE ...] [--write docs/ladder.md]
 
 Each step takes away one freedom or one piece of knowledge from the step before it. All steps run the same
 jobs under the same sky, in the simulator; `captured` is each one's share of what the bound allows over fifo.
@@ -165,7 +165,7 @@ def main() -> None:
     asked = parser.parse_args()
     parts = [f"## Week from {start}\n\n{table(start, asked.seeds)}\n" for start in asked.start]
     seeds = " ".join(map(str, asked.seeds))
-    command = f"python -m experiments.ladder --seeds {seeds} --start {' '.join(asked.start)}"
+    command = f"python -m bench.saving_breakdown --seeds {seeds} --start {' '.join(asked.start)}"
     text = HEAD.format(seeds=seeds, command=command) + "\n".join(parts)
     if asked.write:
         asked.write.write_text(text, encoding="utf-8")
