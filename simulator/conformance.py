@@ -13,20 +13,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from tafukt.simulator.engine.engine import Engine, Policy, Settings
+from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.job_state import JobState
-from tafukt.simulator.engine.view import View
+from tafukt.simulator.engine.settings import Settings
+from tafukt.simulator.engine.view import Policy, View
 from tafukt.simulator.errors import BreachError, PolicyError
-from tafukt.simulator.record import Floats, Record
+from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Grid, Link, NodeType, Quota, Scenario, Site
+from tafukt.simulator.units import DAY_S, HOUR_S, Floats
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Elasticity, Job, Residency, SpeedUp, Tenant, Truth, in_order
 
 # --- Small scenarios for the conformance kit: a few sites, three days, every kind of job and of limit
 
 
-HOUR_S = 3600.0
 STEP_S = 900.0
 DAYS = 4
 ARRIVE_H = 40.0  # jobs come for so long; then the queue must drain
@@ -49,7 +50,7 @@ class Case:
 
 def cases() -> list[Case]:
     """Everything that a policy is run through."""
-    plain = Case("three sites with sun", Scenario(_sites(1), DAYS * 86_400.0, STEP_S), _jobs(1, 60))
+    plain = Case("three sites with sun", Scenario(_sites(1), DAYS * DAY_S, STEP_S), _jobs(1, 60))
     crowded = replace(plain, name="more jobs than room", jobs=_jobs(2, 340, bursts_h=5.0))
     links = (Link("a", "b", 0.1), Link("a", "c", 0.02))
     linked = replace(plain.scenario, links=links, network_j_per_gb=1000.0)
@@ -111,7 +112,7 @@ def _sites(
 ) -> tuple[Site, ...]:
     """Two sites in the country and one abroad; the second is limited where limits are given."""
     rng = np.random.default_rng(seed)
-    steps = int(DAYS * 86_400 / STEP_S)
+    steps = int(DAYS * DAY_S / STEP_S)
     hour = np.arange(steps) * STEP_S / HOUR_S % 24
     found = []
     for i, region in enumerate(REGIONS):
@@ -224,40 +225,43 @@ class Endless(Exception):
     """A policy asks for round after round without end."""
 
 
-class Shuffled(dict[int, JobState]):
-    """A dictionary that is walked in an order of its own."""
+class Shuffled(Mapping[int, JobState]):
+    """A live window on a dictionary, which is walked in an order of its own."""
+
+    def __init__(self, jobs: Mapping[int, JobState]) -> None:
+        self._jobs = jobs
+
+    def __getitem__(self, index: int) -> JobState:
+        return self._jobs[index]
+
+    def __len__(self) -> int:
+        return len(self._jobs)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(sorted(super().__iter__(), key=lambda index: hashlib.sha256(str(index).encode()).digest()))
-
-    def keys(self) -> Any:
-        """Keys in that order."""
-        return list(self)
-
-    def values(self) -> Any:
-        """Values in that order."""
-        return [self[index] for index in self]
-
-    def items(self) -> Any:
-        """Both in that order."""
-        return [(index, self[index]) for index in self]
+        return iter(sorted(self._jobs, key=lambda index: hashlib.sha256(str(index).encode()).digest()))
 
 
-class _Counted:
-    """A policy whose rounds are counted."""
+class _Watched:
+    """A policy whose rounds are counted, and which may see jobs in another order."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, shuffle: bool) -> None:
         self._policy = policy
+        self._shuffle = shuffle
         self._rounds = 0
         self.name = policy.name
-        self.begin, self.waiting, self.freed = policy.begin, policy.waiting, policy.freed
+        self.waiting, self.freed = policy.waiting, policy.freed
+
+    def begin(self, view: View) -> None:
+        """As the policy."""
+        self._view = view.reordered(Shuffled) if self._shuffle else view
+        self._policy.begin(self._view)
 
     def round(self, view: View) -> Any:
         """As the policy; an error after too many."""
         self._rounds += 1
         if self._rounds > ROUNDS_MOST:
             raise Endless(f"{ROUNDS_MOST:,} rounds by {view.now_s / HOUR_S:.1f} h")
-        return self._policy.round(view)
+        return self._policy.round(self._view)
 
 
 def check(factory: Callable[[], Policy]) -> list[Finding]:
@@ -288,10 +292,8 @@ _ONLY_ONCE = ("short of supply", "quotas", "data on the way")
 def _attempt(policy: Policy, case: Case, shuffle: bool = False) -> tuple[Record | None, Finding | None]:
     """One run; what it broke where it did not come to its end."""
     try:
-        engine = Engine(case.scenario, case.jobs, _Counted(policy), 1, case.settings)
-        if shuffle:
-            engine.waiting, engine.running = Shuffled(), Shuffled()
-        return engine.run(), None
+        watched = _Watched(policy, shuffle)
+        return simulate(case.scenario, case.jobs, watched, seed=1, settings=case.settings), None
     except PolicyError as error:
         kind = "residency" if "may not run on" in str(error) or "cannot move to" in str(error) else "impossible"
         return None, Finding(kind, case.name, str(error))

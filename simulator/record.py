@@ -8,17 +8,14 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.units import Floats, Ints
 from tafukt.workloads.job import Job
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # What an event without numbers carries: one for all, never written to.
 NOTHING: Mapping[str, Any] = {}
 
-State = Literal["done", "failed", "cancelled", "rejected", "left"]
+EndState = Literal["done", "failed", "cancelled", "rejected", "left"]
 
 FLOWS = (
     "pv_to_load",
@@ -41,7 +38,7 @@ class Outcome:
     still to do at the end of the window.
     """
 
-    state: State = "left"
+    state: EndState = "left"
     site: int = -1
     start_s: float = float("nan")
     end_s: float = float("nan")

@@ -9,7 +9,7 @@ from math import inf
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from tafukt.simulator.units import Floats
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask
 
@@ -217,7 +217,6 @@ class Scenario:
 # supply step alone, so that the battery's motion between events stays a closed form.
 
 
-Floats = NDArray[np.float64]
 Band = tuple[Floats, Floats]
 
 

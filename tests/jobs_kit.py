@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.engine.engine import Engine
+from tafukt.simulator.engine.event_queue import Kind
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Grid, NodeType, Scenario, Site
@@ -62,10 +64,25 @@ def fifo(**parts: Any) -> ListScheduler:
     return ListScheduler("test", Parts(**parts))
 
 
-def run(jobs: Sequence[Job], where: Scenario | None = None, policy: Any = None, **settings: Any) -> Record:
-    seed = settings.pop("seed", 1)
-    where = where or scenario()
-    return simulate(where, jobs, policy or fifo(), seed=seed, settings=Settings(**settings))
+def run(
+    jobs: Sequence[Job],
+    where: Scenario | None = None,
+    policy: Any = None,
+    *,
+    seed: int = 1,
+    kills: Mapping[str, float] | None = None,
+    **settings: Any,
+) -> Record:
+    """Simulate; each job in `kills` is killed at its time, as an outage would do it."""
+    engine = Engine(where or scenario(), jobs, policy or fifo(), seed, Settings(**settings))
+
+    def kill(event: Any) -> None:
+        running = {job.ask.job_id: job for job in engine.state.running.values()}
+        engine.phases.kill(running[event._value], "test")
+
+    for name, time_s in (kills or {}).items():
+        engine.state.clock.at(time_s, Kind.FAULT, 0, kill, name)
+    return engine.run()
 
 
 def starts(record: Record) -> dict[str, float]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
-from tafukt.simulator.engine.engine import Settings, simulate
-from tafukt.simulator.engine.faults import FaultSettings
+from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.engine.settings import Settings
+from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.record import Record

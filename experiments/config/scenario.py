@@ -18,9 +18,9 @@ from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.schema import Experiment, FaultsTable, NetworkTable, QuotaTable
 from tafukt.experiments.errors import InputError, Problem
 from tafukt.experiments.results.metrics import SiteCosts, billing_months
-from tafukt.simulator.engine.engine import Settings
-from tafukt.simulator.engine.faults import PRESETS, FaultSettings
 from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.engine.settings import Settings
+from tafukt.simulator.failures import PRESETS, FaultSettings
 from tafukt.simulator.scenario import (
     Battery,
     Carbon,

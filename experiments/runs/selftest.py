@@ -21,7 +21,7 @@ from tafukt.experiments.results.attribution import held, jobs_columns, rest_rate
 from tafukt.experiments.results.metrics import draw_kwh
 from tafukt.experiments.runs.run import bound_of
 from tafukt.simulator.engine.engine import simulate
-from tafukt.simulator.engine.faults import FaultSettings
+from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.record import Record
 
 DAYS = 2

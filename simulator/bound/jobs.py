@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tafukt.simulator.bound.program import Bools, Work
 from tafukt.simulator.engine.eligibility import Eligibility
-from tafukt.simulator.record import Floats, Ints
 from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.units import HOUR_S, Floats, Ints
 from tafukt.workloads.job import Ask, Job
 
 # The engine's clock ticks in 1/1024 s and ends a job at the nearest tick, with its work done to 1e-9:
@@ -195,7 +195,7 @@ def _pools(demand: Demand, rows: Ints, edges_s: Floats) -> _Pools:
     By the end of a slot a job has done no more than its largest size can since its submission, and no
     less than leaves it a chance to meet the end of its window.
     """
-    slack_h = (demand.end_s - demand.submit_s - demand.gpu_s / demand.gpus)[rows] / 3600.0
+    slack_h = (demand.end_s - demand.submit_s - demand.gpu_s / demand.gpus)[rows] / HOUR_S
     # Slacks alike within a factor of two; above some five days they are all alike.
     length = np.floor(np.log2(np.clip(slack_h, 0.25, 128.0)) + 0.5).astype(np.int64)
     bins = _intensity_bins(demand.intensity[rows])

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from tafukt.simulator.bound.jobs import Demand, demand_of, work_of
 from tafukt.simulator.bound.program import (
     J_PER_KWH,
-    S_PER_H,
     W_PER_KW,
     Bools,
     LinearProgram,
@@ -25,14 +24,14 @@ from tafukt.simulator.bound.program import (
     intensity_range,
 )
 from tafukt.simulator.bound.solve import Solution, safe_dual, solve, sweep
-from tafukt.simulator.bound.supply import DAY_S, Objective, Resolution, block_cuts, default_grain, slot_edges, supply_of
-from tafukt.simulator.engine.faults import FaultSettings
-from tafukt.simulator.record import Floats, Ints
+from tafukt.simulator.bound.supply import Objective, Resolution, block_cuts, default_grain, slot_edges, supply_of
+from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.units import DAY_S, HOUR_S, Floats, Ints
 from tafukt.workloads.job import Job
 
 if TYPE_CHECKING:
-    from tafukt.simulator.engine.engine import Settings
+    from tafukt.simulator.engine.settings import Settings
 
 # Share of the work that may count as fitting its windows although GPUs that do not exist did it: what
 # the solver's tolerance leaves.
@@ -130,7 +129,7 @@ def lower_bound(
     status: Status = "optimal" if plain else "coarse"
     stretched_s = 0.0
     while best.overflows and stretched_s < scenario.end_s:
-        status, stretched_s = "stretched", max(6 * S_PER_H, 2.0 * stretched_s)
+        status, stretched_s = "stretched", max(6 * HOUR_S, 2.0 * stretched_s)
         longer = replace(demand, end_s=np.minimum(demand.end_s + stretched_s, scenario.end_s))
         best = _attempt(case, longer, grain)
         attempts.append(best)
@@ -278,7 +277,7 @@ def plan_of(programme: LinearProgram, supply: Supply, work: Work, x: Floats, edg
     own = values(programme, "own", x)
     done = values(programme, "pool", x) if len(work.step_pool) else np.zeros(0)
     before = np.where(np.diff(work.step_pool, prepend=-1) == 0, np.roll(done, 1), 0.0)
-    rate = (done - before) * S_PER_H / supply.duration_s[work.step_slot]
+    rate = (done - before) * HOUR_S / supply.duration_s[work.step_slot]
     pinned = work.allowed.sum(axis=1) == 1
     site = work.allowed.argmax(axis=1)
     for kind, slot, intensity, busy in (

@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from tafukt.simulator.record import Floats, Ints
+from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # The programme is written in kW, h and kWh, so that its numbers lie near one and the solver's absolute
 # tolerances mean something.
 W_PER_KW = 1e3
-S_PER_H = 3600.0
-J_PER_KWH = W_PER_KW * S_PER_H
+J_PER_KWH = W_PER_KW * HOUR_S
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def intensity_range(work: Work) -> tuple[Floats, Floats]:
 
 def _add_sites(assembly: ProgramBuilder, supply: Supply, work: Work) -> _Rows:
     """Grid, shortage and overflow of every site; the rows of its bus and of its GPUs."""
-    hours = supply.duration_s / S_PER_H
+    hours = supply.duration_s / HOUR_S
     still, moving = gpu_kw(supply)
     slot = np.arange(supply.slots)
     everywhere = np.ones(supply.free_w.shape, dtype=bool)
@@ -228,7 +227,7 @@ def _add_batteries(assembly: ProgramBuilder, supply: Supply, rows: _Rows) -> Non
     exists = np.broadcast_to((supply.high_j > 0)[:, None], supply.free_w.shape)
     if not exists.any():
         return
-    hours = supply.duration_s / S_PER_H
+    hours = supply.duration_s / HOUR_S
     charge = assembly.add_columns("charge", exists, slot, 0.0, (supply.charge_w / W_PER_KW)[:, None])
     give = assembly.add_columns("discharge", exists, slot, 0.0, (supply.discharge_w / W_PER_KW)[:, None])
     stored = assembly.add_columns("stored", exists, slot, 0.0, (supply.high_j / J_PER_KWH)[:, None])
@@ -320,11 +319,11 @@ def _enter(
 
 def _add_own(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows, totals: _Totals) -> None:
     """Reference GPUs of each large job in each slot of its window."""
-    hours = supply.duration_s / S_PER_H
+    hours = supply.duration_s / HOUR_S
     y = assembly.add_columns("own", np.ones(len(work.cell_own), dtype=bool), work.cell_slot, 0.0, work.cell_gpus)
     last = np.zeros(len(work.own_gpu_s), dtype=np.int64)
     np.maximum.at(last, work.cell_own, work.cell_slot)
-    done = assembly.add_rows("work", np.ones(len(last), dtype=bool), last, work.own_gpu_s / S_PER_H, np.inf)
+    done = assembly.add_rows("work", np.ones(len(last), dtype=bool), last, work.own_gpu_s / HOUR_S, np.inf)
     assembly.put(done[work.cell_own], y, hours[work.cell_slot])
     _enter(
         assembly,
@@ -344,10 +343,10 @@ def _add_pools(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows
     count = len(work.step_pool)
     if not count:
         return
-    hours = supply.duration_s[work.step_slot] / S_PER_H
+    hours = supply.duration_s[work.step_slot] / HOUR_S
     everywhere = np.ones(count, dtype=bool)
     done = assembly.add_columns(
-        "pool", everywhere, work.step_slot, 0.0, work.step_high_gpu_s / S_PER_H, work.step_low_gpu_s / S_PER_H
+        "pool", everywhere, work.step_slot, 0.0, work.step_high_gpu_s / HOUR_S, work.step_low_gpu_s / HOUR_S
     )
     before = np.where(np.diff(work.step_pool, prepend=-1) == 0, done - 1, -1)
     rate = assembly.add_rows("rate", everywhere, work.step_slot, 0.0, work.step_gpus * hours)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import highspy
 import numpy as np
 from tafukt.simulator.bound.program import LinearProgram
-from tafukt.simulator.record import Floats, Ints
+from tafukt.simulator.units import Floats, Ints
 
 UNIT_ROUNDOFF = 2.0**-53
 

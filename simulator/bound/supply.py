@@ -11,11 +11,9 @@ from typing import Literal
 import numpy as np
 from tafukt.simulator.bound.program import Supply
 from tafukt.simulator.energy import battery as fade
-from tafukt.simulator.engine.event_queue import on_grid
-from tafukt.simulator.engine.faults import FaultSettings
-from tafukt.simulator.random_streams import stream
-from tafukt.simulator.record import Floats
+from tafukt.simulator.failures import FaultSettings, node_outages
 from tafukt.simulator.scenario import Battery, Scenario, Site
+from tafukt.simulator.units import DAY_S, HOUR_S, Floats
 from tafukt.sites.profile import StepProfile
 
 BATTERY = ("high_j", "start_j", "charge_w", "discharge_w", "eta_charge", "eta_discharge", "leak_per_s")
@@ -95,16 +93,12 @@ def gpu_power_w(site: Site, intensities: Interval = (0.0, 1.0)) -> tuple[float, 
 
 def down_s(site: Site, end_s: float, faults: FaultSettings | None, seed: int) -> list[Interval]:
     """When each node is down, by the engine's own draws, nodes one after the other [s]."""
-    if faults is None or not np.isfinite(faults.node_mtbf_s):
-        return []
     intervals = []
-    for node in range(site.nodes):
-        generator = stream(seed, f"faults/{site.name}/{node}")
-        now = on_grid(float(generator.exponential()) * faults.node_mtbf_s)
-        while now < end_s:
-            repaired = on_grid(now + float(generator.exponential()) * faults.repair_s)
-            intervals.append((now, min(repaired, end_s)))
-            now = on_grid(repaired + float(generator.exponential()) * faults.node_mtbf_s)
+    for node in range(site.nodes if faults else 0):
+        for failed_s, repaired_s in node_outages(faults or FaultSettings(), seed, site.name, node):
+            if failed_s >= end_s:
+                break
+            intervals.append((failed_s, min(repaired_s, end_s)))
     return intervals
 
 
@@ -190,7 +184,6 @@ def _least_capacity_j(battery: Battery, site: Site, end_s: float) -> float:
 
 Objective = Literal["draw", "cost", "carbon"]
 
-DAY_S = 86_400.0
 
 # A slot in which all sites together have less than this share of their highest sun counts as night [-]
 # (a choice: where a slot begins never makes the bound false, only looser).
@@ -219,7 +212,7 @@ class Resolution:
         Limit on the solver's iterations.
     """
 
-    slot_s: float = 3600.0
+    slot_s: float = HOUR_S
     night_blocks: int = 2
     weight_change: float = 0.01
     own_cells_per_day: int = 3000
@@ -250,7 +243,7 @@ def default_grain(end_s: float) -> Resolution:
     """Hours and half nights for some weeks; hours and whole nights, in blocks, for longer windows."""
     if end_s <= 25.0 * DAY_S:
         return Resolution()
-    slot_s = 3600.0 if end_s <= 500.0 * DAY_S else 7200.0
+    slot_s = HOUR_S if end_s <= 500.0 * DAY_S else 2 * HOUR_S
     return Resolution(slot_s, night_blocks=1, weight_change=0.05, block_s=10.0 * DAY_S, ahead_s=3.0 * DAY_S)
 
 
@@ -317,7 +310,7 @@ def slot_edges(scenario: Scenario, objective: Objective, grain: Resolution) -> F
     bought, _, sold = weights(scenario, objective, edges)
     weight = np.concatenate((bought, sold))
     tolerance = grain.weight_change * max(float(np.abs(weight).max()), 1e-300)
-    longest = max(1, round(12 * 3600.0 / (steps * scenario.step_s)))  # where the sun never shines
+    longest = max(1, round(12 * HOUR_S / (steps * scenario.step_s)))  # where the sun never shines
     keep = [0]
     for begin, end in _runs(night, longest):
         cuts = np.linspace(begin, end, grain.night_blocks + 1).round().astype(int)[1:-1]

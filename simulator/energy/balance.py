@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.errors import BreachError
-from tafukt.simulator.record import FLOWS, Floats, SiteEnergy
+from tafukt.simulator.record import FLOWS, SiteEnergy
+from tafukt.simulator.units import Floats
 
 # The books must close to this share of the energy that passed through them.
 TOLERANCE = 1e-9

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.energy.ledger import SiteLedger, Supply, step_index
-from tafukt.simulator.record import FLOWS, Floats, Ints, SiteEnergy
+from tafukt.simulator.record import FLOWS, SiteEnergy
 from tafukt.simulator.scenario import Battery
+from tafukt.simulator.units import Floats, Ints
 from tafukt.sites.profile import StepProfile
 
 # What two ways of computing one power may differ by, relative to it.

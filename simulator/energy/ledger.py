@@ -15,8 +15,8 @@ from math import exp, expm1, inf
 import numpy as np
 from tafukt.simulator.energy import battery as fade
 from tafukt.simulator.energy.battery import Advance, law, stepper
-from tafukt.simulator.record import Floats, Ints
 from tafukt.simulator.scenario import Battery, Site, import_band
+from tafukt.simulator.units import Floats, Ints
 
 # --- How the battery of one site moves through a run: one closed-form move per segment, none before it is asked for
 # A segment ends with its supply step, where the load changes, or where the battery reaches a limit. Changes of

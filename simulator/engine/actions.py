@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from tafukt.simulator.engine.cluster import Allocation
+from tafukt.simulator.engine.eligibility import Eligibility
+from tafukt.simulator.engine.event_queue import Kind
+from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.network import Network
+from tafukt.simulator.engine.power_shortage import ShortageControl
+from tafukt.simulator.engine.state import State
 from tafukt.simulator.errors import PolicyError
+from tafukt.simulator.units import TICKS_PER_S
 
 if TYPE_CHECKING:
-    from tafukt.simulator.engine.engine import Engine
+    from simpy.events import Event as SimEvent
 
 
 @dataclass(slots=True)
@@ -99,15 +106,24 @@ Action = Start | Hold | Pause | Move | Resize | Cap | Wake
 class ActionExecutor:
     """Checks actions against the rules and the state of things."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.scenario = engine.scenario
-        self.clock = engine.clock
-        self.rules = engine.rules
-        self.network = engine.network
-        self.clusters = engine.clusters
-        self.journal = engine.journal
-        self.lives = engine.lives
+    def __init__(
+        self,
+        state: State,
+        eligibility: Eligibility,
+        network: Network,
+        phases: JobPhases,
+        shortage: ShortageControl | None,
+    ) -> None:
+        self.state = state
+        self.scenario = state.scenario
+        self.clock = state.clock
+        self.clusters = state.clusters
+        self.log = state.log
+        self.eligibility = eligibility
+        self.network = network
+        self.phases = phases
+        self.shortage = shortage
+        self._wakes: set[float] = set()
         self._holds: dict[int, tuple[float, int, str]] = {}  # what was last told of each job's hold
 
     def execute(self, action: Action) -> None:
@@ -124,29 +140,40 @@ class ActionExecutor:
             case Hold():
                 self._hold(action)
             case Wake():
-                self.engine.wake_at(action.until_s)
+                self.wake_at(action.until_s)
             case Pause() | Move() | Resize() | Cap():
                 self._interrupt(action)
             case _:
-                raise PolicyError(f"policy {self.engine.policy.name!r} asked for {action!r}, which is not an action")
+                raise PolicyError(f"policy {self.state.policy.name!r} asked for {action!r}, which is not an action")
+
+    def wake_at(self, time_s: float) -> None:
+        """Promise a round at a time [s]; one event serves everybody who asks for the same time."""
+        time_s = max(ceil(time_s * TICKS_PER_S) / TICKS_PER_S, self.clock.now)
+        if time_s not in self._wakes:
+            self._wakes.add(time_s)
+            self.clock.at(time_s, Kind.TIMER, 0, self._wake, time_s)
+
+    def _wake(self, event: SimEvent) -> None:
+        self._wakes.discard(event._value)
+        self.state.ask_for_round()
 
     def _start(self, action: Start) -> None:
         life, ask, site = action.job, action.job.ask, action.site
-        gpus, guard = action.gpus or ask.gpus, self.engine.guard
-        if life.phase != "queued" or life.index not in self.engine.waiting:
+        gpus, shortage = action.gpus or ask.gpus, self.shortage
+        if life.phase != "queued" or life.index not in self.state.waiting:
             raise self._refusal(action, f"it is {life.phase}, not waiting")
         if not 0 <= site < len(self.clusters):
             raise self._refusal(action, f"there is no site {site}")
         cluster, name = self.clusters[site], self.scenario.sites[site].name
-        if site not in self.rules.sites_for(life):
+        if site not in self.eligibility.sites_for(life):
             raise self._refusal(action, f"it may not run on {name}")
         if not (ask.gpus_min or ask.gpus) <= gpus <= (ask.gpus_max or ask.gpus):
             raise self._refusal(action, f"it cannot run on {gpus} GPUs")
         if action.cap != 1.0:
             self._check_cap(action, site)
-        if self.rules.has_quotas and not self.rules.within_quota(ask, site, gpus):
+        if self.eligibility.has_quotas and not self.eligibility.within_quota(ask, site, gpus):
             raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
-        if guard is not None and not guard.accepts(site, gpus, ask.intensity * action.cap):
+        if shortage is not None and not shortage.accepts(site, gpus, ask.intensity * action.cap):
             raise self._refusal(action, f"{name} is short of supply and accepts no starts")
         if self.network.links and self.network.transfer_s(life, site) == inf:
             raise self._refusal(action, f"no link carries its data to {name}")
@@ -156,20 +183,20 @@ class ActionExecutor:
             allocation = None if cluster.offline else cluster.place(gpus, action.avoid)
         if allocation is None:
             raise self._refusal(action, f"{name} has no room for {gpus} GPUs")
-        self.lives.start(life, site, allocation, gpus, action.cap)
-        if self.journal.changes:
-            self.journal.note(self.clock.now, "start", life.index, site, action.reason, action.detail)
+        self.phases.start(life, site, allocation, gpus, action.cap)
+        if self.log.changes:
+            self.log.note(self.clock.now, "start", life.index, site, action.reason, action.detail)
 
     def _hold(self, action: Hold) -> None:
         if action.until_s <= self.clock.now:
             raise self._refusal(action, "a hold must end in the future")
         action.job.held_until_s = action.until_s
-        self.engine.wake_at(action.until_s)
+        self.wake_at(action.until_s)
         told = (action.until_s, action.site, action.reason)
-        if self.journal.all and self._holds.get(action.job.index) != told:  # told again only where it changes
+        if self.log.all and self._holds.get(action.job.index) != told:  # told again only where it changes
             self._holds[action.job.index] = told
             detail = {"until_s": action.until_s, **action.detail}
-            self.journal.note(self.clock.now, "hold", action.job.index, action.site, action.reason, detail)
+            self.log.note(self.clock.now, "hold", action.job.index, action.site, action.reason, detail)
 
     def _interrupt(self, action: Pause | Move | Resize | Cap) -> None:
         life = action.job
@@ -177,12 +204,12 @@ class ActionExecutor:
             raise self._refusal(action, f"it is {life.phase}, not running")
         if isinstance(action, Cap):
             self._check_cap(action, life.site)
-            self.engine.set_power_cap(life, action.cap, action.reason, action.detail)
+            self.phases.set_power_cap(life, action.cap, action.reason, action.detail)
             return
         if not life.ask.interruptible:
             raise self._refusal(action, "it is not interruptible")
         if isinstance(action, Pause):
-            self.engine.pause(life, action.reason, action.detail)
+            self.phases.pause(life, action.reason, action.detail)
         elif isinstance(action, Move):
             self._move(action)
         else:
@@ -192,15 +219,15 @@ class ActionExecutor:
         life = action.job
         if action.site not in life.sites or action.site == life.site:
             raise self._refusal(action, f"it cannot move to site {action.site}")
-        if self.rules.federated:
+        if self.eligibility.federated:
             raise self._refusal(action, "its institute does not decide for others")
         if self.network.links and self.network.transfer_s(life, action.site, saved_at=life.site) == inf:
             raise self._refusal(action, f"no link carries its data to site {action.site}")
-        self.journal.outcomes[life.index].moves += 1
-        if self.journal.changes:
+        self.log.outcomes[life.index].moves += 1
+        if self.log.changes:
             detail = {"to": self.scenario.sites[action.site].name, **action.detail}
-            self.engine.note("move", life, action.reason, detail)
-        self.lives.save(life, action.site)
+            self.phases.note("move", life, action.reason, detail)
+        self.phases.save(life, action.site)
 
     def _resize(self, action: Resize) -> None:
         life, ask = action.job, action.job.ask
@@ -209,13 +236,13 @@ class ActionExecutor:
         if not (ask.gpus_min or ask.gpus) <= action.gpus <= (ask.gpus_max or ask.gpus) or action.gpus == life.gpus:
             raise self._refusal(action, f"it cannot go from {life.gpus} to {action.gpus} GPUs")
         more = action.gpus - life.gpus
-        if self.rules.has_quotas and more > 0 and not self.rules.within_quota(ask, life.site, more):
+        if self.eligibility.has_quotas and more > 0 and not self.eligibility.within_quota(ask, life.site, more):
             raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
-        self.journal.outcomes[life.index].resizes += 1
-        if self.journal.changes:
-            self.engine.note("resize", life, action.reason, {"gpus": action.gpus, **action.detail})
+        self.log.outcomes[life.index].resizes += 1
+        if self.log.changes:
+            self.phases.note("resize", life, action.reason, {"gpus": action.gpus, **action.detail})
         life.resizing = True
-        self.lives.save(life, action.gpus)
+        self.phases.save(life, action.gpus)
 
     def _check_cap(self, action: Start | Cap, site: int) -> None:
         caps = self.scenario.sites[site].node.caps
@@ -225,5 +252,5 @@ class ActionExecutor:
 
     def _refusal(self, action: Start | Hold | Pause | Move | Resize | Cap, why: str) -> PolicyError:
         what, when = type(action).__name__.lower(), f"{self.clock.now:.0f} s"
-        who = f"policy {self.engine.policy.name!r}: {what} of job {action.job.ask.job_id!r}"
+        who = f"policy {self.state.policy.name!r}: {what} of job {action.job.ask.job_id!r}"
         return PolicyError(f"{who} at {when}: {why}")

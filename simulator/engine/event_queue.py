@@ -11,15 +11,6 @@ from simpy.events import Event
 
 new_event = Event.__new__
 
-# Event times lie on a grid of 1/1024 s: sums of such times are exact in binary, so that two things
-# meant for one instant do happen at one instant.
-TICKS_PER_S = 1024.0
-
-
-def on_grid(time_s: float) -> float:
-    """The nearest time on the grid of 1/1024 s [s]."""
-    return round(time_s * TICKS_PER_S) / TICKS_PER_S
-
 
 class Kind:
     """What happens first at one instant: ends, then outages and repairs, arrivals, last timers.

@@ -12,15 +12,12 @@ from typing import Literal
 
 import numpy as np
 from tafukt.simulator.random_streams import stream
-from tafukt.simulator.record import Floats
 from tafukt.simulator.scenario import Scenario, Site
+from tafukt.simulator.units import DAY_H, HOUR_S, Floats
 from tafukt.sites.profile import StepProfile
 
-HOUR_S = 3600.0
-DAY_H = 24
 SEEN_DAYS = 30  # how far back climatology looks
 Kind = Literal["perfect", "persistence", "climatology", "noisy"]
-SunForecast = Kind
 Quantity = Literal["sun", "load", "overhead", "carbon", "price"]
 
 

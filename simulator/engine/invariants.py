@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf, isnan
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tafukt.simulator.engine import job_state as checkpoints
 from tafukt.simulator.engine.cluster import Cluster
-from tafukt.simulator.engine.event_queue import TICKS_PER_S
 from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.errors import BreachError
-from tafukt.simulator.record import Floats, Ints, Outcome, Stints
+from tafukt.simulator.record import Outcome, Stints
 from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.units import TICKS_PER_S, Floats, Ints
 from tafukt.workloads.job import Ask, Job
-
-if TYPE_CHECKING:
-    from tafukt.simulator.engine.engine import Settings
 
 _RUN = Stints.KINDS.index("run")
 _ENDED = ("done", "failed", "cancelled", "rejected")

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from tafukt.simulator.engine.event_queue import TICKS_PER_S, Clock, Kind, cancel
+from tafukt.simulator.engine.event_queue import Clock, Kind, cancel
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.record import Transfer
 from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.units import TICKS_PER_S
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tafukt.simulator.energy.ledger import ROUNDING, SiteLedger, Supply
-from tafukt.simulator.engine.event_queue import TICKS_PER_S, Kind, cancel, on_grid
+from tafukt.simulator.engine.event_queue import Kind, cancel
+from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
-from tafukt.simulator.record import Floats
+from tafukt.simulator.engine.state import State
 from tafukt.simulator.scenario import NodeType
+from tafukt.simulator.units import DAY_S, HOUR_S, TICKS_PER_S, Floats, on_grid
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
-    from tafukt.simulator.engine.engine import Engine
 
 TICK_S = 1.0 / TICKS_PER_S
 # How far ahead a shortage is looked for while the battery is in use, and while it is not needed [s].
-NEAR_S, FAR_S = 3 * 3600.0, 86_400.0
+NEAR_S, FAR_S = 3 * HOUR_S, DAY_S
 
 
 class SiteShortage:
@@ -51,20 +52,21 @@ class ShortageControl:
     and stop; from then on what sun and grid carry now, or the battery for `hold_min_s`.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.clock = engine.clock
-        self.hold_s = engine.scenario.hold_min_s
+    def __init__(self, state: State, phases: JobPhases) -> None:
+        self.state = state
+        self.phases = phases
+        self.clock = state.clock
+        self.hold_s = state.scenario.hold_min_s
         self.watches: list[SiteShortage | None] = [
             SiteShortage() if site.grid.outages or site.grid.import_limit_w < inf else None
-            for site in engine.scenario.sites
+            for site in state.scenario.sites
         ]
-        self.outlooks = [SupplyAdequacy(ledger) for ledger in engine.ledgers]
+        self.outlooks = [SupplyAdequacy(ledger) for ledger in state.ledgers]
         self._at_work = False
 
     def begin(self) -> None:
         """Put the outages among the events."""
-        for index, site in enumerate(self.engine.scenario.sites):
+        for index, site in enumerate(self.state.scenario.sites):
             self._judge(index)
             out = Supply.ISLAND if site.islandable else Supply.NONE
             for start, end in site.grid.outages:
@@ -73,12 +75,12 @@ class ShortageControl:
 
     def _supply(self, event: SimEvent) -> None:
         site, supply = event._value
-        engine, now = self.engine, self.clock.now
-        engine.ledgers[site].set_supply(now, supply)
-        if engine.journal.changes:
+        state, now = self.state, self.clock.now
+        state.ledgers[site].set_supply(now, supply)
+        if state.log.changes:
             name = {Supply.GRID: "the grid is back", Supply.ISLAND: "the grid is out: sun and battery serve"}
             reason = name.get(supply, "the grid is out, and with it the site")
-            engine.journal.note(now, "repair" if supply is Supply.GRID else "outage", -1, site, reason)
+            state.log.note(now, "repair" if supply is Supply.GRID else "outage", -1, site, reason)
         self._judge(site)
         self._review_now(site)
         watch = self.watches[site]
@@ -88,7 +90,7 @@ class ShortageControl:
 
     def _judge(self, site: int) -> None:
         """Whether a site can come short at all while its supply is as it is."""
-        watch, ledger, spec = self.watches[site], self.engine.ledgers[site], self.engine.scenario.sites[site]
+        watch, ledger, spec = self.watches[site], self.state.ledgers[site], self.state.scenario.sites[site]
         if watch is not None:
             most_w = spec.nodes * max(spec.node.loaded_w, spec.node.sleep_w)
             least_w = self.outlooks[site].carried_w(self.clock.now)[1]
@@ -101,7 +103,7 @@ class ShortageControl:
         watch = self.watches[site]
         if watch is None or (watch.safe and not watch.short) or watch.due or self._at_work:
             return
-        ledger = self.engine.ledgers[site]
+        ledger = self.state.ledgers[site]
         safe_w = self.outlooks[site].carried_w(self.clock.now)[1]
         if ledger.it_w <= safe_w and not watch.short and ledger.supply is not Supply.NONE:
             cancel(watch.event)
@@ -126,7 +128,7 @@ class ShortageControl:
     def _review(self, event: SimEvent) -> None:
         """Find the next shortage; act if it is here, or so near that no more than checkpoints fit in before."""
         site: int = event._value
-        watch, ledger, now = self.watches[site], self.engine.ledgers[site], self.clock.now
+        watch, ledger, now = self.watches[site], self.state.ledgers[site], self.clock.now
         assert watch is not None
         watch.due, watch.event = False, None
         ledger.settle(now)
@@ -158,12 +160,12 @@ class ShortageControl:
 
     def _lead_s(self, site: int) -> float:
         """The longest checkpoint that would have to be written before a shortage [s]."""
-        jobs = jobs_at(self.engine, site)
+        jobs = jobs_at(self.state, site)
         return max((job.write_s for job in jobs if job.running and job.ask.interruptible), default=0.0)
 
     def _foresee(self, site: int, lead_s: float) -> tuple[float, float]:
         """The next shortage, and else when to look again [s]; both infinite where there is none to come."""
-        now, ledger, outlook = self.clock.now, self.engine.ledgers[site], self.outlooks[site]
+        now, ledger, outlook = self.clock.now, self.state.ledgers[site], self.outlooks[site]
         it_w = ledger.it_w
         strained_s = outlook.strained_s(it_w, now + FAR_S)
         if strained_s == inf:
@@ -189,7 +191,7 @@ class ShortageControl:
         if watch.short:
             return False
         added_w = self._added_w(site, gpus, intensity)
-        now, it_w = self.clock.now, self.engine.ledgers[site].it_w
+        now, it_w = self.clock.now, self.state.ledgers[site].it_w
         asked_s, asked_it_w, too_much_w = watch.asked
         if asked_s == now and asked_it_w == it_w and added_w >= too_much_w:
             return False
@@ -202,7 +204,7 @@ class ShortageControl:
 
     def _added_w(self, site: int, gpus: int, intensity: float) -> float:
         """The most that a new job adds to the IT power, nodes that it may have to wake included [W]."""
-        cluster = self.engine.clusters[site]
+        cluster = self.state.clusters[site]
         node = cluster.node
         whole, rest = divmod(cluster.held_for(gpus), node.gpus)
         woken = max(whole - cluster.level[node.gpus].bit_count(), 0)
@@ -211,7 +213,7 @@ class ShortageControl:
         return woken * (node.idle_w - node.sleep_w) + dynamic_w(node, gpus * intensity)
 
     def _covers(self, site: int, added_w: float) -> bool:
-        ledger, cluster, now = self.engine.ledgers[site], self.engine.clusters[site], self.clock.now
+        ledger, cluster, now = self.state.ledgers[site], self.state.clusters[site], self.clock.now
         watch = self.watches[site]
         assert watch is not None
         if ledger.supply is Supply.NONE:
@@ -231,23 +233,23 @@ class ShortageControl:
 
     def _to_come_w(self, site: int) -> float:
         """What jobs that wait with GPUs in hand will draw more [W]."""
-        cluster = self.engine.clusters[site]
+        cluster = self.state.clusters[site]
         node = cluster.node
         if cluster.busy_gpus - cluster.active < 1e-9:
             return 0.0
-        waiting = (job for job in jobs_at(self.engine, site) if job.phase in ("waking", "fetching"))
+        waiting = (job for job in jobs_at(self.state, site) if job.phase in ("waking", "fetching"))
         return sum(dynamic_w(node, job.ask.intensity * job.cap * job.gpus) for job in waiting)
 
     # --- taking up work again ------------------------------------------------------------------------
 
     def _tick_later(self, site: int) -> None:
         """Look at a site that is short, or has refused somebody, when its supply changes next."""
-        watch, ledger = self.watches[site], self.engine.ledgers[site]
+        watch, ledger = self.watches[site], self.state.ledgers[site]
         assert watch is not None
         if not watch.ticking:
             edge_s = (ledger.step_at(self.clock.now) + 1) * ledger.step_s
             at = max(on_grid(edge_s), self.clock.now + TICK_S)
-            if at >= self.engine.scenario.end_s:
+            if at >= self.state.scenario.end_s:
                 return
             watch.ticking = True
             self.clock.at(at, Kind.SUPPLY, site, self._tick, site)
@@ -271,18 +273,18 @@ class ShortageControl:
         elif not self._covers(site, watch.refused_w):
             return
         watch.refused_w = inf
-        self.engine.policy.freed(None, site)
-        self.engine.ask_for_round()
+        self.state.policy.freed(None, site)
+        self.state.ask_for_round()
 
     def _recovered(self, site: int) -> bool:
-        watch, ledger, now = self.watches[site], self.engine.ledgers[site], self.clock.now
+        watch, ledger, now = self.watches[site], self.state.ledgers[site], self.clock.now
         assert watch is not None
         if ledger.supply is Supply.NONE:
             return False
-        node = self.engine.clusters[site].node
+        node = self.state.clusters[site].node
         uncapped = sum(
             dynamic_w(node, (watch.capped[job.index] - job.cap) * job.ask.intensity * job.gpus)
-            for job in jobs_at(self.engine, site) if job.index in watch.capped
+            for job in jobs_at(self.state, site) if job.index in watch.capped
         )  # fmt: skip
         it_w = ledger.it_w + self._to_come_w(site) + uncapped
         if ledger.load_w(now, it_w) <= ledger.limit_w:
@@ -294,28 +296,28 @@ class ShortageControl:
 
     def _recover(self, site: int) -> None:
         """Lift the caps, and let nodes that never sleep boot again."""
-        watch, engine, cluster = self.watches[site], self.engine, self.engine.clusters[site]
+        watch, state, cluster = self.watches[site], self.state, self.state.clusters[site]
         assert watch is not None
         watch.short = False
-        for job in jobs_at(engine, site):
+        for job in jobs_at(state, site):
             if job.running and watch.capped.get(job.index, job.cap) > job.cap:
-                engine.set_power_cap(job, watch.capped[job.index], "supply has recovered")
+                self.phases.set_power_cap(job, watch.capped[job.index], "supply has recovered")
         watch.capped.clear()
         if not cluster.node.can_sleep and cluster.asleep:
             for node in range(cluster.count):
                 if cluster.asleep >> node & 1:
                     cluster.take(((node, cluster.per_node),), self.clock.now)
                     cluster.release(((node, cluster.per_node),))
-        engine.power_changed(site)
+        state.power_changed(site)
 
 
 # --- Who gives way when supply falls short: cap, then pause what can still be saved, then kill, nodes off
 # Among jobs the one of least priority goes first, then the one that started last: it has least to lose.
 
 
-def jobs_at(engine: Engine, site: int) -> list[JobState]:
+def jobs_at(state: State, site: int) -> list[JobState]:
     """The jobs that hold GPUs at a site."""
-    return [job for job in engine.running.values() if job.site == site]
+    return list(state.running_at[site].values())
 
 
 def dynamic_w(node: NodeType, active: float) -> float:
@@ -325,9 +327,9 @@ def dynamic_w(node: NodeType, active: float) -> float:
 
 def shed(guard: ShortageControl, site: int) -> None:
     """Give way until what is left can be fed for `hold_min_s`, or nothing is left to give."""
-    engine, ledger, now = guard.engine, guard.engine.ledgers[site], guard.clock.now
+    state, ledger, now = guard.state, guard.state.ledgers[site], guard.clock.now
     outlook = guard.outlooks[site]
-    longest_s = max((job.write_s for job in jobs_at(engine, site)), default=0.0)
+    longest_s = max((job.write_s for job in jobs_at(state, site)), default=0.0)
     until_s = now + max(guard.hold_s, 2.0 * longest_s)
 
     def short_s(it_w: float) -> float:
@@ -337,27 +339,27 @@ def shed(guard: ShortageControl, site: int) -> None:
     if short_s(ledger.it_w) == inf:
         return
     switch_off(guard, site)
-    for job in sorted(jobs_at(engine, site), key=lambda job: (job.ask.priority, -job.started_s, -job.index)):
+    for job in sorted(jobs_at(state, site), key=lambda job: (job.ask.priority, -job.started_s, -job.index)):
         at_s = short_s(ledger.it_w)
-        stay = [other for other in jobs_at(engine, site) if other.phase != "saving"]
-        saving_s = max((other.until_s for other in jobs_at(engine, site) if other.phase == "saving"), default=now)
-        if at_s == inf or (saving_s <= at_s and short_s(_it_w(engine, site, stay)) == inf):
+        stay = [other for other in jobs_at(state, site) if other.phase != "saving"]
+        saving_s = max((other.until_s for other in jobs_at(state, site) if other.phase == "saving"), default=now)
+        if at_s == inf or (saving_s <= at_s and short_s(_it_w(state, site, stay)) == inf):
             return
         if job.running and job.ask.interruptible and now + job.write_s <= at_s:
-            engine.pause(job, _reason(guard, site), {"short_s": at_s, "write_s": job.write_s})
+            guard.phases.pause(job, _reason(guard, site), {"short_s": at_s, "write_s": job.write_s})
         elif at_s < now + TICK_S and job.phase != "saving":
-            engine.kill(job, _reason(guard, site))
+            guard.phases.kill(job, _reason(guard, site))
             switch_off(guard, site)
-    for job in jobs_at(engine, site):  # what is being saved is the last to go
+    for job in jobs_at(state, site):  # what is being saved is the last to go
         if short_s(ledger.it_w) >= now + TICK_S:
             return
-        engine.kill(job, _reason(guard, site))
+        guard.phases.kill(job, _reason(guard, site))
         switch_off(guard, site)
 
 
 def switch_off(guard: ShortageControl, site: int) -> None:
     """Send the empty nodes of a site to sleep at once."""
-    cluster = guard.engine.clusters[site]
+    cluster = guard.state.clusters[site]
     empty = cluster.level[cluster.per_node]
     if not empty or cluster.offline:
         return
@@ -365,15 +367,15 @@ def switch_off(guard: ShortageControl, site: int) -> None:
         low = empty & -empty
         cluster.sleep(low.bit_length() - 1)
         empty ^= low
-    guard.engine.power_changed(site)
+    guard.state.power_changed(site)
 
 
 def _cap(guard: ShortageControl, site: int, until_s: float) -> None:
     """Cap all running jobs alike: no lower than is enough, and as low as it goes where nothing is."""
-    engine, ledger = guard.engine, guard.engine.ledgers[site]
-    node, watch = engine.clusters[site].node, guard.watches[site]
+    state, ledger = guard.state, guard.state.ledgers[site]
+    node, watch = state.clusters[site].node, guard.watches[site]
     assert watch is not None
-    jobs = [job for job in jobs_at(engine, site) if job.running]
+    jobs = [job for job in jobs_at(state, site) if job.running]
     if not node.caps or ledger.supply is Supply.NONE:
         return
     for cap in sorted((share for share, _ in node.caps if share < 1.0), reverse=True):
@@ -383,13 +385,13 @@ def _cap(guard: ShortageControl, site: int, until_s: float) -> None:
             for job in jobs:
                 if job.cap > cap:
                     watch.capped.setdefault(job.index, job.cap)
-                    engine.set_power_cap(job, cap, _reason(guard, site))
+                    guard.phases.set_power_cap(job, cap, _reason(guard, site))
             return
 
 
-def _it_w(engine: Engine, site: int, jobs: Iterable[JobState]) -> float:
+def _it_w(state: State, site: int, jobs: Iterable[JobState]) -> float:
     """IT power with these jobs alone, all other nodes off [W]."""
-    cluster, active = engine.clusters[site], 0.0
+    cluster, active = state.clusters[site], 0.0
     awake: set[int] = set()
     for job in jobs:
         awake.update(node for node, _ in job.allocation)
@@ -399,7 +401,7 @@ def _it_w(engine: Engine, site: int, jobs: Iterable[JobState]) -> float:
 
 
 def _reason(guard: ShortageControl, site: int) -> str:
-    on_grid = guard.engine.ledgers[site].supply is Supply.GRID
+    on_grid = guard.state.ledgers[site].supply is Supply.GRID
     return "shortage: the import limit" if on_grid else "shortage: the grid is out"
 
 

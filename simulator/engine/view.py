@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from math import inf
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import Any, Protocol
 
+from tafukt.simulator.engine.cluster import Cluster
+from tafukt.simulator.engine.eligibility import Eligibility
 from tafukt.simulator.engine.forecast import Forecast
 from tafukt.simulator.engine.job_state import JobState, interval_s
+from tafukt.simulator.engine.network import Network
+from tafukt.simulator.engine.power_shortage import ShortageControl
+from tafukt.simulator.engine.state import Listener, State
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.scenario import Site as SiteSpec
 from tafukt.workloads.job import Ask
 
-if TYPE_CHECKING:
-    from tafukt.simulator.energy.ledger import SiteLedger
-    from tafukt.simulator.engine.cluster import Cluster
-    from tafukt.simulator.engine.engine import Engine
-
 
 class SiteView:
     """One site now: its nodes, its sun, its battery."""
 
-    __slots__ = ("_clock", "_cluster", "_engine", "_ledger", "gpus", "index", "spec")
+    __slots__ = ("_clock", "_cluster", "_ledger", "_room", "_shortage", "gpus", "index", "spec")
 
-    def __init__(self, index: int, spec: SiteSpec, cluster: Cluster, ledger: SiteLedger, engine: Engine) -> None:
+    def __init__(self, index: int, state: State, shortage: ShortageControl | None) -> None:
         self.index = index
-        self.spec = spec
-        self.gpus = spec.gpus
-        self._cluster = cluster
-        self._ledger = ledger
-        self._clock = engine.clock
-        self._engine = engine
+        self.spec: SiteSpec = state.scenario.sites[index]
+        self.gpus = self.spec.gpus
+        self._cluster = state.clusters[index]
+        self._ledger = state.ledgers[index]
+        self._clock = state.clock
+        self._room = state.room
+        self._shortage = shortage
 
     @property
     def name(self) -> str:
@@ -50,8 +53,8 @@ class SiteView:
 
     def fits(self, gpus: int) -> bool:
         """Whether a gang of this size could start now: there is room, and the site is not short of supply."""
-        guard = self._engine.guard
-        return gpus <= self._engine.room[self.index] and (guard is None or guard.accepts(self.index, gpus))
+        shortage = self._shortage
+        return gpus <= self._room[self.index] and (shortage is None or shortage.accepts(self.index, gpus))
 
     def draws_w(self, ask: Ask, gpus: int = 0, cap: float = 1.0) -> float:
         """What a job would draw at the meter here [W], overhead at its present value included."""
@@ -87,50 +90,57 @@ class SiteView:
 class View:
     """The whole system now. `waiting` and `running` map a job's index to its `JobState`."""
 
-    def __init__(self, engine: Engine, forecast: Forecast) -> None:
-        self._engine = engine
-        self.scenario: Scenario = engine.scenario
-        self.sites = tuple(
-            SiteView(i, spec, engine.clusters[i], engine.ledgers[i], engine)
-            for i, spec in enumerate(engine.scenario.sites)
-        )
+    def __init__(
+        self,
+        state: State,
+        eligibility: Eligibility,
+        network: Network,
+        shortage: ShortageControl | None,
+        forecast: Forecast,
+    ) -> None:
+        self._state = state
+        self._eligibility = eligibility
+        self._network = network
+        self._shortage = shortage
+        self.scenario: Scenario = state.scenario
+        self.sites = tuple(SiteView(index, state, shortage) for index in range(len(state.scenario.sites)))
         self.forecast = forecast
-        self._room = engine.room
+        self.waiting: Mapping[int, JobState] = MappingProxyType(state.waiting)
+        self.running: Mapping[int, JobState] = MappingProxyType(state.running)
+        self._clock = state.clock
+        self._room = state.room
+        self._fault_rate_per_s = state.settings.faults.rate_per_s
         # Whether anything but room can keep a job from a site that may have it.
-        self._bound = engine.guard is not None or engine.rules.has_quotas or bool(engine.scenario.links)
+        self._bound = shortage is not None or eligibility.has_quotas or bool(state.scenario.links)
+
+    def reordered(self, order: Callable[[Mapping[int, JobState]], Mapping[int, JobState]]) -> View:
+        """The same window, with waiting and running jobs in another order: it finds out who goes by that."""
+        other = copy(self)
+        other.waiting, other.running = order(self.waiting), order(self.running)
+        return other
 
     @property
     def now_s(self) -> float:
         """Simulation time [s]."""
-        return self._engine.clock.now
-
-    @property
-    def waiting(self) -> Mapping[int, JobState]:
-        """Jobs that wait to start or to go on, by index."""
-        return self._engine.waiting
-
-    @property
-    def running(self) -> Mapping[int, JobState]:
-        """Jobs that hold GPUs, by index."""
-        return self._engine.running
+        return self._clock.now
 
     def running_at(self, site: int) -> Iterable[JobState]:
         """The jobs that hold GPUs at one site."""
-        return self._engine.running_at[site].values()
+        return self._state.running_at[site].values()
 
     def fitting(self, job: JobState, sites: Iterable[int], gpus: int) -> list[int]:
         """Those of the sites where a job could start now on so many GPUs: room, supply, quota and links allow it."""
-        engine, room = self._engine, self._room
+        room = self._room
         found = [i for i in sites if room[i] >= gpus]
         if not self._bound:
             return found
-        guard, rules = engine.guard, engine.rules
-        if guard is not None:
-            found = [i for i in found if guard.accepts(i, gpus, job.ask.intensity)]
-        if rules.has_quotas:
-            found = [i for i in found if rules.within_quota(job.ask, i, gpus)]
+        shortage, eligibility = self._shortage, self._eligibility
+        if shortage is not None:
+            found = [i for i in found if shortage.accepts(i, gpus, job.ask.intensity)]
+        if eligibility.has_quotas:
+            found = [i for i in found if eligibility.within_quota(job.ask, i, gpus)]
         if self.scenario.links:
-            found = [i for i in found if engine.network.transfer_s(job, i) < inf]
+            found = [i for i in found if self._network.transfer_s(job, i) < inf]
         return found
 
     def room(self, site: int) -> int:
@@ -152,7 +162,7 @@ class View:
         rate = ask.rate(gpus) * node.speed * speed(node.caps, cap)
         worked = max(ask.estimate_s * ask.gpus - job.done_gpu_s, 0.0) / rate
         nodes = -(-gpus // node.gpus)
-        interval = interval_s(ask.checkpoint, self._engine.settings.faults.rate_per_s(nodes))
+        interval = interval_s(ask.checkpoint, self._fault_rate_per_s(nodes))
         if interval < inf:
             worked += (worked // interval) * ask.checkpoint.write_s
         restart = ask.checkpoint.restart_s if job.saved else 0.0
@@ -160,7 +170,7 @@ class View:
 
     def transfer_s(self, job: JobState, site: int) -> float:
         """How long what a job lacks on a site would travel if it set out now [s]; infinite without a route."""
-        return self._engine.network.transfer_s(job, site) if self.scenario.links else 0.0
+        return self._network.transfer_s(job, site) if self.scenario.links else 0.0
 
     def move_s(self, job: JobState, site: int) -> float:
         """What a move would cost a running job in time [s]: checkpoint, transfer, restart.
@@ -169,18 +179,27 @@ class View:
         """
         checkpoint, transfer = job.ask.checkpoint, 0.0
         if self.scenario.links:
-            transfer = self._engine.network.transfer_s(job, site, saved_at=job.site)
+            transfer = self._network.transfer_s(job, site, saved_at=job.site)
         return job.write_s + transfer + checkpoint.restart_s
 
     def allowed(self, ask: Ask) -> tuple[int, ...]:
         """Indices of the sites that may ever have this job."""
-        return self._engine.rules.allowed(ask)
+        return self._eligibility.allowed(ask)
 
     def sites_for(self, job: JobState) -> tuple[int, ...]:
         """Indices of the sites on which this job may start now; under `federated` its institute's alone."""
-        return self._engine.rules.sites_for(job)
+        return self._eligibility.sites_for(job)
 
     def quota_of(self, ask: Ask) -> str:
         """The region whose quota a job counts against; empty where none applies."""
-        rules = self._engine.rules
-        return rules.quota_of(ask) if rules.has_quotas else ""
+        return self._eligibility.quota_of(ask) if self._eligibility.has_quotas else ""
+
+
+class Policy(Listener, Protocol):
+    """What the engine needs of a policy; see `simulator.policies`."""
+
+    def begin(self, view: View) -> None:
+        """Called once, before anything happens."""
+
+    def round(self, view: View) -> Any:
+        """The actions of one scheduling round; a generator sees the effect of each before the next."""

@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 from tafukt.simulator.engine.actions import Start
 from tafukt.simulator.engine.cluster import Allocation, Cluster
-from tafukt.simulator.engine.event_queue import TICKS_PER_S
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.easy import ends_s, nodes_for
 from tafukt.simulator.policies.place import Place
 from tafukt.simulator.policies.queue import Key
+from tafukt.simulator.units import TICKS_PER_S
 
 
 @dataclass(frozen=True, slots=True)

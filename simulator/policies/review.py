@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 from tafukt.simulator.engine.actions import Action, Pause, Wake
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import SiteView, View
+from tafukt.simulator.units import HOUR_S
 
 LOOK_S = 900.0  # how often a site with a battery is looked at while it runs jobs (a choice)
 

@@ -10,10 +10,10 @@ from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import build
 from tafukt.simulator.engine.actions import Action
 from tafukt.simulator.engine.engine import simulate
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.planner.budget import BudgetPlanner
 from tafukt.simulator.policies.planner.planner import Planner
+from tafukt.simulator.units import HOUR_S
 
 from bench.jobs import Row
 

@@ -21,13 +21,15 @@ from tafukt.experiments.config.scenario import build
 from tafukt.simulator.bound.jobs import demand_of
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.bound.supply import gpu_power_w, node_base_w
-from tafukt.simulator.engine.engine import Settings, simulate
-from tafukt.simulator.engine.forecast import HOUR_S, ForecastSettings
+from tafukt.simulator.engine.engine import simulate
+from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.planner.clairvoyant import Clairvoyant, Known
 from tafukt.simulator.policies.planner.planner import PlannerSettings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.units import HOUR_S
 from tafukt.workloads.job import Checkpoint, Job
 
 J_PER_KWH = 3.6e6

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.energy.battery import stepper
-from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.engine.engine import simulate
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile

@@ -268,7 +268,7 @@ def test_a_job_that_ends_with_the_window_is_done() -> None:
 
 
 def test_what_befalls_a_node_befalls_no_job_by_name() -> None:
-    from tafukt.simulator.engine.faults import FaultSettings
+    from tafukt.simulator.failures import FaultSettings
 
     record = kit.run([], faults=FaultSettings(node_mtbf_s=2 * HOUR, repair_s=HOUR))
     broken = [event for event in record.events if event.kind in ("outage", "repair")]
@@ -278,7 +278,7 @@ def test_what_befalls_a_node_befalls_no_job_by_name() -> None:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_what_was_planned_on_a_node_that_breaks_is_planned_anew(name: str) -> None:
-    from tafukt.simulator.engine.faults import FaultSettings
+    from tafukt.simulator.failures import FaultSettings
 
     saving = Checkpoint(1.0, 10.0, 10.0, 300.0)
     jobs = [kit.job(f"j{i:02d}", 50.0 * i, 1 + (5 * i) % 16, 900.0, checkpoint=saving) for i in range(30)]

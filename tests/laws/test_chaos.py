@@ -14,12 +14,14 @@ from typing import Any
 
 import jobs_kit as kit
 import pytest
-from tafukt.simulator.engine.engine import Engine, Settings
-from tafukt.simulator.engine.event_queue import Kind, on_grid
+from tafukt.simulator.engine.engine import Engine
+from tafukt.simulator.engine.event_queue import Kind
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.presets import PRESETS, policy
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Link, NodeType, Scenario
+from tafukt.simulator.units import on_grid
 from tafukt.workloads.job import Checkpoint, Dataset, Job
 
 HOUR, DAY, KWH = 3600.0, 86_400.0, 3.6e6
@@ -97,14 +99,14 @@ def simulate(name: str, victim: tuple[str, int, int] | None = None, at_s: float 
     engine = Engine(where, jobs, Moving(name), 1, Settings())
     if victim and kind in ("node", "site"):
         nodes = range(NODES) if kind == "site" else [victim[2]]
-        for call, time in ((engine.node_fails, at_s), (engine.node_repaired, at_s + OUT_S)):
+        for call, time in ((engine.faults.fail, at_s), (engine.faults.repair, at_s + OUT_S)):
             for node in nodes:
-                engine.clock.at(
+                engine.state.clock.at(
                     time, Kind.FAULT, node, lambda event: event._value[0](*event._value[1:]), (call, victim[1], node)
                 )
     if victim and kind == "link":
         for speed, time in ((1e-9, at_s), (0.02, at_s + OUT_S)):
-            engine.clock.at(time, Kind.FAULT, 0, _relink, (engine.network, victim[1:], speed))
+            engine.state.clock.at(time, Kind.FAULT, 0, _relink, (engine.network, victim[1:], speed))
     return engine.run()
 
 

@@ -12,9 +12,10 @@ import jobs_kit as kit
 import numpy as np
 import pytest
 from tafukt.simulator.engine.cluster import Cluster
-from tafukt.simulator.engine.engine import Engine, Settings
+from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.invariants import check_cluster, check_ends, check_jobs
 from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.errors import BreachError
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.record import Record
@@ -156,19 +157,19 @@ def test_the_engine_stops_a_run_that_breaks_them(what: str) -> None:
     """The checks are asked: a fault inside the engine does not leave it as a result."""
     jobs = [kit.job("a", 0.0, 8, 3600.0), kit.job("left", 80_000.0, 4, 36_000.0)]
     engine = Engine(kit.scenario(), jobs, policy("fifo"), 1, Settings())
-    close = engine.lives.close
+    close = engine.phases.close
 
     def spoilt(end_s: float) -> None:
         close(end_s)
         if what == "lost":
-            engine.running.clear()
+            engine.state.running.clear()
         elif what == "cluster":
-            engine.clusters[0].free[0] += 1
+            engine.state.clusters[0].free[0] += 1
         elif what == "job":
-            engine.journal.outcomes[1].work_left_gpu_s += 100.0
+            engine.state.log.outcomes[1].work_left_gpu_s += 100.0
         else:
-            engine.ledgers[0].it_values[1] += 1.0
+            engine.state.ledgers[0].it_values[1] += 1.0
 
-    engine.lives.close = spoilt  # type: ignore[method-assign]
+    engine.phases.close = spoilt  # type: ignore[method-assign]
     with pytest.raises(BreachError):
         engine.run()

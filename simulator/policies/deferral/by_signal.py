@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from tafukt.simulator.engine.actions import Action, Pause, Wake
-from tafukt.simulator.engine.event_queue import on_grid
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.hour_table import HourTable, Span
@@ -17,6 +15,7 @@ from tafukt.simulator.policies.deferral.signals import UNITS, Asked, Expected, S
 from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, When
 from tafukt.simulator.policies.deferral.window import SPARE_SHARE, Delay, latest_start_s
 from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
+from tafukt.simulator.units import HOUR_S, on_grid
 
 LOOK_H = 72  # no start is planned further ahead (a choice)
 MINUTE_H = 1.0 / 60.0

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from tafukt.simulator.engine.actions import Action, Pause, Resize, Wake
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.by_signal import MINUTE_H, BySignal, clock_s, home_first, in_time, spare
@@ -20,7 +19,7 @@ from tafukt.simulator.policies.deferral.signals import UNITS, Signal
 from tafukt.simulator.policies.deferral.slots import EPS_H, StartOptions, now
 from tafukt.simulator.policies.deferral.window import Delay, When
 from tafukt.simulator.policies.runtime_prediction import Duration
-from tafukt.simulator.record import Floats
+from tafukt.simulator.units import HOUR_S, Floats
 from tafukt.workloads.job import Ask
 
 LISTED_MOST = 8

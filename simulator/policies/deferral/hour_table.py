@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.record import Floats
+from tafukt.simulator.units import HOUR_S, Floats
 
 Span = tuple[float, float]
 """A stretch of running: from, to [h of simulation time]."""

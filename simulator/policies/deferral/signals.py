@@ -11,13 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tafukt.simulator.engine.forecast import DAY_H, HOUR_S
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.hour_table import HourTable
-from tafukt.simulator.record import Floats
 from tafukt.simulator.scenario import Battery
-
-KWH_J = 3.6e6
+from tafukt.simulator.units import DAY_H, HOUR_S, KWH_J, Floats
 
 
 @dataclass(frozen=True)

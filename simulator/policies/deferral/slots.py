@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from tafukt.simulator.engine.forecast import DAY_H
 from tafukt.simulator.policies.deferral.hour_table import Span
-from tafukt.simulator.record import Floats
+from tafukt.simulator.units import DAY_H, Floats
 
 Choice = tuple[int, tuple[Span, ...]]
 EPS_H = 1e-9

@@ -10,13 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from tafukt.simulator.engine.cluster import Cluster
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.signals import ahead_of
 from tafukt.simulator.policies.runtime_prediction import Duration, UsualShare
-from tafukt.simulator.record import Floats, Ints
 from tafukt.simulator.scenario import NodeType
+from tafukt.simulator.units import HOUR_S, Floats, Ints
 from tafukt.workloads.job import Ask
 
 

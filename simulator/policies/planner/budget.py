@@ -16,13 +16,12 @@ from tafukt.simulator.bound.jobs import Demand, work_of
 from tafukt.simulator.bound.lower_bound import plan_of
 from tafukt.simulator.bound.program import Supply, build
 from tafukt.simulator.bound.solve import attempt
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.planner.learning import Arrivals
 from tafukt.simulator.policies.planner.plan_table import PlanTable
 from tafukt.simulator.policies.planner.planner import STAYS, Need, Planner, PlannerSettings
-from tafukt.simulator.record import Floats, Ints
+from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # How many jobs, the largest first, the programme shares the hours out to (a choice).
 MOST = 150

@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
-from tafukt.simulator.engine.engine import Settings, simulate
-from tafukt.simulator.engine.forecast import HOUR_S, ForecastSettings
+from tafukt.simulator.engine.engine import simulate
+from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.planner.planner import Planner, PlannerSettings
-from tafukt.simulator.record import Floats, Record
+from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.units import HOUR_S, Floats
 from tafukt.workloads.job import Job, in_order
 
 # How often the plans of all jobs that are yet to come are improved in turn, before the first one comes.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import exp
 
 import numpy as np
-from tafukt.simulator.record import Floats
+from tafukt.simulator.units import Floats
 
 BINS = 20
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.view import SiteView, View
-from tafukt.simulator.record import Floats, Ints
+from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # How many hours of a night the energy left in a battery is spread over at the most (a choice).
 NIGHT_H = 8

@@ -14,12 +14,11 @@ from math import ceil, floor
 
 import numpy as np
 from tafukt.simulator.engine.actions import Action, Hold, Move, Pause, Start, Wake
-from tafukt.simulator.engine.forecast import HOUR_S
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.planner.learning import Survival
 from tafukt.simulator.policies.planner.plan_table import Plan, PlanTable, cheapest_hours, cheapest_window
-from tafukt.simulator.record import Floats, Ints
+from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # Phases in which a job keeps its site.
 STAYS = ("fetching", "waking", "restarting", "running")

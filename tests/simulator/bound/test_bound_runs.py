@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from tafukt.simulator.bound.lower_bound import Bound, lower_bound
 from tafukt.simulator.engine.actions import Cap, Move, Pause, Start, Wake
-from tafukt.simulator.engine.engine import Settings, simulate
-from tafukt.simulator.engine.faults import FaultSettings
+from tafukt.simulator.engine.engine import simulate
+from tafukt.simulator.engine.settings import Settings
+from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.policies.presets import PRESETS, policy
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import (

@@ -15,8 +15,8 @@ from tafukt.simulator.bound.lower_bound import Bound, lower_bound
 from tafukt.simulator.bound.program import build
 from tafukt.simulator.bound.solve import safe_dual, solve
 from tafukt.simulator.bound.supply import Resolution, down_s, gpu_power_w, least, most, slot_edges, supply_of
-from tafukt.simulator.engine.engine import Settings
-from tafukt.simulator.engine.faults import FaultSettings
+from tafukt.simulator.engine.settings import Settings
+from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Quota, Scenario, Site
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask, Dataset, Job, SpeedUp, Tenant, Truth

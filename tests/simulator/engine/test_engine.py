@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from tafukt.simulator.engine import job_state as checkpoints
 from tafukt.simulator.engine.actions import Hold, Move, Pause, Resize, Start
-from tafukt.simulator.engine.event_queue import Clock, Kind, cancel, on_grid
+from tafukt.simulator.engine.event_queue import Clock, Kind, cancel
 from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.record import Stints
+from tafukt.simulator.units import on_grid
 from tafukt.workloads.job import Checkpoint
 
 # --- order of things -----------------------------------------------------------------------------
@@ -140,18 +141,8 @@ def test_a_pause_costs_one_checkpoint_and_one_restart_powered_and_no_work() -> N
     assert kit.it_j(record) == pytest.approx(1000.0 * 86_400 + 4000.0 * 3900, rel=1e-12)
 
 
-def killer(name: str) -> Any:
-    """Reaches into the engine, as outages do."""
-
-    def step(view: Any) -> list[Any]:
-        view._engine.kill(kit.lives(view)[name], "test")
-        return []
-
-    return step
-
-
 def test_a_kill_without_checkpoints_loses_everything() -> None:
-    record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=SAVING)], policy=kit.Script({1000.0: killer("a")}))
+    record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=SAVING)], policy=kit.Script({}), kills={"a": 1000.0})
     outcome = kit.outcome(record, "a")
     assert kit.ends(record)["a"] == 1000 + 3600, "nothing to restart from, so no restart is paid"
     assert (outcome.kills, outcome.lost_gpu_s) == (1, 8000.0)
@@ -161,7 +152,7 @@ def test_a_kill_without_checkpoints_loses_everything() -> None:
 
 def test_a_kill_loses_what_came_after_the_last_periodic_checkpoint() -> None:
     saving = Checkpoint(write_s=60.0, restart_s=240.0, interval_s=300.0)
-    record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=saving)], policy=kit.Script({1000.0: killer("a")}))
+    record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=saving)], policy=kit.Script({}), kills={"a": 1000.0})
     # Two intervals of 300 + 60 s are safe at 720 s; 280 s are lost. Left: 3000 s in ten intervals, nine writes.
     outcome = kit.outcome(record, "a")
     assert outcome.lost_gpu_s == 8 * 280.0
@@ -172,8 +163,8 @@ def test_a_kill_loses_what_came_after_the_last_periodic_checkpoint() -> None:
 
 
 def test_a_kill_while_the_checkpoint_is_being_written_loses_it_too() -> None:
-    steps = {1000.0: pause("a"), 1030.0: killer("a")}
-    record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=SAVING)], policy=kit.Script(steps))
+    policy = kit.Script({1000.0: pause("a")})
+    record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=SAVING)], policy=policy, kills={"a": 1030.0})
     assert kit.ends(record)["a"] == 1030 + 3600
     assert kit.outcome(record, "a").lost_gpu_s == 8000.0
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tafukt.simulator import power_caps as caps
 from tafukt.simulator.engine.actions import Cap, Move, Pause, Resize, Start
-from tafukt.simulator.engine.faults import PRESETS, FaultSettings
 from tafukt.simulator.errors import PolicyError
+from tafukt.simulator.failures import PRESETS, FaultSettings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.size import largest
 from tafukt.simulator.record import Stints
@@ -191,20 +191,12 @@ def test_a_cap_costs_speed_by_the_table_and_saves_power() -> None:
 
 def test_a_cap_that_changes_on_the_way_loses_nothing() -> None:
     saving = Checkpoint(write_s=60.0, interval_s=1000.0)
-    steps = {500.0: lambda view: [Cap(kit.lives(view)["a"], 0.81)], 2500.0: killer("a")}
-    record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=saving)], capped(), kit.Script(steps))
+    policy = kit.Script({500.0: lambda view: [Cap(kit.lives(view)["a"], 0.81)]})
+    record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=saving)], capped(), policy, kills={"a": 2500.0})
     # Checkpoints complete at 1060 and 2120 s; the second holds 500 + 0.936 x (500 + 1000) s of work.
     kept = 500 + 0.936 * 1500
     assert kit.outcome(record, "a").lost_gpu_s == pytest.approx(8 * 380.0, abs=0.01)
     assert kit.ends(record)["a"] == pytest.approx(2500 + (3600 - kept) + 60, abs=0.01)
-
-
-def killer(name: str) -> Any:
-    def step(view: Any) -> list[Any]:
-        view._engine.kill(kit.lives(view)[name], "test")
-        return []
-
-    return step
 
 
 def test_the_table_is_read_linearly_and_not_below_its_end() -> None:

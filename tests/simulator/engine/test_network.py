@@ -149,12 +149,8 @@ def test_a_site_without_a_link_is_out_of_reach() -> None:
 
 
 def test_a_job_killed_while_its_data_travel_lets_them_arrive() -> None:
-    def kill(view: Any) -> Any:
-        view._engine.kill(kit.lives(view)["a"], "test")
-        return []
-
     jobs = [kit.job("a", 0, 8, 100, dataset=data("x", 100.0, "s1"))]
-    record = kit.run(jobs, network(), kit.Script({40.0: kill}))
+    record = kit.run(jobs, network(), kit.Script({}), kills={"a": 40.0})
     # It starts again at once, on the same site, and waits for the same transfer.
     assert kit.ends(record)["a"] == 200.0
     assert [t.end_s for t in record.transfers] == [100.0]

@@ -8,7 +8,8 @@ from math import inf
 
 import numpy as np
 import pytest
-from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.engine.engine import simulate
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.record import Record

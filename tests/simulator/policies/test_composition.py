@@ -16,9 +16,10 @@ from tafukt.experiments.config.load import check
 from tafukt.experiments.config.policies import policy_refs
 from tafukt.experiments.errors import InputError
 from tafukt.simulator.conformance import cases
-from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.job_state import JobState
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies import registry as catalogue
 from tafukt.simulator.policies.deferral.by_signal import BySignal
 from tafukt.simulator.policies.deferral.elastic import Elastic

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.registry import FunctionPolicy
+from tafukt.workloads.job import Job, in_order
 
 Rounds = Callable[[View], Iterable[Action] | None]
 
@@ -88,9 +89,16 @@ def test_looking_at_tomorrows_sun_is_told() -> None:
     assert "with another future from 30 h on, it parts at" in found(prophet)["future"]
 
 
-def test_looking_at_true_runtimes_is_told() -> None:
+def test_looking_at_true_runtimes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth: list[Job] = []
+
+    def leaking(jobs: Sequence[Job]) -> tuple[Job, ...]:
+        truth[:] = in_order(jobs)
+        return tuple(truth)
+
+    monkeypatch.setattr("tafukt.simulator.engine.engine.in_order", leaking)
+
     def knows(view: View) -> Iterator[Action]:
-        truth = view._engine.jobs
         yield from greedy(view, sorted(view.waiting.values(), key=lambda job: truth[job.index].truth.work_gpu_s))
 
     messages = found(knows)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tafukt.simulator.engine.actions import Start
 from tafukt.simulator.engine.cluster import Cluster
-from tafukt.simulator.engine.faults import FaultSettings
+from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.policies import list_scheduler
 from tafukt.simulator.policies.conservative import Conservative, Gaps, SiteLine
 from tafukt.simulator.policies.easy import ends_s

@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from jobs_kit import AWAKE, STEP_S, job, scenario, site
-from tafukt.simulator.engine.engine import Settings, simulate
-from tafukt.simulator.engine.forecast import HOUR_S, ForecastSettings
+from tafukt.simulator.engine.engine import simulate
+from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.deferral.window import MARGIN_S, _windows
 from tafukt.simulator.policies.presets import policy
+from tafukt.simulator.units import HOUR_S
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Job
 

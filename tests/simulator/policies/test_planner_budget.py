@@ -8,8 +8,9 @@ from typing import Any
 import jobs_kit as kit
 import numpy as np
 import pytest
-from tafukt.simulator.engine.engine import Engine, Settings
+from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.planner.budget import BudgetPlanner, LoadRequest, PowerBudget, shares
 from tafukt.simulator.policies.planner.learning import Arrivals

@@ -8,8 +8,8 @@ from typing import Any
 import jobs_kit as kit
 import numpy as np
 import pytest
-from tafukt.simulator.engine.engine import Settings
 from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.planner.budget import BudgetPlanner
 from tafukt.simulator.policies.planner.clairvoyant import best_known
 from tafukt.simulator.policies.planner.planner import Planner, PlannerSettings

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tafukt.simulator.conformance import cases
-from tafukt.simulator.engine.engine import Settings, simulate
+from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.deferral import signals
 from tafukt.simulator.policies.deferral.elastic import Elastic, Stretch, stepwise
 from tafukt.simulator.policies.deferral.signals import course

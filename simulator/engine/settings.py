@@ -1,0 +1,25 @@
+"""What the engine is told beside scenario, jobs and policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tafukt.simulator.engine.cluster import Remainder
+from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.failures import FaultSettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the engine goes about it.
+
+    `remainder` says what a gang larger than a node does with a part of a node; `overrun` what happens
+    to a job past its estimate; `events` how much is written down; `faults` what breaks and how often.
+    """
+
+    remainder: Remainder = "share"
+    overrun: Literal["extend", "kill"] = "extend"
+    events: Literal["all", "changes", "none"] = "all"
+    forecast: ForecastSettings = field(default_factory=ForecastSettings)
+    faults: FaultSettings = field(default_factory=FaultSettings)

@@ -1,0 +1,106 @@
+"""The plan of the house: arrows between modules point one way, folders stay small, nobody but a few runs the engine."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Set
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("sites", "workloads", "simulator", "experiments")
+FILES_MOST = 16
+# Who runs simulations: `simulate` is theirs to call. All other code is handed what it needs.
+RUNS_SIMULATIONS = {
+    "tafukt.simulator.conformance",
+    "tafukt.simulator.policies.planner.clairvoyant",
+}
+
+
+def modules(package: str) -> dict[str, Path]:
+    """Every module of a package, by its dotted name."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(("tafukt", *parts[: -1 if parts[-1] == "__init__" else None]))] = path
+    return found
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Dotted names of everything that a module imports, wherever in it, also for typing alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def arrows(known: dict[str, Path]) -> dict[str, frozenset[str]]:
+    """From each module to those of the same package that it imports."""
+    return {
+        name: {other for other in imports(path) if other in known and other != name} for name, path in known.items()
+    }
+
+
+def circles(graph: Mapping[str, Set[str]]) -> Iterator[set[str]]:
+    """Sets of modules that reach one another (Tarjan 1972, 10.1137/0201010)."""
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(name: str) -> Iterator[set[str]]:
+        number[name] = low[name] = len(number)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in number:
+                yield from visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], number[other])
+        if low[name] == number[name]:
+            ring = set(stack[stack.index(name) :])
+            del stack[stack.index(name) :]
+            if len(ring) > 1:
+                yield ring
+
+    for name in graph:
+        if name not in number:
+            yield from visit(name)
+
+
+def test_a_circle_is_found() -> None:
+    assert list(circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}})) == [{"b", "c"}]
+    assert not list(circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}))
+
+
+@pytest.mark.parametrize("package", ["simulator", "experiments"])
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    known = modules(package)
+    assert len(known) > 10
+    assert not list(circles(arrows(known)))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_folder_holds_no_more_than_can_be_seen_at_once(package: str) -> None:
+    folders = [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]
+    counts = {folder: len([p for p in folder.glob("*.py") if p.stem != "__init__"]) for folder in folders}
+    assert max(counts.values()) > 3
+    assert not {str(folder): count for folder, count in counts.items() if count > FILES_MOST}
+
+
+def test_nobody_but_who_runs_simulations_imports_the_engine() -> None:
+    engine = "tafukt.simulator.engine.engine"
+    users = {name for name, path in modules("simulator").items() if engine in imports(path)}
+    assert users == RUNS_SIMULATIONS
+    reached = {
+        name: sorted(taken)
+        for package in PACKAGES
+        for name, path in modules(package).items()
+        if (taken := {n for n in imports(path) if n.startswith(f"{engine}.")} - {f"{engine}.simulate"})
+    }
+    assert not reached, "others call `simulate`; the engine itself is nobody's"
