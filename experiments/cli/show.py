@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +45,28 @@ def report_command(folder: Path, output: Path | None) -> int:
     """Write the page of a result folder."""
     from tafukt.experiments.report.report import write_report
 
-    console().print(f"Wrote {write_report(folder, output)}")
-    return 0
+    with _figures_left_out() as left_out:
+        path = write_report(folder, output)
+    console().print(f"Wrote {path}")
+    return _told(left_out)
+
+
+@contextmanager
+def _figures_left_out() -> Iterator[list[warnings.WarningMessage]]:
+    """What is warned of while figures are drawn."""
+    from tafukt.experiments.figures.catalogue import FigureWarning
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", FigureWarning)
+        yield found
+
+
+def _told(left_out: Sequence[warnings.WarningMessage]) -> int:
+    """Say which figures were left out; 1 where one failed, which is never the user's mistake."""
+    lines = [str(item.message) for item in left_out]
+    for line in lines:
+        console(stderr=True).print(f"Note: {line}")
+    return int(any("could not be drawn" in line for line in lines))
 
 
 def plot_command(folder: Path, figures: Sequence[str], kind: str) -> int:
@@ -52,9 +74,11 @@ def plot_command(folder: Path, figures: Sequence[str], kind: str) -> int:
     from tafukt.experiments.figures.catalogue import save_all
     from tafukt.experiments.results.load import load
 
-    for path in save_all(load(folder), figures, kind):
+    with _figures_left_out() as left_out:
+        paths = save_all(load(folder), figures, kind)
+    for path in paths:
         console().print(f"Wrote {path}")
-    return 0
+    return _told(left_out)
 
 
 def explain_command(folder: Path, job: str, policy: str, seed: int | None) -> int:

@@ -10,6 +10,7 @@ The figures themselves are functions `(data, ax=None) -> Axes` on the tables of 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,21 +85,41 @@ class Figure:
 def plan(results: Results, names: Sequence[str] = ()) -> list[Planned]:
     """Every figure that the folder has data for, or those called `names`.
 
+    What keeps a figure from being planned is told when it is drawn, so that it does not cost the others.
+
     Raises
     ------
     InputError
-        If there is no figure of that name, or the folder has no data for it.
+        If there is no figure of one of the names, no run is complete, or the folder has data for none of them.
     """
     for name in names:
         if name not in FIGURES:
             message = f"no figure called {name!r}; there are {', '.join(FIGURES)}"
             raise InputError(Problem("", "--figure", message, nearest(name, FIGURES)))
-    found = [item for name in names or FIGURES for item in FIGURES[name].planned(results)]
-    for name in names:
-        if not any(item.figure == name for item in found):
-            message = f"{results.folder} has no data for the figure {name!r}"
-            raise InputError(Problem("", "--figure", message))
+    first_scenario(results)
+    found = [item for name in names or FIGURES for item in _planned(name, results)]
+    if not found:
+        raise InputError([Problem("", "--figure", text) for text in without_data(results, names, found)])
     return found
+
+
+def _planned(name: str, results: Results) -> list[Planned]:
+    """The figures of one kind; one that cannot be planned is drawn by raising what was raised here."""
+    try:
+        return list(FIGURES[name].planned(results))
+    except Exception as error:  # a figure never costs the page
+        caught = error
+
+        def fail(_: Axes) -> None:
+            raise caught
+
+        return [Planned(name, name, FIGURES[name].description, (1.0, 1.0), fail)]
+
+
+def without_data(results: Results, names: Sequence[str], planned: Sequence[Planned]) -> list[str]:
+    """What to say of the figures that were asked for and of which the folder has no data."""
+    there = {item.figure for item in planned}
+    return [f"{results.folder} has no data for the figure {name!r}" for name in names if name not in there]
 
 
 def draw(planned: Planned) -> Any:
@@ -109,26 +130,48 @@ def draw(planned: Planned) -> Any:
         return figure
 
 
+class FigureWarning(UserWarning):
+    """A figure that was left out: the folder has no data for it, or drawing it failed."""
+
+
 def save_all(results: Results, names: Sequence[str] = (), kind: str = "png", folder: Path | None = None) -> list[Path]:
-    """Draw figures into `DIR/figures`, the same bytes each time.
+    """Draw figures into `DIR/figures`, the same bytes each time; returns their paths.
+
+    Warns with `FigureWarning` of each that is asked for without data, and of each that fails; the others are drawn.
 
     Raises
     ------
     InputError
-        If a name or format is unknown.
+        If a name or format is unknown, or there is data for none of the names.
     """
     if kind not in FORMATS:
         message = f"no format {kind!r}; there are {', '.join(FORMATS)}"
         raise InputError(Problem("", "--format", message, nearest(kind, FORMATS)))
     target = folder or results.folder / "figures"
     planned = plan(results, names)
+    for text in without_data(results, names, planned):
+        warnings.warn(text, FigureWarning, stacklevel=2)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
     for item in planned:
         path = target / f"{item.name}.{kind}"
-        save(draw(item), path, kind)
-        paths.append(path)
+        figure = draw_or_warn(item)
+        if figure is not None:
+            save(figure, path, kind)
+            paths.append(path)
     return paths
+
+
+def draw_or_warn(planned: Planned) -> Any | None:
+    """The drawn figure; `None`, and a `FigureWarning`, where drawing it fails."""
+    try:
+        figure = draw(planned)
+        figure.draw_without_rendering()  # what is laid out only now may fail, too
+    except Exception as error:  # one figure never costs the others
+        text = f"the figure {planned.name!r} could not be drawn: {type(error).__name__}: {error}"
+        warnings.warn(text, FigureWarning, stacklevel=2)
+        return None
+    return figure
 
 
 # --- what a folder has data for ------------------------------------------------------------------------
@@ -136,7 +179,7 @@ def save_all(results: Results, names: Sequence[str] = (), kind: str = "png", fol
 
 def example_runs(results: Results) -> list[RunData]:
     """The runs whose insides are shown: of the baseline and of the policy that draws least, first seed."""
-    rows = _first_scenario(results)
+    rows = first_scenario(results)
     seed = int(rows["seed"].iloc[0])
     done = rows[(rows["jobs_left"] == 0) & (rows["seed"] == seed)]
     done = done if len(done) else rows[rows["seed"] == seed]
@@ -147,7 +190,7 @@ def example_runs(results: Results) -> list[RunData]:
     return [results.run(run) for run in chosen]
 
 
-def _first_scenario(results: Results) -> Any:
+def first_scenario(results: Results) -> Any:
     """The complete rows of the first combination of the axes."""
     rows = results.complete
     if rows.empty:
@@ -159,7 +202,7 @@ def _first_scenario(results: Results) -> Any:
 
 def _at(results: Results) -> str:
     """The scenario that is shown where there are several."""
-    rows = _first_scenario(results)
+    rows = first_scenario(results)
     return "".join(f", at {axis} = {rows[axis].iloc[0]}" for axis in results.axes)
 
 
@@ -194,7 +237,7 @@ def _by_sites(base: float, each: float) -> Callable[[RunData], tuple[float, floa
 
 
 def _plan_policies(results: Results) -> Iterator[Planned]:
-    rows = _first_scenario(results)
+    rows = first_scenario(results)
     height = 1.2 + 0.36 * rows["policy"].nunique()
     caption = f"Grid draw of each policy{_at(results)}"
     yield Planned("policies", "policies", caption, (7.2, height), lambda ax: policies(rows, ax))
@@ -246,7 +289,7 @@ def _balance(run: RunData, site: str) -> Drawer:
 
 
 def _plan_pareto(results: Results) -> Iterator[Planned]:
-    rows = _first_scenario(results)
+    rows = first_scenario(results)
     if rows["policy"].nunique() < 2:
         return
     for metric, what in (("wait_mean_h", "mean waiting"), ("cost_mad", "cost")):
@@ -259,7 +302,7 @@ def _pareto(rows: Any, metric: str) -> Drawer:
 
 
 def _plan_cdf(results: Results) -> Iterator[Planned]:
-    rows = _first_scenario(results).drop_duplicates("policy")
+    rows = first_scenario(results).drop_duplicates("policy")
     runs = {str(row["policy"]): results.run(str(row["run"])) for _, row in rows.iterrows()}
     caption = f"Waiting times, seed {rows['seed'].iloc[0]}{_at(results)}"
     yield Planned(

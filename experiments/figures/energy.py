@@ -73,7 +73,8 @@ def _powers(energy: pd.DataFrame, tz: str) -> tuple[pd.DataFrame, str]:
         local = pd.DatetimeIndex(summed.index).tz_convert(tz).tz_localize(None).normalize()
         if days > VERY_LONG_DAYS:
             local = local - pd.to_timedelta((local - local[0]).days % 7, unit="D")
-        local = local.tz_localize(tz, nonexistent="shift_forward", ambiguous=False)
+        # in UTC again, or the axis would mix two zones where the site's is not UTC
+        local = local.tz_localize(tz, nonexistent="shift_forward", ambiguous=False).tz_convert("UTC")
         summed, hours = summed.groupby(local).sum(), hours.groupby(local).sum()
         what = f"mean power of each {'week' if days > VERY_LONG_DAYS else 'day'} [kW]"
     return summed.div(hours, axis=0), what

@@ -340,13 +340,16 @@ def _number(metric: str, value: float, like: float | None = None) -> str:
 
 
 def _figure(planned: figures.Planned, number: int) -> dict[str, Any]:
-    """A figure as a data URI: SVG, or PNG where the SVG would be large."""
-    drawn = figures.draw(planned)
+    """A figure as a data URI: SVG, or PNG where the SVG would be large; without one where drawing fails."""
+    wide = planned.figure == "policies"
+    drawn = figures.draw_or_warn(planned)
+    if drawn is None:
+        return {"uri": "", "caption": planned.caption, "number": number, "wide": wide}
     data, kind = _bytes(drawn, "svg"), "svg+xml"
     if len(data) > SVG_LIMIT:
         data, kind = _bytes(drawn, "png"), "png"
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return {"uri": uri, "caption": planned.caption, "number": number, "wide": planned.figure == "policies"}
+    return {"uri": uri, "caption": planned.caption, "number": number, "wide": wide}
 
 
 def _bytes(figure: Any, kind: str) -> bytes:

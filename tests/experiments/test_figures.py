@@ -14,7 +14,7 @@ import show_records
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.figures.jobs import _lanes, stays
-from tafukt.experiments.figures.style import FLOWS, FORMATS
+from tafukt.experiments.figures.style import FLOWS, FORMATS, new_figure
 from tafukt.experiments.results import load as loading
 
 
@@ -98,8 +98,6 @@ def test_unknown_names_are_told(results: loading.Results) -> None:
 def test_balance_stacks_up_to_sun_and_import(results: loading.Results) -> None:
     """The top of the stack at each step is all that feeds the site plus what the sun has left over."""
     energy = results["fifo"].energy
-    from tafukt.experiments.figures.style import new_figure
-
     axes = figures.network_balance(energy, new_figure()[1])
     top = max(float(path.vertices[:, 1].max()) for patch in axes.collections for path in patch.get_paths())
     step = energy.groupby("time_utc")[["pv_available_kwh", "discharge_kwh", "grid_import_kwh", "unserved_kwh"]].sum()
@@ -224,3 +222,37 @@ def test_the_map_shows_where_in_the_country_a_site_lies(results: loading.Results
     assert "schematic outline" in [text.get_text() for text in axes.texts]
     away = {name: {**place, "lon": 20.0} for name, place in places.items()}
     assert "schematic outline" not in [text.get_text() for text in figures.site_map(run.energy, places=away).texts]
+
+
+@pytest.mark.parametrize("tz", ["Europe/Rome", "Asia/Kathmandu", "America/Asuncion", "Pacific/Auckland"])
+@pytest.mark.parametrize("days", [1, 10, 20, 120])
+def test_any_zone_and_length_is_drawn(tz: str, days: int) -> None:
+    """Clocks that change at midnight or stand at quarters of an hour; means by day or week where it is long."""
+    from tafukt.experiments.results.dictionary import names
+
+    times = pd.date_range("2026-03-01", periods=24 * days, freq="h", tz="UTC")
+    sun = np.clip(np.sin((times.hour - 6) / 12 * np.pi), 0, None) * 10.0
+    energy = pd.DataFrame(0.0, index=range(len(times)), columns=names("energy"))
+    energy = energy.assign(site="here", time_utc=times, time_h=np.arange(len(times), dtype=float), step_h=1.0)
+    energy = energy.assign(pv_available_kwh=sun, pv_to_load_kwh=sun, import_to_load_kwh=10 - sun, site_kwh=10.0)
+    energy = energy.assign(grid_import_kwh=10 - sun, stored_kwh=5.0, busy_gpus=1.0, online_gpus=8.0)
+    for function in (figures.network_balance, figures.battery_state, figures.grid_heatmap, figures.sun_and_load):
+        function(energy, new_figure()[1], tz=tz).figure.draw_without_rendering()
+
+
+def test_a_figure_that_fails_is_told_and_costs_no_other(
+    results: loading.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: loading.Results) -> Any:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setitem(figures.FIGURES, "day", figures.Figure("the mean day", broken))
+    with pytest.warns(figures.FigureWarning, match="'day' could not be drawn: RuntimeError: no ink"):
+        paths = figures.save_all(results, ["day", "policies"], folder=tmp_path)
+    assert [path.name for path in paths] == ["policies.png"]
+
+
+def test_a_figure_without_data_is_told_and_costs_no_other(results: loading.Results, tmp_path: Path) -> None:
+    with pytest.warns(figures.FigureWarning, match="no data for the figure 'heatmap'"):
+        paths = figures.save_all(results, ["heatmap", "policies"], folder=tmp_path)
+    assert [path.name for path in paths] == ["policies.png"]

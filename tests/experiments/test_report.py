@@ -180,3 +180,15 @@ def test_tables_sort_by_number_and_back(page: str, tmp_path: Path) -> None:
     rising = title.group(1).split(",")
     assert rising == title.group(2).split(",")[::-1]
     assert rising[-1] == "fifo"
+
+
+def test_a_figure_that_fails_is_said_in_its_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: loading.Results) -> object:
+        raise RuntimeError("no ink")
+
+    few = {"policies": figures.FIGURES["policies"], "day": figures.Figure("the mean day", broken)}
+    monkeypatch.setattr(figures, "FIGURES", few)
+    with pytest.warns(figures.FigureWarning, match="no ink"):
+        page = report.page(loading.load(folder))
+    assert "This figure could not be drawn" in page
+    assert page.count("<img") == 1
