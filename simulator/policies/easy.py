@@ -1,17 +1,18 @@
-"""EASY's reservation: when and on which nodes the job at the head of the queue will start.
+"""EASY's reservation: when the job at the head of the queue will start, and what is free beside it then.
 
-EASY backfilling lets a later job go ahead if it does not delay that start (Mu'alem and Feitelson 2001,
-10.1109/71.932708). The reservation holds real nodes: a later job may use all others for as long as it
-likes, and these only if by its user's estimate it has given them back in time.
+EASY backfilling (Mu'alem and Feitelson 2001, 10.1109/71.932708) lets a later job go ahead if it does not delay
+that start: because by its user's estimate it has given its GPUs back in time, or because the head still fits
+beside it. Whether the head fits is counted in GPUs on nodes as the site packs them; no node is kept for it by
+number, so that every idle one can be used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
 
-from tafukt.simulator.engine.cluster import Cluster
+from tafukt.simulator.engine.cluster import Allocation, Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.queue import Group
@@ -20,14 +21,55 @@ from tafukt.simulator.policies.queue import Group
 OVERDUE_S = 60.0
 
 
-class Reservation(NamedTuple):
-    """A promise to one job: so many GPUs of this site, from this time [s], on these nodes (a set of bits)."""
+@dataclass(slots=True)
+class Fit:
+    """When a gang would fit at a site [s], and what is free there then.
+
+    Attributes
+    ----------
+    time_s : float
+    free : list of int
+        Free GPUs of every node at that time.
+    spare : list of tuple of int
+        For each of the gang's needs, (GPUs on one node, nodes that have as many beyond those that it takes).
+    """
+
+    time_s: float
+    free: list[int] = field(default_factory=list)
+    spare: list[tuple[int, int]] = field(default_factory=list)
+
+    def beside(self, allocation: Allocation) -> list[tuple[int, int]] | None:
+        """What is left to spare if these GPUs stay taken; `None` if the gang would not fit then."""
+        left = []
+        for level, nodes in self.spare:
+            for node, held in allocation:
+                if self.free[node] >= level > self.free[node] - held:
+                    nodes -= 1
+            if nodes < 0:
+                return None
+            left.append((level, nodes))
+        return left
+
+    def take(self, allocation: Allocation) -> None:
+        """These GPUs will still be taken at that time."""
+        self.spare = self.beside(allocation) or self.spare
+        for node, held in allocation:
+            self.free[node] -= held
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A promise to one job: so many GPUs of this site, when `fit` says."""
 
     job: JobState
     gpus: int
     site: int
-    time_s: float
-    nodes: int
+    fit: Fit
+
+    @property
+    def time_s(self) -> float:
+        """When it will start at the latest, by the estimates of those who run [s]."""
+        return self.fit.time_s
 
 
 class Reservations:
@@ -37,7 +79,8 @@ class Reservations:
         self.current: Reservation | None = None
         self._stale = True
         # For each size of gang, what was found at each site: heads of one size share it.
-        self._found: dict[int, list[tuple[float, int] | None]] = {}
+        self._found: dict[int, list[Fit | None]] = {}
+        self._outlasts: JobState | None = None  # who was last let by although it outlasts the reserved time
 
     def forget(self, site: int) -> None:
         """Something changed at a site: what was found there no longer holds."""
@@ -45,35 +88,36 @@ class Reservations:
         for found in self._found.values():
             found[site] = None
 
-    def started(self, site: int) -> None:
+    def started(self, job: JobState, site: int) -> None:
         """A job has started beside the reservation: on any other site it may stand in a later head's way."""
         kept = self.current
         if kept is None or kept.site != site:
             self.forget(site)
-        else:
-            for gpus, found in self._found.items():
-                if gpus != kept.gpus:
-                    found[site] = None
+            return
+        if self._outlasts is job:
+            kept.fit.take(job.allocation)
+        for gpus, found in self._found.items():
+            if gpus != kept.gpus:
+                found[site] = None
 
     def make(self, job: JobState, group: Group, now_s: float, view: View) -> bool:
         """Reserve for the job at the head, where it can start first; whether that changed anything."""
         before = self.current
         if before is not None and before.job is job and not self._stale and before.time_s > now_s:
             return False
-        gpus, best, nodes, time_s = group[0], -1, 0, inf
+        gpus, best, first = group[0], -1, Fit(inf)
         found = self._found.get(gpus)
         if found is None:
             found = self._found[gpus] = [None] * len(view.sites)
         for site in group[1]:
             fit = found[site]
-            if fit is None or fit[0] <= now_s:
+            if fit is None or fit.time_s <= now_s:
                 fit = found[site] = earliest_fit(view.sites[site].nodes, view.running_at(site), gpus, now_s)
-            if fit[0] < time_s:
-                time_s, nodes = fit
-                best = site
-        self.current = Reservation(job, gpus, best, time_s, nodes) if best >= 0 else None
+            if fit.time_s < first.time_s:
+                best, first = site, fit
+        self.current = Reservation(job, gpus, best, first) if best >= 0 else None
         self._stale = False
-        return self.current != before
+        return before is None or self.current is None or before.job is not job or before.fit is not first
 
     def drop(self) -> None:
         """Nobody waits at the head."""
@@ -87,42 +131,60 @@ class Reservations:
     def avoid(self, job: JobState, gpus: int, now_s: float, view: View) -> int:
         """The nodes that this job must leave alone at the reserved site; -1 if it may not start there."""
         assert self.current is not None
-        site = self.current.site
-        if now_s + view.duration_s(job, site, gpus) <= self.current.time_s:
+        site, fit = self.current.site, self.current.fit
+        self._outlasts = None
+        if now_s + view.duration_s(job, site, gpus) <= fit.time_s:
             return 0
-        if view.sites[site].nodes.place(gpus, self.current.nodes) is not None:
-            return self.current.nodes
+        cluster = view.sites[site].nodes
+        avoid, n = 0, cluster.per_node
+        while (nodes := cluster.place(gpus, avoid)) is not None:
+            if fit.beside(nodes) is not None:
+                self._outlasts = job
+                return avoid
+            node, held = nodes[-1]
+            if held == n or cluster.free[node] == n:  # nodes that are empty now are alike, and empty then as well
+                return -1
+            # A part of a node may yet go to one that the head leaves.
+            avoid |= sum(1 << i for i, free in enumerate(fit.free) if free == fit.free[node] and cluster.free[i] < n)
         return -1
 
 
-def earliest_fit(cluster: Cluster, running: Iterable[JobState], gpus: int, now_s: float) -> tuple[float, int]:
-    """When, by the estimates of what runs, a gang would fit, and on which nodes (a set of bits)."""
+def earliest_fit(cluster: Cluster, running: Iterable[JobState], gpus: int, now_s: float) -> Fit:
+    """When, by the estimates of what runs, a gang would fit, and what else is free then."""
     if cluster.offline:
-        return inf, 0
-    n, free = cluster.per_node, list(cluster.free)
-    ends = sorted([(ends_s(life, now_s), life.index, life.allocation) for life in running])
-    if gpus <= n:
-        for time, _, allocation in ends:
-            if len(allocation) == 1:  # nearly always
-                ((node, held),) = allocation
-                free[node] += held
-                if free[node] >= gpus:
-                    return time, 1 << node
-                continue
-            for node, held in allocation:
-                free[node] += held
-            fitting = [(free[node], node) for node, _ in allocation if free[node] >= gpus]
-            if fitting:
-                return time, 1 << min(fitting)[1]
-        return inf, 0
-    whole, rest = divmod(cluster.held_for(gpus), n)
-    for time, _, allocation in ends:
+        return Fit(inf)
+    free, needs = list(cluster.free), _needs(cluster, gpus)
+    # The last need is met by any node that meets one before it; nearly always it is the only one.
+    level, count = needs[-1]
+    whole, wholes = needs[0]
+    lacking = count - sum([f >= level for f in free])
+    lacking_wholes = wholes - sum([f >= whole for f in free]) if len(needs) > 1 else 0
+    time_s = inf
+    for end, _, allocation in sorted([(ends_s(life, now_s), life.index, life.allocation) for life in running]):
+        if end > time_s:
+            break
         for node, held in allocation:
-            free[node] += held
-        found = nodes_for(free, n, whole, rest)
-        if found:
-            return time, found
-    return inf, 0
+            before = free[node]
+            free[node] = after = before + held
+            if before < level <= after:
+                lacking -= 1
+            if before < whole <= after and len(needs) > 1:
+                lacking_wholes -= 1
+        if lacking <= 0 and lacking_wholes <= 0:
+            time_s = end
+    if time_s == inf:
+        return Fit(inf)
+    spare = [(level, -lacking)]
+    return Fit(time_s, free, [(whole, -lacking_wholes), *spare] if len(needs) > 1 else spare)
+
+
+def _needs(cluster: Cluster, gpus: int) -> list[tuple[int, int]]:
+    """What a gang needs: (GPUs on one node, how many such nodes); an empty node also has room for a part."""
+    n = cluster.per_node
+    if gpus <= n:
+        return [(gpus, 1)]
+    whole, rest = divmod(cluster.held_for(gpus), n)
+    return [(n, whole), (rest, whole + 1)] if rest else [(n, whole)]
 
 
 def ends_s(life: JobState, now_s: float) -> float:

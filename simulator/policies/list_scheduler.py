@@ -235,7 +235,7 @@ class Backfilling:
     def _started(self, job: JobState, site: int, view: View) -> None:
         """What a start changes; asked for after the engine has carried it out."""
         self._forget(job)
-        self._reservations.started(site)
+        self._reservations.started(job, site)
         self._tell_started(job, site, view)
 
     def _tell_started(self, job: JobState, site: int, view: View) -> None:

@@ -195,48 +195,6 @@ def test_backfilling_keeps_its_promises_on_thousands_of_workloads(backfill: str)
         promise_kept(seed, backfill, seed % 2 == 0, node, 1 + seed % 3, 1 + seed % 2, jobs=12 + seed % 20)
 
 
-def reference_easy(jobs: list[Any], size: int) -> dict[str, float]:
-    """EASY on one pool with exact estimates, event by event, with no structure at all."""
-    free, now, running, queue, starts = size, 0.0, [], [], {}
-    todo = sorted(jobs, key=lambda j: (j.ask.submit_s, j.ask.job_id))
-    while todo or queue or running:
-        now = min([j.ask.submit_s for j in todo[:1]] + [end for end, _ in running])
-        free += sum(g for end, g in running if end <= now)
-        running = [(end, g) for end, g in running if end > now]
-        while todo and todo[0].ask.submit_s <= now:
-            queue.append(todo.pop(0))
-        going = []
-        while queue and queue[0].ask.gpus <= free:
-            free -= queue[0].ask.gpus
-            going.append(queue.pop(0))
-        running += [(now + j.ask.estimate_s, j.ask.gpus) for j in going]
-        if queue:
-            head, room = queue[0].ask.gpus, free
-            for end, gpus in sorted(running):
-                room += gpus
-                if room >= head:
-                    shadow = end
-                    break
-            # What is reserved is the node, and there is only one: nobody may overtake and outlast.
-            by = []
-            for j in queue[1:]:
-                if j.ask.gpus <= free and now + j.ask.estimate_s <= shadow:
-                    free -= j.ask.gpus
-                    by.append(j)
-            queue = [j for j in queue if j not in by]
-            running += [(now + j.ask.estimate_s, j.ask.gpus) for j in by]
-            going += by
-        starts |= {j.ask.job_id: now for j in going}
-    return starts
-
-
-def test_easy_against_a_loop_without_any_structure() -> None:
-    for seed in range(40):
-        jobs = kit.random_jobs(np.random.default_rng(seed), 40, 16, span_s=3000)
-        record = kit.run(jobs, pool(16, 86_400.0), policy("easy"), events="none")
-        assert kit.starts(record) == reference_easy(jobs, 16), seed
-
-
 # --- orders --------------------------------------------------------------------------------------
 
 
