@@ -1,4 +1,4 @@
-"""The command `tafukt`: what may be asked. What is done stands in `cli_run`, `cli_show` and `cli_check`.
+"""The command `tafukt`: what may be asked. What is done stands in the modules beside this one.
 
 Everything heavy is imported inside the commands, so that `--help` is there at once.
 """
@@ -245,6 +245,9 @@ def guarded(call: Callable[[], Any]) -> int:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a mistake on the command line
             error.show()
             return 2
+        if isinstance(error, _work_failed()):
+            print(error, file=sys.stderr)
+            return 1
         if not _is_users(error):
             raise
         if isinstance(error, OSError):
@@ -253,6 +256,12 @@ def guarded(call: Callable[[], Any]) -> int:
         print(error, file=sys.stderr)
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _work_failed() -> type[BaseException]:
+    from tafukt.experiments.runs.processes import WorkFailed
+
+    return WorkFailed
 
 
 def _is_users(error: BaseException) -> bool:

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from tafukt.experiments.cli.text import answer, comparison_table, console, next_command, notes_lines, plural
+from tafukt.experiments.cli.text import comparison_table, console, next_command, notes_lines, plural
 from tafukt.experiments.config.load import Loaded, load
 from tafukt.experiments.config.toml import find
 from tafukt.experiments.config.validated_range import outside
 from tafukt.experiments.errors import InputError, Problem
+from tafukt.experiments.results.answer import answer
+from tafukt.experiments.results.summary import failed, least_possible
 from tafukt.experiments.runs import session
+from tafukt.experiments.runs.processes import processors
 from tafukt.experiments.runs.session import costs_s
-from tafukt.experiments.runs.summary import failed, least_possible
-from tafukt.experiments.runs.workers import processors
 
 
 def run_command(
@@ -46,7 +47,8 @@ def run_command(
     if not quiet:
         out = console()
         out.print(comparison_table(outcome.rows, loaded))
-        out.print(answer(outcome.rows, loaded))
+        for sentence in answer(outcome.rows, loaded.baseline.label, loaded.axis_keys):
+            out.print(sentence)
         if least := least_possible(outcome.rows, loaded.axis_keys):
             out.print(least)
         out.print(f"Results: {path}")
@@ -237,7 +239,7 @@ def size_command(
     from tafukt.experiments.figures.style import new_figure, style
     from tafukt.experiments.runs import sizing
     from tafukt.experiments.runs import sizing as sizing_results
-    from tafukt.experiments.runs.workers import processors
+    from tafukt.experiments.runs.processes import processors
 
     wanted = sizing.parse_target(target)
     loaded = load_experiment(find(experiment), settings)

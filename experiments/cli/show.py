@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.cli.text import console, new_table
 from tafukt.experiments.errors import InputError, Problem, listed, nearest
+from tafukt.experiments.results.numbers import number_text
 
 if TYPE_CHECKING:
     from tafukt.experiments.results.load import Results
@@ -116,7 +117,7 @@ def compare_command(folders: Sequence[Path]) -> int:
 
 def _means(results: Results) -> None:
     from tafukt.experiments.results import statistics
-    from tafukt.experiments.runs.summary import LIMITS
+    from tafukt.experiments.results.summary import LIMITS
 
     limits = [name for name in LIMITS if results.complete["best_known_draw_kwh"].notna().any()]
     shown = COMPARED | dict.fromkeys(limits, COMPARED["draw_kwh"])
@@ -137,7 +138,7 @@ def _means(results: Results) -> None:
 def _measured(value: float, half: float, text: str) -> str:
     if value != value:
         return ""
-    return text.format(value) + (f" ± {text.format(half)}" if half == half else "")
+    return number_text(text, value) + (f" ± {text.format(half)}" if half == half else "")
 
 
 def _pairs(pairs: Sequence[Any]) -> None:
@@ -150,10 +151,11 @@ def _pairs(pairs: Sequence[Any]) -> None:
         table.add_column(heading, justify="right")
     for pair in pairs:
         names = [pair.group] if grouped else []
-        interval = f"{pair.low:,.2f} to {pair.high:,.2f}" if pair.low == pair.low else "too few seeds"
+        low, high = number_text("{:,.2f}", pair.low), number_text("{:,.2f}", pair.high)
+        interval = f"{low} to {high}" if pair.low == pair.low else "too few seeds"
         p = f"{pair.p_holm:.2g}" if pair.p_holm == pair.p_holm else ""
         names += [pair.policy, pair.other, pair.metric]
-        table.add_row(*names, str(pair.seeds), f"{pair.difference:+,.2f}", interval, p)
+        table.add_row(*names, str(pair.seeds), number_text("{:+,.2f}", pair.difference), interval, p)
     console().print(table)
 
 

@@ -1,9 +1,8 @@
-"""What the terminal says: the comparison table, the answer in a sentence, the next command."""
+"""What the terminal says: the comparison table, the notes, the next command."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
-from tafukt.experiments.runs.summary import Row
+from tafukt.experiments.results.answer import mean
+from tafukt.experiments.results.numbers import number_text
+from tafukt.experiments.results.summary import Row
 
 COLUMNS = (
     ("draw_kwh", "draw\nkWh", "{:,.0f}"),
@@ -68,7 +69,8 @@ def comparison_table(rows: Sequence[Row], loaded: Loaded) -> Table:
             table.caption = f"and {len(groups) - ROWS_SHOWN} more rows in summary.csv"
             break
         done = [row for row in members if row["status"] == "complete"]
-        cells = [text.format(value) if (value := mean(done, name)) is not None else "" for name, _, text in COLUMNS]
+        means = [(mean(done, name), text) for name, _, text in COLUMNS]
+        cells = [number_text(text, value) if value == value else "" for value, text in means]
         left = "failed" if not done else str(sum(row["jobs_left"] for row in done))
         table.add_row(*(str(value) for value in key), *cells, left)
     return table
@@ -80,42 +82,6 @@ def grouped(rows: Sequence[Row], axes: Sequence[str]) -> dict[tuple[Any, ...], l
     for row in rows:
         groups.setdefault((*(row[axis] for axis in axes), row["policy"]), []).append(row)
     return groups
-
-
-def mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """Mean of a metric over the rows that have it; `None` where none has."""
-    values = [row[name] for row in rows if row.get(name) is not None]
-    return math.fsum(values) / len(values) if values else None
-
-
-def answer(rows: Sequence[Row], loaded: Loaded) -> str:
-    """The experiment's answer in one sentence."""
-    done = [row for row in rows if row["status"] == "complete"]
-    if not done:
-        return "No run is complete, so there is no answer yet."
-    others = [row for row in done if row["grid_cut"] is not None]
-    by_policy: dict[str, list[Row]] = {}
-    for row in others:
-        by_policy.setdefault(row["policy"], []).append(row)
-    cuts = {policy: cut for policy, runs in by_policy.items() if (cut := mean(runs, "grid_cut")) is not None}
-    baseline = next(
-        (policy for policy, cut in cuts.items() if all(r["grid_cut"] == 0.0 for r in by_policy[policy])), ""
-    )
-    cuts.pop(baseline, None)
-    if not cuts or not baseline:
-        best = min(done, key=lambda row: row["draw_kwh"])
-        return f"{best['policy']} draws {best['draw_kwh']:,.0f} kWh from the grid."
-    policy = max(cuts, key=lambda name: cuts[name])
-    wait, base_wait = mean(by_policy[policy], "wait_mean_h"), mean(by_policy[baseline], "wait_mean_h")
-    waiting = ""
-    if wait is not None and base_wait is not None:
-        waiting = f", and jobs wait {wait:.1f} h instead of {base_wait:.1f} h"
-    over = {row["seed"] for row in by_policy[policy]}
-    on = f" (mean over {len(over)} seeds)" if len(over) > 1 else ""
-    if cuts[policy] <= 0:
-        more = f"{policy} ({-cuts[policy]:.1%} more)"
-        return f"No policy draws less grid electricity than {baseline}; the nearest is {more}."
-    return f"{policy} draws {cuts[policy]:.1%} less grid electricity than {baseline}{on}{waiting}."
 
 
 def next_command(path: Path) -> str:

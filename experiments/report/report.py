@@ -19,9 +19,10 @@ from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report.sources import assumptions
 from tafukt.experiments.results import statistics
+from tafukt.experiments.results.answer import answer as sentences
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.load import Results, load
-from tafukt.experiments.runs.summary import LIMITS, least_possible
+from tafukt.experiments.results.summary import LIMITS, least_possible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,26 +118,13 @@ def context(results: Results) -> dict[str, Any]:
 
 def answer(results: Results) -> list[str]:
     """The answer in a few sentences, the number first; over a matrix, how far it ranges."""
-    rows = results.complete
-    scenarios = statistics.groups(rows, results.axes)
-    if len(scenarios) == 1:
-        return [_answer_of(rows, results.baseline), least_possible(rows.to_dict(orient="records")), _setting(rows)]
-    best = {group: cut for group, part in scenarios if not math.isnan((cut := _best_cut(part))[0])}
-    if not best:
-        return [f"{len(scenarios)} scenarios, {len(rows)} runs; the table below compares them.", _setting(rows)]
-    low, high = min(best, key=lambda group: best[group]), max(best, key=lambda group: best[group])
+    frame = results.complete
+    rows = frame.to_dict(orient="records")
     return [
-        f"Over {len(scenarios)} scenarios the best policy draws {best[low][0]:.1%} to {best[high][0]:.1%} less from "
-        f"the grid than {results.baseline}.",
-        f"Most at {high} ({best[high][1]}), least at {low} ({best[low][1]}).",
-        _setting(rows),
+        *sentences(rows, results.baseline, results.axes, lambda values: statistics.mean_interval(values)[1]),
+        least_possible(rows, results.axes),
+        _setting(frame),
     ]
-
-
-def _best_cut(rows: pd.DataFrame) -> tuple[float, str]:
-    """The largest mean cut of a scenario, and whose it is; NaN where there is none."""
-    cuts = rows.groupby("policy")["grid_cut"].mean().dropna()
-    return (float(cuts.max()), str(cuts.idxmax())) if len(cuts) else (math.nan, "")
 
 
 def _setting(rows: pd.DataFrame) -> str:
@@ -153,47 +141,6 @@ def _setting(rows: pd.DataFrame) -> str:
 def _range(values: pd.Series[float], text: str) -> str:
     low, high = text.format(values.min()), text.format(values.max())
     return low if low == high else f"{low} to {high}"
-
-
-def _answer_of(rows: pd.DataFrame, baseline: str) -> str:
-    whole = rows[rows["jobs_left"] == 0]
-    unfinished = sorted(set(rows["policy"]) - set(whole["policy"]))
-    note = f" {' and '.join(unfinished)} left jobs undone and cannot be compared." if unfinished else ""
-    if whole.empty:
-        return "Every run left jobs undone within its accounting window, so no draw can be compared."
-    draws = whole.groupby("policy", sort=False)["draw_kwh"].mean()
-    best = str(draws.idxmin())
-    seeds = int(whole["seed"].nunique())
-    over = f", mean of {seeds} seeds" if seeds > 1 else ", one seed"
-    if baseline not in draws.index:
-        return f"{best} draws least: {draws[best]:,.0f} kWh from the grid{over}.{note}"
-    if best == baseline:
-        return f"No policy draws less than {baseline}: {draws[best]:,.0f} kWh from the grid{over}.{note}"
-    mine, base = whole[whole["policy"] == best], whole[whole["policy"] == baseline]
-    cut, half, _ = statistics.mean_interval(mine["grid_cut"].to_numpy())
-    spread = "" if math.isnan(half) else f" (± {half * 100:.1f} points, 95 %)"
-    captured = statistics.mean_interval(mine["captured"].to_numpy())[0]
-    share = f", {captured:.0%} of what a schedule that knows everything could save at most" if captured > 0 else ""
-    return (
-        f"{best} draws {cut:.1%}{spread} less from the grid than {baseline}: {draws[best]:,.0f} instead of "
-        f"{draws[baseline]:,.0f} kWh{over}{share}.{_waiting(mine, base)}{note}"
-    )
-
-
-def _waiting(mine: pd.DataFrame, base: pd.DataFrame) -> str:
-    """What the cut cost in waiting and deadlines; nothing where no job ran."""
-    wait, before = mine["wait_mean_h"].mean(), base["wait_mean_h"].mean()
-    if math.isnan(wait) or math.isnan(before):
-        return ""
-    return (
-        f" Jobs wait {wait:.1f} h on average instead of {before:.1f} h; {_missed(mine)} of the deadlines are missed "
-        f"instead of {_missed(base)}."
-    )
-
-
-def _missed(rows: pd.DataFrame) -> str:
-    rate = rows["deadline_miss_rate"].mean()
-    return "none" if not rate > 0 else f"{rate:.1%}"
 
 
 # --- tables --------------------------------------------------------------------------------------------
@@ -336,7 +283,7 @@ def _number(metric: str, value: float, like: float | None = None) -> str:
     else:
         large = abs(value if like is None else like) >= 100 or metric == "jobs_left"
         text = f"{value:,.0f}" if large else f"{value:.2f}"
-    return text.replace("-", "−")
+    return text.lstrip("-") if not any(digit in text for digit in "123456789") else text.replace("-", "−")
 
 
 def _figure(planned: figures.Planned, number: int) -> dict[str, Any]:

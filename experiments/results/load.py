@@ -1,8 +1,7 @@
-"""The way into a result folder from Python: `experiments.load("DIR")` gives its tables as data frames."""
+"""The way into a result folder from Python: `tafukt.load("DIR")` gives its tables as data frames."""
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import FolderError, Problem
 from tafukt.experiments.results.dictionary import KEYS, METRICS
+from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, StoredResults
+from tafukt.experiments.results.tables import unguarded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,8 +109,9 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = _json(folder / "manifest.json")
-        self.experiment = _toml(folder / "experiment.toml")
+        self._stored = StoredResults(folder)
+        self.manifest = self._stored.manifest()
+        self.experiment = _toml(folder / EXPERIMENT)
 
     def __repr__(self) -> str:
         return (
@@ -144,19 +146,36 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """`summary.csv`: one row per run."""
-        import pandas as pd
-
-        path = self.folder / "summary.csv"
-        try:
-            frame = pd.read_csv(path, dtype={"run": str, "status": str, "policy": str})
-        except FileNotFoundError:
-            raise FolderError(Problem(str(path), "", "is missing: nothing has run here yet")) from None
-        except (OSError, ValueError) as error:
-            raise FolderError(Problem(str(path), "", f"cannot be read: {error}")) from None
+        if self._unsummed():
+            return self._rows_on_disk()
+        frame = _summary_csv(self.folder / SUMMARY)
         missing = {"run", "status", "policy", "seed"} - set(frame)
         if missing:
+            path = self.folder / SUMMARY
             raise FolderError(Problem(str(path), "", f"has no column {', '.join(sorted(missing))}"))
         return frame
+
+    def _unsummed(self) -> bool:
+        """Whether runs are there that the summary does not know yet, as after a stop."""
+        if not (self.folder / SUMMARY).is_file():
+            return True
+        runs = self.manifest["runs"]
+        return self.manifest.get("status") == "incomplete" and any(
+            entry.get("status") == "missing" and self._stored.is_complete(run) for run, entry in runs.items()
+        )
+
+    def _rows_on_disk(self) -> pd.DataFrame:
+        """The summary as it would be written now."""
+        import pandas as pd
+        from tafukt.experiments.results.summary import header, rows_of
+
+        rows = rows_of(self._stored, self.manifest)
+        if not rows:
+            raise FolderError(Problem(str(self.folder), "", "nothing has run here yet"))
+        columns = header(self.manifest)
+        return pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns).astype(
+            {column.name: float for column in METRICS if column.nullable}
+        )
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -191,9 +210,8 @@ class Results:
         if rows.empty:
             said = ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value is not None)
             raise FolderError(Problem(str(self.folder), "", f"no complete run{' of ' + said if said else ''}"))
-        return RunData(
-            self.folder / "runs" / str(rows.iloc[0]["run"]), {str(key): value for key, value in rows.iloc[0].items()}
-        )
+        row = {str(key): value for key, value in rows.iloc[0].items()}
+        return RunData(self._stored.run_path(str(row["run"])), row)
 
     def __getitem__(self, policy: str) -> RunData:
         return self.run(policy=policy)
@@ -207,19 +225,22 @@ def load(folder: str | Path) -> Results:
     FolderError
         If it is none.
     """
-    path = Path(folder)
-    if not (path / "manifest.json").is_file():
-        what = "is no result folder: there is no manifest.json" if path.is_dir() else "no such folder"
-        raise FolderError(Problem(str(path), "", what))
-    return Results(path)
+    return Results(Path(folder))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _summary_csv(path: Path) -> pd.DataFrame:
+    """`summary.csv` as it was written: words stay words, also `NA`, `None` and `nan`."""
+    import pandas as pd
+
+    words = {column.name: str for column in KEYS if column.dtype == "string"}
     try:
-        value = json.loads(path.read_bytes())
+        frame = pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise FolderError(Problem(str(path), "", f"cannot be read: {error}")) from None
-    return value if isinstance(value, dict) else {}
+    for name in frame:
+        if frame[name].dtype == object:
+            frame[name] = frame[name].map(unguarded)
+    return frame
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -24,6 +24,8 @@ Columns = dict[str, Any]
 
 SEGMENTS_MOST = 50
 """In one step of energy.parquet, that are worth adding up one after another."""
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet would run."""
 CHANGES = ("start", "cap", "pause", "move", "resize", "kill", "end", "outage", "repair", "reject")
 
 
@@ -245,9 +247,15 @@ def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
 def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, float | int | str):
         return json.dumps(value, sort_keys=True, default=str)
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):
+    if isinstance(value, str) and value.lstrip("'").startswith(FORMULAS):
         return f"'{value}"  # a spreadsheet would run it as a formula
     return repr(value) if isinstance(value, float) else str(value)
+
+
+def unguarded(value: Any) -> Any:
+    """A cell of a CSV as it was before it was kept from being a formula."""
+    guarded = isinstance(value, str) and value.startswith("'") and value.lstrip("'").startswith(FORMULAS)
+    return value[1:] if guarded else value
 
 
 # --- Columns as Parquet bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shutil
@@ -20,26 +19,17 @@ from tafukt.experiments.config.load import Loaded, axes_of
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.errors import FolderError, InputError, Problem, shown
 from tafukt.experiments.hashing import bytes_digest, canonical, file_digest, source_digest
+from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST, SUMMARY, StoredResults
+from tafukt.experiments.results.summary import Row, header, rows_of
+from tafukt.experiments.results.tables import csv_bytes, json_bytes
 from tafukt.experiments.runs.matrix import Run, input_files
 
-MANIFEST = "manifest.json"
-EXPERIMENT = "experiment.toml"
-SUMMARY = "summary.csv"
 SCRATCH = ".tmp"
 STALE_S = 86_400.0
-TABLE_FILES = ("jobs.parquet", "energy.parquet", "events.parquet")
 
 
-class Folder:
-    """A result folder at `path`; every write is one rename, so a reader sees the old or the new, whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __repr__(self) -> str:
-        return f"Folder({str(self.path)!r})"
-
-    # --- reading -----------------------------------------------------------------------------------
+class Folder(StoredResults):
+    """A result folder that is written, too; every write is one rename, so a reader sees the old or the new, whole."""
 
     def is_new(self) -> bool:
         """Whether there is nothing in it yet, or nothing but what a stopped start left behind.
@@ -59,49 +49,6 @@ class Folder:
             message = f"holds files but no {MANIFEST}, so it is no result folder; choose another with -o"
             raise FolderError(Problem(str(self.path), "", message))
         return True
-
-    def manifest(self) -> dict[str, Any]:
-        """The manifest.
-
-        Raises
-        ------
-        FolderError
-            If there is none, or it cannot be read.
-        """
-        file = self.path / MANIFEST
-        try:
-            manifest = json.loads(file.read_bytes())
-        except FileNotFoundError:
-            what = "is no result folder" if self.path.is_dir() else "no such folder"
-            raise FolderError(Problem(str(self.path), "", f"{what}: there is no {MANIFEST}")) from None
-        except (OSError, ValueError) as error:
-            raise FolderError(Problem(str(file), "", f"cannot be read: {error}")) from None
-        if not isinstance(manifest, dict) or "runs" not in manifest:
-            raise FolderError(Problem(str(file), "", "is not a manifest of Tafukt"))
-        return manifest
-
-    def run_path(self, run_id: str) -> Path:
-        """The folder of a run."""
-        return self.path / "runs" / run_id
-
-    def run_summary(self, run_id: str) -> dict[str, Any] | None:
-        """The summary of a run that is there, complete or failed; `None` where it is missing."""
-        return self.json(f"runs/{run_id}/summary.json")
-
-    def is_complete(self, run_id: str) -> bool:
-        """Whether a run is there and did not fail."""
-        summary = self.run_summary(run_id)
-        return summary is not None and summary.get("status") == "complete"
-
-    def json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the folder; `None` where it is missing or unreadable."""
-        try:
-            value = json.loads((self.path / name).read_bytes())
-        except (OSError, ValueError):
-            return None
-        return value if isinstance(value, dict) else None
-
-    # --- writing -----------------------------------------------------------------------------------
 
     def write(self, name: str, data: bytes) -> None:
         """Write one file; where it holds the same bytes already, nothing happens."""
@@ -293,8 +240,6 @@ def begin(folder: Folder, loaded: Loaded, runs: Sequence[Run]) -> None:
     InputError
         If it cannot be made.
     """
-    from tafukt.experiments.results.tables import json_bytes
-
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -305,6 +250,24 @@ def begin(folder: Folder, loaded: Loaded, runs: Sequence[Run]) -> None:
     for ref in loaded.policies:
         if ref.source:
             folder.write(_kept(ref), ref.source.encode())
+
+
+def rebuild(folder: Folder, manifest_now: Callable[[], Mapping[str, Any]]) -> list[Row]:
+    """Write summary.csv, each run's comparisons and the manifest anew; returns the rows.
+
+    `manifest_now` is called once the folder is locked, so that of several processes the last one to write
+    knows of all runs.
+    """
+    with folder.locked():
+        manifest = manifest_now()
+        rows = rows_of(folder, manifest)
+        for row in rows:
+            if row["status"] == "complete":
+                folder.write(f"runs/{row['run']}/summary.json", json_bytes(row))
+        columns = header(manifest)
+        folder.write(SUMMARY, csv_bytes(columns, [[row.get(name) for name in columns] for row in rows]))
+        folder.write(MANIFEST, json_bytes(manifest))
+    return rows
 
 
 def refuse_other(folder: Folder, loaded: Loaded) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import FolderError, Problem, shown
 from tafukt.experiments.hashing import file_digest, source_digest
+from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, TABLE_FILES
 from tafukt.experiments.runs import session
-from tafukt.experiments.runs.folder import EXPERIMENT, SUMMARY, TABLE_FILES, Folder
+from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.matrix import input_files
 
 TOLERANCE = 1e-9

@@ -11,10 +11,10 @@ from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.errors import InputError, Problem
-from tafukt.experiments.runs.folder import Folder, begin, manifest_of, refuse_other
+from tafukt.experiments.results.summary import Row, failed
+from tafukt.experiments.runs.folder import Folder, begin, manifest_of, rebuild, refuse_other
 from tafukt.experiments.runs.matrix import Case, Run, runs_of
 from tafukt.experiments.runs.run import inputs_of
-from tafukt.experiments.runs.summary import Row, failed, rebuild
 
 Progress = Callable[[int, int, float], None]
 """Told what is done, of how much, and which share of the estimated time that is."""

@@ -13,7 +13,6 @@ import contextlib
 import math
 import tomllib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.results.dictionary import COMPARISON_METRICS, METRICS
+from tafukt.experiments.runs.processes import Pool, WorkFailed, begin_worker
 from tafukt.sites.profile import StepProfile
 
 if TYPE_CHECKING:
@@ -190,18 +190,16 @@ class _Bench:
         )
         self._known: dict[Size, Point] = {}
         self._progress = progress
-        self._pool: Executor | None = None
+        self._pool: Pool | None = None
 
     @contextlib.contextmanager
     def processes(self, workers: int) -> Iterator[None]:
         """Simulate in so many processes for a while."""
-        from tafukt.experiments.runs import workers as work
-
         if workers == 1:
             yield
             return
         held = (self.sizing.seeds, self.inputs, self.policy)
-        with ProcessPoolExecutor(workers, work.context(), _begin, held) as self._pool:
+        with Pool(workers, begin=_begin, given=held) as self._pool:
             yield
 
     def try_sizes(self, sizes: Sequence[Size]) -> list[Point]:
@@ -212,7 +210,7 @@ class _Bench:
         if self._pool is None:
             rows = [_simulated(*held, size, position) for size, position in runs]
         else:
-            rows = list(self._pool.map(_in_process, *zip(*runs, strict=True))) if runs else []
+            rows = _rows(self._pool, runs)
         each = len(self.inputs)
         for place, size in enumerate(new):
             self._add(size, rows[place * each : (place + 1) * each])
@@ -305,14 +303,29 @@ _HELD: list[tuple[Sequence[int], Sequence[Inputs], PolicyRef]] = []
 
 
 def _begin(seeds: Sequence[int], inputs: Sequence[Inputs], policy: PolicyRef) -> None:
-    from tafukt.experiments.runs import workers as work
-
-    work.begin_worker()
+    begin_worker()
     _HELD[:] = [(seeds, inputs, policy)]
 
 
-def _in_process(size: Size, position: int) -> dict[str, Any]:
-    return _simulated(*_HELD[0], size, position)
+def _in_process(run: tuple[Size, int]) -> dict[str, Any]:
+    return _simulated(*_HELD[0], *run)
+
+
+def _rows(pool: Pool, runs: Sequence[tuple[Size, int]]) -> list[dict[str, Any]]:
+    """The metrics of sizes and seeds, in their order.
+
+    Raises
+    ------
+    WorkFailed
+        If a size cannot be simulated.
+    """
+    found: dict[tuple[Size, int], dict[str, Any]] = {}
+    for done in pool.work(_in_process, runs):
+        if done.error is not None or done.result is None:
+            (pv, battery), _ = done.item
+            raise WorkFailed(f"PV x {pv:g} with battery x {battery:g} cannot be simulated: {done.error}")
+        found[done.item] = done.result
+    return [found[run] for run in runs]
 
 
 def _policy(loaded: Loaded, name: str) -> PolicyRef:

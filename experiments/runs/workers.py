@@ -6,29 +6,18 @@ results as it goes, so that a stop loses what is in flight and nothing else.
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, zip_longest
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.matrix import Case, Run
+from tafukt.experiments.runs.processes import Pool, Report, WorkerDied
 
-POLL_S = 0.2
 CONNECT_S = 10.0
-Report = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -115,7 +104,8 @@ def _tried(call: Callable[[WorkUnit], Any], piece: WorkUnit) -> str:
 
 
 def _told(piece: WorkUnit, error: BaseException) -> str:
-    return f"{piece.name}: {type(error).__name__}: {error}"
+    kind = "" if isinstance(error, WorkerDied) else f"{type(error).__name__}: "
+    return f"{piece.name}: {kind}{error}"
 
 
 # --- local processes -------------------------------------------------------------------------------
@@ -124,81 +114,18 @@ def _told(piece: WorkUnit, error: BaseException) -> str:
 def in_processes(folder: Folder, pieces: Sequence[WorkUnit], workers: int, report: Report) -> list[str]:
     """Do the work in local processes; returns what went wrong.
 
-    A worker that dies takes its pool along. Then what is not done is tried again, each run in a piece of its
-    own; a piece that is there when a pool dies for the second time is given up.
+    A piece that is there when a worker dies is tried again, each of its runs alone.
     """
-    faults, broken = _pooled(folder, pieces, workers, report)
-    single = [WorkUnit(run.cell, (run,)) for piece in broken for run in piece.runs] + [p for p in broken if not p.runs]
-    for piece in single:
-        if piece.runs and folder.is_complete(piece.runs[0].run_id):
-            continue
-        again, dead = _pooled(folder, [piece], 1, report)
-        faults += again
-        if dead:
-            faults.append(f"{piece.name}: its worker died twice (out of memory?)")
-    return faults
+    path = str(folder.path)
 
+    def apart(piece: WorkUnit) -> list[WorkUnit]:
+        """The runs of a piece that are not done yet, one by one."""
+        left = [run for run in piece.runs if not folder.is_complete(run.run_id)]
+        return [WorkUnit(run.cell, (run,)) for run in left] if piece.runs else [piece]
 
-def _pooled(
-    folder: Folder, pieces: Sequence[WorkUnit], workers: int, report: Report
-) -> tuple[list[str], list[WorkUnit]]:
-    """One pool's life: what went wrong in it, and the pieces that were not done when it broke."""
-    faults: list[str] = []
-    broken: list[WorkUnit] = []
-    pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context(), initializer=begin_worker)
-    try:
-        futures = {pool.submit(do, str(folder.path), piece): piece for piece in pieces}
-        for future in _as_done(set(futures), report):
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
-                broken.append(futures[future])
-            elif error is not None:
-                faults.append(_told(futures[future], error))
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return faults, broken
-
-
-def context() -> BaseContext:
-    """How workers begin: as forks, which have all that is imported and made here already; else spawned, from nothing.
-
-    Threads do not survive a fork, so that there must be none but this one; and only Linux's libraries are made for it.
-    """
-    if sys.platform != "linux" or threading.active_count() > 1:
-        return multiprocessing.get_context("spawn")
-    import pyarrow.parquet  # noqa: F401  (once for all workers)
-    import tafukt.experiments.runs.run  # noqa: F401
-
-    return multiprocessing.get_context("fork")
-
-
-def _as_done(futures: set[Future[None]], report: Report) -> Iterator[Future[None]]:
-    """Futures as they are done; `report` is called while waiting."""
-    while futures:
-        done, futures = wait(futures, timeout=POLL_S, return_when=FIRST_COMPLETED)
-        report()
-        yield from done
-
-
-def begin_worker() -> None:
-    """What a worker does first: leave Ctrl-C to its parent, and follow it into death.
-
-    What is there already stays, so the collector of rubbish need not go through it after every few runs (25 ms).
-    """
-    gc.freeze()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    with Pool(min(workers, len(pieces)), report) as pool:
+        done = pool.work(partial(do, path), pieces, apart)
+        return [_told(one.item, one.error) for one in done if one.error is not None]
 
 
 # --- a Dask cluster --------------------------------------------------------------------------------
@@ -254,10 +181,3 @@ def _listed(piece: WorkUnit) -> list[tuple[str, dict[str, bytes]]]:
 def _store_all(folder: Folder, future: Any, piece: WorkUnit) -> None:
     for name, files in future.result():
         store(folder, name, files)
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    with contextlib.suppress(AttributeError):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -55,7 +55,7 @@ def test_what_is_no_folder_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(FolderError, match="cannot be read"):
         tafukt.load(tmp_path)
-    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text('{"runs": {}}')
     with pytest.raises(FolderError, match="nothing has run"):
         _ = tafukt.load(tmp_path).summary
     (tmp_path / "summary.csv").write_text("run,status\n")

@@ -52,7 +52,7 @@ def test_the_answer_comes_first(page: str) -> None:
     assert [answer, *sections] == sorted([answer, *sections])
     text = re.search(r'id="answer">\s*<p>(.*?)</p>', page, re.DOTALL)
     assert text is not None
-    assert re.search(r"draws \d+\.\d% \(± \d+\.\d points, 95 %\) less from the grid than fifo", text.group(1))
+    assert re.search(r"draws \d+\.\d% \(± \d+\.\d points, 95 %\) less grid electricity than fifo", text.group(1))
 
 
 def test_nothing_comes_from_elsewhere(page: str) -> None:
@@ -96,12 +96,12 @@ def test_a_site_without_jobs_is_reported_too(tmp_path: Path, monkeypatch: pytest
     folder = show_records.write_folder(tmp_path, policies=("fifo", "solar"), seeds=(1,), count=0, days=1.0)
     monkeypatch.setattr(figures, "FIGURES", {n: f for n, f in figures.FIGURES.items() if n not in ("site", "network")})
     page = report.page(loading.load(folder))
-    assert "less from the grid than fifo" in page
+    assert "less grid electricity than fifo" in page
     assert not re.search(r"\bnan\b", re.sub(r"data:image[^\"]*", "", page))
 
 
 def test_a_folder_without_a_complete_run_is_told(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text('{"runs": {}}')
     (tmp_path / "summary.csv").write_text("run,status,policy,seed\na,failed,fifo,1\n")
     with pytest.raises(ValueError, match="no run is complete"):
         report.write_report(tmp_path)

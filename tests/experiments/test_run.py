@@ -20,12 +20,12 @@ from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import FolderError, InputError
 from tafukt.experiments.results.dictionary import METRICS, names
+from tafukt.experiments.results.summary import _best_known, least_possible
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.replay import replay
 from tafukt.experiments.runs.run import execute
 from tafukt.experiments.runs.session import costs_s
-from tafukt.experiments.runs.summary import _best_known, least_possible
 from tafukt.experiments.runs.workers import pieces_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,15 +1,15 @@
-"""summary.csv: one row per run, rebuilt from the runs that are there; the comparisons are made here."""
+"""The summary: one row per run, made from the runs that are there, with its comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from tafukt.experiments.results.dictionary import COMPARISON_METRICS, METRICS
 from tafukt.experiments.results.metrics import comparison
-from tafukt.experiments.results.tables import csv_bytes, json_bytes, metric_values
-from tafukt.experiments.runs.folder import MANIFEST, SUMMARY, Folder
+from tafukt.experiments.results.stored import StoredResults
+from tafukt.experiments.results.tables import metric_values
 
 Row = dict[str, Any]
 LIMITS = ("bound_draw_kwh", "best_known_draw_kwh")
@@ -17,7 +17,7 @@ LIMITS = ("bound_draw_kwh", "best_known_draw_kwh")
 COMPARED = tuple(column.name for column in COMPARISON_METRICS)
 
 
-def rows_of(folder: Folder, manifest: Mapping[str, Any] | None = None) -> list[Row]:
+def rows_of(folder: StoredResults, manifest: Mapping[str, Any] | None = None) -> list[Row]:
     """A row for every run of a folder that is complete or failed, in the order of the manifest.
 
     Raises
@@ -42,7 +42,7 @@ def rows_of(folder: Folder, manifest: Mapping[str, Any] | None = None) -> list[R
     ]
 
 
-def _best_known(folder: Folder, cell: str, rows: Sequence[Row]) -> float | None:
+def _best_known(folder: StoredResults, cell: str, rows: Sequence[Row]) -> float | None:
     """The least draw of a cell that is known to be possible: its best schedule's, or that of a run which beats it."""
     found = folder.json(f"cells/{cell}.best.json")
     if found is None:
@@ -52,7 +52,7 @@ def _best_known(folder: Folder, cell: str, rows: Sequence[Row]) -> float | None:
     return min((row["draw_kwh"] for row in done if not any(row[name] for name in kept)), default=None)
 
 
-def _compared(row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: Folder) -> Row:
+def _compared(row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: StoredResults) -> Row:
     """A row with its comparisons: with the baseline and the best of its cell, and the bound of its cell or its own."""
     if row["status"] != "complete":
         return row
@@ -66,24 +66,6 @@ def header(manifest: Mapping[str, Any]) -> list[str]:
     """The columns of summary.csv: keys, axes, metrics."""
     axes = [key for keys in manifest["axes"] for key in keys]
     return ["run", "status", "policy", "seed", *axes, *(column.name for column in METRICS)]
-
-
-def rebuild(folder: Folder, manifest_now: Callable[[], Mapping[str, Any]]) -> list[Row]:
-    """Write summary.csv, each run's comparisons and the manifest anew; returns the rows.
-
-    `manifest_now` is called once the folder is locked, so that of several processes the last one to write
-    knows of all runs.
-    """
-    with folder.locked():
-        manifest = manifest_now()
-        rows = rows_of(folder, manifest)
-        for row in rows:
-            if row["status"] == "complete":
-                folder.write(f"runs/{row['run']}/summary.json", json_bytes(row))
-        columns = header(manifest)
-        folder.write(SUMMARY, csv_bytes(columns, [[row.get(name) for name in columns] for row in rows]))
-        folder.write(MANIFEST, json_bytes(manifest))
-    return rows
 
 
 def least_possible(rows: Sequence[Mapping[Any, Any]], axes: Sequence[str] = ()) -> str:

@@ -1,0 +1,9 @@
+"""Numbers as text."""
+
+from __future__ import annotations
+
+
+def number_text(pattern: str, value: float) -> str:
+    """A number by its format, as in `{:.1%}`; what rounds to zero has no sign."""
+    text = pattern.format(value)
+    return text if any(digit in text for digit in "123456789") else text.lstrip("+-−")
