@@ -14,9 +14,9 @@ from tafukt.experiments.config.load import load as load_file
 from tafukt.experiments.config.validated_range import outside
 from tafukt.experiments.results.load import Results
 from tafukt.experiments.results.load import load as load_folder
+from tafukt.experiments.results.summary import failed
 from tafukt.experiments.runs import session
-from tafukt.experiments.runs.summary import failed
-from tafukt.experiments.runs.workers import processors
+from tafukt.experiments.runs.processes import processors
 
 Overrides = Mapping[str, Any] | Sequence[str]
 
