@@ -11,6 +11,9 @@ from tafukt.simulator.units import Floats, Ints
 
 UNIT_ROUNDOFF = 2.0**-53
 
+# The solver itself. Its wrapper `highspy.Highs` turns callbacks on as it is made, upon which 1.16 prints a banner on
+# stdout before any option can be set; its base class has all that is used here and says nothing.
+_CORE = highspy.Highs.__base__
 
 # A gap between primal value and safe dual bound up to this share counts as solved.
 SOLVED_GAP = 1e-5
@@ -43,7 +46,7 @@ def solve(programme: LinearProgram, iterations: int, tolerance: float = 1e-8) ->
 
 def attempt(programme: LinearProgram, iterations: int, tolerance: float, presolve: bool) -> Solution:
     """Solve once, whatever comes of it."""
-    solver = highspy.Highs()
+    solver = _CORE()
     for name, value in (
         ("output_flag", False),
         ("threads", 1),

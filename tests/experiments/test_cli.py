@@ -245,3 +245,16 @@ def test_an_experiment_is_checked_on_request(
     monkeypatch.setattr("tafukt.experiments.runs.selftest.attribution_gap", lambda record: 1e-6)
     assert tafukt("selftest", str(tmp_path / "e.toml")) == 1
     assert "FAIL" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_quiet_is_quiet(workers: str, tmp_path: Path) -> None:
+    """A real process: whatever a library prints below Python is seen, too, also in workers."""
+    (tmp_path / "e.toml").write_text(tiny(policies=("fifo", "budget-planner")))
+    command = ("-m", "tafukt", "run", str(tmp_path / "e.toml"), "-o", str(tmp_path / "out"), "--workers", workers)
+    done = python(*command, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list((tmp_path / "out").glob("cells/*.bound.json")), "a bound was solved"
+    loud = python(*command)
+    assert "HiGHS" not in loud.stdout + loud.stderr
+    assert "Results:" in loud.stdout
