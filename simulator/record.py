@@ -1,4 +1,4 @@
-"""What a simulation leaves behind: one outcome per job, every stint it ran, every flow of energy."""
+"""Record of a simulation: one outcome per job, every occupancy of GPUs, every flow of energy."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Stints:
+class Occupancy:
     """Every interval in which a job held GPUs at one power, as columns of one length.
 
     `job` and `site` are indices; `power_w` is the job's IT power with its GPUs' part of node idle.
@@ -77,8 +77,8 @@ class SiteEnergy:
 
     `edges_s` has n + 1 times from 0 to the window's end and holds every event and every supply step;
     every other column has n values. Powers are means over their segment [W]; `stored_j` has n + 1
-    values, at the edges. `pool_solar` is the share of the energy discharged in a segment that came from
-    the sun; `pool_carbon` and `pool_cost` are what a discharged joule carries [g/J] and [MAD/J], as
+    values, at the edges. `mix_solar` is the share of the energy discharged in a segment that came from
+    the sun; `mix_carbon` and `mix_cost` are what a discharged joule carries [g/J] and [MAD/J], as
     `price`, `export_price` [MAD/J] and `carbon` [g/J] are what a joule from or to the grid does.
     """
 
@@ -92,9 +92,9 @@ class SiteEnergy:
     price: Floats
     export_price: Floats
     carbon: Floats
-    pool_solar: Floats
-    pool_carbon: Floats
-    pool_cost: Floats
+    mix_solar: Floats
+    mix_carbon: Floats
+    mix_cost: Floats
     capacity_j: float = 0.0
     extra_j: dict[str, float] = field(default_factory=dict)
 
@@ -154,7 +154,7 @@ class Record:
     policy: str
     jobs: Sequence[Job]
     outcomes: Sequence[Outcome]
-    stints: Stints
+    occupancy: Occupancy
     energy: Sequence[SiteEnergy]
     events: Sequence[Event]
     balance_residual: float

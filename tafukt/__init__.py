@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from tafukt.experiments.errors import InputError
     from tafukt.experiments.results.load import Results, RunData
     from tafukt.simulator.engine.actions import Cap, Hold, Move, Pause, Resize, Start, Wake
-    from tafukt.simulator.engine.engine import Settings
-    from tafukt.simulator.engine.faults import FaultSettings
     from tafukt.simulator.engine.forecast import ForecastSettings
     from tafukt.simulator.engine.job_state import JobState
+    from tafukt.simulator.engine.settings import Settings
     from tafukt.simulator.engine.view import View
     from tafukt.simulator.errors import PolicyError
+    from tafukt.simulator.failures import FaultSettings
     from tafukt.simulator.policies.deferral.slots import StartOptions, lowest_window
     from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
     from tafukt.simulator.policies.presets import defer_by
@@ -47,12 +47,12 @@ _PLACES = {
     "experiments.errors": "InputError",
     "experiments.results.load": "Results RunData",
     "simulator.engine.actions": "Cap Hold Move Pause Resize Start Wake",
-    "simulator.engine.engine": "Settings",
-    "simulator.engine.faults": "FaultSettings",
     "simulator.engine.forecast": "ForecastSettings",
     "simulator.engine.job_state": "JobState",
+    "simulator.engine.settings": "Settings",
     "simulator.engine.view": "View",
     "simulator.errors": "PolicyError",
+    "simulator.failures": "FaultSettings",
     "simulator.policies.deferral.slots": "StartOptions lowest_window",
     "simulator.policies.list_scheduler": "ListScheduler Parts",
     "simulator.policies.presets": "defer_by",

@@ -14,7 +14,7 @@ import tomli_w
 from numpy.typing import NDArray
 from tafukt.experiments.results import metrics
 from tafukt.experiments.results import tables as results
-from tafukt.simulator.record import FLOWS, Event, Outcome, Record, SiteEnergy, Stints
+from tafukt.simulator.record import FLOWS, Event, Occupancy, Outcome, Record, SiteEnergy
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
@@ -57,8 +57,8 @@ def scenario(sites: int = 2, days: float = 2.0) -> Scenario:
     return Scenario(sites=tuple(made), end_s=n * STEP_S, step_s=STEP_S)
 
 
-def jobs_and_stints(what: Scenario, count: int, seed: int) -> tuple[tuple[Job, ...], list[Outcome], Stints]:
-    """Jobs of which most run in two stints with a pause between; one is rejected and one is left."""
+def jobs_and_occupancy(what: Scenario, count: int, seed: int) -> tuple[tuple[Job, ...], list[Outcome], Occupancy]:
+    """Jobs of which most run in two occupancy with a pause between; one is rejected and one is left."""
     rng = np.random.default_rng(seed)
     jobs, outcomes, rows = [], [], []
     for j in range(count):
@@ -97,26 +97,26 @@ def jobs_and_stints(what: Scenario, count: int, seed: int) -> tuple[tuple[Job, .
             outcomes.append(Outcome("done" if j % 7 else "failed", site, start, end))
         outcomes[-1].pauses = int(pause > 0)
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    stints = Stints(
+    occupancy = Occupancy(
         *(columns[i].astype(float if i in (2, 3, 5) else np.int64) for i in range(7)),
     )
     for j, outcome in enumerate(outcomes):
-        mask = stints.job == j
-        outcome.busy_gpu_s = float(np.sum((stints.end_s - stints.start_s)[mask] * stints.gpus[mask]))
-    return tuple(jobs), outcomes, stints
+        mask = occupancy.job == j
+        outcome.busy_gpu_s = float(np.sum((occupancy.end_s - occupancy.start_s)[mask] * occupancy.gpus[mask]))
+    return tuple(jobs), outcomes, occupancy
 
 
-def settle(what: Scenario, site: int, stints: Stints, unserved_from_s: float = np.inf) -> SiteEnergy:
+def settle(what: Scenario, site: int, occupancy: Occupancy, unserved_from_s: float = np.inf) -> SiteEnergy:
     """The flows of one site: sun first, then battery, then grid; no grid from `unserved_from_s` on."""
     place = what.sites[site]
-    mask = stints.site == site
+    mask = occupancy.site == site
     steps = np.arange(round(what.end_s / STEP_S) + 1) * STEP_S
-    edges = np.unique(np.concatenate((steps, stints.start_s[mask], stints.end_s[mask])))
+    edges = np.unique(np.concatenate((steps, occupancy.start_s[mask], occupancy.end_s[mask])))
     starts, duration = edges[:-1], np.diff(edges)
     step = (starts // STEP_S).astype(int)
-    on = (stints.start_s[mask][:, None] <= starts) & (starts < stints.end_s[mask][:, None])
+    on = (occupancy.start_s[mask][:, None] <= starts) & (starts < occupancy.end_s[mask][:, None])
     idle = place.nodes * NODE.sleep_w
-    it = idle + (stints.power_w[mask][:, None] * on).sum(axis=0)
+    it = idle + (occupancy.power_w[mask][:, None] * on).sum(axis=0)
     load = it * (1 + place.overhead.values[step]) + place.fixed_w + place.other.values[step]
     pv = place.pv.values[step]
     flows = {name: np.zeros(len(starts)) for name in FLOWS}
@@ -167,9 +167,9 @@ def settle(what: Scenario, site: int, stints: Stints, unserved_from_s: float = n
         price=price,
         export_price=place.grid.export_price.values[step],
         carbon=carbon,
-        pool_solar=pool["solar"],
-        pool_carbon=pool["carbon"],
-        pool_cost=pool["cost"],
+        mix_solar=pool["solar"],
+        mix_carbon=pool["carbon"],
+        mix_cost=pool["cost"],
         capacity_j=battery.capacity_j if battery else 0.0,
     )
 
@@ -179,8 +179,8 @@ def record(
 ) -> Record:
     """A whole record."""
     what = scenario(sites, days)
-    jobs, outcomes, stints = jobs_and_stints(what, count, seed)
-    books = [settle(what, i, stints, unserved_from_s) for i in range(sites)]
+    jobs, outcomes, occupancy = jobs_and_occupancy(what, count, seed)
+    books = [settle(what, i, occupancy, unserved_from_s) for i in range(sites)]
     events = []
     for j, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True)):
         events.append(Event(job.ask.submit_s, "submit", j))
@@ -190,7 +190,7 @@ def record(
         if outcome.state == "done":
             events.append(Event(outcome.end_s, "end", j, outcome.site, "done"))
     events.sort(key=lambda event: event.time_s)
-    return Record(what, "fifo", jobs, outcomes, stints, books, events, balance_residual=1e-13)
+    return Record(what, "fifo", jobs, outcomes, occupancy, books, events, balance_residual=1e-13)
 
 
 # --- a result folder ---------------------------------------------------------------------------------

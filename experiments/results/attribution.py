@@ -5,7 +5,7 @@ running meter of a flow f,
 
     K(t) = integral from 0 to t of f(u) / it(u) du,
 
-a job that holds a constant power p from t0 to t1 is charged p (K(t1) - K(t0)): one subtraction per stint.
+a job that holds a constant power p from t0 to t1 is charged p (K(t1) - K(t0)): one subtraction per occupancy.
 While the IT power is zero the meter stands still. What no job causes (idle GPUs, hours without jobs, and
 the load that is not the data centre's) stays with the site, so that for each quantity
 
@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.results.dictionary import ATTRIBUTED
-from tafukt.simulator.record import Record, SiteEnergy, Stints
+from tafukt.simulator.record import Occupancy, Record, SiteEnergy
 from tafukt.simulator.scenario import Site
 
 Floats = NDArray[np.float64]
 
 KWH_J = 3.6e6
 G_PER_KG = 1000.0
-LOST = Stints.KINDS.index("lost")
+LOST = Occupancy.KINDS.index("lost")
 
 
 def rates(energy: SiteEnergy) -> dict[str, Floats]:
@@ -41,11 +41,11 @@ def rates(energy: SiteEnergy) -> dict[str, Floats]:
         "energy_kwh": energy.site_w / KWH_J,
         "pv_kwh": flows["pv_to_load"] / KWH_J,
         "battery_kwh": battery / KWH_J,
-        "battery_pv_kwh": battery * energy.pool_solar / KWH_J,
+        "battery_pv_kwh": battery * energy.mix_solar / KWH_J,
         "grid_kwh": grid / KWH_J,
         "unserved_kwh": flows["unserved"] / KWH_J,
-        "emissions_kg": (grid * energy.carbon + battery * energy.pool_carbon) / G_PER_KG,
-        "cost_mad": grid * energy.price + battery * energy.pool_cost,
+        "emissions_kg": (grid * energy.carbon + battery * energy.mix_carbon) / G_PER_KG,
+        "cost_mad": grid * energy.price + battery * energy.mix_cost,
     }
 
 
@@ -59,14 +59,14 @@ def _per_it(energy: SiteEnergy) -> Floats:
 
 
 def held(record: Record, site: int, values: NDArray[Any]) -> Floats:
-    """A column of the stints (power, GPUs), summed over the jobs at a site, as the mean of each segment.
+    """A column of the occupancy (power, GPUs), summed over the jobs at a site, as the mean of each segment.
 
     A job may follow another of the same power without an edge of the ledger between them, so the sum is
     integrated over its own steps and read at the ledger's edges.
     """
-    energy, stints = record.energy[site], record.stints
-    mask = stints.site == site
-    times = np.concatenate((stints.start_s[mask], stints.end_s[mask]))
+    energy, occupancy = record.energy[site], record.occupancy
+    mask = occupancy.site == site
+    times = np.concatenate((occupancy.start_s[mask], occupancy.end_s[mask]))
     if not len(times):
         return np.zeros(len(energy.edges_s) - 1)
     steps = np.concatenate((values[mask], -values[mask])).astype(np.float64)
@@ -78,21 +78,21 @@ def held(record: Record, site: int, values: NDArray[Any]) -> Floats:
 
 def jobs_columns(record: Record) -> dict[str, Floats]:
     """What each job caused, in order of the jobs: `dictionary.ATTRIBUTED`, `it_kwh`, `energy_lost_kwh`."""
-    stints, names = record.stints, [column.name for column in ATTRIBUTED]
-    caused = np.empty((len(names), len(stints.job)))
+    occupancy, names = record.occupancy, [column.name for column in ATTRIBUTED]
+    caused = np.empty((len(names), len(occupancy.job)))
     for index, energy in enumerate(record.energy):
-        mine = np.flatnonzero(stints.site == index)
+        mine = np.flatnonzero(occupancy.site == index)
         found, per_it = rates(energy), _per_it(energy) * energy.duration_s
         meters = np.zeros((len(names), len(per_it) + 1))
         for name, meter in zip(names, meters, strict=True):
             np.cumsum(found[name] * per_it, out=meter[1:])
-        begin, end = (_read(meters, energy.edges_s, times_s[mine]) for times_s in (stints.start_s, stints.end_s))
-        caused[:, mine] = (end - begin) * stints.power_w[mine]
+        begin, end = (_read(meters, energy.edges_s, times_s[mine]) for times_s in (occupancy.start_s, occupancy.end_s))
+        caused[:, mine] = (end - begin) * occupancy.power_w[mine]
     each = dict(zip(names, caused, strict=True))
-    each["it_kwh"] = stints.power_w * (stints.end_s - stints.start_s) / KWH_J
-    each["energy_lost_kwh"] = np.where(stints.kind == LOST, each["energy_kwh"], 0.0)
+    each["it_kwh"] = occupancy.power_w * (occupancy.end_s - occupancy.start_s) / KWH_J
+    each["energy_lost_kwh"] = np.where(occupancy.kind == LOST, each["energy_kwh"], 0.0)
     number = len(record.jobs)
-    return {name: np.asarray(np.bincount(stints.job, it, minlength=number), float) for name, it in each.items()}
+    return {name: np.asarray(np.bincount(occupancy.job, it, minlength=number), float) for name, it in each.items()}
 
 
 def _read(meters: Floats, edges_s: Floats, times_s: Floats) -> Floats:
@@ -117,8 +117,8 @@ def pool_rates(energy: SiteEnergy) -> dict[str, Floats]:
     """
     put_in, taken = energy.flows_w["import_to_battery"], energy.flows_w["discharge"]
     return {
-        "pool_emissions_kg": (put_in * energy.carbon - taken * energy.pool_carbon) / G_PER_KG,
-        "pool_cost_mad": put_in * energy.price - taken * energy.pool_cost,
+        "pool_emissions_kg": (put_in * energy.carbon - taken * energy.mix_carbon) / G_PER_KG,
+        "pool_cost_mad": put_in * energy.price - taken * energy.mix_cost,
     }
 
 

@@ -149,7 +149,7 @@ def _sums(books: Sequence[SiteEnergy]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for energy in books:
         powers = energy.flows_w | {"pv": energy.pv_w, "it": energy.it_w, "site": energy.site_w, "other": energy.other_w}
-        powers["from_sun"] = energy.flows_w["discharge"] * energy.pool_solar
+        powers["from_sun"] = energy.flows_w["discharge"] * energy.mix_solar
         joules = np.sum(np.array(list(powers.values())) * energy.duration_s, axis=1)
         for name, value in zip(powers, joules.tolist(), strict=True):
             found.setdefault(name, []).append(value)
@@ -288,9 +288,9 @@ def job_metrics(record: Record, times: Times | None = None) -> dict[str, float |
 def utilisation(record: Record, times: Times) -> float:
     """Busy over online GPU-time, up to the last arrival; NaN where that is no time at all."""
     last = float(np.max(times["submit_s"], initial=0.0))
-    stints = record.stints
-    overlap = np.clip(np.minimum(stints.end_s, last) - stints.start_s, 0.0, None)
-    busy = float(np.sum(overlap * stints.gpus))
+    occupancy = record.occupancy
+    overlap = np.clip(np.minimum(occupancy.end_s, last) - occupancy.start_s, 0.0, None)
+    busy = float(np.sum(overlap * occupancy.gpus))
     online = sum(site.gpus * max(0.0, last - site.online_s) for site in record.scenario.sites)
     return _ratio(busy, online)
 

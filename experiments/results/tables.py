@@ -114,11 +114,11 @@ def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[
 
     flows = books.flows_w
     imported = flows["import_to_load"] + flows["import_to_battery"]
-    jobs_w = attribution.held(record, index, record.stints.power_w)
+    jobs_w = attribution.held(record, index, record.occupancy.power_w)
     kilowatts = {
         "pv_available_kwh": books.pv_w,
         **{f"{name}_kwh": power_w for name, power_w in flows.items()},
-        "discharge_pv_kwh": flows["discharge"] * books.pool_solar,
+        "discharge_pv_kwh": flows["discharge"] * books.mix_solar,
         "grid_import_kwh": imported,
         "it_kwh": books.it_w,
         "jobs_it_kwh": jobs_w,
@@ -128,7 +128,7 @@ def _site_energy(record: Record, index: int, edges: Floats, temp_air_c: Mapping[
     rates = {name: power_w / KWH_J for name, power_w in kilowatts.items()} | {
         "cost_mad": imported * books.price - flows["export"] * books.export_price,
         "emissions_kg": imported * books.carbon / G_PER_KG,
-        "busy_gpus": attribution.held(record, index, record.stints.gpus),
+        "busy_gpus": attribution.held(record, index, record.occupancy.gpus),
         **attribution.rest_rates(books, jobs_w),
         **attribution.pool_rates(books),
     }

@@ -125,15 +125,15 @@ def attribution_gap(record: Record) -> float:
     """What is missing between jobs + rest of the sites and the load, relative to the load."""
     given = float(jobs_columns(record)["energy_kwh"].sum())
     for index, energy in enumerate(record.energy):
-        given += energy.total_j(rest_rates(energy, held(record, index, record.stints.power_w))["rest_energy_kwh"])
+        given += energy.total_j(rest_rates(energy, held(record, index, record.occupancy.power_w))["rest_energy_kwh"])
     load = sum(energy.total_j(energy.site_w) for energy in record.energy) / 3.6e6
     return abs(given - load) / load if load > 0 else abs(given)
 
 
 def gpu_gap(record: Record) -> float:
-    """What is missing between the GPU-seconds of the stints and those of the jobs, relative to them."""
-    stints = record.stints
-    held = float(np.sum(stints.gpus * (stints.end_s - stints.start_s)))
+    """What is missing between the GPU-seconds of the occupancy and those of the jobs, relative to them."""
+    occupancy = record.occupancy
+    held = float(np.sum(occupancy.gpus * (occupancy.end_s - occupancy.start_s)))
     told = math.fsum(outcome.busy_gpu_s for outcome in record.outcomes)
     return abs(held - told) / told if told > 0 else held
 

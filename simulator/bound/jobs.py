@@ -1,4 +1,4 @@
-"""Jobs for the bound: their windows, their classes, variables of their own or a place in a pool."""
+"""Jobs for the bound: their windows, their classes, variables of their own or a place in a group."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _best(ask: Ask) -> tuple[float, float]:
 
 
 def work_of(demand: Demand, edges_s: Floats, own_cells: int) -> tuple[Work, Ints]:
-    """The demand over slots: own variables for the largest jobs, at most `own_cells`, pools for the others.
+    """The demand over slots: own variables for the largest jobs, at most `own_cells`, groups for the others.
 
     Returns
     -------
@@ -138,10 +138,10 @@ def work_of(demand: Demand, edges_s: Floats, own_cells: int) -> tuple[Work, Ints
     by_work = np.argsort(-demand.gpu_s, kind="stable")
     many = by_work[np.cumsum(cells[by_work]) <= own_cells]
     own = np.sort(many)
-    pooled = np.setdiff1d(np.arange(len(demand.job)), own)
+    grouped = np.setdiff1d(np.arange(len(demand.job)), own)
     cell_own = np.repeat(np.arange(len(own)), cells[own])
     cell_slot = _ranges(first[own], cells[own])
-    pools = _pools(demand, pooled, edges_s)
+    groups = _job_groups(demand, grouped, edges_s)
     work = Work(
         allowed=demand.allowed,
         own_class=demand.kind[own],
@@ -150,14 +150,14 @@ def work_of(demand: Demand, edges_s: Floats, own_cells: int) -> tuple[Work, Ints
         cell_own=cell_own,
         cell_slot=cell_slot,
         cell_gpus=demand.gpus[own][cell_own] * _share(demand, own[cell_own], cell_slot, edges_s),
-        pool_class=pools.kind,
-        pool_gpu_s=pools.gpu_s,
-        pool_intensity=pools.intensity,
-        step_pool=pools.pool,
-        step_slot=pools.slot,
-        step_low_gpu_s=pools.low_gpu_s,
-        step_high_gpu_s=pools.high_gpu_s,
-        step_gpus=pools.gpus,
+        group_class=groups.kind,
+        group_gpu_s=groups.gpu_s,
+        group_intensity=groups.intensity,
+        step_group=groups.group,
+        step_slot=groups.slot,
+        step_low_gpu_s=groups.low_gpu_s,
+        step_high_gpu_s=groups.high_gpu_s,
+        step_gpus=groups.gpus,
     )
     return work, own
 
@@ -176,20 +176,20 @@ def _share(demand: Demand, row: Ints, slot: Ints, edges_s: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Pools:
-    """Pools by field of `Work`: three columns per pool, five per step of a pool."""
+class _JobGroups:
+    """Job groups by field of `Work`: three columns per group, five per step of a group."""
 
     kind: Ints
     gpu_s: Floats
     intensity: Floats
-    pool: Ints
+    group: Ints
     slot: Ints
     low_gpu_s: Floats
     high_gpu_s: Floats
     gpus: Floats
 
 
-def _pools(demand: Demand, rows: Ints, edges_s: Floats) -> _Pools:
+def _job_groups(demand: Demand, rows: Ints, edges_s: Floats) -> _JobGroups:
     """Small jobs of one class, of like slack and like intensity, as cumulative work.
 
     By the end of a slot a job has done no more than its largest size can since its submission, and no
@@ -200,15 +200,15 @@ def _pools(demand: Demand, rows: Ints, edges_s: Floats) -> _Pools:
     length = np.floor(np.log2(np.clip(slack_h, 0.25, 128.0)) + 0.5).astype(np.int64)
     bins = _intensity_bins(demand.intensity[rows])
     keys = np.stack((demand.kind[rows], length, bins), axis=1)
-    groups, which = np.unique(keys, axis=0, return_inverse=True)
+    kinds, which = np.unique(keys, axis=0, return_inverse=True)
     which = which.ravel()
-    parts = [_pool(demand, rows[which == pool], edges_s, pool) for pool in range(len(groups))]
-    least, total = np.full(len(groups), np.inf), np.zeros(len(groups))
+    parts = [_job_group(demand, rows[which == group], edges_s, group) for group in range(len(kinds))]
+    least, total = np.full(len(kinds), np.inf), np.zeros(len(kinds))
     np.minimum.at(least, which, demand.intensity[rows])
     np.add.at(total, which, demand.gpu_s[rows])
     none = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0))
-    pool, slot, low, high, gpus = (np.concatenate(column) for column in zip(none, *parts, strict=True))
-    return _Pools(groups[:, 0].astype(np.int64), total, least, pool, slot, low, high, gpus)
+    group, slot, low, high, gpus = (np.concatenate(column) for column in zip(none, *parts, strict=True))
+    return _JobGroups(kinds[:, 0].astype(np.int64), total, least, group, slot, low, high, gpus)
 
 
 def _intensity_bins(intensity: Floats, most: int = 4) -> Ints:
@@ -220,8 +220,8 @@ def _intensity_bins(intensity: Floats, most: int = 4) -> Ints:
     return np.searchsorted(limits, intensity, side="right").astype(np.int64)
 
 
-def _pool(demand: Demand, rows: Ints, edges_s: Floats, pool: int) -> tuple[Ints, Ints, Floats, Floats, Floats]:
-    """One pool: its slots, the work due and possible by the end of each, and the most GPUs in each."""
+def _job_group(demand: Demand, rows: Ints, edges_s: Floats, group: int) -> tuple[Ints, Ints, Floats, Floats, Floats]:
+    """One group: its slots, the work due and possible by the end of each, and the most GPUs in each."""
     submit, end = demand.submit_s[rows], demand.end_s[rows]
     gpu_s, gpus = demand.gpu_s[rows], demand.gpus[rows]
     # Each job's limits are ramps in time; a sum of ramps is two cumulative sums over their knees.
@@ -234,7 +234,7 @@ def _pool(demand: Demand, rows: Ints, edges_s: Floats, pool: int) -> tuple[Ints,
     total = float(gpu_s.sum())
     slack = WORK_ROUNDING * total
     low, high = np.maximum(low[slots] - slack, 0.0), np.minimum(high[slots], total) + slack
-    return np.full(len(slots), pool), slots, low, high, rate[slots] + slack / np.diff(edges_s)[slots]
+    return np.full(len(slots), group), slots, low, high, rate[slots] + slack / np.diff(edges_s)[slots]
 
 
 def _ramps(times_s: Floats, start_s: Floats, stop_s: Floats, slope: Floats) -> Floats:

@@ -206,7 +206,7 @@ class _Attempt:
         """Whether work that fits no window had to be done by GPUs that do not exist."""
         over = values(self.programme, "overflow", self.solution.x)
         amount = float(np.sum(over * self.supply.duration_s * self.supply.speed[:, None]))
-        total = float(self.work.own_gpu_s.sum() + self.work.pool_gpu_s.sum())
+        total = float(self.work.own_gpu_s.sum() + self.work.group_gpu_s.sum())
         return self.solution.optimal and amount > OVERFLOW_TOLERANCE * total
 
 
@@ -249,7 +249,7 @@ class Plan:
         IT power of busy GPUs above the base load; import [W]; energy above the battery's floor at the
         end of the slot [J].
     job, job_slot, job_gpus : array
-        Index of a job as given, slot, and the reference GPUs that it keeps busy; pooled jobs do not appear.
+        Index of a job as given, slot, and the reference GPUs that it keeps busy; grouped jobs do not appear.
     """
 
     edges_s: Floats
@@ -275,14 +275,14 @@ def plan_of(programme: LinearProgram, supply: Supply, work: Work, x: Floats, edg
     gpus = values(programme, "gpus", x)
     load = values(programme, "load", x) + least[:, None, None] * gpus
     own = values(programme, "own", x)
-    done = values(programme, "pool", x) if len(work.step_pool) else np.zeros(0)
-    before = np.where(np.diff(work.step_pool, prepend=-1) == 0, np.roll(done, 1), 0.0)
+    done = values(programme, "group", x) if len(work.step_group) else np.zeros(0)
+    before = np.where(np.diff(work.step_group, prepend=-1) == 0, np.roll(done, 1), 0.0)
     rate = (done - before) * HOUR_S / supply.duration_s[work.step_slot]
     pinned = work.allowed.sum(axis=1) == 1
     site = work.allowed.argmax(axis=1)
     for kind, slot, intensity, busy in (
         (work.own_class[work.cell_own], work.cell_slot, work.own_intensity[work.cell_own], own),
-        (work.pool_class[work.step_pool], work.step_slot, work.pool_intensity[work.step_pool], rate),
+        (work.group_class[work.step_group], work.step_slot, work.group_intensity[work.step_group], rate),
     ):
         here = pinned[kind]
         k, t = kind[here], slot[here]

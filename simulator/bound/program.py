@@ -4,7 +4,7 @@ Variables are means over a slot. At each site the bus must be served,
 
     free + import + unserved + discharge >= charge + export + per_it (gpu_w gpus + dynamic_w load) - off
 
-the battery keeps its law of motion, and the work of every job, or of every pool of small jobs, is put
+the battery keeps its law of motion, and the work of every job, or of every group of small jobs, is put
 into slots of its window. Jobs that may run at several sites have no site index: the sum of a class of
 them is split over the sites in each slot, which has the same optimum at a fraction of the size.
 """
@@ -105,9 +105,9 @@ class Work:
     cell_own, cell_slot, cell_gpus : array, shape (cells,)
         The slots of each such job's window and the most reference GPUs that it can keep busy in each, as
         a mean over the slot.
-    pool_class, pool_gpu_s, pool_intensity : array, shape (pools,)
-    step_pool, step_slot : array, shape (steps,)
-        The slots of each pool, consecutive, pool by pool.
+    group_class, group_gpu_s, group_intensity : array, shape (groups,)
+    step_group, step_slot : array, shape (steps,)
+        The slots of each group, consecutive, group by group.
     step_low_gpu_s, step_high_gpu_s, step_gpus : array, shape (steps,)
         Work that must and that can have been done by the end of the slot, and the most GPUs in it.
     """
@@ -119,10 +119,10 @@ class Work:
     cell_own: Ints
     cell_slot: Ints
     cell_gpus: Floats
-    pool_class: Ints
-    pool_gpu_s: Floats
-    pool_intensity: Floats
-    step_pool: Ints
+    group_class: Ints
+    group_gpu_s: Floats
+    group_intensity: Floats
+    step_group: Ints
     step_slot: Ints
     step_low_gpu_s: Floats
     step_high_gpu_s: Floats
@@ -162,7 +162,7 @@ def gpu_kw(supply: Supply) -> tuple[Floats, Floats]:
 def intensity_range(work: Work) -> tuple[Floats, Floats]:
     """The least and the largest intensity in each class, shape (classes,); 0 for a class without jobs."""
     least, most = np.full(len(work.allowed), np.inf), np.zeros(len(work.allowed))
-    for kind, intensity in ((work.own_class, work.own_intensity), (work.pool_class, work.pool_intensity)):
+    for kind, intensity in ((work.own_class, work.own_intensity), (work.group_class, work.group_intensity)):
         np.minimum.at(least, kind, intensity)
         np.maximum.at(most, kind, intensity)
     return np.minimum(least, most), most
@@ -271,7 +271,7 @@ def _add_classes(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Ro
     least, most = intensity_range(work)
     busy = np.zeros((classes, supply.slots), dtype=bool)
     busy[work.own_class[work.cell_own], work.cell_slot] = True
-    busy[work.pool_class[work.step_pool], work.step_slot] = True
+    busy[work.group_class[work.step_group], work.step_slot] = True
     split = busy & (pinned < 0)[:, None]
     varied = split & (most > least)[:, None]
     gpus_row = assembly.add_rows("gpus", split, slot, 0.0, np.inf)  # sum over sites of speed x gpus >= the class's work
@@ -339,20 +339,20 @@ def _add_own(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows, 
 
 
 def _add_pools(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows, totals: _Totals) -> None:
-    """Work of each pool done by the end of each slot [GPU-h], between what is due and what has arrived."""
-    count = len(work.step_pool)
+    """Work of each group done by the end of each slot [GPU-h], between what is due and what has arrived."""
+    count = len(work.step_group)
     if not count:
         return
     hours = supply.duration_s[work.step_slot] / HOUR_S
     everywhere = np.ones(count, dtype=bool)
     done = assembly.add_columns(
-        "pool", everywhere, work.step_slot, 0.0, work.step_high_gpu_s / HOUR_S, work.step_low_gpu_s / HOUR_S
+        "group", everywhere, work.step_slot, 0.0, work.step_high_gpu_s / HOUR_S, work.step_low_gpu_s / HOUR_S
     )
-    before = np.where(np.diff(work.step_pool, prepend=-1) == 0, done - 1, -1)
+    before = np.where(np.diff(work.step_group, prepend=-1) == 0, done - 1, -1)
     rate = assembly.add_rows("rate", everywhere, work.step_slot, 0.0, work.step_gpus * hours)
     assembly.put(rate, done, 1.0)
     assembly.put(rate, before, -1.0)
-    kind, intensity = work.pool_class[work.step_pool], work.pool_intensity[work.step_pool]
+    kind, intensity = work.group_class[work.step_group], work.group_intensity[work.step_group]
     _enter(assembly, supply, rows, totals, kind, work.step_slot, intensity, done, 1.0 / hours)
     later = before >= 0
     _enter(

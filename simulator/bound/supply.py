@@ -203,7 +203,7 @@ class Resolution:
     weight_change : float
         A slot by night ends where a weight of the objective has changed by more than this share.
     own_cells_per_day : int
-        Largest number of (job, slot) variables of jobs that are not pooled, per day of the window.
+        Largest number of (job, slot) variables of jobs that are not grouped, per day of the window.
     block_s, ahead_s : float
         A larger programme is solved in blocks of this length, each of which looks ahead so far [s].
     whole_columns : int

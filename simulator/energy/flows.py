@@ -34,13 +34,13 @@ class _Segments:
     step: Ints
 
 
-def close(ledger: SiteLedger) -> SiteEnergy:
+def settle_flows(ledger: SiteLedger) -> SiteEnergy:
     """All flows of one site over the accounting window.
 
     The segments are the union of supply steps, changes of load or supply, and the battery's own edges;
     in each, every flow is constant or is given as its mean.
     """
-    ledger.settle(ledger.end_s)
+    ledger.advance_to(ledger.end_s)
     segments = _segments(ledger)
     if ledger.site.grid.export_cap_share < 1.0:
         segments = _capped(ledger, segments)
@@ -49,7 +49,7 @@ def close(ledger: SiteLedger) -> SiteEnergy:
     n = len(edges) - 1
     if ledger.battery is not None:
         after = ledger.unclipped_j(edges, segments.stored_j)
-        contents = pool_contents(ledger.battery, edges, segments.stored_j[:-1], after, flows, price, carbon)
+        contents = battery_mix(ledger.battery, edges, segments.stored_j[:-1], after, flows, price, carbon)
     else:
         contents = Contents(*(np.zeros(n) for _ in range(3)))
     return SiteEnergy(
@@ -63,9 +63,9 @@ def close(ledger: SiteLedger) -> SiteEnergy:
         price=price,
         export_price=_sampled(grid.export_price, ledger, segments),
         carbon=carbon,
-        pool_solar=contents.solar,
-        pool_carbon=contents.carbon,
-        pool_cost=contents.cost,
+        mix_solar=contents.solar,
+        mix_carbon=contents.carbon,
+        mix_cost=contents.cost,
         capacity_j=ledger.capacity_j,
         extra_j={
             "battery_taken": _taken_j(ledger, edges, flows["discharge"]),
@@ -275,7 +275,7 @@ def _motion(ledger: SiteLedger, index: int, start_s: float) -> Callable[[float],
     return moved
 
 
-# --- What the battery holds, by origin: one well-mixed pool that carries solar, grid, carbon and cost
+# --- What the battery holds, by origin: one well-mixed store that carries solar, grid, carbon and cost
 
 
 # Less stored energy than this is none [J]: shares of it would be rounding.
@@ -290,7 +290,7 @@ class Contents(NamedTuple):
     cost: Floats
 
 
-def pool_contents(
+def battery_mix(
     battery: Battery,
     edges: Floats,
     before: Floats,
@@ -347,7 +347,7 @@ def _solar(leak: Floats, before: Floats, after: Floats, sun_w: Floats, grid_w: F
 
 
 def _left(leak: Floats, before: Floats, after: Floats, drained: Floats) -> Floats:
-    """Share of the carbon in the pool that a segment leaves in it.
+    """Share of the carbon in the battery that a segment leaves in it.
 
     With d drained, ds/dt = -d - k s and dG/dt = -d G / s, so G1 / G0 = s1 / s0 exp(k dt).
     """

@@ -31,7 +31,7 @@ class Supply(IntEnum):
     NONE = 2
 
 
-class Walk:
+class BatteryMotion:
     """The battery of one site up to `now_s`, and every segment that it has gone through."""
 
     def __init__(self, site: Site, end_s: float) -> None:
@@ -98,7 +98,7 @@ class Walk:
             index += 1
         return index if index < self.steps else self.steps - 1
 
-    def walk(self, until_s: float, skip: bool = True) -> None:
+    def advance_battery(self, until_s: float, skip: bool = True) -> None:
         """Move the battery up to `until_s` [s], through every change of the load that has been told.
 
         Most segments are a few lines of arithmetic, done in place: this is where a year is spent, and a call
@@ -230,7 +230,7 @@ class Walk:
 ROUNDING = 1e-9
 
 
-class SiteLedger(Walk):
+class SiteLedger(BatteryMotion):
     """The running books of one site.
 
     The engine tells it every change of the IT power and of the supply, in order of time; the battery is
@@ -271,7 +271,7 @@ class SiteLedger(Walk):
 
     def set_supply(self, time_s: float, supply: Supply) -> None:
         """What feeds the site from `time_s` [s] on: changes with an outage and its repair."""
-        self.settle(time_s)
+        self.advance_to(time_s)
         self.supply = supply
         self.limit_w = self.site.grid.import_limit_w if supply is Supply.GRID else 0.0
         _note(self.supply_times, self.supply_values, time_s, supply)
@@ -320,16 +320,16 @@ class SiteLedger(Walk):
         on_grid = self.supply_values[bisect_right(self.supply_times, time_s) - 1] == Supply.GRID
         return self.steered_w(surplus, step) if self._band[0] and on_grid else surplus
 
-    def settle(self, until_s: float) -> None:
-        """Walk the battery forward to `until_s` [s]."""
+    def advance_to(self, until_s: float) -> None:
+        """BatteryMotion the battery forward to `until_s` [s]."""
         if self.battery is None:
             self.now_s = until_s
             return
         while self._marks[self._next_mark] <= until_s:
-            self.walk(self._marks[self._next_mark])
+            self.advance_battery(self._marks[self._next_mark])
             self._fade()
         if self.now_s < until_s:
-            self.walk(until_s)
+            self.advance_battery(until_s)
 
     def _fade(self) -> None:
         """Shrink the battery at local midnight; what is then stored above its window is lost."""
@@ -361,7 +361,7 @@ class SiteLedger(Walk):
         kept = self.now_s, self.stored_j, self._told, self.it_times, self.it_values
         mark = len(self.ends)
         self._told, self.it_times, self.it_values = 0, [self.now_s], [it_w]
-        self.walk(until_s, skip=False)
+        self.advance_battery(until_s, skip=False)
         ends, powers = self.ends[mark:], self.powers[mark:]
         for column in (self.ends, self.powers, self.stored):
             del column[mark:]

@@ -158,14 +158,14 @@ class ActionExecutor:
         self.state.ask_for_round()
 
     def _start(self, action: Start) -> None:
-        life, ask, site = action.job, action.job.ask, action.site
+        job, ask, site = action.job, action.job.ask, action.site
         gpus, shortage = action.gpus or ask.gpus, self.shortage
-        if life.phase != "queued" or life.index not in self.state.waiting:
-            raise self._refusal(action, f"it is {life.phase}, not waiting")
+        if job.phase != "queued" or job.index not in self.state.waiting:
+            raise self._refusal(action, f"it is {job.phase}, not waiting")
         if not 0 <= site < len(self.clusters):
             raise self._refusal(action, f"there is no site {site}")
         cluster, name = self.clusters[site], self.scenario.sites[site].name
-        if site not in self.eligibility.sites_for(life):
+        if site not in self.eligibility.sites_for(job):
             raise self._refusal(action, f"it may not run on {name}")
         if not (ask.gpus_min or ask.gpus) <= gpus <= (ask.gpus_max or ask.gpus):
             raise self._refusal(action, f"it cannot run on {gpus} GPUs")
@@ -175,7 +175,7 @@ class ActionExecutor:
             raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
         if shortage is not None and not shortage.accepts(site, gpus, ask.intensity * action.cap):
             raise self._refusal(action, f"{name} is short of supply and accepts no starts")
-        if self.network.links and self.network.transfer_s(life, site) == inf:
+        if self.network.links and self.network.transfer_s(job, site) == inf:
             raise self._refusal(action, f"no link carries its data to {name}")
         if action.nodes:
             allocation = cluster.as_asked(action.nodes, gpus)
@@ -183,9 +183,9 @@ class ActionExecutor:
             allocation = None if cluster.offline else cluster.place(gpus, action.avoid)
         if allocation is None:
             raise self._refusal(action, f"{name} has no room for {gpus} GPUs")
-        self.phases.start(life, site, allocation, gpus, action.cap)
+        self.phases.start(job, site, allocation, gpus, action.cap)
         if self.log.changes:
-            self.log.note(self.clock.now, "start", life.index, site, action.reason, action.detail)
+            self.log.note(self.clock.now, "start", job.index, site, action.reason, action.detail)
 
     def _hold(self, action: Hold) -> None:
         if action.until_s <= self.clock.now:
@@ -199,50 +199,50 @@ class ActionExecutor:
             self.log.note(self.clock.now, "hold", action.job.index, action.site, action.reason, detail)
 
     def _interrupt(self, action: Pause | Move | Resize | Cap) -> None:
-        life = action.job
-        if life.phase != "running":
-            raise self._refusal(action, f"it is {life.phase}, not running")
+        job = action.job
+        if job.phase != "running":
+            raise self._refusal(action, f"it is {job.phase}, not running")
         if isinstance(action, Cap):
-            self._check_cap(action, life.site)
-            self.phases.set_power_cap(life, action.cap, action.reason, action.detail)
+            self._check_cap(action, job.site)
+            self.phases.set_power_cap(job, action.cap, action.reason, action.detail)
             return
-        if not life.ask.interruptible:
+        if not job.ask.interruptible:
             raise self._refusal(action, "it is not interruptible")
         if isinstance(action, Pause):
-            self.phases.pause(life, action.reason, action.detail)
+            self.phases.pause(job, action.reason, action.detail)
         elif isinstance(action, Move):
             self._move(action)
         else:
             self._resize(action)
 
     def _move(self, action: Move) -> None:
-        life = action.job
-        if action.site not in life.sites or action.site == life.site:
+        job = action.job
+        if action.site not in job.sites or action.site == job.site:
             raise self._refusal(action, f"it cannot move to site {action.site}")
         if self.eligibility.federated:
             raise self._refusal(action, "its institute does not decide for others")
-        if self.network.links and self.network.transfer_s(life, action.site, saved_at=life.site) == inf:
+        if self.network.links and self.network.transfer_s(job, action.site, saved_at=job.site) == inf:
             raise self._refusal(action, f"no link carries its data to site {action.site}")
-        self.log.outcomes[life.index].moves += 1
+        self.log.outcomes[job.index].moves += 1
         if self.log.changes:
             detail = {"to": self.scenario.sites[action.site].name, **action.detail}
-            self.phases.note("move", life, action.reason, detail)
-        self.phases.save(life, action.site)
+            self.phases.note("move", job, action.reason, detail)
+        self.phases.save(job, action.site)
 
     def _resize(self, action: Resize) -> None:
-        life, ask = action.job, action.job.ask
+        job, ask = action.job, action.job.ask
         if ask.elasticity != "malleable":
             raise self._refusal(action, f"it is {ask.elasticity}, not malleable")
-        if not (ask.gpus_min or ask.gpus) <= action.gpus <= (ask.gpus_max or ask.gpus) or action.gpus == life.gpus:
-            raise self._refusal(action, f"it cannot go from {life.gpus} to {action.gpus} GPUs")
-        more = action.gpus - life.gpus
-        if self.eligibility.has_quotas and more > 0 and not self.eligibility.within_quota(ask, life.site, more):
+        if not (ask.gpus_min or ask.gpus) <= action.gpus <= (ask.gpus_max or ask.gpus) or action.gpus == job.gpus:
+            raise self._refusal(action, f"it cannot go from {job.gpus} to {action.gpus} GPUs")
+        more = action.gpus - job.gpus
+        if self.eligibility.has_quotas and more > 0 and not self.eligibility.within_quota(ask, job.site, more):
             raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
-        self.log.outcomes[life.index].resizes += 1
+        self.log.outcomes[job.index].resizes += 1
         if self.log.changes:
-            self.phases.note("resize", life, action.reason, {"gpus": action.gpus, **action.detail})
-        life.resizing = True
-        self.phases.save(life, action.gpus)
+            self.phases.note("resize", job, action.reason, {"gpus": action.gpus, **action.detail})
+        job.resizing = True
+        self.phases.save(job, action.gpus)
 
     def _check_cap(self, action: Start | Cap, site: int) -> None:
         caps = self.scenario.sites[site].node.caps

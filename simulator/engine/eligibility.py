@@ -44,21 +44,21 @@ class Eligibility:
             self._allowed[key] = found
         return found
 
-    def sites_for(self, life: JobState) -> tuple[int, ...]:
+    def sites_for(self, job: JobState) -> tuple[int, ...]:
         """Indices of the sites on which its policy may start this job now.
 
         Under `federated` that is the one institute in whose queue it waits: its own, or the one to which
         the root has sent it. A job that its own institute can never have is the root's to place.
         """
-        allowed = life.sites
+        allowed = job.sites
         if not self.federated:
             return allowed
-        if life.post < 0:
-            own = self.scenario.site_index(life.ask.home)
+        if job.queued_at < 0:
+            own = self.scenario.site_index(job.ask.home)
             if own not in allowed:
                 return allowed
-            life.post = own
-        return (life.post,)
+            job.queued_at = own
+        return (job.queued_at,)
 
     def within_quota(self, ask: Ask, site: int, gpus: int) -> bool:
         """Whether the region of this job's tenant may hold so many GPUs more on this site."""
@@ -138,11 +138,11 @@ class Federation:
         state, now = self.state, self.state.clock.now
         self._sent = [entry for entry in self._sent if entry[0] > now - self.age_s]
         self._seen = {index: time for index, time in self._seen.items() if index in state.waiting}
-        open_ = [life for life in state.waiting.values() if life.post >= 0 and life.held_until_s <= now]
-        for life in open_:
-            if now - self._seen.get(life.index, -self.age_s) >= self.age_s:
-                self._seen[life.index] = now
-                self._send(life)
+        open_ = [job for job in state.waiting.values() if job.queued_at >= 0 and job.held_until_s <= now]
+        for job in open_:
+            if now - self._seen.get(job.index, -self.age_s) >= self.age_s:
+                self._seen[job.index] = now
+                self._send(job)
         if open_ and self.age_s > 0 and not self._review_due:
             self._review_due = True
             state.clock.at(on_grid(now + self.age_s), Kind.TIMER, 0, self._review)
@@ -151,24 +151,24 @@ class Federation:
         self._review_due = False
         self.state.ask_for_round()
 
-    def _send(self, life: JobState) -> None:
+    def _send(self, job: JobState) -> None:
         """Where the largest share of GPUs is known to be free, if the job would fit there and may go."""
-        state, ask = self.state, life.ask
+        state, ask = self.state, job.ask
         least = ask.gpus_min or ask.gpus
         best, share = -1, 0.0
         for site in self.eligibility.allowed(ask):
             largest, free = self.known(site)
             total = state.scenario.sites[site].gpus
-            if site == life.post or largest < least or free / total <= share:
+            if site == job.queued_at or largest < least or free / total <= share:
                 continue
-            if self.network.transfer_s(life, site) < inf:
+            if self.network.transfer_s(job, site) < inf:
                 best, share = site, free / total
         if best < 0:
             return
-        life.post = best
+        job.queued_at = best
         self._sent.append((state.clock.now, best, least))
         if state.log.all:
             detail = {"known_free_share": share, "age_s": self.age_s}
-            state.log.note(state.clock.now, "offload", life.index, best, "overflow", detail)
-        state.policy.waiting(life)
+            state.log.note(state.clock.now, "offload", job.index, best, "overflow", detail)
+        state.policy.waiting(job)
         state.ask_for_round()

@@ -13,7 +13,7 @@ from math import inf
 import numpy as np
 from simpy.events import Event as SimEvent
 from tafukt.simulator.energy.balance import residual
-from tafukt.simulator.energy.flows import close
+from tafukt.simulator.energy.flows import settle_flows
 from tafukt.simulator.engine.actions import ActionExecutor
 from tafukt.simulator.engine.eligibility import Eligibility, Federation
 from tafukt.simulator.engine.event_queue import Kind
@@ -95,38 +95,38 @@ class Engine:
         state, ask = self.state, self.state.jobs[index].ask
         if index + 1 < len(state.jobs):
             self._feed(index + 1)
-        life = JobState(index, ask, self.eligibility.allowed(ask))
+        job = JobState(index, ask, self.eligibility.allowed(ask))
         if state.log.all:
-            state.log.note(state.clock.now, "submit", index, life.site)
-        if not life.sites:
-            self.phases.end(life, "rejected", "no site may have it or is large enough")
+            state.log.note(state.clock.now, "submit", index, job.site)
+        if not job.sites:
+            self.phases.end(job, "rejected", "no site may have it or is large enough")
             return
         if self.eligibility.has_quotas and not self.eligibility.ever_within_quota(ask):
-            self.phases.end(life, "rejected", f"the quota of {ask.tenant.region} is smaller")
+            self.phases.end(job, "rejected", f"the quota of {ask.tenant.region} is smaller")
             return
-        self.phases.requeue(life)
+        self.phases.requeue(job)
 
     def _record(self) -> Record:
         state, scenario, end_s = self.state, self.state.scenario, self.state.scenario.end_s
         self.phases.close(end_s)
-        stints, outcomes = state.log.close(), state.log.outcomes
-        check_jobs(scenario, state.jobs, outcomes, stints, state.settings)
+        occupancy, outcomes = state.log.close(), state.log.outcomes
+        check_jobs(scenario, state.jobs, outcomes, occupancy, state.settings)
         left = (*state.waiting.values(), *state.running.values(), *state.moving.values())
         check_ends(state.jobs, outcomes, left, end_s)
         for index, cluster in enumerate(state.clusters):
-            held = [life for life in state.running.values() if life.site == index]
+            held = [job for job in state.running.values() if job.site == index]
             check_cluster(cluster, held, scenario.sites[index].name, end_s)
         energy, worst = [], 0.0
         for index, ledger in enumerate(state.ledgers):
-            energy.append(close(ledger))
-            it_j = recorded_it_j(state.clusters[index], stints, index, end_s)
+            energy.append(settle_flows(ledger))
+            it_j = recorded_it_j(state.clusters[index], occupancy, index, end_s)
             worst = max(worst, residual(ledger, energy[-1], it_j))
         return Record(
             scenario,
             self.policy.name,
             state.jobs,
             outcomes,
-            stints,
+            occupancy,
             energy,
             state.log.events,
             worst,

@@ -1,4 +1,4 @@
-"""What is written down while a simulation runs: stints, events and outcomes."""
+"""What is written down while a simulation runs: occupancy, events and outcomes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from tafukt.simulator.engine.job_state import JobState
-from tafukt.simulator.record import NOTHING, Event, Outcome, Stints
+from tafukt.simulator.record import NOTHING, Event, Occupancy, Outcome
 from tafukt.workloads.job import Job
 
-KINDS = {name: index for index, name in enumerate(Stints.KINDS)}
+KINDS = {name: index for index, name in enumerate(Occupancy.KINDS)}
 _KIND_OF = {"running": "run", "fetching": "wake", "waking": "wake", "restarting": "restart", "saving": "checkpoint"}
 CODE_OF = {phase: KINDS[kind] for phase, kind in _KIND_OF.items()}
 _COLUMNS = 7
@@ -30,23 +30,23 @@ class Journal:
         # Rows of seven doubles: extending one array is what Python does fastest, and indices stay exact.
         self._rows = array("d")
 
-    def stint(self, life: JobState, until_s: float, kind: int) -> None:
+    def occupy(self, job: JobState, until_s: float, kind: int) -> None:
         """Write down that a job held its GPUs from `since_s` to `until_s` [s] at its present power."""
-        if until_s > life.since_s:
-            self._rows.extend((life.index, life.site, life.since_s, until_s, life.held, life.power_w, kind))
+        if until_s > job.since_s:
+            self._rows.extend((job.index, job.site, job.since_s, until_s, job.held, job.power_w, kind))
 
-    def at_risk(self, life: JobState) -> None:
+    def at_risk(self, job: JobState) -> None:
         """The row just written is work that no checkpoint holds yet."""
-        life.at_risk.append(len(self._rows) - _COLUMNS)
+        job.at_risk.append(len(self._rows) - _COLUMNS)
 
-    def lose(self, life: JobState) -> float:
+    def lose(self, job: JobState) -> float:
         """What was at risk is lost; returns the GPU-seconds."""
         lost = 0.0
-        for row in life.at_risk:
+        for row in job.at_risk:
             _, _, start, end, gpus, _, _ = self._rows[row : row + _COLUMNS]
             self._rows[row + _COLUMNS - 1] = KINDS["lost"]
             lost += gpus * (end - start)
-        life.at_risk.clear()
+        job.at_risk.clear()
         return lost
 
     def note(
@@ -55,16 +55,16 @@ class Journal:
         """Write down an event."""
         self.events.append(_new(Event, (time_s, kind, job, site, reason, detail)))
 
-    def close(self) -> Stints:
-        """The stints as columns, and each job's GPU-seconds added up from them."""
+    def close(self) -> Occupancy:
+        """The occupancy as columns, and each job's GPU-seconds added up from them."""
         table = np.frombuffer(self._rows, dtype=np.float64).reshape(-1, _COLUMNS)
         job, site, start, end, gpus, power, kind = table.T
         whole = [column.astype(np.int64) for column in (job, site, gpus, kind)]
-        stints = Stints(whole[0], whole[1], start.copy(), end.copy(), whole[2], power.copy(), whole[3])
-        held = stints.gpus * (stints.end_s - stints.start_s)
+        occupancy = Occupancy(whole[0], whole[1], start.copy(), end.copy(), whole[2], power.copy(), whole[3])
+        held = occupancy.gpus * (occupancy.end_s - occupancy.start_s)
         n = len(self.outcomes)
-        busy = np.bincount(stints.job, held, minlength=n)
-        lost = np.bincount(stints.job, held * (stints.kind == KINDS["lost"]), minlength=n)
+        busy = np.bincount(occupancy.job, held, minlength=n)
+        lost = np.bincount(occupancy.job, held * (occupancy.kind == KINDS["lost"]), minlength=n)
         for outcome, busy_gpu_s, lost_gpu_s in zip(self.outcomes, busy.tolist(), lost.tolist(), strict=True):
             outcome.busy_gpu_s, outcome.lost_gpu_s = busy_gpu_s, lost_gpu_s
-        return stints
+        return occupancy

@@ -11,19 +11,19 @@ from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.errors import BreachError
-from tafukt.simulator.record import Outcome, Stints
+from tafukt.simulator.record import Occupancy, Outcome
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, Floats, Ints
 from tafukt.workloads.job import Ask, Job
 
-_RUN = Stints.KINDS.index("run")
+_RUN = Occupancy.KINDS.index("run")
 _ENDED = ("done", "failed", "cancelled", "rejected")
 # What work and running time may differ by, relative to the larger, beside the grid of event times.
 _ROUNDING = 1e-9
 
 
 def check_jobs(
-    scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], stints: Stints, settings: Settings
+    scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], occupancy: Occupancy, settings: Settings
 ) -> None:
     """No GPU used twice, nothing before its submission or where it may not be, work neither lost nor made.
 
@@ -32,50 +32,50 @@ def check_jobs(
     BreachError
         If one of these does not hold.
     """
-    _check_times(scenario, jobs, outcomes, stints)
+    _check_times(scenario, jobs, outcomes, occupancy)
     for site, spec in enumerate(scenario.sites):
-        mine = stints.site == site
-        times = np.concatenate((stints.start_s[mine], stints.end_s[mine]))
-        change = np.concatenate((stints.gpus[mine], -stints.gpus[mine]))
+        mine = occupancy.site == site
+        times = np.concatenate((occupancy.start_s[mine], occupancy.end_s[mine]))
+        change = np.concatenate((occupancy.gpus[mine], -occupancy.gpus[mine]))
         order = np.lexsort((change, times))  # at one instant GPUs are given back before they are taken
         held = np.cumsum(change[order])
         if len(held) and held.max() > spec.gpus:
             when = times[order][int(held.argmax())]
             raise BreachError(f"{spec.name} ran {int(held.max())} of its {spec.gpus} GPUs at {when} s")
-    for pair in np.unique(stints.job * len(scenario.sites) + stints.site).tolist():
+    for pair in np.unique(occupancy.job * len(scenario.sites) + occupancy.site).tolist():
         job, site = divmod(pair, len(scenario.sites))
         ask, spec = jobs[job].ask, scenario.sites[site]
         if not scenario.may_run(ask, spec):
             raise BreachError(f"job {ask.job_id!r} ran on {spec.name}, where its data may not be")
         if scenario.coordination == "regional" and spec.name != ask.home:
             raise BreachError(f"job {ask.job_id!r} ran on {spec.name}, not at home as `regional` has it")
-    _check_work(scenario, jobs, outcomes, stints, settings)
+    _check_work(scenario, jobs, outcomes, occupancy, settings)
 
 
-def _check_times(scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], stints: Stints) -> None:
-    """Every stint lies after its job's submission, while its site is online, in the window, and after the last one."""
-    if not len(stints.job):
+def _check_times(scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], occupancy: Occupancy) -> None:
+    """Every occupancy lies after its job's submission, while its site is online, in the window, after the last one."""
+    if not len(occupancy.job):
         return
     ends = np.array([scenario.end_s if isnan(outcome.end_s) else outcome.end_s for outcome in outcomes])
     submits = np.array([job.ask.submit_s for job in jobs])
     online = np.array([site.online_s for site in scenario.sites])
     tick = 1.0 / TICKS_PER_S
-    order = np.lexsort((stints.start_s, stints.job))
-    same = np.diff(stints.job[order]) == 0
+    order = np.lexsort((occupancy.start_s, occupancy.job))
+    same = np.diff(occupancy.job[order]) == 0
     twice = np.zeros(len(order), dtype=bool)
-    twice[order[1:]] = same & (stints.start_s[order][1:] < stints.end_s[order][:-1])
+    twice[order[1:]] = same & (occupancy.start_s[order][1:] < occupancy.end_s[order][:-1])
     for what, wrong in (
-        ("before its submission", stints.start_s < submits[stints.job] - tick),
-        ("before its site was online", stints.start_s < online[stints.site] - tick),
-        ("backwards in time", stints.end_s < stints.start_s),
-        ("beyond the window", stints.end_s > scenario.end_s),
-        ("after its own end", stints.end_s > ends[stints.job]),
+        ("before its submission", occupancy.start_s < submits[occupancy.job] - tick),
+        ("before its site was online", occupancy.start_s < online[occupancy.site] - tick),
+        ("backwards in time", occupancy.end_s < occupancy.start_s),
+        ("beyond the window", occupancy.end_s > scenario.end_s),
+        ("after its own end", occupancy.end_s > ends[occupancy.job]),
         ("twice at once", twice),
     ):
         if wrong.any():
             row = int(wrong.argmax())
-            name, site = jobs[int(stints.job[row])].ask.job_id, scenario.sites[int(stints.site[row])].name
-            raise BreachError(f"job {name!r} ran on {site} at {stints.start_s[row]} s, {what}")
+            name, site = jobs[int(occupancy.job[row])].ask.job_id, scenario.sites[int(occupancy.site[row])].name
+            raise BreachError(f"job {name!r} ran on {site} at {occupancy.start_s[row]} s, {what}")
 
 
 def check_ends(jobs: Sequence[Job], outcomes: Sequence[Outcome], left: Iterable[JobState], end_s: float) -> None:
@@ -87,10 +87,10 @@ def check_ends(jobs: Sequence[Job], outcomes: Sequence[Outcome], left: Iterable[
         If a job is nowhere, in two places, or both ended and somewhere.
     """
     open_jobs: set[int] = set()
-    for life in left:
-        if life.index in open_jobs:
-            raise BreachError(f"job {life.ask.job_id!r} is in two places at the end")
-        open_jobs.add(life.index)
+    for state in left:
+        if state.index in open_jobs:
+            raise BreachError(f"job {state.ask.job_id!r} is in two places at the end")
+        open_jobs.add(state.index)
     for index, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True)):
         name, submitted = job.ask.job_id, job.ask.submit_s <= end_s
         if (outcome.state == "left") != (index in open_jobs) and submitted:
@@ -113,8 +113,8 @@ def check_cluster(cluster: Cluster, held: Iterable[JobState], name: str, now_s: 
         If it is not.
     """
     taken = [0] * cluster.count
-    for life in held:
-        for node, gpus in life.allocation:
+    for job in held:
+        for node, gpus in job.allocation:
             taken[node] += gpus
     for node, gpus in enumerate(taken):
         free = cluster.free[node] if not cluster.down >> node & 1 else cluster.per_node
@@ -123,7 +123,7 @@ def check_cluster(cluster: Cluster, held: Iterable[JobState], name: str, now_s: 
 
 
 def _check_work(
-    scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], stints: Stints, settings: Settings
+    scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], occupancy: Occupancy, settings: Settings
 ) -> None:
     """The work that a job has done is the time that it ran times its speed, what kills undid taken off.
 
@@ -137,10 +137,10 @@ def _check_work(
     done = due - left
     if settings.overrun == "kill":  # whoever is killed at the limit of its estimate leaves nothing to be done
         done = np.where(left > 0, done, np.minimum(due, [job.ask.estimate_s * job.ask.gpus for job in jobs]))
-    ran = stints.kind == _RUN
-    job, site, held = stints.job[ran], stints.site[ran], stints.gpus[ran]
-    duration = stints.end_s[ran] - stints.start_s[ran]
-    slow, fast = _speeds(scenario, jobs, settings, job, site, held, stints.power_w[ran])
+    ran = occupancy.kind == _RUN
+    job, site, held = occupancy.job[ran], occupancy.site[ran], occupancy.gpus[ran]
+    duration = occupancy.end_s[ran] - occupancy.start_s[ran]
+    slow, fast = _speeds(scenario, jobs, settings, job, site, held, occupancy.power_w[ran])
     least_s = duration - np.minimum(_writing_s(jobs, settings, job, duration), duration)
     fastest = max(spec.node.speed for spec in scenario.sites)
     tick_gpu_s = np.array([max(row.ask.gpus, row.ask.gpus_max) for row in jobs]) * fastest / TICKS_PER_S
@@ -207,12 +207,12 @@ def _writing_s(jobs: Sequence[Job], settings: Settings, job: Ints, duration_s: F
     return np.asarray(write * (np.floor(duration_s / (interval[job] + write)) + 1.0))
 
 
-def recorded_it_j(cluster: Cluster, stints: Stints, site: int, end_s: float) -> float:
+def recorded_it_j(cluster: Cluster, occupancy: Occupancy, site: int, end_s: float) -> float:
     """The IT energy of a site from the records of its jobs and nodes, not from its ledger [J]."""
     cluster.tally(end_s)
-    mine = stints.site == site
-    duration = stints.end_s[mine] - stints.start_s[mine]
+    mine = occupancy.site == site
+    duration = occupancy.end_s[mine] - occupancy.start_s[mine]
     node = cluster.node
-    jobs_j = float(np.sum(stints.power_w[mine] * duration))
-    idle_gpu_s = cluster.awake_node_s * node.gpus - float(np.sum(stints.gpus[mine] * duration))
+    jobs_j = float(np.sum(occupancy.power_w[mine] * duration))
+    idle_gpu_s = cluster.awake_node_s * node.gpus - float(np.sum(occupancy.gpus[mine] * duration))
     return jobs_j + idle_gpu_s * node.idle_w / node.gpus + cluster.asleep_node_s * node.sleep_w

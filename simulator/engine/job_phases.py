@@ -1,8 +1,8 @@
-"""The life of a job on a site: how its phases follow one another, and what each costs.
+"""Phases of a job on a site: how they follow one another, and what each costs.
 
 A stay begins with fetching and waking, goes on with a restart where there is a checkpoint, and runs. It
 ends when the job does, when it has been saved on purpose (pause, move, resize), or when it is killed.
-Periodic checkpoints are computed, not scheduled: they are part of how long work takes (`simulator.life`).
+Periodic checkpoints are computed, not scheduled: they are part of how long work takes (`job_state`).
 """
 
 from __future__ import annotations
@@ -53,276 +53,276 @@ class JobPhases:
 
     # --- a stay begins ---------------------------------------------------------------------------
 
-    def start(self, life: JobState, site: int, allocation: Allocation, gpus: int, cap: float) -> None:
+    def start(self, job: JobState, site: int, allocation: Allocation, gpus: int, cap: float) -> None:
         """Take GPUs for a waiting job, and set it going."""
         state, now = self.state, self.clock.now
-        del state.waiting[life.index]
-        state.running[life.index] = state.running_at[site][life.index] = life
+        del state.waiting[job.index]
+        state.running[job.index] = state.running_at[site][job.index] = job
         up_s = self.clusters[site].take(allocation, now)
         if up_s > now:
             up_s = on_grid(up_s)
-        life.site, life.started_s, life.until_s = site, now, up_s
-        self._equip(life, allocation, gpus, cap)
-        outcome = self.log.outcomes[life.index]
+        job.site, job.started_s, job.until_s = site, now, up_s
+        self._equip(job, allocation, gpus, cap)
+        outcome = self.log.outcomes[job.index]
         outcome.site = site
-        if life.first_start_s < 0:
-            life.first_start_s = outcome.start_s = now
-        if self.network.links and self.network.fetch(life, site, self._fetched):
-            self._enter(life, "fetching", inf)
+        if job.first_start_s < 0:
+            job.first_start_s = outcome.start_s = now
+        if self.network.links and self.network.fetch(job, site, self._fetched):
+            self._enter(job, "fetching", inf)
         elif up_s > now:
-            self._enter(life, "waking", up_s)
-        elif life.saved_at < 0:
-            self._run(life)
+            self._enter(job, "waking", up_s)
+        elif job.saved_at < 0:
+            self._run(job)
         else:
-            self._restart(life)
+            self._restart(job)
 
-    def _equip(self, life: JobState, allocation: Allocation, gpus: int, cap: float) -> None:
+    def _equip(self, job: JobState, allocation: Allocation, gpus: int, cap: float) -> None:
         """What follows from the GPUs that a job holds: its speed and its checkpoints."""
-        ask, node = life.ask, self.clusters[life.site].node
-        life.allocation, life.gpus, life.cap = allocation, gpus, cap
-        life.held = gpus if len(allocation) == 1 else sum(held for _, held in allocation)
-        life.rate = node.speed * (gpus if gpus == ask.gpus else ask.rate(gpus))
+        ask, node = job.ask, self.clusters[job.site].node
+        job.allocation, job.gpus, job.cap = allocation, gpus, cap
+        job.held = gpus if len(allocation) == 1 else sum(held for _, held in allocation)
+        job.rate = node.speed * (gpus if gpus == ask.gpus else ask.rate(gpus))
         if cap != 1.0:
-            life.rate *= caps.speed(node.caps, cap)
+            job.rate *= caps.speed(node.caps, cap)
         if self._fail or ask.checkpoint.interval_s is not None:
-            life.interval_s = checkpoints.interval_s(ask.checkpoint, self.faults.rate_per_s(len(allocation)))
+            job.interval_s = checkpoints.interval_s(ask.checkpoint, self.faults.rate_per_s(len(allocation)))
         if self.eligibility.has_quotas:
-            self.eligibility.count(ask, life.site, gpus)
+            self.eligibility.count(ask, job.site, gpus)
 
-    def _fetched(self, life: JobState) -> None:
-        self._stint(life)
-        up_s = life.until_s = on_grid(self.clusters[life.site].up_s(life.allocation))
+    def _fetched(self, job: JobState) -> None:
+        self._occupied(job)
+        up_s = job.until_s = on_grid(self.clusters[job.site].up_s(job.allocation))
         if up_s > self.clock.now:
-            self._enter(life, "waking", up_s)
+            self._enter(job, "waking", up_s)
         else:
-            self._restart(life)
+            self._restart(job)
 
-    def _restart(self, life: JobState) -> None:
-        restart_s = life.ask.checkpoint.restart_s if life.saved else 0.0
+    def _restart(self, job: JobState) -> None:
+        restart_s = job.ask.checkpoint.restart_s if job.saved else 0.0
         if restart_s > 0:
-            self._enter(life, "restarting", on_grid(self.clock.now + restart_s))
+            self._enter(job, "restarting", on_grid(self.clock.now + restart_s))
         else:
-            self._run(life)
+            self._run(job)
 
-    def _enter(self, life: JobState, phase: Phase, until_s: float) -> None:
+    def _enter(self, job: JobState, phase: Phase, until_s: float) -> None:
         """Begin a phase that holds GPUs and ends at a known time, or when something has arrived."""
-        life.phase, life.since_s = phase, self.clock.now
-        self._draw(life, phase not in ("waking", "fetching"))
+        job.phase, job.since_s = phase, self.clock.now
+        self._draw(job, phase not in ("waking", "fetching"))
         if until_s < inf:
-            life.until_s = until_s
-            life.event = self.clock.at(until_s, Kind.PHASE, life.index, self._phase_over, life)
+            job.until_s = until_s
+            job.event = self.clock.at(until_s, Kind.PHASE, job.index, self._phase_over, job)
 
-    def _draw(self, life: JobState, works: bool) -> None:
+    def _draw(self, job: JobState, works: bool) -> None:
         """Set what a job draws; while it waits with GPUs in hand they only idle."""
-        cluster = self.clusters[life.site]
-        intensity = life.ask.intensity * life.cap if works else 0.0
-        life.power_w = cluster.draws_w(life.gpus, intensity, life.held)
-        active = intensity * life.gpus
-        cluster.active += active - life.active
-        life.active = active
-        self.state.power_changed(life.site)
+        cluster = self.clusters[job.site]
+        intensity = job.ask.intensity * job.cap if works else 0.0
+        job.power_w = cluster.draws_w(job.gpus, intensity, job.held)
+        active = intensity * job.gpus
+        cluster.active += active - job.active
+        job.active = active
+        self.state.power_changed(job.site)
 
     def _phase_over(self, event: SimEvent) -> None:
-        life: JobState = event._value
-        self._stint(life)
-        if life.phase == "waking":
-            self._restart(life)
-        elif life.phase == "restarting":
-            self._run(life)
+        job: JobState = event._value
+        self._occupied(job)
+        if job.phase == "waking":
+            self._restart(job)
+        elif job.phase == "restarting":
+            self._run(job)
         else:
-            self._saved(life)
+            self._saved(job)
 
     # --- it runs ---------------------------------------------------------------------------------
 
-    def _run(self, life: JobState) -> None:
+    def _run(self, job: JobState) -> None:
         """Work until the job's own end, its limit, or the next software fault, whichever comes first."""
         now = self.clock.now
-        life.phase, life.since_s, life.expected_s = "running", now, -1.0
-        self._draw(life, True)
-        due = self._due_gpu_s[life.index]
+        job.phase, job.since_s, job.expected_s = "running", now, -1.0
+        self._draw(job, True)
+        due = self._due_gpu_s[job.index]
         if self._kill_at_limit:
-            due = min(due, life.ask.estimate_s * life.ask.gpus)
-        left = due - life.done_gpu_s
-        end = max(on_grid(now + life.time_for_s(left)), now) if left > 0.0 else now
+            due = min(due, job.ask.estimate_s * job.ask.gpus)
+        left = due - job.done_gpu_s
+        end = max(on_grid(now + job.time_for_s(left)), now) if left > 0.0 else now
         if self.faults.hazard_per_s > 0:
-            if life.fault_s < 0:
-                life.fault_s = self._until_fault_s(life)
-            if now + life.fault_s < end:
-                at = max(on_grid(now + life.fault_s), now)
-                life.event = self.clock.at(at, Kind.FAULT, life.index, self._software_fault, life)
+            if job.fault_s < 0:
+                job.fault_s = self._until_fault_s(job)
+            if now + job.fault_s < end:
+                at = max(on_grid(now + job.fault_s), now)
+                job.event = self.clock.at(at, Kind.FAULT, job.index, self._software_fault, job)
                 return
-        life.event = self.clock.at(end, Kind.END, life.index, self._finished, life)
+        job.event = self.clock.at(end, Kind.END, job.index, self._finished, job)
 
     def _finished(self, event: SimEvent) -> None:
-        life: JobState = event._value
-        now, due = self.clock.now, self._due_gpu_s[life.index]
-        done = life.progress_gpu_s(now)
-        self.log.stint(life, now, _RUN)
-        self.leave(life)
-        tolerance = life.rate / TICKS_PER_S + 1e-9 * due
-        self.log.outcomes[life.index].work_left_gpu_s = 0.0
+        job: JobState = event._value
+        now, due = self.clock.now, self._due_gpu_s[job.index]
+        done = job.progress_gpu_s(now)
+        self.log.occupy(job, now, _RUN)
+        self.leave(job)
+        tolerance = job.rate / TICKS_PER_S + 1e-9 * due
+        self.log.outcomes[job.index].work_left_gpu_s = 0.0
         if done < due - tolerance:
             if not self._kill_at_limit:
-                raise BreachError(f"job {life.ask.job_id!r} ended with {due - done} GPU-s of its work left")
-            self.end(life, "failed", "killed at the limit of its estimate")
+                raise BreachError(f"job {job.ask.job_id!r} ended with {due - done} GPU-s of its work left")
+            self.end(job, "failed", "killed at the limit of its estimate")
             return
         if done > due + tolerance:
-            raise BreachError(f"job {life.ask.job_id!r} did {done} GPU-s at {now} s, due {due}")
-        life.done_gpu_s = due
-        self.end(life, self.state.jobs[life.index].truth.ending)
+            raise BreachError(f"job {job.ask.job_id!r} did {done} GPU-s at {now} s, due {due}")
+        job.done_gpu_s = due
+        self.end(job, self.state.jobs[job.index].truth.ending)
 
-    def _bank(self, life: JobState) -> None:
+    def _bank(self, job: JobState) -> None:
         """Write down a run that is cut here: what checkpoints hold of it, and what they do not hold yet."""
         now = self.clock.now
-        done, safe, saved_s = life.progress_gpu_s(now), life.saved_gpu_s(now), life.checkpoint_s(now)
-        elapsed = now - life.since_s
+        done, safe, saved_s = job.progress_gpu_s(now), job.saved_gpu_s(now), job.checkpoint_s(now)
+        elapsed = now - job.since_s
         if saved_s >= 0:
-            life.at_risk.clear()
-            life.saved_at = life.site
-            if saved_s > life.since_s:
-                self.log.stint(life, saved_s, _RUN)
-                life.since_s = saved_s
-        if now > life.since_s:
-            self._stint(life)
-            if life.phase == "running":
-                self.log.at_risk(life)
-        if life.interval_s < inf:
-            life.into_s = (life.into_s + elapsed) % (life.interval_s + life.write_s)
-        life.done_gpu_s, life.safe_gpu_s, life.since_s = done, safe, now
-        if life.fault_s >= 0:
-            life.fault_s = max(life.fault_s - elapsed, 0.0)
+            job.at_risk.clear()
+            job.saved_at = job.site
+            if saved_s > job.since_s:
+                self.log.occupy(job, saved_s, _RUN)
+                job.since_s = saved_s
+        if now > job.since_s:
+            self._occupied(job)
+            if job.phase == "running":
+                self.log.at_risk(job)
+        if job.interval_s < inf:
+            job.into_s = (job.into_s + elapsed) % (job.interval_s + job.write_s)
+        job.done_gpu_s, job.safe_gpu_s, job.since_s = done, safe, now
+        if job.fault_s >= 0:
+            job.fault_s = max(job.fault_s - elapsed, 0.0)
 
-    def set_power_cap(self, life: JobState, cap: float, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
+    def set_power_cap(self, job: JobState, cap: float, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
         """Let a running job draw another share of its power above idle from now on; that costs nothing."""
         if self.log.changes:
-            self.note("cap", life, reason, {"cap": cap, **detail})
-        self._bank(life)
-        cancel(life.event)
-        life.rate *= caps.speed(self.clusters[life.site].node.caps, cap) / self._cap_speed(life)
-        life.cap = cap
-        self._run(life)
+            self.note("cap", job, reason, {"cap": cap, **detail})
+        self._bank(job)
+        cancel(job.event)
+        job.rate *= caps.speed(self.clusters[job.site].node.caps, cap) / self._cap_speed(job)
+        job.cap = cap
+        self._run(job)
 
-    def _cap_speed(self, life: JobState) -> float:
-        return caps.speed(self.clusters[life.site].node.caps, life.cap)
+    def _cap_speed(self, job: JobState) -> float:
+        return caps.speed(self.clusters[job.site].node.caps, job.cap)
 
-    def _until_fault_s(self, life: JobState) -> float:
+    def _until_fault_s(self, job: JobState) -> float:
         """Running time to the next software fault of a job [s]."""
-        draws = self._software.get(life.index)
+        draws = self._software.get(job.index)
         if draws is None:
-            draws = self._software[life.index] = software_faults(self.faults, self._seed, life.ask.job_id)
+            draws = self._software[job.index] = software_faults(self.faults, self._seed, job.ask.job_id)
         return next(draws)
 
     # --- it stops --------------------------------------------------------------------------------
 
-    def pause(self, life: JobState, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
+    def pause(self, job: JobState, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
         """Checkpoint a running job; it waits again once that is written, and its GPUs are free."""
-        self.log.outcomes[life.index].pauses += 1
+        self.log.outcomes[job.index].pauses += 1
         if self.log.changes:
-            self.note("pause", life, reason, detail)
-        self.save(life)
+            self.note("pause", job, reason, detail)
+        self.save(job)
 
-    def save(self, life: JobState, target: int = -1) -> None:
+    def save(self, job: JobState, target: int = -1) -> None:
         """Stop working and write a checkpoint; the GPUs are held until it is written.
 
         `target` is the site where a move is to end, or the new size where a resize is under way.
         """
-        self._bank(life)
-        cancel(life.event)
-        life.target = target
-        self._enter(life, "saving", on_grid(self.clock.now + life.write_s))
+        self._bank(job)
+        cancel(job.event)
+        job.target = target
+        self._enter(job, "saving", on_grid(self.clock.now + job.write_s))
 
-    def _saved(self, life: JobState) -> None:
-        life.safe_gpu_s = life.done_gpu_s
-        life.saved_at = life.site
-        life.into_s = 0.0
-        life.at_risk.clear()
-        target, life.target = life.target, -1
-        if life.resizing:
-            life.resizing = False
-            self._resize(life, target)
+    def _saved(self, job: JobState) -> None:
+        job.safe_gpu_s = job.done_gpu_s
+        job.saved_at = job.site
+        job.into_s = 0.0
+        job.at_risk.clear()
+        target, job.target = job.target, -1
+        if job.resizing:
+            job.resizing = False
+            self._resize(job, target)
             return
-        self.leave(life)
+        self.leave(job)
         if target < 0:
-            self.requeue(life)
-        elif self.network.fetch(life, target, self._moved):
-            life.phase, life.since_s, life.target = "moving", self.clock.now, target
-            self.state.moving[life.index] = life
+            self.requeue(job)
+        elif self.network.fetch(job, target, self._moved):
+            job.phase, job.since_s, job.target = "moving", self.clock.now, target
+            self.state.moving[job.index] = job
         else:
-            life.target = target
-            self._moved(life)
+            job.target = target
+            self._moved(job)
 
-    def _moved(self, life: JobState) -> None:
-        self.state.moving.pop(life.index, None)
-        life.site = life.post = life.saved_at = life.target
-        life.target = -1
-        self.requeue(life)
+    def _moved(self, job: JobState) -> None:
+        self.state.moving.pop(job.index, None)
+        job.site = job.queued_at = job.saved_at = job.target
+        job.target = -1
+        self.requeue(job)
 
-    def _resize(self, life: JobState, gpus: int) -> None:
+    def _resize(self, job: JobState, gpus: int) -> None:
         """Restart at once on another number of GPUs; on as many as before if somebody has taken the room."""
-        cluster = self.clusters[life.site]
-        old, before = life.allocation, life.gpus
-        self._let_go(life)
+        cluster = self.clusters[job.site]
+        old, before = job.allocation, job.gpus
+        self._let_go(job)
         allocation = cluster.place(gpus)
         if allocation is None:
             allocation, gpus = old, before
-        life.until_s = on_grid(cluster.take(allocation, self.clock.now))
-        self._equip(life, allocation, gpus, life.cap)
-        self.state.policy.freed(None, life.site)
+        job.until_s = on_grid(cluster.take(allocation, self.clock.now))
+        self._equip(job, allocation, gpus, job.cap)
+        self.state.policy.freed(None, job.site)
         self.state.ask_for_round()
-        if life.until_s > self.clock.now:
-            self._enter(life, "waking", life.until_s)
+        if job.until_s > self.clock.now:
+            self._enter(job, "waking", job.until_s)
         else:
-            self._restart(life)
+            self._restart(job)
 
     def _software_fault(self, event: SimEvent) -> None:
-        life: JobState = event._value
-        life.fault_s = -1.0
-        self.kill(life, "software fault", fault=True)
+        job: JobState = event._value
+        job.fault_s = -1.0
+        self.kill(job, "software fault", fault=True)
 
-    def kill(self, life: JobState, reason: str, fault: bool = False) -> None:
+    def kill(self, job: JobState, reason: str, fault: bool = False) -> None:
         """Stop a job at once; work since its last checkpoint is lost, and it waits again."""
-        cancel(life.event)
-        if life.phase == "running":
-            self._bank(life)
+        cancel(job.event)
+        if job.phase == "running":
+            self._bank(job)
         else:
-            self._stint(life)
-        self.network.abandon(life)
-        lost_gpu_s = self.log.lose(life)
-        life.done_gpu_s, life.into_s, life.target, life.resizing = life.safe_gpu_s, 0.0, -1, False
-        self.log.outcomes[life.index].kills += 1
+            self._occupied(job)
+        self.network.abandon(job)
+        lost_gpu_s = self.log.lose(job)
+        job.done_gpu_s, job.into_s, job.target, job.resizing = job.safe_gpu_s, 0.0, -1, False
+        self.log.outcomes[job.index].kills += 1
         if self.log.changes:
-            self.note("kill", life, reason, {"lost_gpu_s": lost_gpu_s})
-        self.leave(life)
-        life.faults += fault
-        if fault and self.faults.retries is not None and life.faults > self.faults.retries:
-            left = self._due_gpu_s[life.index] - life.safe_gpu_s
-            self.log.outcomes[life.index].work_left_gpu_s = left
-            self.end(life, "failed", f"given up after {life.faults} faults")
+            self.note("kill", job, reason, {"lost_gpu_s": lost_gpu_s})
+        self.leave(job)
+        job.faults += fault
+        if fault and self.faults.retries is not None and job.faults > self.faults.retries:
+            left = self._due_gpu_s[job.index] - job.safe_gpu_s
+            self.log.outcomes[job.index].work_left_gpu_s = left
+            self.end(job, "failed", f"given up after {job.faults} faults")
         else:
-            self.requeue(life)
+            self.requeue(job)
 
-    def leave(self, life: JobState) -> None:
+    def leave(self, job: JobState) -> None:
         """Give back what the job holds."""
         state = self.state
-        self._let_go(life)
-        del state.running[life.index], state.running_at[life.site][life.index]
-        life.event = None
-        state.power_changed(life.site)
-        state.policy.freed(life, life.site)
+        self._let_go(job)
+        del state.running[job.index], state.running_at[job.site][job.index]
+        job.event = None
+        state.power_changed(job.site)
+        state.policy.freed(job, job.site)
         state.ask_for_round()
 
-    def _let_go(self, life: JobState) -> None:
-        cluster = self.clusters[life.site]
-        emptied = cluster.release(life.allocation)
-        cluster.active -= life.active
-        life.active = 0.0
+    def _let_go(self, job: JobState) -> None:
+        cluster = self.clusters[job.site]
+        emptied = cluster.release(job.allocation)
+        cluster.active -= job.active
+        job.active = 0.0
         if not cluster.busy_gpus:
             cluster.active = 0.0  # rounding must not outlive the jobs
-        life.allocation = ()
+        job.allocation = ()
         if self.eligibility.has_quotas:
-            self.eligibility.count(life.ask, life.site, -life.gpus)
+            self.eligibility.count(job.ask, job.site, -job.gpus)
         if emptied and cluster.node.can_sleep:
-            self._let_sleep(life.site, emptied)
+            self._let_sleep(job.site, emptied)
 
     def _let_sleep(self, site: int, nodes: Sequence[int]) -> None:
         """Send these nodes to sleep if they are still empty when their time has come."""
@@ -338,38 +338,38 @@ class JobPhases:
         if cluster.empty_since[node] == since and cluster.sleep(node):
             self.state.power_changed(site)
 
-    def requeue(self, life: JobState) -> None:
+    def requeue(self, job: JobState) -> None:
         """Back among the waiting."""
-        life.phase, life.since_s, life.held_until_s = "queued", self.clock.now, -1.0
-        self.state.waiting[life.index] = life
-        self.state.policy.waiting(life)
+        job.phase, job.since_s, job.held_until_s = "queued", self.clock.now, -1.0
+        self.state.waiting[job.index] = job
+        self.state.policy.waiting(job)
         self.state.ask_for_round()
 
-    def end(self, life: JobState, state: EndState, reason: str = "") -> None:
+    def end(self, job: JobState, state: EndState, reason: str = "") -> None:
         """The one end of a job."""
-        outcome = self.log.outcomes[life.index]
+        outcome = self.log.outcomes[job.index]
         if outcome.state != "left":
-            raise BreachError(f"job {life.ask.job_id!r} ended as {outcome.state} and then as {state}")
+            raise BreachError(f"job {job.ask.job_id!r} ended as {outcome.state} and then as {state}")
         outcome.state, outcome.end_s = state, self.clock.now
-        life.phase = "ended"
+        job.phase = "ended"
         if self.log.changes:
             kind = "reject" if state == "rejected" else "end"
-            self.log.note(self.clock.now, kind, life.index, life.site, reason, _ENDED[state])
+            self.log.note(self.clock.now, kind, job.index, job.site, reason, _ENDED[state])
 
     def close(self, end_s: float) -> None:
         """Write down what is still under way when the window closes."""
-        for life in self.state.running.values():
-            left = self._due_gpu_s[life.index] - life.progress_gpu_s(end_s)
-            self.log.outcomes[life.index].work_left_gpu_s = max(left, 0.0)
-            self.log.stint(life, end_s, CODE_OF[life.phase])
-        for life in (*self.state.waiting.values(), *self.state.moving.values()):
-            left = self._due_gpu_s[life.index] - life.done_gpu_s
-            self.log.outcomes[life.index].work_left_gpu_s = left
+        for job in self.state.running.values():
+            left = self._due_gpu_s[job.index] - job.progress_gpu_s(end_s)
+            self.log.outcomes[job.index].work_left_gpu_s = max(left, 0.0)
+            self.log.occupy(job, end_s, CODE_OF[job.phase])
+        for job in (*self.state.waiting.values(), *self.state.moving.values()):
+            left = self._due_gpu_s[job.index] - job.done_gpu_s
+            self.log.outcomes[job.index].work_left_gpu_s = left
 
-    def note(self, kind: str, life: JobState, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
-        """Write down an event in the life of a job."""
-        self.log.note(self.clock.now, kind, life.index, life.site, reason, detail)
+    def note(self, kind: str, job: JobState, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
+        """Write down an event of a job."""
+        self.log.note(self.clock.now, kind, job.index, job.site, reason, detail)
 
-    def _stint(self, life: JobState) -> None:
+    def _occupied(self, job: JobState) -> None:
         """Write down the phase that ends now."""
-        self.log.stint(life, self.clock.now, CODE_OF[life.phase])
+        self.log.occupy(job, self.clock.now, CODE_OF[job.phase])

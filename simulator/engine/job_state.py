@@ -1,4 +1,4 @@
-"""One job's life: where it stands, how far it is, and what it holds. The truth about it is kept elsewhere."""
+"""State of one job: where it stands, how far it is, and what it holds. The truth about it is kept elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JobState:
         Indices of the sites that may ever have it.
     site : int
         Index of the site that it is on or was last on; -1 before it ever started.
-    post : int
+    queued_at : int
         Under `federated`, the institute in whose queue it waits; -1 for its own.
     gpus, held, cap : int, int, float
         GPUs that it runs on, GPUs that it holds (more where the rest of a node is lost), and the share of
@@ -48,10 +48,37 @@ class JobState:
     """
 
     __slots__ = (
-        "active", "allocation", "ask", "at_risk", "cap", "done_gpu_s", "event", "expected_s", "fault_s", "faults",
-        "first_start_s", "gpus", "held", "held_until_s", "index", "interval_s", "into_s", "phase", "post",
-        "power_w", "rate",
-        "resizing", "safe_gpu_s", "saved_at", "since_s", "site", "sites", "started_s", "target", "until_s", "write_s",
+        "active",
+        "allocation",
+        "ask",
+        "at_risk",
+        "cap",
+        "done_gpu_s",
+        "event",
+        "expected_s",
+        "fault_s",
+        "faults",
+        "first_start_s",
+        "gpus",
+        "held",
+        "held_until_s",
+        "index",
+        "interval_s",
+        "into_s",
+        "phase",
+        "power_w",
+        "queued_at",
+        "rate",
+        "resizing",
+        "safe_gpu_s",
+        "saved_at",
+        "since_s",
+        "site",
+        "sites",
+        "started_s",
+        "target",
+        "until_s",
+        "write_s",
     )  # fmt: skip
 
     def __init__(self, index: int, ask: Ask, sites: tuple[int, ...] = ()) -> None:
@@ -59,7 +86,7 @@ class JobState:
         self.ask = ask
         self.sites = sites
         self.phase: Phase = "queued"
-        self.site = self.post = self.saved_at = -1
+        self.site = self.queued_at = self.saved_at = -1
         self.gpus = self.held = ask.gpus
         self.cap = 1.0
         self.allocation: Allocation = ()

@@ -69,14 +69,14 @@ class Network:
 
     # --- what policies may ask -------------------------------------------------------------------
 
-    def transfer_s(self, life: JobState, site: int, saved_at: int = -1) -> float:
+    def transfer_s(self, job: JobState, site: int, saved_at: int = -1) -> float:
         """How long what a job lacks on a site would travel if it set out now [s]; infinite without a route.
 
         Each link is taken at an equal share between it and what is on it already. `saved_at` is where the
         job's checkpoint lies; -1 for where it lies now.
         """
         longest = 0.0
-        for _, _, source, size in self._missing(life, site, saved_at):
+        for _, _, source, size in self._missing(job, site, saved_at):
             route = self._route(source, site)
             if route is None:
                 return inf
@@ -86,9 +86,9 @@ class Network:
 
     # --- what the engine asks --------------------------------------------------------------------
 
-    def fetch(self, life: JobState, site: int, then: Callable[[JobState], None]) -> bool:
-        """Bring what this job needs to a site, and call `then(life)` when it is there; whether it takes time."""
-        missing = self._missing(life, site) if self.links else None
+    def fetch(self, job: JobState, site: int, then: Callable[[JobState], None]) -> bool:
+        """Bring what this job needs to a site, and call `then(job)` when it is there; whether it takes time."""
+        missing = self._missing(job, site) if self.links else None
         if not missing:
             return False
         awaited: set[int] = set()
@@ -98,37 +98,37 @@ class Network:
             if going is None:
                 route = self._route(source, site)
                 assert route is not None
-                going = _Going(kind, name, life.index, source, site, size, size, route, self.clock.now, {})
+                going = _Going(kind, name, job.index, source, site, size, size, route, self.clock.now, {})
                 self._going.append(going)
-            going.waiting[life.index] = then
+            going.waiting[job.index] = then
             awaited.add(id(going))
-        self._lives[life.index] = (life, awaited)
+        self._lives[job.index] = (job, awaited)
         self._share()
         return True
 
-    def abandon(self, life: JobState) -> None:
+    def abandon(self, job: JobState) -> None:
         """The job no longer waits for anything; a data set goes on to where it was going."""
-        if self._lives.pop(life.index, None) is None:
+        if self._lives.pop(job.index, None) is None:
             return
         self._settle()
         for going in self._going:
-            going.waiting.pop(life.index, None)
+            going.waiting.pop(job.index, None)
         self._going = [t for t in self._going if t.waiting or t.kind == "data"]
         self._share()
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _missing(self, life: JobState, site: int, saved_at: int = -1) -> list[tuple[str, str, int, float]]:
+    def _missing(self, job: JobState, site: int, saved_at: int = -1) -> list[tuple[str, str, int, float]]:
         """(kind, name, source, size [GB]) of what this job lacks on this site."""
         missing = []
-        data, checkpoint = life.ask.dataset, life.ask.checkpoint
+        data, checkpoint = job.ask.dataset, job.ask.checkpoint
         home = self.scenario.site_index(data.home)
         source = home if home >= 0 else self._root
         if data.size_gb > 0 and source not in (site, -1) and (data.name, site) not in self._copies:
             missing.append(("data", data.name, source, data.size_gb))
-        saved_at = life.saved_at if saved_at < 0 else saved_at
+        saved_at = job.saved_at if saved_at < 0 else saved_at
         if checkpoint.size_gb > 0 and saved_at not in (site, -1):
-            missing.append(("checkpoint", life.ask.job_id, saved_at, checkpoint.size_gb))
+            missing.append(("checkpoint", job.ask.job_id, saved_at, checkpoint.size_gb))
         return missing
 
     def _under_way(self, kind: str, name: str, site: int) -> _Going | None:
@@ -194,10 +194,10 @@ class Network:
         self._share()
         for going in arrived:
             for index in sorted(going.waiting):
-                life, awaited = self._lives[index]
+                job, awaited = self._lives[index]
                 if going.kind == "checkpoint":
-                    life.saved_at = going.target
+                    job.saved_at = going.target
                 awaited.discard(id(going))
                 if not awaited:
                     del self._lives[index]
-                    going.waiting[index](life)
+                    going.waiting[index](job)

@@ -131,7 +131,7 @@ class ShortageControl:
         watch, ledger, now = self.watches[site], self.state.ledgers[site], self.clock.now
         assert watch is not None
         watch.due, watch.event = False, None
-        ledger.settle(now)
+        ledger.advance_to(now)
         if watch.short:
             self._act(site, switch_off)
         lead_s = self._lead_s(site)
@@ -228,7 +228,7 @@ class ShortageControl:
         it_w = ledger.it_w + self._to_come_w(site) + added_w
         if it_w <= carried_w:
             return True
-        ledger.settle(now)
+        ledger.advance_to(now)
         return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
     def _to_come_w(self, site: int) -> float:
@@ -291,7 +291,7 @@ class ShortageControl:
             return True
         if now < watch.shed_s + self.hold_s:
             return False
-        ledger.settle(now)
+        ledger.advance_to(now)
         return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
     def _recover(self, site: int) -> None:

@@ -74,7 +74,7 @@ class SiteView:
     @property
     def stored_j(self) -> float:
         """Energy in the battery now [J]."""
-        self._ledger.settle(self._clock.now)
+        self._ledger.advance_to(self._clock.now)
         return self._ledger.stored_j
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from tafukt.simulator.energy.balance import residual
-from tafukt.simulator.energy.flows import close
+from tafukt.simulator.energy.flows import settle_flows
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Site, Tariff
 from tafukt.sites.profile import StepProfile
@@ -54,11 +54,11 @@ def site(index: int, battery: Battery) -> Site:
 
 
 def year(sites: list[Site]) -> None:
-    """Walk, settle and check a year of every site under a constant IT load; offices make the rest."""
+    """BatteryMotion, settle and check a year of every site under a constant IT load; offices make the rest."""
     for place in sites:
         ledger = SiteLedger(place, DAYS * DAY_S)
         ledger.set_it(0.0, 20e3)
-        energy = close(ledger)
+        energy = settle_flows(ledger)
         residual(ledger, energy, energy.total_j(energy.it_w))
 
 

@@ -86,9 +86,9 @@ def _one_site(power_w: list[float], step_s: float = 60.0) -> SiteEnergy:
         price=zero,
         export_price=zero,
         carbon=zero,
-        pool_solar=zero,
-        pool_carbon=zero,
-        pool_cost=zero,
+        mix_solar=zero,
+        mix_carbon=zero,
+        mix_cost=zero,
     )
 
 
@@ -131,8 +131,8 @@ def test_utilisation_stops_at_the_last_arrival_and_counts_sites_once_online() ->
     base = show_records.record(count=1)
     late = replace(base.scenario.sites[1], online_s=1800.0)
     scenario = replace(base.scenario, sites=(base.scenario.sites[0], late))
-    stints = replace(
-        base.stints,
+    occupancy = replace(
+        base.occupancy,
         job=np.array([0]),
         site=np.array([0]),
         start_s=np.array([1800.0]),
@@ -142,7 +142,7 @@ def test_utilisation_stops_at_the_last_arrival_and_counts_sites_once_online() ->
         kind=np.array([0]),
     )
     jobs = (_job("a", "R0", 3600.0, 7200.0, 0.0, gpus=8),)
-    got = metrics.job_metrics(replace(base, scenario=scenario, stints=stints, jobs=jobs))["utilisation"]
+    got = metrics.job_metrics(replace(base, scenario=scenario, occupancy=occupancy, jobs=jobs))["utilisation"]
     assert got == pytest.approx(8 * 1800 / (32 * 3600 + 32 * 1800))
 
 
@@ -175,7 +175,7 @@ def test_work_left_undone_earns_no_cut() -> None:
 
 
 def _jobs_w(record: Record, site: int) -> NDArray[np.float64]:
-    return attribution.held(record, site, record.stints.power_w)
+    return attribution.held(record, site, record.occupancy.power_w)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -213,7 +213,7 @@ def test_what_the_pool_carries_is_what_is_mixed_into_it() -> None:
     energy, battery = record.energy[0], record.scenario.sites[0].battery
     assert isinstance(battery, Battery)
     carried = energy.total_j(attribution.pool_rates(energy)["pool_emissions_kg"])
-    mixed = energy.pool_carbon[-1] * battery.eta_discharge * energy.stored_j[-1] / 1000
+    mixed = energy.mix_carbon[-1] * battery.eta_discharge * energy.stored_j[-1] / 1000
     assert carried == pytest.approx(mixed, rel=1e-6, abs=1e-9)
 
 
@@ -228,27 +228,27 @@ def test_a_lone_job_carries_its_data_centre_but_not_the_offices() -> None:
     assert rest == pytest.approx(own / 3.6e6, rel=1e-9)
 
 
-def test_a_stint_inside_a_segment_is_shared_exactly() -> None:
+def test_an_occupancy_inside_a_segment_is_shared_exactly() -> None:
     """A job that hands over to one of the same power leaves no edge in the ledger."""
     base = show_records.record(count=1, sites=1)
     energy = base.energy[0]
     whole = attribution.jobs_columns(base)["energy_kwh"][0]
-    stints = base.stints
-    cut = float(stints.start_s[0] + 137.25)
+    occupancy = base.occupancy
+    cut = float(occupancy.start_s[0] + 137.25)
     assert cut not in energy.edges_s
     halves = replace(
-        stints,
-        job=np.append(0, stints.job),
-        site=np.append(0, stints.site),
-        start_s=np.append(stints.start_s[0], np.append(cut, stints.start_s[1:])),
-        end_s=np.append(cut, stints.end_s),
-        gpus=np.append(stints.gpus[0], stints.gpus),
-        power_w=np.append(stints.power_w[0], stints.power_w),
-        kind=np.append(0, stints.kind),
+        occupancy,
+        job=np.append(0, occupancy.job),
+        site=np.append(0, occupancy.site),
+        start_s=np.append(occupancy.start_s[0], np.append(cut, occupancy.start_s[1:])),
+        end_s=np.append(cut, occupancy.end_s),
+        gpus=np.append(occupancy.gpus[0], occupancy.gpus),
+        power_w=np.append(occupancy.power_w[0], occupancy.power_w),
+        kind=np.append(0, occupancy.kind),
     )
-    split = replace(base, stints=halves)
+    split = replace(base, occupancy=halves)
     assert attribution.jobs_columns(split)["energy_kwh"][0] == pytest.approx(whole, rel=1e-12)
-    once = attribution.held(base, 0, stints.power_w)
+    once = attribution.held(base, 0, occupancy.power_w)
     assert attribution.held(split, 0, halves.power_w) == pytest.approx(once, rel=1e-9, abs=1e-6)
 
 
@@ -280,15 +280,16 @@ def test_battery_wear_is_the_larger_of_use_and_age(record: Record) -> None:
     assert costs.battery_wear_mad(energy, None, used) == 0.0
 
 
-def test_energy_lost_is_that_of_the_stints_that_kills_undid(record: Record) -> None:
+def test_energy_lost_is_that_of_the_runs_that_kills_undid(record: Record) -> None:
     jobs = attribution.jobs_columns(record)
-    lost = {int(j) for j, kind in zip(record.stints.job, record.stints.kind, strict=True) if kind == attribution.LOST}
+    held = record.occupancy
+    lost = {int(j) for j, kind in zip(held.job, held.kind, strict=True) if kind == attribution.LOST}
     assert lost
     assert set(np.flatnonzero(jobs["energy_lost_kwh"])) == lost
-    kept = record.stints.kind != attribution.LOST
+    kept = record.occupancy.kind != attribution.LOST
     columns = ("job", "site", "start_s", "end_s", "gpus", "power_w", "kind")
-    stints = replace(record.stints, **{name: getattr(record.stints, name)[kept] for name in columns})
-    without = attribution.jobs_columns(replace(record, stints=stints))["energy_kwh"]
+    occupancy = replace(record.occupancy, **{name: getattr(record.occupancy, name)[kept] for name in columns})
+    without = attribution.jobs_columns(replace(record, occupancy=occupancy))["energy_kwh"]
     assert jobs["energy_kwh"] - jobs["energy_lost_kwh"] == pytest.approx(without, rel=1e-9)
 
 

@@ -15,7 +15,7 @@ from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report import report
 from tafukt.experiments.report.sources import assumptions
 from tafukt.experiments.results import load as loading
-from tafukt.simulator.record import Stints
+from tafukt.simulator.record import Occupancy
 
 EVIL = "<script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
 FLAGS = (
@@ -92,7 +92,7 @@ def test_numbers_are_given_with_their_worth() -> None:
 def test_a_site_without_jobs_is_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A microgrid: no job, no waiting, no utilisation; its energy is told all the same."""
     columns = [np.zeros(0, np.float64 if i in (2, 3, 5) else np.int64) for i in range(7)]
-    monkeypatch.setattr(show_records, "jobs_and_stints", lambda *_: ((), [], Stints(*columns)))
+    monkeypatch.setattr(show_records, "jobs_and_occupancy", lambda *_: ((), [], Occupancy(*columns)))
     folder = show_records.write_folder(tmp_path, policies=("fifo", "solar"), seeds=(1,), count=0, days=1.0)
     monkeypatch.setattr(figures, "FIGURES", {n: f for n, f in figures.FIGURES.items() if n not in ("site", "network")})
     page = report.page(loading.load(folder))

@@ -44,7 +44,7 @@ def test_what_the_battery_was_offered_in_the_past() -> None:
     found = ledger()
     found.set_it(600.0, 6e3)
     found.set_it(1200.0, 2e3)
-    found.settle(2 * HOUR)
+    found.advance_to(2 * HOUR)
     assert found.offer_at(300.0) == pytest.approx(7e3)
     assert found.offer_at(600.0) == pytest.approx(7e3 - 9e3), "just after the change"
     assert found.offer_at(900.0) == pytest.approx(7e3 - 9e3)
@@ -57,7 +57,7 @@ def test_a_strategy_steers_the_offer_only_while_there_is_a_grid() -> None:
     found.set_it(0.0, 12e3)  # 18 kW at the meter against 7 kW of sun: 11 kW missing, 6 more than the peak
     found.set_supply(1000.0, Supply.ISLAND)
     found.set_supply(2000.0, Supply.GRID)
-    found.settle(HOUR)
+    found.advance_to(HOUR)
     assert found.offer_at(500.0) == pytest.approx(-6e3)
     assert found.offer_at(1000.0) == found.offer_at(1500.0) == pytest.approx(-11e3)
     assert found.offer_at(2000.0) == found.offer_at(2500.0) == pytest.approx(-6e3)
@@ -65,21 +65,21 @@ def test_a_strategy_steers_the_offer_only_while_there_is_a_grid() -> None:
 
 def test_a_battery_that_saw_no_midnight_has_lost_nothing() -> None:
     found = ledger()
-    found.settle(3 * HOUR)
+    found.advance_to(3 * HOUR)
     assert found.faded_j == (0.0, 0.0)
     assert found.next_midnight_s == math.inf
     site = found.site
     fading = replace(site, battery=replace(site.battery, fade_per_s=1e-6), midnights_s=(HOUR, 2 * HOUR))  # type: ignore[arg-type]
     aged = SiteLedger(fading, 3 * HOUR)
-    aged.settle(HOUR - 1.0)
+    aged.advance_to(HOUR - 1.0)
     assert aged.faded_j == (0.0, 0.0)
     assert aged.next_midnight_s == HOUR
-    aged.settle(HOUR)
+    aged.advance_to(HOUR)
     first = aged.faded_j[1]
     assert aged.faded_j[0] == 0.0
     assert first > 0.0
     assert aged.next_midnight_s == 2 * HOUR
-    aged.settle(3 * HOUR)
+    aged.advance_to(3 * HOUR)
     assert aged.faded_j[1] > first
     assert aged.next_midnight_s == math.inf
     assert aged.capacities_at(np.array([0.5, 1.5, 2.5]) * HOUR) == pytest.approx(
@@ -99,7 +99,7 @@ def test_less_than_a_watt_charges_like_any_other() -> None:
     zero, cell = profile(0.0), Battery(20 * KWH, 8e3, 8e3, 0.9, 0.8, 0.0, 0.0, 1.0, 0.5, 0.0)
     site = Site("s", "r", NODE, 2, profile(0.4), zero, zero, Grid(zero, zero, zero), cell)
     found = SiteLedger(site, HOUR)
-    found.settle(HOUR)
+    found.advance_to(HOUR)
     assert found.stored_j - 10 * KWH == pytest.approx(0.4 * HOUR * 0.9, abs=1e-6)
 
 

@@ -170,7 +170,7 @@ def test_emissions_are_divided_by_an_efficiency_once() -> None:
     found, energy = summary(record), record.energy[0]
     assert found["grid_import_kwh"] == pytest.approx(24 - 8 + 12.5)
     assert found["emissions_kg"] == pytest.approx(0.6 * (24 - 8 + 12.5))
-    carried = energy.pool_carbon[energy.flows_w["discharge"] > 0]
+    carried = energy.mix_carbon[energy.flows_w["discharge"] > 0]
     assert carried == pytest.approx(600 / KWH / (0.8 * 0.8))
 
 

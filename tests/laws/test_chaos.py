@@ -123,7 +123,7 @@ def _relink(event: Any) -> None:
 def instants(name: str) -> tuple[float, ...]:
     """Every time at which anything happens in the undisturbed run, and the middle of all gaps [s]."""
     record = simulate(name)
-    times = {event.time_s for event in record.events} | {*record.stints.start_s, *record.stints.end_s}
+    times = {event.time_s for event in record.events} | {*record.occupancy.start_s, *record.occupancy.end_s}
     times |= {t for transfer in record.transfers for t in (transfer.start_s, transfer.end_s)}
     for energy in record.energy:
         times |= {on_grid(t) for t in energy.edges_s[1:-1][energy.it_w[1:] != energy.it_w[:-1]]}
@@ -162,7 +162,7 @@ def test_the_small_scenario_is_eventful() -> None:
     kinds = {event.kind for event in record.events}
     assert {"submit", "start", "pause", "move", "cap", "end"} <= kinds
     assert {transfer.kind for transfer in record.transfers} == {"data", "checkpoint"}
-    assert {*record.stints.kind} == {0, 1, 2, 3}
+    assert {*record.occupancy.kind} == {0, 1, 2, 3}
     assert len(instants("fifo")) > 60
 
 

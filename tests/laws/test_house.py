@@ -78,7 +78,7 @@ def test_a_circle_is_found() -> None:
     assert not list(circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}))
 
 
-@pytest.mark.parametrize("package", ["simulator", "experiments"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
     known = modules(package)
     assert len(known) > 10

@@ -43,13 +43,13 @@ def index(record: Record, name: str) -> int:
 
 
 def spoil(column: str, name: str, change: Callable[[Any], Any]) -> Callable[[Record], Record]:
-    """Change one cell of a job's first stint."""
+    """Change one cell of a job's first occupancy."""
 
     def spoilt(record: Record) -> Record:
-        values = getattr(record.stints, column).copy()
-        row = int(np.flatnonzero(record.stints.job == index(record, name))[0])
+        values = getattr(record.occupancy, column).copy()
+        row = int(np.flatnonzero(record.occupancy.job == index(record, name))[0])
         values[row] = change(values[row])
-        return replace(record, stints=replace(record.stints, **{column: values}))
+        return replace(record, occupancy=replace(record.occupancy, **{column: values}))
 
     return spoilt
 
@@ -67,14 +67,14 @@ def outcome(name: str, **values: Any) -> Callable[[Record], Record]:
 
 
 def twice(record: Record) -> Record:
-    """The first stint of `plain`, once more on the other site."""
-    row = int(np.flatnonzero(record.stints.job == index(record, "plain"))[0])
-    stints = {
+    """The first occupancy of `plain`, once more on the other site."""
+    row = int(np.flatnonzero(record.occupancy.job == index(record, "plain"))[0])
+    occupancy = {
         name: np.append(column, 1 if name == "site" else column[row])
         for name in ("job", "site", "start_s", "end_s", "gpus", "power_w", "kind")
-        for column in [getattr(record.stints, name)]
+        for column in [getattr(record.occupancy, name)]
     }
-    return replace(record, stints=replace(record.stints, **stints))
+    return replace(record, occupancy=replace(record.occupancy, **occupancy))
 
 
 def regional(record: Record) -> Record:
@@ -111,10 +111,10 @@ BREACHES: dict[str, tuple[Callable[[Record], Record], str]] = {
 @pytest.mark.parametrize("name", BREACHES)
 def test_a_spoilt_run_is_noticed(name: str) -> None:
     record, (spoilt, said) = good(), BREACHES[name]
-    check_jobs(record.scenario, record.jobs, record.outcomes, record.stints, Settings())
+    check_jobs(record.scenario, record.jobs, record.outcomes, record.occupancy, Settings())
     bad = spoilt(record)
     with pytest.raises(BreachError, match=said):
-        check_jobs(bad.scenario, bad.jobs, bad.outcomes, bad.stints, Settings())
+        check_jobs(bad.scenario, bad.jobs, bad.outcomes, bad.occupancy, Settings())
 
 
 ENDS: dict[str, tuple[Callable[[Record], Record], str]] = {

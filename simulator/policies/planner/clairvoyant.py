@@ -49,12 +49,12 @@ class Clairvoyant(Planner):
         if not self._known.arrivals:
             return
         self._book.begin_hour()
-        lives = [JobState(i, job.ask, view.allowed(job.ask)) for i, job in enumerate(self._known.jobs)]
-        lives = [life for life in lives if life.sites]
-        lives.sort(key=lambda life: (-self._energy_kwh(life), life.index))
+        known = [JobState(i, job.ask, view.allowed(job.ask)) for i, job in enumerate(self._known.jobs)]
+        coming = [job for job in known if job.sites]
+        coming.sort(key=lambda job: (-self._energy_kwh(job), job.index))
         for _ in range(SWEEPS):
-            for life in lives:
-                self._plan(life)
+            for job in coming:
+                self._plan(job)
 
     def left_h(self, job: JobState, speed: float) -> float:
         """Its true duration, where that is known."""

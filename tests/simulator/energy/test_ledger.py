@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tafukt.simulator.energy.balance import residual
-from tafukt.simulator.energy.flows import close, split_segment
+from tafukt.simulator.energy.flows import settle_flows, split_segment
 from tafukt.simulator.energy.ledger import SiteLedger, Supply
 from tafukt.simulator.engine.power_shortage import SupplyAdequacy
 from tafukt.simulator.errors import BreachError
@@ -61,7 +61,7 @@ def books(
     ledger.set_it(0.0, it_w)
     if tell is not None:
         tell(ledger)
-    energy = close(ledger)
+    energy = settle_flows(ledger)
     assert residual(ledger, energy, energy.total_j(energy.it_w)) < 1e-9
     return ledger, energy
 
@@ -83,7 +83,7 @@ def test_one_battery_one_load_one_sun() -> None:
     assert 2.5 * HOUR in energy.edges_s  # full
     assert energy.stored_j[np.searchsorted(energy.edges_s, 2.5 * HOUR)] == 50 * KWH
     assert energy.stored_j[-1] == 0.0
-    assert energy.pool_solar[energy.flows_w["discharge"] > 0] == pytest.approx(1.0)
+    assert energy.mix_solar[energy.flows_w["discharge"] > 0] == pytest.approx(1.0)
 
 
 def test_losses_limits_and_overhead_by_hand() -> None:
@@ -214,7 +214,7 @@ def test_tariff_buys_low_and_keeps_for_the_high_price() -> None:
     assert flows["import_to_battery"] == pytest.approx([20, 0, 0, 0])
     assert flows["discharge"] == pytest.approx([0, 0, 10, 10])
     assert flows["import_to_load"] == pytest.approx([10, 10, 0, 0])
-    assert energy.pool_cost[-1] == pytest.approx(0.5 / KWH)
+    assert energy.mix_cost[-1] == pytest.approx(0.5 / KWH)
 
 
 def test_tariff_thresholds_and_surplus_sun() -> None:
@@ -234,7 +234,7 @@ def test_carbon_by_its_quartiles_under_an_import_limit() -> None:
     flows = {name: energy.binned_j(energy.flows_w[name], np.arange(5) * HOUR) / KWH for name in FLOWS}
     assert flows["import_to_battery"] == pytest.approx([8, 0, 0, 0])  # what the limit leaves
     assert flows["discharge"] == pytest.approx([0, 0, 0, 8])
-    assert energy.pool_carbon[energy.flows_w["discharge"] > 0] == pytest.approx(400 / KWH)
+    assert energy.mix_carbon[energy.flows_w["discharge"] > 0] == pytest.approx(400 / KWH)
 
 
 def test_a_strategy_yields_where_the_grid_cannot_carry_the_load() -> None:
@@ -303,7 +303,7 @@ def test_export_cap_does_not_mind_who_still_looks_at_the_books() -> None:
     place = site([40, 40], LOSSLESS, export_cap_share=0.2)
     ledger = SiteLedger(place, place.pv.step_s * len(place.pv.values))
     ledger.set_it(0.0, 10e3)
-    ledger.settle(ledger.end_s)
+    ledger.advance_to(ledger.end_s)
     time_s = ledger.ends[0] / 2
     view = np.asarray(ledger.ends)
     split_segment(ledger, time_s)
@@ -378,12 +378,12 @@ def settled(
     ledger.set_it(0.0, 9e3)
     for time, what in sorted([*loads, *outage, *((cut, None) for cut in cuts)], key=lambda row: row[0]):
         if what is None:
-            ledger.settle(time)
+            ledger.advance_to(time)
         elif isinstance(what, Supply):
             ledger.set_supply(time, what)
         else:
             ledger.set_it(time, what)
-    energy = close(ledger)
+    energy = settle_flows(ledger)
     residual(ledger, energy, energy.total_j(energy.it_w))
     return energy
 
@@ -406,9 +406,9 @@ def test_cutting_and_refining_change_nothing(case, cuts: list[float], parts: int
     fine = settled(refined(place, parts), loads, outage, cuts)
     assert kwh(fine) == pytest.approx(kwh(coarse), rel=1e-9, abs=1e-9)
     assert fine.stored_j[-1] == pytest.approx(coarse.stored_j[-1], rel=1e-9, abs=1.0)
-    for name in ("pool_solar", "pool_carbon", "pool_cost"):
+    for name in ("mix_solar", "mix_carbon", "mix_cost"):
         sums = [e.total_j(e.flows_w["discharge"] * getattr(e, name)) for e in (coarse, fine)]
-        assert sums[1] == pytest.approx(sums[0], rel=1e-9, abs=1e-3 if name == "pool_solar" else 1e-9)
+        assert sums[1] == pytest.approx(sums[0], rel=1e-9, abs=1e-3 if name == "mix_solar" else 1e-9)
 
 
 @given(case=places())
@@ -424,7 +424,7 @@ def test_what_the_pool_is_given_it_gives_back(case) -> None:
     place = replace(place, battery=battery, grid=replace(place.grid, import_limit_w=inf, **grid), **longer)
     energy = settled(place, [*loads, (12 * HOUR, 25e3)], outage)
     assert energy.stored_j[-1] == 0.0
-    for carried, price in ((energy.pool_cost, energy.price), (energy.pool_carbon, energy.carbon)):
+    for carried, price in ((energy.mix_cost, energy.price), (energy.mix_carbon, energy.carbon)):
         put_in = energy.total_j(energy.flows_w["import_to_battery"] * price)
         taken = energy.total_j(energy.flows_w["discharge"] * carried)
         assert taken == pytest.approx(put_in, rel=1e-9)
@@ -448,12 +448,12 @@ def test_the_first_shortage_is_foreseen(case) -> None:
     ledger.set_it(0.0, 9e3)
     for time, it_w in loads:
         ledger.set_it(time, it_w)
-    ledger.settle(ledger.it_times[-1])
+    ledger.advance_to(ledger.it_times[-1])
     before = list(ledger.ends), list(ledger.stored)
     foreseen = SupplyAdequacy(ledger).falls_short_s(ledger.it_w, ledger.end_s)
     assert (list(ledger.ends), list(ledger.stored)) == before  # looking ahead leaves no trace
     now = ledger.now_s
-    energy = close(ledger)
+    energy = settle_flows(ledger)
     short = (energy.flows_w["unserved"] > 1e-6 * energy.site_w) & (energy.edges_s[:-1] >= now)
     if not short.any():
         assert foreseen == inf

@@ -12,7 +12,7 @@ from tafukt.simulator.engine import job_state as checkpoints
 from tafukt.simulator.engine.actions import Hold, Move, Pause, Resize, Start
 from tafukt.simulator.engine.event_queue import Clock, Kind, cancel
 from tafukt.simulator.errors import PolicyError
-from tafukt.simulator.record import Stints
+from tafukt.simulator.record import Occupancy
 from tafukt.simulator.units import on_grid
 from tafukt.workloads.job import Checkpoint
 
@@ -59,7 +59,7 @@ def test_energy_of_idle_and_loaded_nodes() -> None:
     record = kit.run([kit.job("a", 3600, 4, 7200, intensity=0.5)], where)
     # Two nodes idle all day; half a node at half its power above idle for two hours.
     assert kit.it_j(record) == pytest.approx(2 * 1000.0 * 86_400 + 0.5 * 0.5 * 4000.0 * 7200, rel=1e-12)
-    assert record.stints.power_w.tolist() == [500.0 + 0.25 * 4000.0]
+    assert record.occupancy.power_w.tolist() == [500.0 + 0.25 * 4000.0]
 
 
 def test_energy_of_a_node_that_sleeps_and_wakes() -> None:
@@ -70,7 +70,7 @@ def test_energy_of_a_node_that_sleeps_and_wakes() -> None:
     awake = 180 + 3600 + 600
     expected = 100.0 * (2 * 86_400 - awake) + 1000.0 * awake + 4000.0 * 3600
     assert kit.it_j(record) == pytest.approx(expected, rel=1e-12)
-    kinds = [Stints.KINDS[kind] for kind in record.stints.kind]
+    kinds = [Occupancy.KINDS[kind] for kind in record.occupancy.kind]
     assert kinds == ["wake", "run"]
 
 
@@ -83,7 +83,7 @@ def test_a_job_that_comes_before_a_node_sleeps_does_not_wait() -> None:
 def test_gpus_lost_beside_a_gang_idle() -> None:
     where = kit.scenario([kit.site(nodes=2)])
     record = kit.run([kit.job("a", 0, 12, 3600)], where, remainder="whole")
-    assert record.stints.gpus.tolist() == [16]
+    assert record.occupancy.gpus.tolist() == [16]
     assert kit.it_j(record) == pytest.approx(2000.0 * 86_400 + 1.5 * 4000.0 * 3600, rel=1e-12)
     assert kit.outcome(record, "a").busy_gpu_s == 16 * 3600
 
@@ -133,9 +133,9 @@ def pause(name: str) -> Any:
 def test_a_pause_costs_one_checkpoint_and_one_restart_powered_and_no_work() -> None:
     record = kit.run([kit.job("a", 0, 8, 3600, checkpoint=SAVING)], policy=kit.Script({1000.0: pause("a")}))
     assert kit.ends(record)["a"] == 3600 + 60 + 240
-    kinds = [Stints.KINDS[kind] for kind in record.stints.kind]
+    kinds = [Occupancy.KINDS[kind] for kind in record.occupancy.kind]
     assert kinds == ["run", "checkpoint", "restart", "run"]
-    assert record.stints.power_w.tolist() == [5000.0] * 4
+    assert record.occupancy.power_w.tolist() == [5000.0] * 4
     outcome = kit.outcome(record, "a")
     assert (outcome.pauses, outcome.lost_gpu_s, outcome.busy_gpu_s) == (1, 0.0, 8 * 3900.0)
     assert kit.it_j(record) == pytest.approx(1000.0 * 86_400 + 4000.0 * 3900, rel=1e-12)
@@ -146,8 +146,8 @@ def test_a_kill_without_checkpoints_loses_everything() -> None:
     outcome = kit.outcome(record, "a")
     assert kit.ends(record)["a"] == 1000 + 3600, "nothing to restart from, so no restart is paid"
     assert (outcome.kills, outcome.lost_gpu_s) == (1, 8000.0)
-    lost = record.stints.kind == Stints.KINDS.index("lost")
-    assert (record.stints.end_s - record.stints.start_s)[lost].tolist() == [1000.0]
+    lost = record.occupancy.kind == Occupancy.KINDS.index("lost")
+    assert (record.occupancy.end_s - record.occupancy.start_s)[lost].tolist() == [1000.0]
 
 
 def test_a_kill_loses_what_came_after_the_last_periodic_checkpoint() -> None:
@@ -159,7 +159,7 @@ def test_a_kill_loses_what_came_after_the_last_periodic_checkpoint() -> None:
     assert kit.ends(record)["a"] == 1000 + 240 + 3000 + 9 * 60
     kill = next(e for e in record.events if e.kind == "kill")
     assert kill.detail == {"lost_gpu_s": 8 * 280.0}
-    assert np.sum(record.stints.gpus * (record.stints.end_s - record.stints.start_s)) == outcome.busy_gpu_s
+    assert np.sum(record.occupancy.gpus * (record.occupancy.end_s - record.occupancy.start_s)) == outcome.busy_gpu_s
 
 
 def test_a_kill_while_the_checkpoint_is_being_written_loses_it_too() -> None:
@@ -201,8 +201,8 @@ def test_a_move_carries_the_job_and_leaves_its_gpus() -> None:
     steps = {1000.0: lambda view: [Move(kit.lives(view)["a"], 1, "test")]}
     jobs = [kit.job("a", 0, 8, 3600, checkpoint=SAVING), kit.job("b", 10, 8, 100)]
     record = kit.run(jobs, kit.scenario([kit.site("s0"), kit.site("s1", nodes=2)]), kit.Script(steps))
-    stints = record.stints
-    assert stints.site[stints.job == 0].tolist() == [0, 0, 1, 1]
+    occupancy = record.occupancy
+    assert occupancy.site[occupancy.job == 0].tolist() == [0, 0, 1, 1]
     assert kit.outcome(record, "a").moves == 1
     assert kit.ends(record)["a"] == 3600 + 60 + 240
 

@@ -16,7 +16,7 @@ from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.failures import PRESETS, FaultSettings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.size import largest
-from tafukt.simulator.record import Stints
+from tafukt.simulator.record import Occupancy
 from tafukt.simulator.scenario import Link, NodeType
 from tafukt.workloads.job import Checkpoint, SpeedUp
 
@@ -90,7 +90,7 @@ def test_software_faults_belong_to_the_job() -> None:
     alone = kit.run([kit.job("a", 0, 8, 3000, checkpoint=Checkpoint(interval_s=100.0))], faults=faults)
     jobs = [kit.job("0", 0, 8, 700), kit.job("a", 0, 8, 3000, checkpoint=Checkpoint(interval_s=100.0))]
     late = kit.run(jobs, faults=faults, policy=policy("fcfs"))
-    ran = [[e - s for j, s, e in zip(r.stints.job, r.stints.start_s, r.stints.end_s, strict=True) if j == k]
+    ran = [[e - s for j, s, e in zip(r.occupancy.job, r.occupancy.start_s, r.occupancy.end_s, strict=True) if j == k]
            for r, k in ((alone, 0), (late, 1))]  # fmt: skip
     kills = kit.outcome(alone, "a").kills
     assert kills == kit.outcome(late, "a").kills > 0
@@ -138,7 +138,7 @@ def test_speed_follows_the_curve_relative_to_the_asked_size() -> None:
 def test_moldable_jobs_take_what_is_free() -> None:
     jobs = [kit.job("rigid", 0, 6, 5000), elastic("a", 1000, submit_s=1)]
     record = kit.run(jobs, policy=kit.fifo(size=largest))
-    assert record.stints.gpus.tolist().count(2) == 1
+    assert record.occupancy.gpus.tolist().count(2) == 1
     assert kit.starts(record)["a"] == 1.0
     assert kit.starts(kit.run(jobs))["a"] == 5000.0, "as asked: four GPUs"
 
@@ -162,8 +162,8 @@ def test_resizing_costs_a_checkpoint_and_a_restart() -> None:
     left = 500 * 3.4 / 5.6
     assert kit.ends(record)["a"] == pytest.approx(500 + 30 + 70 + left, abs=0.001)
     assert kit.outcome(record, "a").resizes == 1
-    assert record.stints.gpus.tolist() == [4, 4, 8, 8]
-    assert [Stints.KINDS[k] for k in record.stints.kind] == ["run", "checkpoint", "restart", "run"]
+    assert record.occupancy.gpus.tolist() == [4, 4, 8, 8]
+    assert [Occupancy.KINDS[k] for k in record.occupancy.kind] == ["run", "checkpoint", "restart", "run"]
 
 
 def test_a_resize_for_which_somebody_took_the_room_keeps_the_old_size() -> None:
@@ -186,7 +186,7 @@ def test_a_cap_costs_speed_by_the_table_and_saves_power() -> None:
     script = kit.Script({0.0: lambda view: [Start(view.waiting[0], 0, cap=0.81)]}, start=False)
     record = kit.run([kit.job("a", 0, 8, 3600)], capped(), script)
     assert kit.ends(record)["a"] == pytest.approx(3600 / 0.936, abs=0.001)
-    assert record.stints.power_w.tolist() == [1000.0 + 0.81 * 4000.0]
+    assert record.occupancy.power_w.tolist() == [1000.0 + 0.81 * 4000.0]
 
 
 def test_a_cap_that_changes_on_the_way_loses_nothing() -> None:
@@ -287,14 +287,14 @@ def test_no_job_is_lost_and_no_work_made_whatever_happens(seed: int) -> None:
     record = kit.run(jobs, where, Anything(seed), faults=faults, seed=seed)
     assert [o.state for o in record.outcomes] == ["done"] * len(jobs)
     assert record.balance_residual < 1e-9
-    stints = record.stints
+    occupancy = record.occupancy
     for index, outcome in enumerate(record.outcomes):
-        mine = stints.job == index
-        held = (stints.gpus * (stints.end_s - stints.start_s))[mine]
+        mine = occupancy.job == index
+        held = (occupancy.gpus * (occupancy.end_s - occupancy.start_s))[mine]
         assert outcome.busy_gpu_s == pytest.approx(held.sum(), rel=1e-12)
-        assert outcome.lost_gpu_s == pytest.approx(held[stints.kind[mine] == 4].sum(), rel=1e-12)
-        assert np.all(np.diff(np.sort(stints.start_s[mine])) > 0), "never in two places at once"
-        order = np.argsort(stints.start_s[mine])
-        assert np.all(stints.start_s[mine][order][1:] >= stints.end_s[mine][order][:-1])
+        assert outcome.lost_gpu_s == pytest.approx(held[occupancy.kind[mine] == 4].sum(), rel=1e-12)
+        assert np.all(np.diff(np.sort(occupancy.start_s[mine])) > 0), "never in two places at once"
+        order = np.argsort(occupancy.start_s[mine])
+        assert np.all(occupancy.start_s[mine][order][1:] >= occupancy.end_s[mine][order][:-1])
     for transfer in record.transfers:
         assert transfer.end_s - transfer.start_s >= transfer.size_gb / 0.1 - 0.01

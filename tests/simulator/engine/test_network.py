@@ -54,7 +54,7 @@ def test_a_data_set_travels_once_per_site_and_stays() -> None:
     ]
     assert record.network_j == 200.0 * 5400.0
     assert record.balance_residual < 1e-9, "the network is beside the sites' books"
-    assert record.stints.power_w.tolist()[:2] == [1000.0, 5000.0], "GPUs in hand idle while data come"
+    assert record.occupancy.power_w.tolist()[:2] == [1000.0, 5000.0], "GPUs in hand idle while data come"
 
 
 def test_two_jobs_that_wait_for_one_data_set_wait_for_one_transfer() -> None:
@@ -107,8 +107,8 @@ def test_a_move_carries_the_checkpoint_and_can_be_judged_beforehand() -> None:
     record = kit.run(jobs, network(), kit.Script(steps))
     assert seen == {"near": 60 + 100 + 240, "far": 60 + 200 + 240, "stay": 0.0}
     assert kit.ends(record)["a"] == 3600 + seen["far"]
-    assert record.stints.site.tolist() == [0, 0, 3, 3]
-    gap = record.stints.start_s[2] - record.stints.end_s[1]
+    assert record.occupancy.site.tolist() == [0, 0, 3, 3]
+    gap = record.occupancy.start_s[2] - record.occupancy.end_s[1]
     assert gap == 200.0, "its GPUs are free while it travels"
 
 

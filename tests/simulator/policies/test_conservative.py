@@ -149,7 +149,7 @@ def outcomes(seed: int, implementation: Any, jobs: int) -> list[Any]:
         patch.setattr(list_scheduler, "Conservative", implementation)
         policy = ListScheduler("conservative", Parts(backfill="conservative"))
         record = kit.run(work, kit.scenario(sites), policy, events="none", **kind)
-    return [(o.start_s, o.end_s, o.state, o.kills) for o in record.outcomes] + list(record.stints.site)
+    return [(o.start_s, o.end_s, o.state, o.kills) for o in record.outcomes] + list(record.occupancy.site)
 
 
 def test_starts_are_those_of_a_loop_without_any_structure() -> None:

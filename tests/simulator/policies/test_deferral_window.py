@@ -68,7 +68,7 @@ def test_sites_of_other_nodes_are_compared_by_what_the_same_work_draws_there() -
         policy("wait-for-sun"),
         settings=Settings(forecast=ForecastSettings(sun="perfect")),
     )
-    assert record.stints.site.tolist() == [1]
+    assert record.occupancy.site.tolist() == [1]
 
 
 def test_a_gang_of_a_whole_site_waits_for_the_sun_too() -> None:

@@ -298,8 +298,8 @@ def test_every_preset_finishes_all_jobs_on_a_busy_network(name: str) -> None:
     again = kit.run(list(reversed(jobs)), where, policy(name))
     assert all(o.state == "done" for o in first.outcomes)
     assert kit.ends(first) == kit.ends(again)
-    run = first.stints.kind == 0
-    worked = np.sum((first.stints.gpus * (first.stints.end_s - first.stints.start_s))[run])
+    run = first.occupancy.kind == 0
+    worked = np.sum((first.occupancy.gpus * (first.occupancy.end_s - first.occupancy.start_s))[run])
     assert worked == pytest.approx(sum(j.truth.work_gpu_s for j in jobs), rel=1e-9)
     assert first.balance_residual < 1e-9
 
@@ -311,8 +311,8 @@ def test_quotas_hold_under_every_kind_of_policy(name: str) -> None:
     jobs = [kit.job(f"j{i}", i, 2, 500, home="s0") for i in range(12)]
     record = kit.run(jobs, where, policy(name))
     assert all(o.state == "done" for o in record.outcomes)
-    times = np.unique(record.stints.start_s)
+    times = np.unique(record.occupancy.start_s)
     for time in times:
-        on = (record.stints.start_s <= time) & (time < record.stints.end_s)
-        assert record.stints.gpus[on].sum() <= 10
-        assert record.stints.gpus[on & (record.stints.site != 0)].sum() <= 4
+        on = (record.occupancy.start_s <= time) & (time < record.occupancy.end_s)
+        assert record.occupancy.gpus[on].sum() <= 10
+        assert record.occupancy.gpus[on & (record.occupancy.site != 0)].sum() <= 4

@@ -258,7 +258,7 @@ def test_an_elastic_job_is_resized_along_its_schedule() -> None:
     assert outcome.state == "done"
     assert outcome.resizes >= 1
     assert outcome.end_s <= asked.deadline_s + 600.0
-    busiest = record.stints.start_s[np.argmax(record.stints.gpus)]
+    busiest = record.occupancy.start_s[np.argmax(record.occupancy.gpus)]
     assert busiest / HOUR_S == pytest.approx(2.0, abs=0.1)
     resize = next(event for event in record.events if event.kind == "resize")
     assert {"from_gpus", "gpus", "left_h", "emissions_kg"} <= resize.detail.keys()
@@ -272,7 +272,7 @@ def test_a_moldable_job_takes_one_size_and_keeps_it() -> None:
     )
     assert record.outcomes[0].resizes == 0
     assert record.outcomes[0].start_s == 2 * HOUR_S
-    assert set(record.stints.gpus.tolist()) == {4}
+    assert set(record.occupancy.gpus.tolist()) == {4}
 
 
 @pytest.mark.parametrize("name", ["sun-slots", "sun-budget", "wait-awhile"])
