@@ -1,87 +1,22 @@
 """What can go wrong that is the user's to mend.
 
-Exception
-├── ValueError
-│   └── InputError          mistakes in a file or on the command line, all of them at once: exit code 2
-│       └── FolderError     a result folder that belongs to another experiment
-└── RuntimeError
-    └── RunsFailed          some runs could not be done, the others are kept: exit code 1
+Mistakes (ValueError)       all of them at once, each a `Problem`: exit code 2
+├── SiteError               in a site or its files
+├── WorkloadError           in a workload or its files
+└── InputError              in an experiment's file or on the command line
+    └── FolderError         a result folder that belongs to another experiment
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from tafukt.problems import Mistakes, Problem, listed, nearest, shown
 
-# How many mistakes a message tells; the others are counted.
-TOLD_MOST = 100
+__all__ = ["FolderError", "InputError", "Problem", "listed", "nearest", "shown"]
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One mistake: where it is, what is wrong with it, and the nearest thing that would be right."""
-
-    file: str
-    key: str
-    message: str
-    nearest: str = ""
-
-    def __str__(self) -> str:
-        where = ": ".join(part for part in (self.file, self.key) if part)
-        hint = f"; did you mean {self.nearest!r}?" if self.nearest else ""
-        return f"{where}: {self.message}{hint}" if where else f"{self.message}{hint}"
-
-
-class InputError(ValueError):
-    """Mistakes in what the user gave.
-
-    Parameters
-    ----------
-    problems : Problem, str or sequence of Problem
-        Everything that was found, in the order in which it is to be told.
-    """
-
-    def __init__(self, problems: Problem | str | Sequence[Problem]) -> None:
-        if isinstance(problems, str):
-            problems = Problem("", "", problems)
-        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        lines = [str(problem) for problem in self.problems[:TOLD_MOST]]
-        if len(self.problems) > TOLD_MOST:
-            lines.append(f"... and {len(self.problems) - TOLD_MOST} more")
-        super().__init__("\n".join(lines))
-
-    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
-        return type(self), (self.problems,)
+class InputError(Mistakes):
+    """Mistakes in an experiment's file or on the command line."""
 
 
 class FolderError(InputError):
     """A result folder that belongs to another experiment, or is none."""
-
-
-class RunsFailed(RuntimeError):
-    """Some runs failed; those that did not are kept."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that looks most like `word`; empty where none does."""
-    known = list(known)
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
-    if not close:
-        lower = {name.lower(): name for name in known}
-        close = [lower[name] for name in difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.5)]
-    return close[0] if close else ""
-
-
-def listed(words: Iterable[str], limit: int = 24) -> str:
-    """Words in a line, cut off after `limit`."""
-    words = list(words)
-    more = f", ... ({len(words) - limit} more)" if len(words) > limit else ""
-    return ", ".join(words[:limit]) + more
-
-
-def shown(value: object, limit: int = 60) -> str:
-    """A value as it would stand in a file, cut off after `limit` characters."""
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= limit else text[: limit - 3] + "..."

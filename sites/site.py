@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
-from tafukt.sites.errors import SiteError, nearest, problems
+from pydantic import Field, TypeAdapter, field_validator, model_validator
+from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, PiecewiseCooling, PVModel
 from tafukt.sites.schema.fields import Hourly, Instant, Monthly, NotNegative, Section, SourceModel
 from tafukt.sites.schema.grid import GridModel, OtherModel, TariffModel
 from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, Weather
+
+from tafukt.problems import hint
+from tafukt.strict import valid_part
 
 __all__ = ["SiteError", "SiteModel", "catalogue", "node_types", "site_from"]
 
@@ -77,7 +80,7 @@ class SiteModel(Section):
             ("other.shape", self.other.shape, load_shapes()),
         ):
             if isinstance(name, str) and name not in known:
-                raise ValueError(f"{key}: {name!r} is not in the catalogue; {nearest(name, known)}")
+                raise ValueError(f"{key}: {name!r} is not in the catalogue; {hint(name, known)}")
         return self
 
     @property
@@ -253,7 +256,7 @@ def site_from(
     if like is not None:
         known = _catalogue_tables()
         if not isinstance(like, str) or like not in known:
-            raise SiteError(f"{where}: like: no site is called {like!r}; {nearest(str(like), known)}")
+            raise SiteError(f"{where}: like: no site is called {like!r}; {hint(str(like), known)}")
         start = known[like]
         if base is None:
             start = {key: value for key, value in start.items() if key not in ("is_root", "status")}
@@ -263,7 +266,7 @@ def site_from(
     if like is not None and base is None and "title" not in own and full.get("name") != start.get("name"):
         full["title"] = str(full.get("name", ""))
     full.setdefault("region", str(full.get("name", "")))
-    try:
-        return SiteModel.model_validate(full, context={"folder": folder})
-    except ValidationError as error:
-        raise SiteError(problems(error, SiteModel, where)) from error
+    site, problems = valid_part(SiteModel, full, where, {"name": "unnamed", "lat": 0.0, "lon": 0.0}, {"folder": folder})
+    if site is None or problems:
+        raise SiteError(problems)
+    return site

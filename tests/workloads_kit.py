@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from tafukt.experiments.config.messages import problems_of
 from tafukt.experiments.config.schema import Experiment
 from tafukt.workloads.schema import GeneratorModel, TraceModel, WorkloadModel
+
+from tafukt.strict import problems_of
 
 _MODEL: TypeAdapter[GeneratorModel | TraceModel] = TypeAdapter(WorkloadModel)
 

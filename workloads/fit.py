@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tafukt.workloads.errors import WorkloadError, nearest
+from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import generate
 from tafukt.workloads.mix import ArrivalModel, ClassModel, DatasetModel, FunctionModel, MixModel, load_mix
 from tafukt.workloads.schema import GeneratorModel, Place
 from tafukt.workloads.traces.table import TraceTable
 from tafukt.workloads.units import DAY_S, Floats
+
+from tafukt.problems import hint
 
 # Gangs are grouped into classes by these lower bounds: runtimes differ with size.
 SIZE_BOUNDS = (1, 2, 5, 9, 33)
@@ -211,7 +213,7 @@ def _cdf(path: Path, cluster: str) -> tuple[Floats, Floats]:
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
     if cluster not in rows[0][1:]:
-        raise WorkloadError(f"{path.name}: no cluster {cluster!r}; {nearest(cluster, rows[0][1:])}")
+        raise WorkloadError(f"{path.name}: no cluster {cluster!r}; {hint(cluster, rows[0][1:])}")
     column = rows[0].index(cluster)
     try:
         data = np.array([(float(row[0]), float(row[column])) for row in rows[1:]])

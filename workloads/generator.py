@@ -24,11 +24,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 from tafukt.workloads import streams
-from tafukt.workloads.errors import WorkloadError, nearest
+from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, SpeedUp, Tenant, Truth, in_order
 from tafukt.workloads.mix import ClassModel, MixModel, load_mix
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
 from tafukt.workloads.units import DAY_S, YEAR_S, Floats, Ints
+
+from tafukt.problems import hint
 
 MIN_RUNTIME_S = 1.0
 # Steps of the evenly spread sequences of (runtime, size): from day to day powers of the plastic number's
@@ -107,7 +109,7 @@ def chosen_classes(model: GeneratorModel, mix: MixModel) -> dict[str, ClassModel
     for option, words in (("include", model.include), ("leave_out", model.leave_out)):
         for word in words:
             if word not in mix.classes:
-                raise WorkloadError(f"workload.{option}: no class {word!r}; {nearest(word, mix.classes)}")
+                raise WorkloadError(f"workload.{option}: no class {word!r}; {hint(word, mix.classes)}")
     out = (set(mix.left_out) - set(model.include)) | set(model.leave_out)
     chosen = {name: value for name, value in mix.classes.items() if name not in out}
     if not any(function.classes.get(name, 0) > 0 for function in mix.functions.values() for name in chosen):

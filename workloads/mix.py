@@ -12,10 +12,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
-from tafukt.workloads.errors import WorkloadError, nearest, sentences
+from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Residency
-from tafukt.workloads.schema import Strict
 from tafukt.workloads.units import Floats
+
+from tafukt.problems import hint
+from tafukt.strict import Strict, problems_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -152,12 +154,12 @@ class MixModel(Strict):
             ):
                 for word in used:
                     if word not in known:
-                        raise ValueError(f"functions.{name}: unknown {kind} {word!r}; {nearest(word, known)}")
+                        raise ValueError(f"functions.{name}: unknown {kind} {word!r}; {hint(word, known)}")
             if not sum(function.datasets.values()) > 0 or not sum(function.programmes.values()) > 0:
                 raise ValueError(f"functions.{name}: data sets and programmes need a weight above zero")
         for word in self.left_out:
             if word not in self.classes:
-                raise ValueError(f"left_out: unknown class {word!r}; {nearest(word, self.classes)}")
+                raise ValueError(f"left_out: unknown class {word!r}; {hint(word, self.classes)}")
         return self
 
 
@@ -190,7 +192,7 @@ def mix_path(name: str, folder: Path) -> Path:
         return path
     known = catalogue()
     if name not in known:
-        raise WorkloadError(f"workload.mix: no mix {name!r}; {nearest(name, known)}; or a path that ends in .toml")
+        raise WorkloadError(f"workload.mix: no mix {name!r}; {hint(name, known)}; or a path that ends in .toml")
     return known[name]
 
 
@@ -214,10 +216,10 @@ def load_mix(name: str, folder: Path, changes: dict[str, dict[str, Any]] | None 
     classes = {key: dict(value) for key, value in table.get("classes", {}).items()}
     for word, keys in (changes or {}).items():
         if word not in classes:
-            raise WorkloadError(f"workload.classes: no class {word!r}; {nearest(word, classes)}")
+            raise WorkloadError(f"workload.classes: no class {word!r}; {hint(word, classes)}")
         for option in keys:
             if option not in ClassModel.model_fields:
-                known = nearest(option, ClassModel.model_fields)
+                known = hint(option, ClassModel.model_fields)
                 raise WorkloadError(f"workload.classes.{word}: no key {option!r}; {known}")
         classes[word] |= keys
     table["classes"] = classes
@@ -225,4 +227,4 @@ def load_mix(name: str, folder: Path, changes: dict[str, dict[str, Any]] | None 
         return MixModel.model_validate(table)
     except ValidationError as error:
         where = f"mix {path.name}" if not changes else f"mix {path.name} with workload.classes"
-        raise WorkloadError(sentences(error, where)) from None
+        raise WorkloadError(problems_of(error, MixModel, where)) from None

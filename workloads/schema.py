@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from tafukt.workloads.job import Elasticity, Job, Residency
+
+from tafukt.strict import Strict
 
 DEFAULT_LOAD = 0.55
 
@@ -46,12 +48,6 @@ class Demand:
 
     jobs: tuple[Job, ...]
     notes: dict[str, Any] = field(default_factory=dict)
-
-
-class Strict(BaseModel):
-    """A table of a file in which unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ElasticModel(Strict):

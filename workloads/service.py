@@ -13,9 +13,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from pydantic import Field, ValidationError
-from tafukt.workloads.errors import WorkloadError, nearest, sentences
-from tafukt.workloads.schema import Place, Strict
+from tafukt.workloads.errors import WorkloadError
+from tafukt.workloads.schema import Place
 from tafukt.workloads.units import DAY_S, Floats
+
+from tafukt.problems import hint
+from tafukt.strict import Strict, problems_of
 
 Rate = Annotated[float, Field(ge=0)]
 
@@ -63,12 +66,12 @@ def service_from(table: dict[str, Any], where: str = "service") -> ServiceModel:
     name = str(changes.pop("use", "citizens"))
     known = catalogue()
     if name not in known:
-        raise WorkloadError(f"{where}.use: no service {name!r}; {nearest(name, known)}")
+        raise WorkloadError(f"{where}.use: no service {name!r}; {hint(name, known)}")
     base = tomllib.loads(known[name].read_text(encoding="utf-8"))
     try:
         return ServiceModel.model_validate(base | changes)
     except ValidationError as error:
-        raise WorkloadError(sentences(error, where, ServiceModel.model_fields)) from None
+        raise WorkloadError(problems_of(error, ServiceModel, where)) from None
 
 
 def service_load(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.messages import problems_of
 from tafukt.experiments.config.policies import PolicyRef, policy_refs
 from tafukt.experiments.config.schema import (
     DEFAULT_POLICIES,
@@ -18,7 +18,6 @@ from tafukt.experiments.config.schema import (
     RUNS_LIMIT,
     STEPS_LIMIT,
     Experiment,
-    SitesTable,
 )
 from tafukt.experiments.config.sites import resolve
 from tafukt.experiments.errors import InputError, Problem, listed, nearest
@@ -26,6 +25,9 @@ from tafukt.experiments.hashing import canonical
 from tafukt.sites.site import SiteModel
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.service import service_from
+
+from tafukt.problems import TOLD_MOST
+from tafukt.strict import in_file_order, valid_part
 
 
 @dataclass(frozen=True)
@@ -137,51 +139,51 @@ def check(raw: toml.Document, file: str, folder: Path) -> Loaded:
     resolved: dict[str, Loaded] = {}
     for axis in axes:
         for row in axis.rows:
+            if len(problems) > TOLD_MOST:
+                break
             values = dict(zip(axis.keys, row, strict=True))
-            found, more = _at(raw, values, file, folder) if loaded is None else _changed(loaded, values)
+            found, more = _changed(loaded, values)
             for problem in more:
                 if (problem.key, problem.message) not in told:
                     told.add((problem.key, problem.message))
                     problems.append(replace(problem, key=f"matrix: {problem.key}"))
             if found is not None:
                 resolved[canonical(values)] = found
-    if loaded is not None:
-        problems += _too_many(loaded, axes, file)
-    if problems or loaded is None:
-        raise InputError(problems)
+    problems += _too_many(loaded, axes, file)
+    if problems:
+        raise InputError(in_file_order(problems, raw))
     return replace(loaded, axes=tuple(axes), scenarios=resolved if axes else {canonical({}): loaded})
 
 
 def _changed(loaded: Loaded, values: Mapping[str, Any]) -> tuple[Loaded | None, list[Problem]]:
     """The experiment with other values at some dotted keys; what they do not touch is taken over as it is."""
-    return _at(loaded.raw, values, loaded.file, loaded.folder, loaded)
-
-
-def _at(
-    raw: toml.Document, values: Mapping[str, Any], file: str, folder: Path, base: Loaded | None = None
-) -> tuple[Loaded | None, list[Problem]]:
     changed = {key.split(".")[0] for key in values}
-    document = {key: copy.deepcopy(v) if key in changed else v for key, v in raw.items() if key != "matrix"}
+    document = {key: copy.deepcopy(v) if key in changed else v for key, v in loaded.raw.items() if key != "matrix"}
     try:
         for key, value in values.items():
-            toml.put(document, key, value, file)
+            toml.put(document, key, value, loaded.file)
     except InputError as error:
         return None, list(error.problems)
-    return _checked(document, file, folder, base, changed)
+    return _checked(document, loaded.file, loaded.folder, loaded, changed)
+
+
+FILL = {"name": "unnamed", "start": datetime(2025, 6, 1, tzinfo=UTC), "days": 1}
+"""Stands for the required keys of a file that lacks them, so that the rest of it can be looked at."""
 
 
 def _checked(
     raw: toml.Document, file: str, folder: Path, base: Loaded | None = None, changed: Iterable[str] = ()
-) -> tuple[Loaded | None, list[Problem]]:
-    """A document as an experiment; what stands as in `base`, all but the keys `changed`, is not validated again."""
-    problems: list[Problem] = []
-    experiment: Experiment | None = None
-    kept = {key: getattr(base.experiment, key) for key in raw if key not in changed} if base else {}
-    try:
-        experiment = Experiment.model_validate({**raw, **kept})
-    except ValidationError as error:
-        problems += problems_of(error, Experiment, file)
-    sites, more = _sites(raw, experiment, file, folder, base)
+) -> tuple[Loaded, list[Problem]]:
+    """A document as an experiment, as far as it is valid, and all that is wrong with it.
+
+    What stands as in `base`, all but the keys `changed`, is not validated again.
+    """
+    kept = {key: getattr(base.experiment, key, None) for key in raw if key not in changed} if base else {}
+    given = {key: value for key, value in {**raw, **kept}.items() if value is not None}
+    experiment, problems = valid_part(Experiment, given, file, FILL)
+    if experiment is None:
+        experiment = Experiment.model_validate(FILL)
+    sites, more = resolve(experiment.sites, file, folder, (base.experiment.sites, base.sites) if base else None)
     problems += more
     if base is None:
         policies, more = policy_refs(raw.get("policies", list(DEFAULT_POLICIES)), file, folder)
@@ -189,10 +191,9 @@ def _checked(
         problems += more + others
     else:
         policies, baseline = base.policies, base.baseline
-    if experiment is None:
-        return None, problems
     loaded = Loaded(file, folder, raw, experiment, sites, policies, baseline)
-    problems += _unknown_places(experiment, sites, file) if sites else []
+    if not any(problem.key.startswith("sites") for problem in problems):  # else what is missing here is told there
+        problems += _unknown_places(experiment, sites, file)
     problems += [
         Problem(file, key, f"no such file: {path}") for key, path in loaded.files().items() if not path.is_file()
     ]
@@ -229,19 +230,6 @@ def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: s
         except WorkloadError as error:
             problems.append(Problem(file, "service", str(error)))
     return problems
-
-
-def _sites(
-    raw: toml.Document, experiment: Experiment | None, file: str, folder: Path, base: Loaded | None
-) -> tuple[dict[str, SiteModel], list[Problem]]:
-    """The sites, also where something else in the document is wrong, so that all is told at once."""
-    known = (base.experiment.sites, base.sites) if base else None
-    if experiment is not None:
-        return resolve(experiment.sites, file, folder, known)
-    try:
-        return resolve(SitesTable.model_validate(raw.get("sites", {})), file, folder, known)
-    except ValidationError:
-        return {}, []
 
 
 def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:

@@ -11,10 +11,12 @@ from datetime import date, datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from tafukt.simulator.power_caps import MEASURED, SOURCE
 from tafukt.sites.site import SiteModel, catalogue
 from tafukt.workloads.schema import GeneratorModel, WorkloadModel
+
+from tafukt.strict import Strict
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 RUNS_LIMIT = 100_000
@@ -23,10 +25,10 @@ FIXED_KEYS = ("name", "question", "seeds", "policies", "baseline", "matrix", "bo
 """Keys that are no part of a scenario, and so cannot be an axis of a matrix."""
 
 
-class Table(BaseModel):
+class Table(Strict):
     """A table of an experiment file: a misspelt key is an error, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(validate_default=True)
 
 
 def _name(value: str) -> str:
@@ -206,10 +208,10 @@ class OutputTable(Table):
         return value
 
 
-class MatrixTable(BaseModel):
+class MatrixTable(Table):
     """Axes: dotted keys of the experiment, each with the list of values that it takes."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     zip: list[dict[str, Any]] = Field(
         default=[], description="Tables of axes whose lists run together, position by position"

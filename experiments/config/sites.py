@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from tafukt.experiments.config.messages import Location, dotted, problems_of
 from tafukt.experiments.config.schema import SitesTable
 from tafukt.experiments.config.toml import Document
 from tafukt.experiments.errors import Problem, listed, nearest, shown
 from tafukt.sites.site import SiteError, SiteModel, catalogue, merged, site_from
+
+from tafukt.strict import Location, dotted
 
 MOROCCO = "morocco"
 
@@ -35,7 +35,7 @@ def resolve(
             continue
         try:
             sites[name] = site_from(values, base, f"{file}: sites.{name}", folder, name)
-        except (SiteError, ValidationError) as error:
+        except SiteError as error:
             problems.extend(_told(error, layers, name, file))
     return sites, list(dict.fromkeys(problems))
 
@@ -103,13 +103,9 @@ def _layers(
     return base, layers
 
 
-def _told(error: Exception, layers: list[tuple[Location, Document]], name: str, file: str) -> list[Problem]:
-    cause = error if isinstance(error, ValidationError) else error.__cause__
-    if not isinstance(cause, ValidationError):
-        return [Problem(file, f"sites.{name}", str(error))]
+def _told(error: SiteError, layers: list[tuple[Location, Document]], name: str, file: str) -> list[Problem]:
     return [
-        Problem(file, _where(problem.key, layers, name), problem.message, problem.nearest)
-        for problem in problems_of(cause, SiteModel, file)
+        Problem(file, _where(problem.key, layers, name), problem.message, problem.nearest) for problem in error.problems
     ]
 
 

@@ -6,7 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from tafukt.strict import Strict
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -33,10 +35,8 @@ Instant = Annotated[datetime, AfterValidator(_with_zone)]
 FilePath = Annotated[Path, AfterValidator(_resolved)]
 
 
-class Section(BaseModel):
+class Section(Strict):
     """A table of a site's file; unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SourceModel(Section):

@@ -28,12 +28,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 from pvlib import iotools
-from tafukt.sites.errors import SiteError, nearest
+from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.weather import WeatherCSV, WeatherFile
 from tafukt.sites.time_grid import HOUR_S
 from tafukt.sites.weather.quality import noon_error_min
 from tafukt.sites.weather.source import IRRADIANCES, Source, regular
+
+from tafukt.problems import hint
 
 TYPICAL_YEAR = 2023
 # A year of measurements by the minute has some 50 MB; what unpacks to more is no weather.
@@ -46,8 +48,8 @@ def opened(path: Path, where: str) -> Iterator[Path]:
     if not path.is_file():
         folder = path.parent
         names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        hint = f"; {nearest(path.name, names[:20])}" if names else f"; there is no folder {folder}"
-        raise SiteError(f"{where}: {path}: no such file{hint}")
+        others = f"; {hint(path.name, names[:20])}" if names else f"; there is no folder {folder}"
+        raise SiteError(f"{where}: {path}: no such file{others}")
     try:
         if path.suffix == ".gz":
             with tempfile.TemporaryDirectory() as folder_name:
@@ -209,7 +211,7 @@ def table(path: Path, where: str, wanted: Mapping[str, str]) -> pd.DataFrame:
     for key, column in wanted.items():
         if column not in data:
             known = [str(name) for name in data.columns]
-            raise SiteError(f"{where}: {path.name}: {key} = {column!r} is no column; {nearest(column, known)}")
+            raise SiteError(f"{where}: {path.name}: {key} = {column!r} is no column; {hint(column, known)}")
     return data
 
 

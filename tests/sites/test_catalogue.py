@@ -107,7 +107,7 @@ def test_a_site_of_ones_own_like_another() -> None:
         ({"like": "dakla"}, None, ["'dakla'", "did you mean 'dakhla'?"]),
         ({"cluster": {"node": "h1000"}}, "dakhla", ["cluster.node", "'h1000'", "h100"]),
         ({"grid": {"tariff": "mv_defaul"}}, "dakhla", ["grid.tariff", "did you mean 'mv_default'?"]),
-        ({"weather": {"kind": "epww"}}, "dakhla", ["no such kind 'epww'", "did you mean 'epw'?", "tmy3"]),
+        ({"weather": {"kind": "epww"}}, "dakhla", ['"epww" is not allowed', "did you mean 'epw'?", "tmy3"]),
         ({"weather": {"kind": "epw"}}, "dakhla", ["weather.file", "missing"]),
         ({"tz": "Africa/Dakhla"}, "dakhla", ["tz", "Africa/Dakhla"]),
         ({"online": "2025-01-01T00:00:00"}, "dakhla", ["online", "zone"]),

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
-from tafukt.workloads.errors import WorkloadError, nearest, sentences
-from tafukt.workloads.schema import Strict
+from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.traces.table import STATUS, Integrity, TraceTable, table_of
 from tafukt.workloads.units import DAY_S, Floats, Ints
+
+from tafukt.problems import hint
+from tafukt.strict import Strict, problems_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,13 +96,13 @@ def column_map(format_name: str, folder: Path) -> ColumnMap:
     path = folder / format_name if format_name.endswith(".toml") else known.get(format_name)
     if path is None or not path.is_file():
         names = [*known, "swf"]
-        raise WorkloadError(f"workload.format: no format {format_name!r}; {nearest(format_name, names)}")
+        raise WorkloadError(f"workload.format: no format {format_name!r}; {hint(format_name, names)}")
     try:
         return ColumnMap.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WorkloadError(f"{path}: not a TOML file: {error}") from None
     except ValidationError as error:
-        raise WorkloadError(sentences(error, path.name)) from None
+        raise WorkloadError(problems_of(error, ColumnMap, path.name)) from None
 
 
 def read_table(path: Path, mapping: ColumnMap) -> tuple[TraceTable, Integrity]:
@@ -138,8 +140,8 @@ def _check_header(path: Path, header: list[str], mapping: ColumnMap) -> list[str
     """
     missing = [m for m in mapping.columns.values() if m.column not in header and not m.optional]
     if missing:
-        lines = [f"{path}: row 1: no column {m.column!r}; {nearest(m.column, header)}" for m in missing]
-        raise WorkloadError("\n".join(lines))
+        lines = [f"{path}: row 1: no column {m.column!r}; {hint(m.column, header)}" for m in missing]
+        raise WorkloadError(lines)
     if len(set(header)) < len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
         raise WorkloadError(f"{path}: row 1: two columns are called {twice[0]!r}")

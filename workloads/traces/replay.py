@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 from tafukt.workloads import streams
-from tafukt.workloads.errors import WorkloadError, nearest
+from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import paused_collection
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, Tenant, Truth, in_order
 from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces.readers import column_map, read_table
 from tafukt.workloads.traces.table import SHOWN_ROWS, STATUS, Integrity, TraceTable
 from tafukt.workloads.units import DAY_S, Floats, Ints
+
+from tafukt.problems import hint
 
 # A copied job is submitted within this time of its original [s]; a choice that keeps the shape of the day.
 COPY_SPREAD_S = 3600.0
@@ -202,9 +204,9 @@ def _homes(
         chosen = model.homes
         for name, site in chosen.items():
             if site not in sites:
-                raise WorkloadError(f"workload.homes: {name!r}: no site {site!r}; {nearest(site, sites)}")
+                raise WorkloadError(f"workload.homes: {name!r}: no site {site!r}; {hint(site, sites)}")
             if name not in table.clusters:
-                raise WorkloadError(f"workload.homes: no virtual cluster {name!r}; {nearest(name, table.clusters)}")
+                raise WorkloadError(f"workload.homes: no virtual cluster {name!r}; {hint(name, table.clusters)}")
         lacking = [table.clusters[i] for i in np.unique(table.cluster[picked.index]) if table.clusters[i] not in chosen]
         if lacking:
             raise WorkloadError(f"workload.homes: no home for virtual cluster {', '.join(map(repr, lacking[:8]))}")

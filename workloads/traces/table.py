@@ -169,7 +169,7 @@ class Integrity:
         if self.bad and bad_rows == "refuse":
             lines = [f"{self.file}: {reason}: {tally.text()}" for reason, tally in self.bad.items()]
             lines.append('to leave such rows out, counted, set workload.bad_rows = "drop"')
-            raise WorkloadError("\n".join(lines))
+            raise WorkloadError(lines)
         self.dropped |= self.bad
         self.bad = {}
 
