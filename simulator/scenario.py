@@ -41,6 +41,16 @@ class NodeType:
         """Whether an empty node ever sleeps."""
         return math.isfinite(self.sleep_after_s)
 
+    @property
+    def empty_w(self) -> float:
+        """Power of a node that has long been empty: asleep where nodes sleep, idle where they never do [W]."""
+        return self.sleep_w if self.can_sleep else self.idle_w
+
+    @property
+    def dynamic_w(self) -> float:
+        """Power above idle of one GPU at full intensity [W]."""
+        return (self.loaded_w - self.idle_w) / self.gpus
+
 
 @dataclass(frozen=True)
 class Battery:
@@ -83,6 +93,11 @@ class Battery:
     fade_per_cycle: float = 0.0
     fade_per_s: float = 0.0
     fade_doubling_c: float = 10.0
+
+    @property
+    def usable_j(self) -> float:
+        """Energy between the ends of the window when new [J]."""
+        return (self.soc_max - self.soc_min) * self.capacity_j
 
 
 @dataclass(frozen=True)

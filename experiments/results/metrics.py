@@ -181,7 +181,7 @@ def _battery_use(record: Record) -> tuple[float, float]:
         if battery is None or battery.capacity_j <= 0:
             continue
         taken += energy.flow_j("discharge") / battery.eta_discharge
-        usable += (battery.soc_max - battery.soc_min) * battery.capacity_j
+        usable += battery.usable_j
         new += battery.capacity_j
         now += energy.capacity_j
     return _ratio(taken, usable), 1.0 - now / new if new else math.nan
@@ -405,8 +405,7 @@ def battery_wear_mad(energy: SiteEnergy, battery: Battery | None, costs: SiteCos
     """
     if battery is None or battery.capacity_j <= 0:
         return 0.0
-    usable = (battery.soc_max - battery.soc_min) * battery.capacity_j
-    cycles = energy.flow_j("discharge") / battery.eta_discharge / usable
+    cycles = energy.flow_j("discharge") / battery.eta_discharge / battery.usable_j
     years = float(energy.edges_s[-1]) / (365.25 * DAY_S)
     used = max(cycles / costs.battery_life_cycles, years / costs.battery_life_years)
     return used * costs.battery_mad_per_kwh * battery.capacity_j / KWH_J

@@ -63,9 +63,9 @@ def supply_of(
 
 
 def node_base_w(site: Site) -> float:
-    """Power of an empty node: asleep where nodes can sleep, idle where not [W]."""
+    """Least power of an empty node: what it draws asleep or idle, whichever is less [W]."""
     node = site.node
-    return min(node.sleep_w, node.idle_w) if node.can_sleep else node.idle_w
+    return min(node.empty_w, node.idle_w)
 
 
 def gpu_power_w(site: Site, intensities: Interval = (0.0, 1.0)) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def gpu_power_w(site: Site, intensities: Interval = (0.0, 1.0)) -> tuple[float, 
     """
     node = site.node
     still = max(0.0, node.idle_w - node_base_w(site)) / node.gpus if node.can_sleep else 0.0
-    dynamic = (node.loaded_w - node.idle_w) / node.gpus
+    dynamic = node.dynamic_w
     if not node.caps:
         return still, dynamic
     low, high = intensities if intensities[1] > intensities[0] else (0.0, max(intensities[1], 1.0))

@@ -246,11 +246,6 @@ def ageing_s(battery: Battery, temp_air: StepProfile | None, times_s: Sequence[f
     return [float(x) for x in weighted.integral(0.0, np.asarray(times_s, dtype=np.float64))]
 
 
-def usable_j(battery: Battery) -> float:
-    """Energy between the ends of the window when new [J]."""
-    return (battery.soc_max - battery.soc_min) * battery.capacity_j
-
-
 def faded_j(battery: Battery, taken_j: float, aged_s: float) -> tuple[float, float]:
     """Capacity lost by cycles and by age [J].
 
@@ -261,8 +256,7 @@ def faded_j(battery: Battery, taken_j: float, aged_s: float) -> tuple[float, flo
     aged_s : float
         Age, weighted by temperature [s].
     """
-    usable = usable_j(battery)
-    cycles = taken_j / usable if usable > 0 else 0.0
+    cycles = taken_j / battery.usable_j if battery.usable_j > 0 else 0.0
     return battery.fade_per_cycle * cycles * battery.capacity_j, battery.fade_per_s * aged_s * battery.capacity_j
 
 

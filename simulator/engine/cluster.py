@@ -51,7 +51,7 @@ class Cluster:
         # Node-seconds awake and asleep: the nodes' own record, which the ledger is checked against.
         self.awake_node_s = self.asleep_node_s = 0.0
         self._tallied = (0.0, self.awake, count - self.awake)
-        self._watts_per_gpu = (node.loaded_w - node.idle_w) / node.gpus
+        self._watts_per_gpu = node.dynamic_w
 
     # --- power -----------------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ def _speeds(
         fast[mine] *= node.speed
         if node.caps:
             idle_w = held[mine] * node.idle_w / node.gpus
-            full_w = gpus[mine] * intensity[mine] * (node.loaded_w - node.idle_w) / node.gpus
+            full_w = gpus[mine] * intensity[mine] * node.dynamic_w
             share = np.divide(power_w[mine] - idle_w, full_w, out=np.ones_like(full_w), where=full_w > 0)
             at, does = (np.array(column) for column in zip(*node.caps, strict=True))
             slow[mine] *= np.where(full_w > 0, np.interp(share, at, does), does[0])

@@ -12,7 +12,6 @@ from tafukt.simulator.engine.event_queue import Kind, cancel
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.state import State
-from tafukt.simulator.scenario import NodeType
 from tafukt.simulator.units import DAY_S, HOUR_S, TICKS_PER_S, Floats, on_grid
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ class ShortageControl:
         woken = max(whole - cluster.level[node.gpus].bit_count(), 0)
         if rest and not any(cluster.level[free] for free in range(rest, node.gpus)):
             woken = max(whole + 1 - cluster.level[node.gpus].bit_count(), 0)
-        return woken * (node.idle_w - node.sleep_w) + dynamic_w(node, gpus * intensity)
+        return woken * (node.idle_w - node.sleep_w) + gpus * intensity * node.dynamic_w
 
     def _covers(self, site: int, added_w: float) -> bool:
         ledger, cluster, now = self.state.ledgers[site], self.state.clusters[site], self.clock.now
@@ -222,7 +221,7 @@ class ShortageControl:
             return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ledger.limit_w
         carried_w, _ = self.outlooks[site].carried_w(now)
         # First as if everybody who holds GPUs drew all that they can: cheap, and mostly enough.
-        most_w = ledger.it_w + dynamic_w(cluster.node, cluster.busy_gpus - cluster.active) + added_w
+        most_w = ledger.it_w + (cluster.busy_gpus - cluster.active) * cluster.node.dynamic_w + added_w
         if most_w <= carried_w:
             return True
         it_w = ledger.it_w + self._to_come_w(site) + added_w
@@ -238,7 +237,7 @@ class ShortageControl:
         if cluster.busy_gpus - cluster.active < 1e-9:
             return 0.0
         waiting = (job for job in jobs_at(self.state, site) if job.phase in ("waking", "fetching"))
-        return sum(dynamic_w(node, job.ask.intensity * job.cap * job.gpus) for job in waiting)
+        return sum(job.ask.intensity * job.cap * job.gpus * node.dynamic_w for job in waiting)
 
     # --- taking up work again ------------------------------------------------------------------------
 
@@ -283,7 +282,7 @@ class ShortageControl:
             return False
         node = self.state.clusters[site].node
         uncapped = sum(
-            dynamic_w(node, (watch.capped[job.index] - job.cap) * job.ask.intensity * job.gpus)
+            (watch.capped[job.index] - job.cap) * job.ask.intensity * job.gpus * node.dynamic_w
             for job in jobs_at(self.state, site) if job.index in watch.capped
         )  # fmt: skip
         it_w = ledger.it_w + self._to_come_w(site) + uncapped
@@ -318,11 +317,6 @@ class ShortageControl:
 def jobs_at(state: State, site: int) -> list[JobState]:
     """The jobs that hold GPUs at a site."""
     return list(state.running_at[site].values())
-
-
-def dynamic_w(node: NodeType, active: float) -> float:
-    """IT power above idle of `active` GPUs times intensity [W]."""
-    return active * (node.loaded_w - node.idle_w) / node.gpus
 
 
 def shed(guard: ShortageControl, site: int) -> None:
@@ -380,7 +374,7 @@ def _cap(guard: ShortageControl, site: int, until_s: float) -> None:
         return
     for cap in sorted((share for share, _ in node.caps if share < 1.0), reverse=True):
         spared = sum(max(job.cap - cap, 0.0) * job.ask.intensity * job.gpus for job in jobs)
-        enough = guard.outlooks[site].falls_short_s(ledger.it_w - dynamic_w(node, spared), until_s) == inf
+        enough = guard.outlooks[site].falls_short_s(ledger.it_w - spared * node.dynamic_w, until_s) == inf
         if enough or cap == node.caps[0][0]:
             for job in jobs:
                 if job.cap > cap:
@@ -397,7 +391,7 @@ def _it_w(state: State, site: int, jobs: Iterable[JobState]) -> float:
         awake.update(node for node, _ in job.allocation)
         active += job.ask.intensity * job.cap * job.gpus
     off = cluster.count - len(awake) - cluster.down.bit_count()
-    return len(awake) * cluster.node.idle_w + off * cluster.node.sleep_w + dynamic_w(cluster.node, active)
+    return len(awake) * cluster.node.idle_w + off * cluster.node.sleep_w + active * cluster.node.dynamic_w
 
 
 def _reason(guard: ShortageControl, site: int) -> str:

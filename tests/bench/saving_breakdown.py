@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import build
+from tafukt.experiments.results.metrics import draw_kwh
 from tafukt.simulator.bound.jobs import demand_of
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.bound.supply import gpu_power_w, node_base_w
@@ -111,16 +112,6 @@ def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: in
     yield row("nobody stops or moves: planner", stay_put(jobs), "planner", PlannerSettings(), settings)
     yield row("planned once, at submission: wait-for-sun", jobs, "wait-for-sun", PlannerSettings(), settings)
     yield Row("fifo", base, 0.0, 0, it_kwh(energy_blind) - least_it_kwh)
-
-
-def draw_kwh(record: Record) -> float:
-    """Import, unserved load, and what the batteries lack at the end [kWh]."""
-    total_j = 0.0
-    for energy, site in zip(record.energy, record.scenario.sites, strict=True):
-        total_j += sum(energy.flow_j(name) for name in ("import_to_load", "import_to_battery", "unserved"))
-        eta = site.battery.eta_charge if site.battery else 1.0
-        total_j += max(0.0, float(energy.stored_j[0] - energy.stored_j[-1])) / eta
-    return total_j / J_PER_KWH
 
 
 def it_kwh(record: Record) -> float:

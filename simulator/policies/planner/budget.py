@@ -216,7 +216,7 @@ def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
     def of(name: str, without: float) -> Floats:
         return np.array([float(getattr(battery, name)) if battery else without for battery in batteries])
 
-    high_j = (of("soc_max", 0.0) - of("soc_min", 0.0)) * of("capacity_j", 0.0)
+    high_j = of("usable_j", 0.0)
     return Supply(
         duration_s=slots * HOUR_S,
         free_w=mean(free_w),
@@ -232,7 +232,7 @@ def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
         off_w=none,
         node_gpus=np.array([float(node.gpus) for node in nodes]),
         gpu_w=np.array([node.idle_w / node.gpus for node in nodes]),
-        dynamic_w=np.array([(node.loaded_w - node.idle_w) / node.gpus for node in nodes]),
+        dynamic_w=np.array([node.dynamic_w for node in nodes]),
         speed=np.array([node.speed for node in nodes]),
         high_j=high_j,
         start_j=np.minimum(stored_j, high_j),

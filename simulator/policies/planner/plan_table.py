@@ -64,7 +64,7 @@ class PlanTable:
         self._gpus: Floats = np.zeros((n, hours))
         self._view = view
         nodes = [site.spec.node for site in view.sites]
-        idle = [node.sleep_w if node.can_sleep else node.idle_w for node in nodes]
+        idle = [node.empty_w for node in nodes]
         self._base = np.array([w * site.spec.nodes for w, site in zip(idle, view.sites, strict=True)])[:, None]
         batteries = [site.spec.battery for site in view.sites]
         self._eta_in = np.array([b.eta_charge if b else 1.0 for b in batteries])[:, None]
@@ -178,7 +178,7 @@ class PlanTable:
         if battery is None:
             self._prices[0, i] = np.maximum(net, 0.0)
             return
-        size = (battery.soc_max - battery.soc_min) * battery.capacity_j / HOUR_S
+        size = battery.usable_j / HOUR_S
         eta_in, eta_out, most_in = battery.eta_charge, battery.eta_discharge, battery.charge_w
         stored = min(self._stored[i] / HOUR_S, size)
         spare, charging, after, makes_up = [0.0] * n, [0.0] * n, [0.0] * n, [0.0] * n
