@@ -40,3 +40,23 @@ def speed(caps: Caps, cap: float) -> float:
         if cap <= x1:
             return y0 + (y1 - y0) * (cap - x0) / (x1 - x0)
     return 1.0
+
+
+def power_for(caps: Caps, share: float) -> float:
+    """The lowest cap under which a GPU keeps a share of its full speed; the table's lowest where that is enough.
+
+    Parameters
+    ----------
+    caps : tuple of (share of power, share of speed)
+        As for `speed`.
+    share : float
+        Share of the full speed.
+    """
+    if not caps or share >= 1.0:
+        return 1.0
+    if share <= caps[0][1]:
+        return caps[0][0]
+    for (x0, y0), (x1, y1) in pairwise(caps):
+        if share <= y1:
+            return x0 + (x1 - x0) * (share - y0) / (y1 - y0)
+    return 1.0

@@ -146,6 +146,19 @@ class Transfer(NamedTuple):
     energy_j: float
 
 
+class GridRequest(NamedTuple):
+    """One request of the grid as it came about at a site: what was asked, of which baseline.
+
+    `site` and `number` are indices, of the site and of its event; `baseline_w` is the mean import that the cut refers
+    to, `target_w` what the import is not to exceed from `start_s + ramp_down_s` to `end_s` [W].
+    """
+
+    site: int
+    number: int
+    baseline_w: float
+    target_w: float
+
+
 @dataclass(frozen=True)
 class Record:
     """All of one simulation; `jobs` and `outcomes` share their order, `energy` that of the sites."""
@@ -160,6 +173,7 @@ class Record:
     balance_residual: float
     rounds: int = 0
     transfers: Sequence[Transfer] = ()
+    requests: Sequence[GridRequest] = ()
 
     @property
     def network_j(self) -> float:

@@ -101,8 +101,30 @@ class Battery:
 
 
 @dataclass(frozen=True)
+class GridEvent:
+    """A request of the grid that a site draw less for a while; times in simulation time [s].
+
+    From `start_s` the draw is to fall within `ramp_down_s` to `to_w` [W], or by the share `cut` of a baseline: the
+    mean import of the quarter of an hour `before` the start, or of the same hours of the ten `days` before. It is to
+    stay there until `end_s`, and may be back where it was `ramp_up_s` later. Nobody knows of it before `notice_s`.
+    Every joule less than the baseline earns `pay_per_j`, every joule above the request costs `penalty_per_j` [MAD/J].
+    """
+
+    start_s: float
+    end_s: float
+    notice_s: float
+    ramp_down_s: float = 0.0
+    ramp_up_s: float = 0.0
+    to_w: float | None = None
+    cut: float = 0.0
+    baseline: Literal["before", "days"] = "before"
+    pay_per_j: float = 0.0
+    penalty_per_j: float = 0.0
+
+
+@dataclass(frozen=True)
 class Grid:
-    """A site's connection: price [MAD/J], carbon [g/J], limits [W] and outages [s].
+    """A site's connection: price [MAD/J], carbon [g/J], limits [W], outages [s] and requests.
 
     `export_price` is what a fed-in joule earns [MAD/J]; `import_limit_w` and `export_limit_w` may be infinite;
     `export_cap_share` is the largest share of the window's generation that may be exported in all;
@@ -116,6 +138,7 @@ class Grid:
     export_limit_w: float = math.inf
     export_cap_share: float = 1.0
     outages: tuple[tuple[float, float], ...] = ()
+    events: tuple[GridEvent, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ class Ask:
         The site of the tenant's own institute.
     intensity : float
         Power drawn, as a share of the loaded power of its part of the node [0..1].
+    event_floor : float
+        Least mean throughput while the grid asks for less, as a share of the full speed: 1 firm, 0 may be paused.
     elasticity, gpus_min, gpus_max, speedup
         For elastic jobs: the sizes it can take and the throughput at each. `gpus_min` and `gpus_max` of
         0 mean `gpus`.
@@ -117,6 +119,7 @@ class Ask:
     priority: int = 0
     intensity: float = 1.0
     job_class: str = ""
+    event_floor: float = 1.0
     elasticity: Elasticity = "rigid"
     gpus_min: int = 0
     gpus_max: int = 0

@@ -55,12 +55,18 @@ class BatteryMotion:
         self.now_s = 0.0
         self.supply = Supply.GRID
         self.limit_w = site.grid.import_limit_w
+        self.request_w = inf  # what the grid asks the import not to exceed, which is no limit of any wire
         self.it_times: MutableSequence[float] = array("d", [0.0])
         self.it_values: MutableSequence[float] = array("d", [0.0])
         self._told = 0  # index of the change of load that holds at `now_s`
         # The battery's segments: where each ends [s], its mean power [W], and what is then stored [J].
         self.ends, self.powers, self.stored = array("d"), array("d"), array("d")
         self._begin_battery()
+
+    @property
+    def ceiling_w(self) -> float:
+        """What the import is not to exceed now, by the connection's limit or at the grid's request [W]."""
+        return min(self.limit_w, self.request_w)
 
     def _begin_battery(self) -> None:
         site = self.site
@@ -81,7 +87,8 @@ class BatteryMotion:
         if band is not None:
             self._band = np.minimum(band[0], limit).tolist(), np.minimum(band[1], limit).tolist()
         # Only a power that tapers can pass a limit inside a segment.
-        self._watched = battery.taper_soc > 0 and (limit < inf or 0 < export < inf or band is not None)
+        asked = bool(site.grid.events)
+        self._watched = battery.taper_soc > 0 and (limit < inf or 0 < export < inf or band is not None or asked)
         # What every walk reads; up to an export limit no flow begins or ends while the battery tapers.
         self._columns = (self._free, self._per_it, self._edges, export, self.step_s)
 
@@ -219,7 +226,7 @@ class BatteryMotion:
             if surplus_w > export > 0.0:  # what the battery leaves meets the export limit
                 found.append(surplus_w - export)
             return tuple(found)
-        short = -surplus_w - self.limit_w
+        short = -surplus_w - self.ceiling_w
         return (short,) if short > 0.0 else ()
 
 
@@ -277,6 +284,25 @@ class SiteLedger(BatteryMotion):
         _note(self.supply_times, self.supply_values, time_s, supply)
 
     # --- what it answers -------------------------------------------------------------------------
+
+    def mean_import_w(self, begin_s: float, end_s: float) -> float:
+        """Mean import over a stretch of the past, up to which the battery has been moved [W].
+
+        Outages and limits in it are left out of account: it is what the site would have drawn.
+        """
+        times = np.concatenate((np.asarray(self.it_times), np.asarray(self.ends), np.asarray(self._edges)))
+        inner = times[(times > begin_s) & (times < end_s)]
+        edges = np.unique(np.concatenate(((begin_s, end_s), inner)))
+        starts = edges[:-1]
+        step = np.minimum(step_index(starts, self.step_s), self.steps - 1)
+        it_w = np.asarray(self.it_values)[np.searchsorted(self.it_times, starts, side="right") - 1]
+        power = np.zeros(len(starts))
+        if len(self.ends):
+            power = np.asarray(self.powers)[
+                np.minimum(np.searchsorted(self.ends, starts, side="right"), len(self.ends) - 1)
+            ]
+        surplus = np.asarray(self._free)[step] - it_w * np.asarray(self._per_it)[step]
+        return float(np.sum(np.maximum(power - surplus, 0.0) * np.diff(edges)) / (end_s - begin_s))
 
     def surplus_w(self, time_s: float) -> float:
         """Sun less load at `time_s` [W]; negative where the load is larger."""

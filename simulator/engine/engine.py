@@ -27,6 +27,7 @@ from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.engine.view import Policy, View
+from tafukt.simulator.grid_requests.control import GridRequests
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
@@ -49,8 +50,10 @@ class Engine:
         self.faults = NodeFaults(state, self.phases, seed)
         self.federation = Federation(state, self.eligibility, self.network) if self.eligibility.federated else None
         # A grid that never fails nor runs short needs no watching.
-        weak = any(s.grid.outages or s.grid.import_limit_w < inf for s in scenario.sites)
+        asked = any(s.grid.events for s in scenario.sites)
+        weak = asked or any(s.grid.outages or s.grid.import_limit_w < inf for s in scenario.sites)
         self.shortage = ShortageControl(state, self.phases) if weak else None
+        self.requests = GridRequests(state, self.shortage) if asked and self.shortage is not None else None
         self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage)
         forecast = Forecast(scenario, settings.forecast, seed)
         self.view = View(state, self.eligibility, self.network, self.shortage, forecast)
@@ -73,6 +76,8 @@ class Engine:
             self._power_changed(site)
         if self.shortage is not None:
             self.shortage.begin()
+        if self.requests is not None:
+            self.requests.begin()
         self.faults.begin()
         self.policy.begin(self.view)
         if state.jobs:
@@ -132,6 +137,7 @@ class Engine:
             worst,
             self._rounds,
             self.network.done,
+            self.requests.made if self.requests is not None else (),
         )
 
     # --- sites -----------------------------------------------------------------------------------

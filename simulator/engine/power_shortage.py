@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TICK_S = 1.0 / TICKS_PER_S
 # How far ahead a shortage is looked for while the battery is in use, and while it is not needed [s].
 NEAR_S, FAR_S = 3 * HOUR_S, DAY_S
+# How many import limits a site keeps its table for.
+TABLES_KEPT = 4
 
 
 class SiteShortage:
@@ -57,11 +59,14 @@ class ShortageControl:
         self.clock = state.clock
         self.hold_s = state.scenario.hold_min_s
         self.watches: list[SiteShortage | None] = [
-            SiteShortage() if site.grid.outages or site.grid.import_limit_w < inf else None
+            SiteShortage() if site.grid.outages or site.grid.import_limit_w < inf or site.grid.events else None
             for site in state.scenario.sites
         ]
-        self.outlooks = [SupplyAdequacy(ledger) for ledger in state.ledgers]
+        by_battery = state.settings.respond == "battery-first"
+        self.outlooks = [SupplyAdequacy(ledger, by_battery) for ledger in state.ledgers]
         self._at_work = False
+        # The answer to a request of the grid, which is no shortage: set by who brings the requests.
+        self.respond: Callable[[ShortageControl, int], None] = shed
 
     def begin(self) -> None:
         """Put the outages among the events."""
@@ -86,6 +91,22 @@ class ShortageControl:
         if supply is Supply.GRID and watch is not None:
             watch.shed_s = -inf
             self._take_up_if_possible(site)
+
+    def ceiling_changed(self, site: int) -> None:
+        """The grid asks for less than before, or for nothing more: answer, or take up work again."""
+        self._judge(site)
+        self._review_now(site)
+        watch = self.watches[site]
+        if watch is not None and (watch.short or watch.refused_w < inf):
+            self._tick_later(site)
+
+    def request_over(self, site: int) -> None:
+        """No request binds any more: lift what was done for it as soon as supply carries that."""
+        watch = self.watches[site]
+        assert watch is not None
+        watch.shed_s = -inf
+        self.ceiling_changed(site)
+        self._take_up_if_possible(site)
 
     def _judge(self, site: int) -> None:
         """Whether a site can come short at all while its supply is as it is."""
@@ -137,7 +158,7 @@ class ShortageControl:
         short_s, again_s = self._foresee(site, lead_s)
         if short_s - lead_s < now + TICK_S:
             watch.short, watch.shed_s = True, now
-            self._act(site, shed)
+            self._act(site, _give_way)
             self._tick_later(site)
             short_s = self.outlooks[site].falls_short_s(ledger.it_w, now + NEAR_S)
             if now + TICK_S <= short_s < inf:
@@ -218,7 +239,7 @@ class ShortageControl:
         if ledger.supply is Supply.NONE:
             return False
         if now < watch.shed_s + self.hold_s:  # so soon after a shortage, sun and battery are not relied upon
-            return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ledger.limit_w
+            return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ledger.ceiling_w
         carried_w, _ = self.outlooks[site].carried_w(now)
         # First as if everybody who holds GPUs drew all that they can: cheap, and mostly enough.
         most_w = ledger.it_w + (cluster.busy_gpus - cluster.active) * cluster.node.dynamic_w + added_w
@@ -286,7 +307,7 @@ class ShortageControl:
             for job in jobs_at(self.state, site) if job.index in watch.capped
         )  # fmt: skip
         it_w = ledger.it_w + self._to_come_w(site) + uncapped
-        if ledger.load_w(now, it_w) <= ledger.limit_w:
+        if ledger.load_w(now, it_w) <= ledger.ceiling_w:
             return True
         if now < watch.shed_s + self.hold_s:
             return False
@@ -317,6 +338,21 @@ class ShortageControl:
 def jobs_at(state: State, site: int) -> list[JobState]:
     """The jobs that hold GPUs at a site."""
     return list(state.running_at[site].values())
+
+
+def _give_way(guard: ShortageControl, site: int) -> None:
+    """Answer what binds: the grid's request, which jobs' floors limit, or a shortage, which nothing does."""
+    ledger = guard.state.ledgers[site]
+    if ledger.request_w >= ledger.limit_w:
+        shed(guard, site)
+        return
+    guard.respond(guard, site)
+    asked_w, ledger.request_w = ledger.request_w, inf
+    try:
+        if guard.outlooks[site].falls_short_s(ledger.it_w, guard.clock.now + guard.hold_s) < inf:
+            shed(guard, site)
+    finally:
+        ledger.request_w = asked_w
 
 
 def shed(guard: ShortageControl, site: int) -> None:
@@ -411,8 +447,9 @@ class SupplyAdequacy:
     costs next to nothing.
     """
 
-    def __init__(self, ledger: SiteLedger) -> None:
+    def __init__(self, ledger: SiteLedger, battery_answers: bool = True) -> None:
         self.ledger = ledger
+        self.battery_answers = battery_answers
         site, n = ledger.site, ledger.steps
         self._free_w = site.pv.values[:n] - site.other.values[:n] - site.fixed_w
         self._per_it = 1.0 + site.overhead.values[:n]
@@ -448,14 +485,33 @@ class SupplyAdequacy:
         ledger = self.ledger
         until_s = min(until_s, ledger.end_s)
         strained_s = self.strained_s(it_w, until_s)
-        if ledger.battery is None or strained_s == inf or ledger.supply is Supply.NONE:
+        spared = not self.battery_answers and ledger.request_w < ledger.limit_w
+        if ledger.battery is None or strained_s == inf or ledger.supply is Supply.NONE or spared:
             return strained_s
         for start, end, power in ledger.peek(it_w, until_s):
             step = ledger.step_at(start)
             load_w = it_w * self._per_it[step]
-            if load_w - self._free_w[step] - ledger.limit_w + power > ROUNDING * load_w and end > start:
+            if load_w - self._free_w[step] - ledger.ceiling_w + power > ROUNDING * load_w and end > start:
                 return start
         return inf
+
+    def most_it_w(self, until_s: float, at_most_w: float) -> float:
+        """The largest IT power up to `at_most_w` that can be fed from now up to `until_s` [W].
+
+        Exact where the battery does not answer, else to half a watt, on the safe side.
+        """
+        ledger = self.ledger
+        if ledger.battery is None or not self.battery_answers:
+            first, last = ledger.step_at(ledger.now_s), ledger.step_at(until_s)
+            carried = self._table()[0][first : max(last, first) + (last * ledger.step_s < until_s or last == first)]
+            return min(max(float(carried.min()), 0.0), at_most_w)
+        if self.falls_short_s(at_most_w, until_s) == inf:
+            return at_most_w
+        low, high = 0.0, at_most_w
+        while high - low > 0.5:
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self.falls_short_s(middle, until_s) == inf else (low, middle)
+        return low
 
     def carries_s(self, it_w: float, hold_s: float) -> float:
         """How long an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].
@@ -466,14 +522,16 @@ class SupplyAdequacy:
         if ledger.supply is Supply.NONE:
             return 0.0
         step = ledger.step_at(ledger.now_s)
-        lacking_w = it_w * float(self._per_it[step]) - float(self._free_w[step]) - ledger.limit_w
+        lacking_w = it_w * float(self._per_it[step]) - float(self._free_w[step]) - ledger.ceiling_w
         return hold_s if lacking_w <= 0.0 else ledger.holds_s(lacking_w, hold_s)
 
     def _table(self) -> tuple[Floats, list[float]]:
         """IT power carried without the battery [W]: in each step, and in every step from it on."""
-        limit_w = self.ledger.limit_w
+        limit_w = self.ledger.ceiling_w
         found = self._carried.get(limit_w)
         if found is None:
+            if len(self._carried) > TABLES_KEPT:  # a ramp of the grid's requests has a ceiling for each of its minutes
+                self._carried.clear()
             carried = (self._free_w + limit_w) / self._per_it
             least = np.minimum.accumulate(carried[::-1])[::-1]
             found = self._carried[limit_w] = carried, least.tolist()

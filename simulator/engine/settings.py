@@ -9,17 +9,22 @@ from tafukt.simulator.engine.cluster import Remainder
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.failures import FaultSettings
 
+Respond = Literal["least-loss", "caps-first", "pause-first", "battery-first", "none"]
+"""What gives way first when the grid asks a site to draw less; see `simulator.grid_requests.respond`."""
+
 
 @dataclass(frozen=True)
 class Settings:
     """How the engine goes about it.
 
     `remainder` says what a gang larger than a node does with a part of a node; `overrun` what happens
-    to a job past its estimate; `events` how much is written down; `faults` what breaks and how often.
+    to a job past its estimate; `events` how much is written down; `respond` what gives way first where the grid asks
+    for less; `faults` what breaks and how often.
     """
 
     remainder: Remainder = "share"
     overrun: Literal["extend", "kill"] = "extend"
     events: Literal["all", "changes", "none"] = "all"
+    respond: Respond = "least-loss"
     forecast: ForecastSettings = field(default_factory=ForecastSettings)
     faults: FaultSettings = field(default_factory=FaultSettings)

@@ -12,7 +12,7 @@ from tafukt.simulator.engine.event_log import Journal
 from tafukt.simulator.engine.event_queue import Clock
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.settings import Settings
-from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.scenario import GridEvent, Scenario
 from tafukt.workloads.job import Job
 
 
@@ -44,6 +44,8 @@ class State:
         The jobs that have not ended, by index: each is in exactly one of the three.
     running_at : list of dict
         The running ones again, by site.
+    announced : list of list
+        By site: requests of the grid whose notice has been given and which are not over.
     """
 
     scenario: Scenario
@@ -61,6 +63,7 @@ class State:
     running: dict[int, JobState] = field(default_factory=dict)
     running_at: list[dict[int, JobState]] = field(init=False)
     moving: dict[int, JobState] = field(default_factory=dict)
+    announced: list[list[GridEvent]] = field(init=False)
 
     def __post_init__(self) -> None:
         scenario = self.scenario
@@ -69,6 +72,7 @@ class State:
         self.room = [0] * len(scenario.sites)
         self.log = Journal(self.jobs, self.settings.events)
         self.running_at = [{} for _ in scenario.sites]
+        self.announced = [[] for _ in scenario.sites]
 
     def more_room(self, site: int) -> None:
         """Tell the books, the policy and the next round that a site can take more than before."""

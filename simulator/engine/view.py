@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from dataclasses import replace
 from math import inf
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from tafukt.simulator.engine.network import Network
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import Listener, State
 from tafukt.simulator.power_caps import speed
-from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.scenario import GridEvent, Scenario
 from tafukt.simulator.scenario import Site as SiteSpec
 from tafukt.workloads.job import Ask
 
@@ -24,17 +25,23 @@ from tafukt.workloads.job import Ask
 class SiteView:
     """One site now: its nodes, its sun, its battery."""
 
-    __slots__ = ("_clock", "_cluster", "_ledger", "_room", "_shortage", "gpus", "index", "spec")
+    __slots__ = ("_announced", "_clock", "_cluster", "_ledger", "_room", "_shortage", "gpus", "index", "spec")
 
     def __init__(self, index: int, state: State, shortage: ShortageControl | None) -> None:
         self.index = index
-        self.spec: SiteSpec = state.scenario.sites[index]
+        self.spec: SiteSpec = _without_future(state.scenario.sites[index])
         self.gpus = self.spec.gpus
         self._cluster = state.clusters[index]
         self._ledger = state.ledgers[index]
         self._clock = state.clock
         self._room = state.room
         self._shortage = shortage
+        self._announced = state.announced[index]
+
+    @property
+    def requests(self) -> tuple[GridEvent, ...]:
+        """The grid's requests to draw less that have been announced and are not over, earliest first."""
+        return tuple(self._announced)
 
     @property
     def name(self) -> str:
@@ -85,6 +92,11 @@ class SiteView:
             return 0.0
         stored_j = self.stored_j  # brings the books up to now, and with them the capacity
         return max(stored_j - battery.soc_min * self._ledger.capacity_j, 0.0) * battery.eta_discharge
+
+
+def _without_future(spec: SiteSpec) -> SiteSpec:
+    """A site without the grid's requests, of which nobody knows before their notice."""
+    return replace(spec, grid=replace(spec.grid, events=())) if spec.grid.events else spec
 
 
 class View:

@@ -1,0 +1,107 @@
+"""Requests of the grid from their notice to their end: baseline, ramp, target, and what the site's books are told."""
+
+from __future__ import annotations
+
+from math import ceil, inf
+from typing import TYPE_CHECKING
+
+from tafukt.simulator.energy.ledger import Supply
+from tafukt.simulator.engine.event_queue import Kind
+from tafukt.simulator.engine.power_shortage import ShortageControl
+from tafukt.simulator.engine.state import State
+from tafukt.simulator.grid_requests.respond import respond
+from tafukt.simulator.record import GridRequest
+from tafukt.simulator.scenario import GridEvent
+from tafukt.simulator.units import DAY_S, on_grid
+
+if TYPE_CHECKING:
+    from simpy.events import Event as SimEvent
+
+# The baseline `before` is the mean import of the last quarter of an hour, `days` that of the same hours of up to ten
+# days. Both are choices: programmes of network operators differ.
+BEFORE_S, DAYS_MOST = 900.0, 10
+# A ramp is followed in steps of this length, each at the value that it has at its stricter end [s].
+RAMP_STEP_S = 60.0
+
+
+class GridRequests:
+    """Brings each request when its time has come, and lowers and lifts the ceiling of a site's import."""
+
+    def __init__(self, state: State, shortage: ShortageControl) -> None:
+        self.state = state
+        self.shortage = shortage
+        self.made: list[GridRequest] = []
+        shortage.respond = respond
+
+    def begin(self) -> None:
+        """Put notices, starts and ends among the events."""
+        clock = self.state.clock
+        for site, spec in enumerate(self.state.scenario.sites):
+            for number, event in enumerate(spec.grid.events):
+                clock.at(on_grid(max(event.notice_s, 0.0)), Kind.SUPPLY, site, self._notice, (site, event))
+                clock.at(on_grid(event.start_s), Kind.SUPPLY, site, self._start, (site, number, event))
+
+    def _notice(self, event: SimEvent) -> None:
+        site, asked = event._value
+        self.state.announced[site].append(asked)
+        self.state.announced[site].sort(key=lambda each: each.start_s)
+        self._note(site, "notice", "the grid will ask for less", {"start_s": asked.start_s, "end_s": asked.end_s})
+        self.state.ask_for_round()
+
+    def _start(self, event: SimEvent) -> None:
+        site, number, asked = event._value
+        baseline_w = self._baseline_w(site, asked)
+        target_w = asked.to_w if asked.to_w is not None else baseline_w * (1.0 - asked.cut)
+        self.made.append(GridRequest(site, number, baseline_w, target_w))
+        detail = {"baseline_w": baseline_w, "target_w": target_w, "until_s": asked.end_s}
+        self._note(site, "request", "the grid asks for less", detail)
+        begin_w = max(baseline_w, target_w)
+        steps = ceil(asked.ramp_down_s / RAMP_STEP_S)
+        for k in range(1, steps):
+            ceiling_w = begin_w + (target_w - begin_w) * k / steps
+            self._at(asked.start_s + asked.ramp_down_s * k / steps, site, ceiling_w)
+        self._at(asked.start_s + asked.ramp_down_s, site, target_w)
+        steps = ceil(asked.ramp_up_s / RAMP_STEP_S)
+        for k in range(1, steps):
+            self._at(asked.end_s + asked.ramp_up_s * k / steps, site, target_w + (begin_w - target_w) * k / steps)
+        over_s = on_grid(asked.end_s + asked.ramp_up_s)
+        self.state.clock.at(over_s, Kind.SUPPLY, site, self._over, (site, asked))
+
+    def _baseline_w(self, site: int, asked: GridEvent) -> float:
+        """Mean import that the request refers to [W]."""
+        ledger, now = self.state.ledgers[site], self.state.clock.now
+        ledger.advance_to(now)
+        if asked.baseline == "days":
+            lags = [k * DAY_S for k in range(1, DAYS_MOST + 1) if asked.start_s - k * DAY_S >= 0.0]
+            found = [ledger.mean_import_w(asked.start_s - lag, min(asked.end_s - lag, now)) for lag in lags]
+            if found:
+                return sum(found) / len(found)
+        begin_s = max(now - BEFORE_S, 0.0)
+        if begin_s < now:
+            return ledger.mean_import_w(begin_s, now)
+        return max(-ledger.surplus_w(now), 0.0)
+
+    def _at(self, time_s: float, site: int, ceiling_w: float) -> None:
+        self.state.clock.at(on_grid(time_s), Kind.SUPPLY, site, self._lower, (site, ceiling_w))
+
+    def _lower(self, event: SimEvent) -> None:
+        site, ceiling_w = event._value
+        ledger = self.state.ledgers[site]
+        ledger.advance_to(self.state.clock.now)
+        ledger.request_w = ceiling_w
+        if ledger.supply is Supply.GRID:
+            self.shortage.ceiling_changed(site)
+
+    def _over(self, event: SimEvent) -> None:
+        site, asked = event._value
+        ledger = self.state.ledgers[site]
+        ledger.advance_to(self.state.clock.now)
+        ledger.request_w = inf
+        self.state.announced[site].remove(asked)
+        self._note(site, "request_over", "the grid's request is over", {})
+        self.shortage.request_over(site)
+        self.state.ask_for_round()
+
+    def _note(self, site: int, kind: str, reason: str, detail: dict[str, float]) -> None:
+        if self.state.log.changes:
+            self.state.log.note(self.state.clock.now, kind, -1, site, reason, detail)
