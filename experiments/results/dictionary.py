@@ -27,6 +27,59 @@ class Column:
     description: str
     nullable: bool = False
 
+    @property
+    def label(self) -> str:
+        """What it is called in tables and figures, without its unit."""
+        return LABELS.get(self.name) or (
+            self.name if self.unit in ("", "1") or "_" not in self.name else self.name.removesuffix(_suffix(self.unit))
+        ).replace("_", " ")
+
+    @property
+    def percent(self) -> bool:
+        """Whether it is a ratio that people read in per cent."""
+        return self.name in PERCENT
+
+    @property
+    def shown_unit(self) -> str:
+        """The unit in which it is shown, "" for none."""
+        return "%" if self.percent else "" if self.unit in ("1", "UTC", "jobs") else self.unit
+
+    @property
+    def axis_label(self) -> str:
+        """Its label with its unit, as figures have it."""
+        return f"{self.label} [{self.shown_unit}]" if self.shown_unit else self.label
+
+
+LABELS = {
+    "draw_kwh": "grid draw",
+    "grid_cut": "grid cut",
+    "captured": "captured saving",
+    "renewable_fraction": "sun in load",
+    "cost_mad": "cost",
+    "emissions_kg": "emissions",
+    "wait_mean_h": "mean wait",
+    "wait_p95_h": "95th percentile of waits",
+    "jct_mean_h": "mean time to end",
+    "jct_p95_h": "95th percentile of times to end",
+    "deadline_miss_rate": "deadlines missed",
+    "bound_draw_kwh": "least possible",
+    "best_known_draw_kwh": "best known",
+    "pue": "PUE",
+    "site_kwh": "load",
+    "it_kwh": "IT load",
+    "online_gpus": "GPUs",
+    "pv_available_kwh": "sun",
+}
+"""Headings of columns whose names do not say it; the one list that tables and figures take them from."""
+
+PERCENT = (
+    "grid_cut", "captured", "renewable_fraction", "self_consumption", "utilisation", "deadline_miss_rate", "battery_fade",
+)  # fmt: skip
+
+
+def _suffix(unit: str) -> str:
+    return "_" + {"GPU-h": "gpu_hours", "°C": "c"}.get(unit, unit).lower().replace("/", "_per_")
+
 
 def _text(name: str, description: str, nullable: bool = False) -> Column:
     return Column(name, "", "string", description, nullable)
