@@ -235,8 +235,8 @@ def size_command(
     from tafukt.experiments.config.load import load as load_experiment
     from tafukt.experiments.config.toml import find
     from tafukt.experiments.config.toml import text as toml_text
-    from tafukt.experiments.figures.catalogue import save, size_front
-    from tafukt.experiments.figures.style import new_figure, style
+    from tafukt.experiments.figures.compare import size_front
+    from tafukt.experiments.figures.style import new_figure, save, style
     from tafukt.experiments.runs import sizing
     from tafukt.experiments.runs import sizing as sizing_results
     from tafukt.experiments.runs.processes import processors

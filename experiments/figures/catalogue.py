@@ -1,77 +1,51 @@
 """Every figure by name, and drawing all that a result folder has data for.
 
-The figures themselves are functions `(data, ax=None) -> Axes` on the tables of a result folder:
+The figures themselves are functions `(data, ax=None, *, title=None, legend=True) -> Axes`:
 
->>> import experiments
->>> from experiments.figures import power_balance
->>> results = experiments.load("results/morocco_week")        # doctest: +SKIP
->>> power_balance(results["wait-for-sun"].energy, site="dakhla")  # doctest: +SKIP
+>>> import tafukt
+>>> results = tafukt.load("results/morocco_week")        # doctest: +SKIP
+>>> tafukt.figures.power_balance(results["wait-for-sun"], site="dakhla")  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tafukt.experiments.errors import InputError, Problem, nearest
-from tafukt.experiments.figures.compare import matrix_heatmap, matrix_lines, pareto, policies, size_front
-from tafukt.experiments.figures.energy import (
-    battery_state,
-    energy_by_site,
-    grid_heatmap,
-    import_by_hour,
-    network_balance,
-    power_balance,
-    sun_and_load,
-)
-from tafukt.experiments.figures.jobs import attribution, gantt, waiting_cdf
+from tafukt.experiments.figures import compare, energy, jobs
 from tafukt.experiments.figures.map import site_map
-from tafukt.experiments.figures.style import FORMATS, new_figure, save, style
+from tafukt.experiments.figures.style import FORMATS, MOST_IN_COLOUR, new_figure, paper_size, save, style
+from tafukt.experiments.figures.window import shared
+from tafukt.experiments.results import axes as words
+from tafukt.experiments.results.dictionary import column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from tafukt.experiments.results.load import Results, RunData
-
-__all__ = [
-    "FIGURES",
-    "attribution",
-    "battery_state",
-    "draw",
-    "energy_by_site",
-    "example_runs",
-    "gantt",
-    "grid_heatmap",
-    "matrix_heatmap",
-    "matrix_lines",
-    "network_balance",
-    "pareto",
-    "plan",
-    "policies",
-    "power_balance",
-    "save",
-    "save_all",
-    "site_map",
-    "size_front",
-    "sun_and_load",
-    "waiting_cdf",
-]
 
 Drawer = Callable[["Axes"], Any]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One figure that a folder has data for: the name of its file, its caption, its size, how to draw it."""
+    """One figure that a folder has data for: the name of its file, its caption, its size, how to draw it.
+
+    Figures of one kind share the limits of the axes named in `same`, so that they can be set side by side.
+    """
 
     figure: str
     name: str
     caption: str
     size: tuple[float, float]
     drawer: Drawer
+    same: str = ""
+    about: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,20 +96,41 @@ def without_data(results: Results, names: Sequence[str], planned: Sequence[Plann
     return [f"{results.folder} has no data for the figure {name!r}" for name in names if name not in there]
 
 
-def draw(planned: Planned) -> Any:
-    """The drawn `matplotlib.figure.Figure`."""
-    with style():
-        figure, ax = new_figure(*planned.size)
+def draw(planned: Planned, paper: int = 0, fonts: str = "sans") -> Any:
+    """The drawn `matplotlib.figure.Figure`, for the screen or so many columns of a paper (`figures.style`)."""
+    with style(paper, fonts):
+        figure, ax = new_figure(*paper_size(planned.size, paper))
         planned.drawer(ax)
         return figure
+
+
+def draw_all(planned: Sequence[Planned], paper: int = 0, fonts: str = "sans") -> Iterator[tuple[Planned, Any | None]]:
+    """Each figure drawn, those of a kind on the same axes; `None`, and a `FigureWarning`, for one that fails."""
+    for _, kind in groupby(planned, key=lambda item: item.figure):
+        found = [(item, draw_or_warn(item, paper, fonts)) for item in kind]
+        for name in found[0][0].same:
+            axes = [figure.axes[0] for _, figure in found if figure is not None]
+            ends = np.array([getattr(ax, f"get_{name}lim")() for ax in axes])
+            for ax in axes:
+                getattr(ax, f"set_{name}lim")(ends[:, 0].min(), ends[:, 1].max())
+        yield from found
 
 
 class FigureWarning(UserWarning):
     """A figure that was left out: the folder has no data for it, or drawing it failed."""
 
 
-def save_all(results: Results, names: Sequence[str] = (), kind: str = "png", folder: Path | None = None) -> list[Path]:
+def save_all(
+    results: Results,
+    names: Sequence[str] = (),
+    kind: str = "png",
+    folder: Path | None = None,
+    paper: int = 0,
+    fonts: str = "sans",
+) -> list[Path]:
     """Draw figures into `DIR/figures`, the same bytes each time; returns their paths.
+
+    `paper` 1 or 2 draws them for so many columns of a paper, `fonts` in sans, serif or LaTeX's own letters.
 
     Warns with `FigureWarning` of each that is asked for without data, and of each that fails; the others are drawn.
 
@@ -153,19 +148,17 @@ def save_all(results: Results, names: Sequence[str] = (), kind: str = "png", fol
         warnings.warn(text, FigureWarning, stacklevel=2)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
-    for item in planned:
-        path = target / f"{item.name}.{kind}"
-        figure = draw_or_warn(item)
+    for item, figure in draw_all(planned, paper, fonts):
         if figure is not None:
-            save(figure, path, kind)
-            paths.append(path)
+            paths.append(target / f"{item.name}.{kind}")
+            save(figure, paths[-1], kind, paper, fonts)
     return paths
 
 
-def draw_or_warn(planned: Planned) -> Any | None:
+def draw_or_warn(planned: Planned, paper: int = 0, fonts: str = "sans") -> Any | None:
     """The drawn figure; `None`, and a `FigureWarning`, where drawing it fails."""
     try:
-        figure = draw(planned)
+        figure = draw(planned, paper, fonts)
         figure.draw_without_rendering()  # what is laid out only now may fail, too
     except Exception as error:  # one figure never costs the others
         text = f"the figure {planned.name!r} could not be drawn: {type(error).__name__}: {error}"
@@ -201,168 +194,202 @@ def first_scenario(results: Results) -> Any:
 
 
 def _at(results: Results) -> str:
-    """The scenario that is shown where there are several."""
-    rows = first_scenario(results)
-    return "".join(f", at {axis} = {rows[axis].iloc[0]}" for axis in results.axes)
+    """The scenario that is shown where there are several, in words."""
+    text = words.of_row(first_scenario(results).iloc[0].to_dict(), results.axes)
+    return f", at {text}" if text else ""
 
 
-def _slug(policy: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in policy.lower()).strip("-")
+def _slug(text: str) -> str:
+    return "-".join(part for part in "".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
+def _named(figure: str, results: Results, run: RunData | None = None) -> str:
+    """A file name that says figure, policy, scenario, and the seed where there are several."""
+    parts = [figure, _slug(str(run.row["policy"])) if run else "", _slug(_at(results).removeprefix(", at"))]
+    if run is not None and results.complete["seed"].nunique() > 1:
+        parts.append(f"s{run.row['seed']}")
+    return "_".join(part for part in parts if part)
+
+
+Size = Callable[["RunData"], tuple[float, float]]
+RunDrawer = Callable[["RunData", "Axes", dict[str, Any]], Any]
 
 
 def _for_runs(
-    name: str, caption: str, size: Callable[[RunData], tuple[float, float]], function: Callable[[RunData, Axes], Any]
+    name: str, caption: str, size: Size, function: RunDrawer, same: str = "", several_sites: bool = False
 ) -> Callable[[Results], Iterator[Planned]]:
-    """A figure of one run, drawn for each of the example runs."""
+    """A figure of one run, drawn for each of the example runs, over the same stretch of time."""
 
     def planned(results: Results) -> Iterator[Planned]:
-        for run in example_runs(results):
+        runs = example_runs(results)
+        if several_sites and _one_site(runs[-1]):  # the network is the site
+            return
+        window = shared(runs)
+        for run in runs:
             policy = str(run.row["policy"])
             text = f"{caption}, under {policy}, seed {run.row['seed']}{_at(results)}"
-            yield Planned(name, f"{name}_{_slug(policy)}", text, size(run), _bind(function, run))
+            drawer = _bind(function, run, {"window": window})
+            about = {"policy": policy, "run": run.name}
+            yield Planned(name, _named(name, results, run), text, size(run), drawer, same, about)
 
     return planned
 
 
-def _bind(function: Callable[[RunData, Axes], Any], run: RunData) -> Drawer:
-    return lambda ax: function(run, ax)
+def _bind(function: RunDrawer, run: RunData, more: dict[str, Any]) -> Drawer:
+    return lambda ax: function(run, ax, more)
 
 
 def _wide(_: RunData) -> tuple[float, float]:
     return 7.2, 3.6
 
 
-def _by_sites(base: float, each: float) -> Callable[[RunData], tuple[float, float]]:
+def _by_sites(base: float, each: float) -> Size:
     return lambda run: (7.2, base + each * min(run.energy["site"].nunique(), 40))
-
-
-def _plan_policies(results: Results) -> Iterator[Planned]:
-    rows = first_scenario(results)
-    height = 1.2 + 0.36 * rows["policy"].nunique()
-    caption = f"Grid draw of each policy{_at(results)}"
-    yield Planned("policies", "policies", caption, (7.2, height), lambda ax: policies(rows, ax))
-
-
-def _plan_site(results: Results) -> Iterator[Planned]:
-    runs = example_runs(results)
-    if _one_site(runs[-1]):  # the network is the site
-        return
-    site = str(runs[-1].energy.groupby("site")["pv_to_load_kwh"].sum().idxmax())
-    for run in runs:
-        policy = str(run.row["policy"])
-        caption = f"Power balance of {site}, under {policy}, seed {run.row['seed']}{_at(results)}"
-        yield Planned("site", f"site_{_slug(policy)}", caption, _wide(run), _balance(run, site))
 
 
 def _one_site(run: RunData) -> bool:
     return bool(run.energy["site"].nunique() == 1)
 
 
-def _plan_sites(results: Results) -> Iterator[Planned]:
-    for run in example_runs(results):
-        if not _one_site(run):
-            policy = str(run.row["policy"])
-            caption = f"What fed each site, under {policy}, seed {run.row['seed']}{_at(results)}"
-            yield Planned("sites", f"sites_{_slug(policy)}", caption, _by_sites(1.1, 0.28)(run), _sites(run))
+def _plan_policies(results: Results) -> Iterator[Planned]:
+    rows = first_scenario(results)
+    height = 1.2 + 0.36 * rows["policy"].nunique()
+    caption = f"Grid draw of each policy{_at(results)}"
+    yield Planned(
+        "policies", _named("policies", results), caption, (7.2, height), lambda ax: compare.policies(rows, ax)
+    )
 
 
-def _sites(run: RunData) -> Drawer:
-    return lambda ax: energy_by_site(run.energy, ax)
+def _plan_site(results: Results) -> Iterator[Planned]:
+    """The site that used most sun under the last of the example runs, under each of them."""
+    site = str(example_runs(results)[-1].energy.groupby("site")["pv_to_load_kwh"].sum().idxmax())
+    yield from _for_runs(
+        "site",
+        f"Power balance of {site}",
+        _wide,
+        lambda run, ax, more: energy.power_balance(run, ax, site=site, **more),
+        "y",
+        several_sites=True,
+    )(results)
 
 
 def _plan_heat(results: Results) -> Iterator[Planned]:
     """Grid import by hour and day, all runs in the same shades."""
-    runs = example_runs(results)
-    darkest = max(float(import_by_hour(run.energy, run.tz).max().max()) for run in runs)
-    for run in runs:
-        policy = str(run.row["policy"])
-        caption = f"Grid import by hour and day, under {policy}, seed {run.row['seed']}{_at(results)}"
-        yield Planned("heat", f"heat_{_slug(policy)}", caption, _wide(run), _heat(run, darkest or 1.0))
-
-
-def _heat(run: RunData, darkest: float) -> Drawer:
-    return lambda ax: grid_heatmap(run.energy, ax, tz=run.tz, darkest_kwh=darkest)
-
-
-def _balance(run: RunData, site: str) -> Drawer:
-    return lambda ax: power_balance(run.energy, ax, site=site, tz=run.tz)
+    darkest = max(float(energy.import_by_hour(run.energy, run.tz).max().max()) for run in example_runs(results)) or 1.0
+    yield from _for_runs(
+        "heat",
+        "Grid import by hour and day",
+        _wide,
+        lambda run, ax, more: energy.grid_heatmap(run, ax, darkest_kwh=darkest, **more),
+    )(results)
 
 
 def _plan_pareto(results: Results) -> Iterator[Planned]:
     rows = first_scenario(results)
-    if rows["policy"].nunique() < 2:
+    many = rows["policy"].nunique()
+    if many < 2:
         return
-    for metric, what in (("wait_mean_h", "mean waiting"), ("cost_mad", "cost")):
-        caption = f"Grid draw against {what}{_at(results)}"
-        yield Planned("pareto", f"pareto_{metric}", caption, (6.4, 3.8), _pareto(rows, metric))
+    size = (6.8, 4.2) if many <= MOST_IN_COLOUR else (9.0, min(4.2 + 0.1 * many, 9.0))
+    for metric in ("wait_mean_h", "cost_mad"):
+        caption = f"Grid draw against {column('summary', metric).label}{_at(results)}"
+        yield Planned("pareto", _named(f"pareto_{metric}", results), caption, size, _pareto(rows, metric))
 
 
 def _pareto(rows: Any, metric: str) -> Drawer:
-    return lambda ax: pareto(rows, ax, x=metric)
+    return lambda ax: compare.pareto(rows, ax, x=metric)
 
 
-def _plan_cdf(results: Results) -> Iterator[Planned]:
+def _plan_waiting(results: Results) -> Iterator[Planned]:
     rows = first_scenario(results).drop_duplicates("policy")
-    runs = {str(row["policy"]): results.run(str(row["run"])) for _, row in rows.iterrows()}
+    tables = {str(row["policy"]): results.run(str(row["run"])).jobs for _, row in rows.iterrows()}
     caption = f"Waiting times, seed {rows['seed'].iloc[0]}{_at(results)}"
-    yield Planned(
-        "waiting_cdf",
-        "waiting_cdf",
-        caption,
-        (5.6, 3.6),
-        lambda ax: waiting_cdf({name: run.jobs for name, run in runs.items()}, ax),
-    )
+    many = len(tables) > MOST_IN_COLOUR
+    function: Any = jobs.waiting_rows if many else jobs.waiting_cdf
+    size = (7.2, 1.0 + 0.17 * len(tables)) if many else (6.0, 3.6)
+    yield Planned("waiting_cdf", _named("waiting_cdf", results), caption, size, lambda ax: function(tables, ax))
 
 
 def _plan_map(results: Results) -> Iterator[Planned]:
     places = results.sites
-    for run in example_runs(results):
-        if _one_site(run) or not all("lat" in places.get(name, {}) for name in set(run.energy["site"])):
-            continue
-        policy = str(run.row["policy"])
-        caption = f"Share of the sun in each site's load, under {policy}, seed {run.row['seed']}{_at(results)}"
-        yield Planned("site_map", f"site_map_{_slug(policy)}", caption, (5.6, 6.2), _map(run, places))
+    if not all("lat" in places.get(name, {}) for name in set(example_runs(results)[-1].energy["site"])):
+        return
+    yield from _for_runs(
+        "site_map",
+        "Share of the sun in each site's load",
+        lambda _: (5.6, 6.2),
+        lambda run, ax, _: site_map(run, ax, places=places),
+        several_sites=True,
+    )(results)
 
 
-def _map(run: RunData, places: Any) -> Drawer:
-    return lambda ax: site_map(run.energy, ax, places=places)
+MOST_PANELS = 6
+"""Of a matrix with more axes than a figure shows, so many panels are drawn; the table has them all."""
+
+
+def _panels(results: Results, shown: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Rows of each combination of the axes that are not shown, and its name in words; the first few of many."""
+    rows = results.complete
+    pooled = words.pooled(rows, shown)
+    choices = list(product(*(words.axis_values(rows[axis]) for axis in pooled)))
+    for values in choices[:MOST_PANELS]:
+        here = rows
+        for axis, value in zip(pooled, values, strict=True):
+            here = here[here[axis] == value]
+        more = f" ({len(choices) - MOST_PANELS} more in the table)" if len(choices) > MOST_PANELS else ""
+        if len(here):
+            yield words.scenario(pooled, values) + more, here
 
 
 def _plan_lines(results: Results) -> Iterator[Planned]:
-    axes = results.axes
-    rows = results.complete
-    for axis in axes:
-        here = rows
-        for other in axes:
-            if other != axis:
-                here = here[here[other] == here[other].iloc[0]]
-        fixed = "".join(f", {other} = {here[other].iloc[0]}" for other in axes if other != axis)
-        for metric in ("draw_kwh", "grid_cut", "captured"):
-            if here[metric].notna().any() and here[axis].nunique() > 1:
-                name = f"lines_{_slug(axis)}_{metric}"
-                yield Planned("lines", name, f"{metric} along {axis}{fixed}", (6.6, 3.6), _lines(here, axis, metric))
+    many = results.complete["policy"].nunique()
+    height = max(3.6, 0.8 + 0.125 * many)
+    for axis in results.axes:
+        for at, rows in _panels(results, (axis,)):
+            for metric in ("draw_kwh", "grid_cut", "captured"):
+                if rows[metric].notna().any() and rows[axis].nunique() > 1:
+                    title = f"{column('summary', metric).label} along {words.label(axis)}{', at ' + at if at else ''}"
+                    name = "_".join(filter(None, ("lines", _slug(words.label(axis)), metric, _slug(at))))
+                    yield Planned("lines", name, _capital(title), (6.6, height), _lines(rows, axis, metric, title))
 
 
-def _lines(rows: Any, axis: str, metric: str) -> Drawer:
-    return lambda ax: matrix_lines(rows, ax, x=axis, metric=metric)
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _lines(rows: Any, axis: str, metric: str, title: str) -> Drawer:
+    return lambda ax: compare.matrix_lines(rows, ax, x=axis, metric=metric, title=_capital(title))
 
 
 def _plan_heatmaps(results: Results) -> Iterator[Planned]:
     axes, rows = results.axes, results.complete
-    pairs = [(x, y) for i, x in enumerate(axes) for y in axes[i + 1 :] if rows[x].nunique() > 1 < rows[y].nunique()]
-    least = rows.groupby("policy")["draw_kwh"].mean()
-    best = str(least.index[int(np.argmin(least.to_numpy()))]) if len(least) else ""
+    pairs = [(x, y) for i, x in enumerate(axes) for y in axes[i + 1 :]]
+    # axes that go along with one another span no plane
+    pairs = [(x, y) for x, y in pairs if y in words.pooled(rows, (x,)) and x in words.pooled(rows, (y,))]
     for x, y in pairs:
+        panels = list(_panels(results, (x, y)))
         for metric in ("draw_kwh", "renewable_fraction", "grid_cut"):
-            here = rows[rows["policy"] == best]
-            if here[metric].notna().any():
-                name = f"heatmap_{_slug(x)}_{_slug(y)}_{metric}"
-                caption = f"{metric} over {x} and {y}, under {best}, mean over seeds"
-                yield Planned("heatmap", name, caption, (5.8, 4.2), _cells(here, x, y, metric, best))
+            best = _least_drawing(rows)
+            shown = rows.loc[rows["policy"] == best, metric] * (100 if column("summary", metric).percent else 1)
+            limits = (float(shown.min()), float(shown.max()))
+            for at, part in panels:
+                if part.loc[part["policy"] == best, metric].notna().any():
+                    text = f"{column('summary', metric).label} under {best}{', at ' + at if at else ''}"
+                    parts = ("heatmap", _slug(words.label(x)), _slug(words.label(y)), metric, _slug(best), _slug(at))
+                    drawer = _cells(part, {"x": x, "y": y, "metric": metric, "policy": best, "limits": limits}, text)
+                    seeds = int(part["seed"].nunique())
+                    over = f", mean over {seeds} seeds" if seeds > 1 else f", seed {part['seed'].iloc[0]}"
+                    yield Planned("heatmap", "_".join(filter(None, parts)), _capital(text + over), (5.8, 4.2), drawer)
 
 
-def _cells(rows: Any, x: str, y: str, metric: str, policy: str) -> Drawer:
-    return lambda ax: matrix_heatmap(rows, ax, x=x, y=y, metric=metric, policy=policy)
+def _least_drawing(rows: Any) -> str:
+    """The policy that draws least in most scenarios and seeds; of several, the first."""
+    keys = [*words.axes_of(rows), "seed"]
+    winners = rows.loc[rows.groupby(keys, dropna=False)["draw_kwh"].idxmin(), "policy"]
+    return str(winners.value_counts(sort=False).idxmax())
+
+
+def _cells(rows: Any, how: dict[str, Any], title: str) -> Drawer:
+    return lambda ax: compare.matrix_heatmap(rows, ax, **how, title=_capital(title))
 
 
 def _classes(run: RunData) -> tuple[float, float]:
@@ -375,30 +402,48 @@ FIGURES: dict[str, Figure] = {
     "network": Figure(
         "power balance of all sites over time",
         _for_runs(
-            "network", "Power balance of all sites", _wide, lambda run, ax: network_balance(run.energy, ax, tz=run.tz)
+            "network",
+            "Power balance of all sites",
+            _wide,
+            lambda run, ax, more: energy.network_balance(run, ax, **more),
+            "y",
         ),
     ),
     "site": Figure("power balance of the site that used most sun", _plan_site),
     "gantt": Figure(
         "jobs on the GPUs of each site over time, beside its sun",
-        _for_runs("gantt", "Jobs on the sites", _by_sites(1.7, 0.52), lambda run, ax: gantt(run, ax, tz=run.tz)),
+        _for_runs(
+            "gantt", "Jobs on the sites", _by_sites(1.7, 0.52), lambda run, ax, more: jobs.gantt(run, ax, **more)
+        ),
     ),
     "day": Figure(
         "the mean day: sun, load and grid import by local hour",
-        _for_runs("day", "The mean day", _wide, lambda run, ax: sun_and_load(run.energy, ax, tz=run.tz)),
+        _for_runs("day", "The mean day", _wide, lambda run, ax, more: energy.sun_and_load(run, ax, **more), "y"),
     ),
     "heat": Figure("grid import by local hour and day", _plan_heat),
     "battery": Figure(
         "what the batteries hold over time",
-        _for_runs("battery", "Battery state", _wide, lambda run, ax: battery_state(run.energy, ax, tz=run.tz)),
+        _for_runs("battery", "Battery state", _wide, lambda run, ax, more: energy.battery_state(run, ax, **more), "y"),
     ),
-    "sites": Figure("what fed each site's load", _plan_sites),
+    "sites": Figure(
+        "what fed each site's load",
+        _for_runs(
+            "sites",
+            "What fed each site",
+            _by_sites(1.1, 0.28),
+            lambda run, ax, _: energy.energy_by_site(run, ax),
+            "x",
+            several_sites=True,
+        ),
+    ),
     "site_map": Figure("the sites on a map, with the share of the sun", _plan_map),
     "attribution": Figure(
         "where the energy of each class of jobs came from",
-        _for_runs("attribution", "Energy attributed to jobs", _classes, lambda run, ax: attribution(run, ax)),
+        _for_runs(
+            "attribution", "Energy attributed to jobs", _classes, lambda run, ax, _: jobs.attribution(run, ax), "x"
+        ),
     ),
-    "waiting_cdf": Figure("how long jobs wait under each policy", _plan_cdf),
+    "waiting_cdf": Figure("how long jobs wait under each policy", _plan_waiting),
     "lines": Figure("metrics along each axis of the matrix", _plan_lines),
     "heatmap": Figure("metrics over each pair of axes of the matrix", _plan_heatmaps),
 }

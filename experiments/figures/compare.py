@@ -1,28 +1,32 @@
-"""Figures that set runs against one another: policies, trade-offs, axes of a matrix, and sites on a map.
+"""Figures that set runs against one another: policies, trade-offs, axes of a matrix, sizes.
 
-Each takes rows of `summary.csv`; runs of one policy that differ in seed alone are one point, with a bar for
-the 95 % confidence interval of its mean (Student t) from three seeds on.
+Each takes rows of `summary.csv`, or a result folder's `Results`; runs of one policy that differ in seed alone are one
+point, with a bar for the 95 % confidence interval of its mean (Student t) from three seeds on. Rows that differ in an
+axis which the figure does not show are refused: nothing is averaged over in silence. `policies` are those in colour;
+where there are more than the eye can match to a legend, names stand beside what they name and most are grey.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tafukt.experiments.figures.labels import at_line_ends, beside_points
 from tafukt.experiments.figures.style import (
     BOUND,
+    GREYED,
     GRID,
     INK,
-    MARKERS,
+    MOST_IN_COLOUR,
     MUTED,
-    SERIES,
-    STROKES,
     axes_or_new,
-    legend_above,
-    title_above_legend,
+    finish,
+    series,
 )
+from tafukt.experiments.results.axes import axis_label, axis_values, label, refuse_pooling, value_text
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.statistics import FEWEST_SEEDS, mean_interval
 
@@ -32,69 +36,101 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-TITLES = {
-    "draw_kwh": "grid draw",
-    "wait_mean_h": "mean wait",
-    "cost_mad": "cost",
-    "emissions_kg": "emissions",
-    "renewable_fraction": "share of the sun in the load",
-    "grid_cut": "cut in grid draw",
-    "captured": "captured share of the possible saving",
-    "jct_mean_h": "mean time from submission to end",
-}
-
 
 def label_of(metric: str) -> str:
     """An axis label: what the metric is, and its unit."""
-    unit = column("summary", metric).unit
-    name = TITLES.get(metric, metric.rsplit("_", 1)[0].replace("_", " ") if unit not in ("", "1") else metric)
-    return f"{name} [{unit}]" if unit not in ("", "1") else name.replace("_", " ")
+    return column("summary", metric).axis_label
 
 
-def policies(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def rows_of(data: Any) -> pd.DataFrame:
+    """The complete rows of a result folder, or the rows themselves."""
+    rows: pd.DataFrame = data if hasattr(data, "columns") else data.complete
+    return rows
+
+
+def _shown(values: Any, metric: str) -> Any:
+    """Values in the unit in which the metric is shown."""
+    return values * 100.0 if column("summary", metric).percent else values
+
+
+def highlighted(rows: pd.DataFrame, names: Sequence[str], policies: Sequence[str] | None) -> set[str]:
+    """The policies in colour: those asked for, else all; of many, those that no other beats in draw and waiting."""
+    if policies is not None:
+        return set(policies)
+    if len(names) <= MOST_IN_COLOUR:
+        return set(names)
+    means = rows.groupby("policy", sort=False)[["wait_mean_h", "draw_kwh"]].mean()
+    front = [str(means.index[i]) for i in _front(*means.to_numpy().T)]
+    return {names[0], *front}
+
+
+def _front(xs: Floats, ys: Floats) -> list[int]:
+    """Those that none other beats in both, by the first."""
+    found = [i for i in range(len(xs)) if not np.any((xs <= xs[i]) & (ys <= ys[i]) & ((xs < xs[i]) | (ys < ys[i])))]
+    return sorted(found, key=lambda i: (xs[i], -ys[i]))
+
+
+def policies(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    title: str | None = None,
+    legend: bool = True,
+    policies: Sequence[str] | None = None,
+) -> Axes:
     """Grid draw of each policy, most first, with the clairvoyant bound as a line and the cut beside each bar.
 
-    Takes the rows of one scenario (all axes fixed).
+    Raises
+    ------
+    ValueError
+        If the rows are of more than one scenario.
     """
+    summary = rows_of(data)
+    refuse_pooling(summary)
     groups = _by_policy(summary, "draw_kwh").sort_values("mean", ascending=False, kind="stable")
     ax = axes_or_new(ax, height=1.1 + 0.36 * len(groups))
     names, means = groups.index.tolist(), groups["mean"].to_numpy()
     errors = groups["half"].fillna(0.0).to_numpy()
-    bars = ax.barh(names, means, color=GRID, height=0.66, zorder=2)
+    colours = [GRID if policies is None or name in policies else GREYED for name in names]
+    bars = ax.barh(names, means, color=colours, height=0.66, zorder=2)
     if (errors > 0).any():
         ax.errorbar(means, range(len(names)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=3, zorder=3)
     limits = _limits(summary)
-    for kwh, label, stroke in limits:
-        ax.axvline(kwh, color=BOUND, linewidth=1.6, linestyle=stroke, zorder=4, label=label)
-    cuts = summary.groupby("policy")["grid_cut"].mean()
-    waits = summary.groupby("policy")["wait_mean_h"].mean()
+    lines = [
+        ax.axvline(kwh, color=BOUND, linewidth=1.6, linestyle=stroke, zorder=4, label=text)
+        for kwh, text, stroke in limits
+    ]
     for bar, name, mean, error in zip(bars, names, means, errors, strict=True):
-        cut = cuts.get(name, math.nan)
-        parts = [] if math.isnan(cut) or abs(cut) < 5e-5 else [f"{-cut:+.1%}"]
-        parts += [] if math.isnan(waits[name]) else [f"waits {waits[name]:.1f} h"]
-        text = ", ".join(parts)
         y = bar.get_y() + bar.get_height() / 2
-        ax.annotate(text.replace("-", "−"), (mean + error, y), xytext=(5, 0), textcoords="offset points", va="center")
+        text = _beside_bar(summary[summary["policy"] == name])
+        ax.annotate(text, (mean + error, y), xytext=(5, 0), textcoords="offset points", va="center")
     ax.invert_yaxis()
-    ax.set_xlim(0, float((means + errors).max()) * 1.24 or 1.0)
+    ax.set_xlim(0, float((means + errors).max()) * 1.34 or 1.0)
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel(label_of("draw_kwh") + _seeds(summary))
-    if limits:
-        legend_above(ax, columns=1)
-    title_above_legend(ax, "Grid draw of each policy", rows=len(limits))
-    return ax
+    return finish(ax, title, "Grid draw of each policy", legend and bool(lines), lines)
+
+
+def _beside_bar(rows: pd.DataFrame) -> str:
+    """What a policy saves, and what that costs in waiting and lateness."""
+    cut, wait = rows["grid_cut"].mean(), rows["wait_mean_h"].mean()
+    late = rows["deadline_miss_rate"].mean()
+    parts = [] if math.isnan(cut) or abs(cut) < 5e-4 else [f"{-cut:+.1%}"]
+    parts += [] if math.isnan(wait) else [f"waits {wait:.1f} h"]
+    parts += [f"{late:.1%} late"] if late >= 5e-4 else []
+    return ", ".join(parts).replace("-", "−")
 
 
 def _limits(summary: pd.DataFrame) -> list[tuple[float, str, str]]:
     """Between what the least possible draw lies, as a mean over seeds [kWh], with label and line style."""
     found = []
-    for name, label, stroke in (
+    for name, text, stroke in (
         ("bound_draw_kwh", "lower bound: nobody can draw less", "--"),
         ("best_known_draw_kwh", "best known schedule: knows all, and is possible", ":"),
     ):
         if name in summary and summary[name].notna().any():
-            found.append((float(summary.groupby("seed")[name].max().mean()), label, stroke))
+            found.append((float(summary.groupby("seed")[name].max().mean()), text, stroke))
     return found
 
 
@@ -113,43 +149,77 @@ def _by_policy(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "half"])
 
 
-def pareto(summary: pd.DataFrame, ax: Axes | None = None, *, x: str = "wait_mean_h", y: str = "draw_kwh") -> Axes:
-    """Grid draw against mean waiting (or any two metrics), with the policies that no other beats in both."""
-    ax = axes_or_new(ax, width=5.4, height=4.0)
-    across, up = _by_policy(summary, x), _by_policy(summary, y)
-    xs, ys = across["mean"].to_numpy(), up["mean"].to_numpy()
-    front = [i for i in range(len(xs)) if not np.any((xs <= xs[i]) & (ys <= ys[i]) & ((xs < xs[i]) | (ys < ys[i])))]
-    front.sort(key=lambda i: (xs[i], -ys[i]))
+def pareto(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    x: str = "wait_mean_h",
+    y: str = "draw_kwh",
+    title: str | None = None,
+    legend: bool = True,
+    policies: Sequence[str] | None = None,
+) -> Axes:
+    """Grid draw against mean waiting (or any two metrics), with the policies that no other beats in both.
+
+    Raises
+    ------
+    ValueError
+        If the rows are of more than one scenario.
+    """
+    summary = rows_of(data)
+    refuse_pooling(summary)
+    ax = axes_or_new(ax, width=6.4, height=4.4)
+    across, up = _shown(_by_policy(summary, x), x), _shown(_by_policy(summary, y), y)
+    xs, ys, names = across["mean"].to_numpy(), up["mean"].to_numpy(), [str(name) for name in across.index]
+    front = _front(xs, ys)
+    bright = set(policies) if policies is not None else _bright(names, front)
     if len(front) > 1:
         ax.step(xs[front], ys[front], where="post", color=MUTED, linewidth=0.9, linestyle=":", zorder=1)
-    for index, name in enumerate(across.index):
-        colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
+    colours = []
+    for index, name in enumerate(names):
+        look = series(index)
+        colours.append(look.colour if name in bright else MUTED)
         ax.errorbar(
             xs[index],
             ys[index],
-            xerr=_half(across["half"].iloc[index]),
-            yerr=_half(up["half"].iloc[index]),
-            fmt=marker,
-            color=colour,
-            markersize=6,
+            xerr=_half(across["half"].iloc[index]) if name in bright else None,
+            yerr=_half(up["half"].iloc[index]) if name in bright else None,
+            fmt=look.marker,
+            color=look.colour if name in bright else GREYED,
+            markersize=6 if name in bright else 4.5,
             elinewidth=0.9,
             capsize=2,
             label=name,
             zorder=3,
-            markerfacecolor=colour if index in front else "white",
+            markerfacecolor=(look.colour if name in bright else GREYED) if index in front else "white",
         )
-    for kwh, label, stroke in _limits(summary) if y == "draw_kwh" else ():
-        ax.axhline(kwh, color=BOUND, linewidth=1.4, linestyle=stroke, label=label.partition(":")[0])
+    lines = [
+        ax.axhline(kwh, color=BOUND, linewidth=1.4, linestyle=stroke, label=text.partition(":")[0])
+        for kwh, text, stroke in (_limits(summary) if y == "draw_kwh" else ())
+    ]
+    _pareto_axes(ax, x, y)
+    finish(ax, title, "What a lower draw costs; filled where none is better in both", legend and bool(lines), lines)
+    if legend:
+        order = sorted(range(len(names)), key=lambda i: (names[i] not in bright, i not in front))
+        size = 7.5 if len(names) <= 16 else 6.5
+        picked = [[names[i] for i in order], [colours[i] for i in order]]
+        beside_points(ax, np.column_stack((xs, ys))[order], picked[0], picked[1], size)
+    return ax
+
+
+def _bright(names: Sequence[str], front: Sequence[int]) -> set[str]:
+    """All, or of many those on the front and the first, which is the baseline."""
+    return set(names) if len(names) <= MOST_IN_COLOUR else {names[0], *(names[i] for i in front)}
+
+
+def _pareto_axes(ax: Axes, x: str, y: str) -> None:
     ax.grid(True)
-    ax.margins(0.08)
+    ax.margins(0.12, 0.08)
     for axis, metric in ((ax.xaxis, x), (ax.yaxis, y)):
         if metric.endswith(("_kwh", "_mad", "_kg")):
             axis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel(label_of(x))
     ax.set_ylabel(label_of(y))
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    ax.set_title("What a lower draw costs; filled where none is better in both")
-    return ax
 
 
 def _half(value: float) -> float | None:
@@ -157,73 +227,139 @@ def _half(value: float) -> float | None:
 
 
 def matrix_heatmap(
-    summary: pd.DataFrame, ax: Axes | None = None, *, x: str, y: str, metric: str = "draw_kwh", policy: str = ""
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    x: str,
+    y: str,
+    metric: str = "draw_kwh",
+    policy: str = "",
+    limits: tuple[float, float] | None = None,
+    title: str | None = None,
+    legend: bool = True,
 ) -> Axes:
-    """A metric over two axes of the matrix, for one policy (the last where none is named), mean over seeds."""
+    """A metric over two axes of the matrix, for one policy (the last where none is named), mean over seeds.
+
+    `limits` are the values of the lightest and darkest shade, so that panels can be set side by side.
+
+    Raises
+    ------
+    ValueError
+        If the rows differ in a third axis.
+    """
+    summary = rows_of(data)
     ax = axes_or_new(ax, width=5.4, height=4.0)
     name = policy or str(summary["policy"].iloc[-1])
     rows = summary[summary["policy"] == name]
+    refuse_pooling(rows, (x, y))
     table = rows.pivot_table(index=y, columns=x, values=metric, aggfunc="mean", sort=False)
+    table = _shown(table.reindex(index=axis_values(rows[y]), columns=axis_values(rows[x])), metric)
     mesh = ax.imshow(table.to_numpy(), cmap="cividis", aspect="auto", origin="lower")
+    if limits is not None and limits[0] < limits[1]:
+        mesh.set_clim(*limits)
     ax.set_xticks(range(table.shape[1]), [_short(value) for value in table.columns])
     ax.set_yticks(range(table.shape[0]), [_short(value) for value in table.index])
-    ratio = column("summary", metric).unit == "1"
+    small = column("summary", metric).unit == "1"
     for (i, j), value in np.ndenumerate(table.to_numpy()):
-        text = "" if np.isnan(value) else f"{value:.2f}" if ratio else f"{value:,.0f}"
+        text = "" if np.isnan(value) else f"{value:.1f}" if small else f"{value:,.0f}"
         red, green, blue = mesh.cmap(mesh.norm(value))[:3]
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
         ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    ax.figure.colorbar(mesh, ax=ax, label=label_of(metric), pad=0.02)
+    if legend:
+        ax.figure.colorbar(mesh, ax=ax, label=label_of(metric), pad=0.02)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.set_title(f"{label_of(metric).split(' [')[0].capitalize()} under {name}")
-    return ax
+    ax.set_xlabel(axis_label(x))
+    ax.set_ylabel(axis_label(y))
+    return finish(ax, title, f"{_capital(column('summary', metric).label)} under {name}{_seeds(rows)}", False)
 
 
-def matrix_lines(summary: pd.DataFrame, ax: Axes | None = None, *, x: str, metric: str = "draw_kwh") -> Axes:
-    """A metric along one axis of the matrix, a line for each policy, with 95 % intervals over seeds."""
-    ax = axes_or_new(ax, width=5.6, height=3.6)
-    values = list(dict.fromkeys(summary[x]))
+def matrix_lines(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    x: str,
+    metric: str = "draw_kwh",
+    title: str | None = None,
+    legend: bool = True,
+    policies: Sequence[str] | None = None,
+) -> Axes:
+    """A metric along one axis of the matrix, a line for each policy, with 95 % intervals over seeds.
+
+    Raises
+    ------
+    ValueError
+        If the rows differ in another axis.
+    """
+    summary = rows_of(data)
+    refuse_pooling(summary, (x,))
+    ax = axes_or_new(ax, width=6.2, height=3.6)
+    values = axis_values(summary[x])
     numeric = all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in values)
-    values = sorted(values) if numeric else values
     places = np.array(values, dtype=float) if numeric else np.arange(len(values), dtype=float)
-    for index, (name, part) in enumerate(summary.groupby("policy", sort=False)):
+    names = [str(name) for name in dict.fromkeys(summary["policy"])]
+    bright = highlighted(summary, names, policies)
+    ends, drawn, colours = [], [], []
+    for index, name in enumerate(names):
+        part, look = summary[summary["policy"] == name], series(index)
         found = [mean_interval(part.loc[part[x] == value, metric].to_numpy()) for value in values]
-        means = np.array([item[0] for item in found])
-        halves = np.nan_to_num(np.array([item[1] for item in found]))
+        means = _shown(np.array([item[0] for item in found]), metric)
+        halves = _shown(np.nan_to_num(np.array([item[1] for item in found])), metric)
         ax.errorbar(
             places,
             means,
             yerr=halves if halves.any() else None,
-            color=SERIES[index % len(SERIES)],
-            marker=MARKERS[index % len(MARKERS)],
-            linestyle=STROKES[index % len(STROKES)],
+            color=look.colour if name in bright else GREYED,
+            marker=look.marker,
+            linestyle=look.stroke,
             markersize=4,
+            linewidth=None if name in bright else 0.8,
+            zorder=3 if name in bright else 2,
             capsize=2,
             elinewidth=0.9,
             label=name,
         )
+        known = np.flatnonzero(np.isfinite(means))
+        if len(known):
+            ends.append((float(places[known[-1]]), float(means[known[-1]])))
+            drawn.append(name)
+            colours.append(look.colour if name in bright else MUTED)
+    lines = []
     if metric == "draw_kwh" and summary["bound_draw_kwh"].notna().any():
         least = summary.groupby([x, "seed"])["bound_draw_kwh"].max().groupby(level=0).mean()
-        ax.plot(places, [least.get(value, np.nan) for value in values], "--", color=BOUND, label="lower bound")
-    if not numeric:
+        lines = ax.plot(places, [least.get(value, np.nan) for value in values], "--", color=BOUND, label="lower bound")
+    if (numeric and len(values) <= 12) or not numeric:
         ax.set_xticks(places, [_short(value) for value in values])
+    if metric.endswith(("_kwh", "_mad", "_kg")):
+        ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.grid(True)
-    ax.set_xlabel(x)
+    ax.set_xlabel(axis_label(x) + _seeds(summary))
     ax.set_ylabel(label_of(metric))
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    ax.set_title(f"{label_of(metric).split(' [')[0].capitalize()} along {x}")
+    default = f"{_capital(column('summary', metric).label)} along {label(x)}"
+    finish(ax, title, default, legend and bool(lines), lines)
+    if legend:
+        at_line_ends(ax, ends, drawn, colours, 7.5 if len(drawn) <= 16 else 6.5)
     return ax
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = value_text(value)
     return text if len(text) <= 18 else text[:17] + "…"
 
 
-def size_front(points: pd.DataFrame, ax: Axes | None = None, *, metric: str, target: float) -> Axes:
+def size_front(
+    points: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    metric: str,
+    target: float,
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
     """The sizes of PV and battery that were simulated, which meet the target, and what is the cheapest of them.
 
     `points` is the table of `sizing_results.table`. The line is the least PV for each battery; dotted lines are of one
@@ -231,21 +367,21 @@ def size_front(points: pd.DataFrame, ax: Axes | None = None, *, metric: str, tar
     """
     ax = axes_or_new(ax, width=5.8, height=3.8)
     near = points[points["pv_kwp"] <= _top(points)]
-    for meets, marker, label in ((True, "o", "meets the target"), (False, "X", "does not")):
+    for meets, marker, text in ((True, "o", "meets the target"), (False, "X", "does not")):
         part = near[near["meets"] == meets]
         shades = ax.scatter(
             part["battery_kwh"],
             part["pv_kwp"],
-            c=part[metric],
+            c=_shown(part[metric], metric),
             cmap="cividis",
-            vmin=near[metric].min(),
-            vmax=near[metric].max(),
+            vmin=_shown(near[metric].min(), metric),
+            vmax=_shown(near[metric].max(), metric),
             marker=marker,
             s=28,
             edgecolors=INK,
             linewidths=0.4,
             zorder=3,
-            label=label,
+            label=text,
         )
     front = points[points["front"]].sort_values("battery_kwh")
     ax.plot(front["battery_kwh"], front["pv_kwp"], color=MUTED, linewidth=1.0, zorder=2, label="least PV")
@@ -259,9 +395,8 @@ def size_front(points: pd.DataFrame, ax: Axes | None = None, *, metric: str, tar
     ax.grid(True)
     ax.set_xlabel("battery capacity of all sites [kWh]")
     ax.set_ylabel("PV of all sites [kWp]")
-    legend_above(ax, columns=4)
-    title_above_legend(ax, f"Sizes for {metric} of {target:g}", rows=1)
-    return ax
+    goal = f"{target:.0%}" if column("summary", metric).percent else f"{target:g}"
+    return finish(ax, title, f"Sizes for {column('summary', metric).label} of {goal}", legend)
 
 
 def _top(points: pd.DataFrame) -> float:

@@ -1,7 +1,7 @@
 """Figures of where the energy comes from: balances, the battery, and the hours in which the grid is drawn on.
 
-Each takes the energy table of a run as it is read from its folder; what is in kWh per step is drawn as mean
-power in kW.
+Each takes a run, or its energy table as it is read from its folder; what is in kWh per step is drawn as mean power in
+kW. `tz` is the run's own time zone where it is not given, `window` what of the time is shown (`figures.window`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from tafukt.experiments.figures.style import (
     BATTERY,
     FLOWS,
     INK,
-    LOCAL_TZ,
     MUTED,
     SUN,
     axes_or_new,
     dates,
-    legend_above,
+    energy_of,
+    finish,
     local_axis,
-    title_above_legend,
+    under,
+    zone_of,
 )
+from tafukt.experiments.figures.window import Window, cut, shade, told, window_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,24 +42,48 @@ STACK = (
 LONG_DAYS, VERY_LONG_DAYS = 15.0, 100.0
 
 
-def power_balance(energy: pd.DataFrame, ax: Axes | None = None, *, site: str = "", tz: str = LOCAL_TZ) -> Axes:
+def power_balance(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    site: str = "",
+    tz: str = "",
+    window: Window | None = None,
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
     """Who feeds one site over time: sun, battery and grid stacked up to its load, what is left over above.
 
     `site` is the one that has drawn most from the sun where it is not given. Over more than 15 days each
     value is the mean of a local day, over more than 100 that of a week.
     """
+    energy = energy_of(data)
     if not site:
         site = str(energy.groupby("site")["pv_to_load_kwh"].sum().idxmax())
     here = energy[energy["site"] == site]
     if here.empty:
         raise ValueError(f"no site called {site!r}; there are {', '.join(sorted(set(energy['site'])))}")
-    return _balance(here, ax, f"Power balance of {site}", tz)
+    zone = zone_of(data, tz)
+    ax = _balance(here, ax, zone, window or window_of(data, zone))
+    return finish(ax, title, f"Power balance of {site}{under(data)}", legend)
 
 
-def network_balance(energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOCAL_TZ) -> Axes:
-    """The same for all sites together."""
+def network_balance(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    tz: str = "",
+    window: Window | None = None,
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Who feeds all sites together over time: sun, battery and grid stacked up to their load."""
+    energy = energy_of(data)
     count = energy["site"].nunique()
-    return _balance(energy, ax, f"Power balance of all {count} sites" if count > 1 else "Power balance", tz)
+    zone = zone_of(data, tz)
+    ax = _balance(energy, ax, zone, window or window_of(data, zone))
+    default = f"Power balance of all {count} sites" if count > 1 else "Power balance"
+    return finish(ax, title, default + under(data), legend)
 
 
 def _powers(energy: pd.DataFrame, tz: str) -> tuple[pd.DataFrame, str]:
@@ -80,10 +106,12 @@ def _powers(energy: pd.DataFrame, tz: str) -> tuple[pd.DataFrame, str]:
     return summed.div(hours, axis=0), what
 
 
-def _balance(energy: pd.DataFrame, ax: Axes | None, title: str, tz: str) -> Axes:
+def _balance(whole: pd.DataFrame, ax: Axes | None, tz: str, window: Window) -> Axes:
+    """The stack of flows and the line of the load."""
     import pandas as pd
 
     ax = axes_or_new(ax)
+    energy = cut(whole, window)
     powers, what = _powers(energy, tz)
     # The last value holds to the end of its step, which an axis of starts does not show.
     powers = pd.concat([powers, powers.tail(1).set_axis([_end_of(energy)])])
@@ -107,11 +135,8 @@ def _balance(energy: pd.DataFrame, ax: Axes | None, title: str, tz: str) -> Axes
     ax.step(times, powers["site_kwh"], where="post", color=INK, linewidth=1.1, label="load")
     ax.set_ylim(0, max(float(bottom.max()), 1e-9) * 1.03)
     ax.set_ylabel(what)
-    local_axis(ax, times, tz)
-    entries = len(shown) + 1
-    rows = 1 if entries <= 6 else 2
-    legend_above(ax, columns=-(-entries // rows))
-    title_above_legend(ax, title, rows=rows)
+    local_axis(ax, times, tz, told(window, whole, tz))
+    shade(ax, window, times[-1])
     return ax
 
 
@@ -124,19 +149,30 @@ def _end_of(energy: pd.DataFrame) -> pd.Timestamp:
     return end
 
 
-def battery_state(energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOCAL_TZ) -> Axes:
+def battery_state(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    tz: str = "",
+    window: Window | None = None,
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
     """What is stored over time: each site as a thin line, all together as the filled area.
 
     Over more than 31 days it is the range of each local day, and its mean.
     """
     import pandas as pd
 
+    whole, zone = energy_of(data), zone_of(data, tz)
+    window = window or window_of(data, zone)
+    energy = cut(whole, window)
     ax = axes_or_new(ax, height=3.2)
     stored = energy.pivot(index="time_utc", columns="site", values="stored_kwh")
     total = stored.sum(axis=1)
     times = pd.DatetimeIndex(stored.index)
     if (times[-1] - times[0]).days > 31:
-        local = times.tz_convert(tz).floor("D", nonexistent="shift_forward", ambiguous=True)
+        local = times.tz_convert(zone).floor("D", nonexistent="shift_forward", ambiguous=True).tz_convert("UTC")
         days = total.groupby(local).agg(["min", "mean", "max"])
         times = pd.DatetimeIndex(days.index)
         ax.fill_between(
@@ -151,10 +187,9 @@ def battery_state(energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOC
             lines[0].set_label("each site")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("energy in batteries [kWh]")
-    local_axis(ax, times, tz)
-    legend_above(ax, columns=2)
-    title_above_legend(ax, "Battery state", rows=1)
-    return ax
+    local_axis(ax, times, zone, told(window, whole, zone))
+    shade(ax, window, times[-1])
+    return finish(ax, title, f"Battery state{under(data)}", legend)
 
 
 def import_by_hour(energy: pd.DataFrame, tz: str) -> pd.DataFrame:
@@ -166,15 +201,25 @@ def import_by_hour(energy: pd.DataFrame, tz: str) -> pd.DataFrame:
 
 
 def grid_heatmap(
-    energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOCAL_TZ, darkest_kwh: float | None = None
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    tz: str = "",
+    darkest_kwh: float | None = None,
+    window: Window | None = None,
+    title: str | None = None,
+    legend: bool = True,
 ) -> Axes:
     """Grid import of all sites by local hour and day: dark is where the sun does not reach.
 
     `darkest_kwh` is what the darkest shade stands for, so that two runs can be set side by side.
     """
+    zone = zone_of(data, tz)
+    window = window or window_of(data, zone)
+    energy = cut(energy_of(data), window)
     mdates = dates()
     ax = axes_or_new(ax, height=3.4)
-    table = import_by_hour(energy, tz)
+    table = import_by_hour(energy, zone)
     days = mdates.date2num(table.columns.to_numpy())
     edges = np.append(days, days[-1] + 1)
     mesh = ax.pcolormesh(
@@ -193,15 +238,16 @@ def grid_heatmap(
     locator: Any = mdates.DayLocator() if span <= 10 else mdates.AutoDateLocator(maxticks=12)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(mdates.DateFormatter("%-d %b" if span < 300 else "%b %Y"))
-    ax.set_xlabel("day")
-    ax.set_ylabel(f"local hour ({tz})")
-    ax.figure.colorbar(mesh, ax=ax, label="grid import [kWh/h]", pad=0.01)
-    ax.set_title("When the grid is drawn on")
-    return ax
+    ax.set_xlabel("local day" + told(window, energy_of(data), zone))
+    ax.set_ylabel(f"local hour ({zone})")
+    if legend:
+        ax.figure.colorbar(mesh, ax=ax, label="grid import [kWh/h]", pad=0.01)
+    return finish(ax, title, f"When the grid is drawn on{under(data)}", False)
 
 
-def energy_by_site(energy: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def energy_by_site(data: Any, ax: Axes | None = None, *, title: str | None = None, legend: bool = True) -> Axes:
     """What fed each site's load over the whole window, as stacked bars with the solar share at their end."""
+    energy = energy_of(data)
     ax = axes_or_new(ax, height=0.8 + 0.28 * energy["site"].nunique())
     feeds = ("pv_to_load", "discharge", "import_to_load", "unserved")
     table = energy.groupby("site")[[f"{name}_kwh" for name in feeds] + ["discharge_pv_kwh", "site_kwh"]].sum()
@@ -224,15 +270,23 @@ def energy_by_site(energy: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.margins(x=0.08, y=0.01)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("energy of the load [kWh]; the figure at the end is the share of the sun")
-    legend_above(ax, columns=4)
-    title_above_legend(ax, "What fed each site", rows=1)
-    return ax
+    return finish(ax, title, f"What fed each site{under(data)}", legend)
 
 
-def sun_and_load(energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOCAL_TZ) -> Axes:
-    """The mean local day of all sites: the sun that there is, and the load that follows it or does not."""
+def sun_and_load(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    tz: str = "",
+    window: Window | None = None,
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
+    """The mean local day of all sites, to the last job: the sun that there is, and the load that follows it or not."""
+    zone = zone_of(data, tz)
+    energy = cut(energy_of(data), window or window_of(data, zone))
     ax = axes_or_new(ax, height=3.2)
-    local = energy["time_utc"].dt.tz_convert(tz)
+    local = energy["time_utc"].dt.tz_convert(zone)
     days = energy["step_h"].sum() / energy["site"].nunique() / 24
     hourly = energy.groupby(local.dt.hour)[["pv_available_kwh", "site_kwh", "grid_import_kwh"]].sum() / days
     hourly = hourly.reindex(range(24)).fillna(0.0)
@@ -250,8 +304,6 @@ def sun_and_load(energy: pd.DataFrame, ax: Axes | None = None, *, tz: str = LOCA
     ax.set_xlim(0, 24)
     ax.set_xticks(range(0, 25, 3), [f"{hour:02d}:00" for hour in range(0, 25, 3)])
     ax.set_ylim(bottom=0)
-    ax.set_xlabel(f"local hour ({tz})")
+    ax.set_xlabel(f"local hour ({zone})")
     ax.set_ylabel("mean power [kW]")
-    legend_above(ax, columns=3)
-    title_above_legend(ax, "The mean day of all sites", rows=1)
-    return ax
+    return finish(ax, title, f"The mean day of all sites{under(data)}", legend)

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.figures.style import (
     FLOWS,
+    GREYED,
     INK,
-    LOCAL_TZ,
-    MARKERS,
+    MOST_IN_COLOUR,
     MUTED,
-    SERIES,
-    STROKES,
     SUN,
     axes_or_new,
     dates,
-    legend_above,
+    finish,
     local_axis,
-    title_above_legend,
+    series,
+    under,
+    zone_of,
 )
+from tafukt.experiments.figures.window import Window, cut, shade, told, window_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-BEGINS = ("start", "resize", "move")
 ENDS = ("pause", "move", "kill", "end", "resize")
 GANTT_LIMIT = 40_000
 GANTT_DAYS = 31.0
@@ -73,7 +73,15 @@ def _from_events(events: pd.DataFrame) -> Any:
         yield job, where, begin, pd.NaT
 
 
-def gantt(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, tz: str = LOCAL_TZ) -> Axes:
+def gantt(
+    run: Mapping[str, pd.DataFrame],
+    ax: Axes | None = None,
+    *,
+    tz: str = "",
+    window: Window | None = None,
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
     """Jobs on the GPUs of each site over time, coloured by the sun's share of their energy, beside its sun.
 
     `run` holds the tables `jobs`, `events` and `energy`. Each site is a band as high as its GPUs, with its
@@ -83,8 +91,10 @@ def gantt(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, tz: str = 
     from matplotlib.collections import PolyCollection
 
     mdates = dates()
-    jobs, energy = run["jobs"], run["energy"]
-    energy, part = _first_part(energy)
+    zone = zone_of(run, tz)
+    window = window or window_of(run, zone)
+    jobs, whole = run["jobs"], run["energy"]
+    energy, part = _first_part(cut(whole, window))
     sites = list(dict.fromkeys(energy["site"]))
     ax = axes_or_new(ax, height=1.2 + 0.5 * len(sites))
     last = energy["time_utc"].max() + (energy["time_utc"].iloc[1] - energy["time_utc"].iloc[0])
@@ -116,11 +126,11 @@ def gantt(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, tz: str = 
     ax.set_yticks([len(sites) - 1 - row + BAND / 2 for row in range(len(sites))], sites)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.08, len(sites))
-    times = energy["time_utc"]
-    local_axis(ax, times, tz)
-    ax.figure.colorbar(bars, ax=ax, label="sun share of a job's energy", pad=0.01, aspect=40)
-    ax.set_title(f"Jobs on the GPUs of each site, and its sun above them{part}")
-    return ax
+    local_axis(ax, energy["time_utc"], zone, "" if part else told(window, whole, zone))
+    shade(ax, window, last)
+    if legend:
+        ax.figure.colorbar(bars, ax=ax, label="sun share of a job's energy", pad=0.01, aspect=40)
+    return finish(ax, title, f"Jobs on the GPUs of each site, and its sun{under(run)}{part}", False)
 
 
 def _first_part(energy: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -163,8 +173,18 @@ def _spans(lanes: NDArray[np.intp]) -> Any:
             yield int(part[0]), int(part[-1]) + 1
 
 
-def waiting_cdf(runs: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
-    """The share of jobs that waited no longer than so many hours, one line per run (name -> jobs table)."""
+def waiting_cdf(
+    runs: Mapping[str, pd.DataFrame],
+    ax: Axes | None = None,
+    *,
+    title: str | None = None,
+    legend: bool = True,
+    policies: Sequence[str] | None = None,
+) -> Axes:
+    """The share of jobs that waited no longer than so many hours, one line per run (name -> jobs table).
+
+    `policies` are those in colour, the others are grey; more than eight are better told apart by `waiting_rows`.
+    """
     ax = axes_or_new(ax, width=5.0, height=3.4)
     longest = 0.0
     for index, (name, jobs) in enumerate(runs.items()):
@@ -172,31 +192,75 @@ def waiting_cdf(runs: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axe
         if not len(wait):
             continue
         longest = max(longest, float(wait[-1]))
+        look, grey = series(index), policies is not None and name not in policies
         ax.step(
             np.concatenate(([0.0], wait)),
             np.concatenate(([0.0], np.arange(1, len(wait) + 1) / len(wait))),
             where="post",
-            color=SERIES[index % len(SERIES)],
-            linestyle=STROKES[index % len(STROKES)],
+            color=GREYED if grey else look.colour,
+            linestyle=look.stroke,
+            linewidth=0.7 if grey else None,
             label=name,
         )
+    _waiting_axis(ax, longest)
+    ax.set_ylim(0, 1.005)
+    ax.set_ylabel("share of jobs")
+    if legend and ax.lines:
+        ax.legend(loc="lower right", fontsize="small", frameon=False, ncols=1 + len(ax.lines) // (MOST_IN_COLOUR + 1))
+    return finish(ax, title, "How long jobs wait", False)
+
+
+def waiting_rows(
+    runs: Mapping[str, pd.DataFrame],
+    ax: Axes | None = None,
+    *,
+    title: str | None = None,
+    legend: bool = True,
+    policies: Sequence[str] | None = None,
+) -> Axes:
+    """How long jobs wait under many policies, a row each: median, mean, and from the 5th to the 95th percentile.
+
+    `policies` are those in full colour, the others are grey.
+    """
+    found = {name: jobs["wait_h"].dropna().to_numpy() for name, jobs in runs.items()}
+    found = dict(sorted(((n, w) for n, w in found.items() if len(w)), key=lambda item: float(np.mean(item[1]))))
+    ax = axes_or_new(ax, width=6.0, height=0.9 + 0.17 * len(found))
+    longest = 0.0
+    for row, (name, waits) in enumerate(found.items()):
+        low, middle, high = np.percentile(waits, (5, 50, 95))
+        longest = max(longest, float(high), float(np.mean(waits)))
+        colour = INK if policies is None or name in policies else GREYED
+        said = legend and row == 0
+        ax.plot((low, high), (row, row), color=colour, linewidth=1.2, label="5th to 95th percentile" if said else "")
+        ax.plot(middle, row, "|", color=colour, markersize=8, label="median" if said else "")
+        ax.plot(np.mean(waits), row, "D", color=SUN, markeredgecolor=colour, markersize=4, label="mean" if said else "")
+    _waiting_axis(ax, longest)
+    ax.set_yticks(range(len(found)), list(found))
+    ax.tick_params(axis="y", length=0, labelsize=7)
+    ax.set_ylim(len(found) - 0.4, -0.6)
+    return finish(ax, title, "How long jobs wait", legend)
+
+
+def _waiting_axis(ax: Axes, longest: float) -> None:
+    """Hours from submission to first start, minutes and weeks alike."""
     ax.set_xscale("symlog", linthresh=0.1, linscale=0.4)
     ticks = [0, 0.1, 0.5, 1, 2, 6, 12, 24, 48, 96, 168, 336]
     ax.set_xticks([tick for tick in ticks if tick <= max(longest, 0.1)])
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.minorticks_off()
     ax.set_xlim(0, max(longest, 0.1) * 1.05)
-    ax.set_ylim(0, 1.005)
     ax.grid(True)
     ax.set_xlabel("time from submission to first start [h]")
-    ax.set_ylabel("share of jobs")
-    if ax.lines:
-        ax.legend(loc="lower right")
-    ax.set_title("How long jobs wait")
-    return ax
 
 
-def attribution(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, by: str = "job_class") -> Axes:
+def attribution(
+    run: Mapping[str, pd.DataFrame],
+    ax: Axes | None = None,
+    *,
+    by: str = "job_class",
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
     """Where the energy of the jobs came from, by a column of the jobs table, and what the sites keep themselves.
 
     `run` holds the tables `jobs` and `energy`. At its end each bar says grams of CO2 per kWh.
@@ -233,11 +297,4 @@ def attribution(run: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, by: 
     ax.margins(x=0.14, y=0.01)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("energy attributed [kWh]; the figure at the end is its carbon")
-    legend_above(ax, columns=4)
-    title_above_legend(ax, f"Energy attributed, by {by.replace('_', ' ')}", rows=1)
-    return ax
-
-
-def marker(index: int) -> dict[str, Any]:
-    """Colour and marker of the series of this number."""
-    return {"color": SERIES[index % len(SERIES)], "marker": MARKERS[index % len(MARKERS)]}
+    return finish(ax, title, f"Energy attributed, by {by.replace('_', ' ')}{under(run)}", legend)

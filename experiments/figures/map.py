@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tafukt.experiments.figures.style import GRID, MUTED, SUN, axes_or_new, legend_above, title_above_legend
+from tafukt.experiments.figures.style import GRID, MUTED, SUN, axes_or_new, energy_of, finish, under
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
@@ -33,13 +32,21 @@ OUTLINE = (
 """Longitude and latitude, to a tenth of a degree: enough to see where a site lies, and a claim to nothing."""
 
 
-def site_map(energy: pd.DataFrame, ax: Axes | None = None, *, places: Mapping[str, Mapping[str, Any]]) -> Axes:
+def site_map(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    places: Mapping[str, Mapping[str, Any]],
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
     """The sites where they lie: the disc is as large as the load, its filled part is the share of the sun.
 
     `places` has `lat`, `lon` [degrees] and maybe `title` of each site by name.
     """
     from matplotlib.patches import Circle, Wedge
 
+    energy = energy_of(data)
     missing = sorted(set(energy["site"]) - {name for name, place in places.items() if "lat" in place})
     if missing:
         raise ValueError(f"no coordinates of {', '.join(missing)}")
@@ -76,9 +83,7 @@ def site_map(energy: pd.DataFrame, ax: Axes | None = None, *, places: Mapping[st
         Circle((0, 0), facecolor=SUN, label="sun, also through the battery"),
         Circle((0, 0), facecolor=GRID, label="grid"),
     ]
-    legend_above(ax, handles, columns=2)
-    title_above_legend(ax, "Share of the sun in each site's load", rows=1)
-    return ax
+    return finish(ax, title, f"Share of the sun in each site's load{under(data)}", legend, handles)
 
 
 def _draw_outline(ax: Axes, squeeze: float) -> None:

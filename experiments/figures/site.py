@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tafukt.experiments.figures.style import COOL, FAINT, INK, SUN, WARM
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.grid import band_table
 from tafukt.sites.site import SiteModel
@@ -19,18 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STEP_S = 900
-_INK, _FAINT, _SUN, _WARM, _COOL = "#27303b", "#8a94a0", "#f2a71b", "#d1495b", "#30638e"
-_BANDS = ("#30638e", "#edc35a", "#d1495b", "#6a994e", "#8d6a9f", "#5c8f94")
+_BANDS = (COOL, "#edc35a", WARM, "#6a994e", "#8d6a9f", "#5c8f94")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _STYLE: Any = {
     "font.size": 9.5,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
 }
 
 
@@ -91,13 +91,13 @@ def figure(site: SiteModel, year: int = 2025, seed: int = 1, cache: Path | None 
         place = f"{abs(site.lat):.2f}° {north}, {abs(site.lon):.2f}° {east}"
         size = f"{site.pv_kwp:g} kWp for {site.gpus} GPUs"
         canvas.text(0.06, 0.955, site.title or site.name, fontsize=19, fontweight="bold")
-        canvas.text(0.947, 0.955, f"{place}  ·  {size}  ·  {year}", fontsize=10.5, color=_FAINT, ha="right")
+        canvas.text(0.947, 0.955, f"{place}  ·  {size}  ·  {year}", fontsize=10.5, color=FAINT, ha="right")
     return canvas
 
 
 def _titled(axes: Any, title: str, note: str) -> None:
     """A title with a fainter line below it, both above the axes, in points so that panels match."""
-    for text, lift, style in ((title, 21, {"fontsize": 11, "fontweight": "bold"}), (note, 8, {"color": _FAINT})):
+    for text, lift, style in ((title, 21, {"fontsize": 11, "fontweight": "bold"}), (note, 8, {"color": FAINT})):
         axes.annotate(
             text,
             (0.0, 1.0),
@@ -142,14 +142,14 @@ def _sun(axes: Any, bar_axes: Any, data: Year, site: SiteModel) -> None:
 
 
 def _yield(axes: Any, data: Year, site: SiteModel) -> None:
-    axes.bar(range(12), data.yield_kwh_kwp, color=_SUN, width=0.78)
+    axes.bar(range(12), data.yield_kwh_kwp, color=SUN, width=0.78)
     axes.set_xticks(range(12), [name[0] for name in _MONTHS])
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel("AC yield [kWh/kWp]")
     published = site.climate.pv_yield_kwh_kwp_y if site.climate else None
     note = f"{data.yield_kwh_kwp.sum():,.0f} kWh/kWp in the year"
     if published:
-        axes.axhline(published / 12, color=_INK, lw=1, ls=(0, (4, 3)))
+        axes.axhline(published / 12, color=INK, lw=1, ls=(0, (4, 3)))
         note += f"; published {published:,.0f} (dashed / 12)"
     axes.set_ylim(0, 1.08 * max(1.0, data.yield_kwh_kwp.max(), (published or 0) / 12))
     axes.set_yticks([tick for tick in axes.get_yticks() if tick <= axes.get_ylim()[1]])
@@ -159,23 +159,23 @@ def _yield(axes: Any, data: Year, site: SiteModel) -> None:
 def _heat(axes: Any, data: Year) -> None:
     day = np.arange(len(data.days))
     low, high, mean = data.temp_air.min(axis=1), data.temp_air.max(axis=1), data.temp_air.mean(axis=1)
-    axes.fill_between(day, low, high, color=_WARM, alpha=0.25, lw=0)
-    axes.plot(day, mean, color=_WARM, lw=1.0)
+    axes.fill_between(day, low, high, color=WARM, alpha=0.25, lw=0)
+    axes.plot(day, mean, color=WARM, lw=1.0)
     axes.set_xticks(_month_middles(data.days), [name[0] for name in _MONTHS])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(0, len(day))
-    axes.set_ylabel("outdoor air [°C]", color=_WARM, loc="top")
+    axes.set_ylabel("outdoor air [°C]", color=WARM, loc="top")
     span = high.max() - low.min()
     axes.set_ylim(low.min() - 0.75 * span, high.max() + 0.03 * span)
     axes.set_yticks([tick for tick in range(-30, 60, 10) if low.min() - 4 <= tick <= high.max() + 3])
     other = axes.twinx()
     other.spines[:].set_visible(False)
     reach = max(data.pue.max() - 1.0, 0.04)
-    other.fill_between(day, 1.0, data.pue, color=_COOL, alpha=0.18, lw=0)
-    other.plot(day, data.pue, color=_COOL, lw=1.0)
+    other.fill_between(day, 1.0, data.pue, color=COOL, alpha=0.18, lw=0)
+    other.plot(day, data.pue, color=COOL, lw=1.0)
     other.set_ylim(1.0, 1.0 + 2.6 * reach)
     other.set_yticks(np.arange(1.0, 1.0 + 1.2 * reach, 0.1 if reach > 0.12 else 0.05).tolist())
-    other.set_ylabel("PUE", color=_COOL, loc="bottom")
+    other.set_ylabel("PUE", color=COOL, loc="bottom")
     note = f"{mean.mean():.1f} °C on average, daily range shaded; PUE {data.pue.mean():.3f}"
     _titled(axes, "Heat, and what cooling takes", note)
 
@@ -198,7 +198,7 @@ def _clock(axes: Any, site: SiteModel, data: Year) -> None:
     for month, alpha in ((6, 0.40), (12, 0.85)):
         sun = np.convolve(data.ghi[months == month].mean(axis=0), np.full(5, 0.2), mode="same")  # five quarters
         shape = sun / top * 0.62
-        axes.fill(dial, np.append(shape, shape[0]), color=_SUN, alpha=alpha, lw=0)
+        axes.fill(dial, np.append(shape, shape[0]), color=SUN, alpha=alpha, lw=0)
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
     axes.set_xticks(np.arange(0, 24, 3) / 24 * 2 * np.pi, [f"{hour}" for hour in range(0, 24, 3)])
@@ -209,11 +209,11 @@ def _clock(axes: Any, site: SiteModel, data: Year) -> None:
     axes.grid(False)
     canvas = axes.figure
     canvas.text(0.735, 0.4306, "Tariff clock", fontsize=11, fontweight="bold")
-    canvas.text(0.735, 0.4086, "rings: winter, summer; core: sun, Jun and Dec", fontsize=8.5, color=_FAINT)
+    canvas.text(0.735, 0.4086, "rings: winter, summer; core: sun, Jun and Dec", fontsize=8.5, color=FAINT)
     dearest_first = sorted(range(len(colour)), key=lambda b: -tariff.bands[b].mad_per_kwh)
     for place, number in enumerate(dearest_first[:4]):
         band = tariff.bands[number]
         text = f"{band.name} {band.mad_per_kwh:.2f}"
         style = {"color": colour[number], "fontsize": 9, "fontweight": "bold"}
         canvas.text(0.735 + 0.0875 * place, 0.035, text, **style)
-    canvas.text(0.735, 0.012, "MAD/kWh", fontsize=8.5, color=_FAINT)
+    canvas.text(0.735, 0.012, "MAD/kWh", fontsize=8.5, color=FAINT)

@@ -7,16 +7,20 @@ told apart in grey and by colour-blind readers; what is not used is hatched besi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg", "pdf")
+FORMATS = ("png", "svg", "pdf", "pgf")
+FONTS = ("sans", "serif", "latex")
+PAPER_INCH = {1: 3.35, 2: 7.0}
+"""Width of a figure over one and over two columns of a paper, as most publishers of the field have it."""
 LOCAL_TZ = "Africa/Casablanca"
 """Time zone of the figures where a result does not name one: Morocco's."""
 
@@ -49,10 +53,35 @@ BATTERY = FLOWS["discharge"].colour
 BOUND = "#D55E00"
 """The clairvoyant bound, always dashed."""
 
+WARM, COOL = "#D1495B", "#30638E"
+FAINT = "#8A94A0"
+"""For what is warm, what is cool, and what stands behind, on the pages of a site and of a workload."""
+
 # After Okabe and Ito (2008), less the bound's; line styles and markers tell them apart beside the colour.
 SERIES = ("#1B1B1B", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A7A7A", "#5D3A9B")
-STROKES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (8, 2)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+STROKES: tuple[Any, ...] = (
+    "-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (8, 2)), (0, (6, 1, 2, 1)),
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*")
+GREYED = "#B4B4B4"
+MOST_IN_COLOUR = len(SERIES)
+"""From more series than this on the eye cannot match colours to a legend: names stand beside what they name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLook:
+    """How one of many series looks: no two of the first 72 share colour and stroke, nor colour and marker."""
+
+    colour: str
+    stroke: Any
+    marker: str
+
+
+def series(index: int) -> SeriesLook:
+    """The look of the series of this number."""
+    turn, colour = divmod(index, len(SERIES))
+    return SeriesLook(SERIES[colour], STROKES[(colour + turn) % len(STROKES)], MARKERS[(colour + turn) % len(MARKERS)])
+
 
 STYLE: dict[str, Any] = {
     "font.size": 9.0,
@@ -88,14 +117,59 @@ STYLE: dict[str, Any] = {
 }
 
 
+PAPER: dict[str, Any] = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+    "lines.linewidth": 1.0,
+    "savefig.dpi": 600,
+}
+FACES: dict[str, dict[str, Any]] = {
+    "sans": {},
+    "serif": {"font.family": "STIXGeneral", "mathtext.fontset": "stix"},
+    "latex": {"text.usetex": True, "font.family": "serif", "pgf.rcfonts": False},
+}
+
+
 @contextmanager
-def style() -> Iterator[None]:
-    """The look of our figures, for as long as the context lasts."""
+def style(paper: int = 0, fonts: str = "sans") -> Iterator[None]:
+    """The look of our figures, for as long as the context lasts.
+
+    Parameters
+    ----------
+    paper : int
+        0 for the screen; 1 or 2 for the letters of a figure over so many columns of a paper (`PAPER_INCH`).
+    fonts : str
+        `sans`; `serif`, which goes with Times and needs nothing installed; `latex`, set by LaTeX itself.
+
+    Raises
+    ------
+    ValueError
+        If there is no such paper size or font.
+    """
     import matplotlib as mpl
 
-    settings: Any = STYLE
+    if paper not in (0, *PAPER_INCH) or fonts not in FONTS:
+        raise ValueError(f"paper is 0, 1 or 2, not {paper!r}, and fonts one of {', '.join(FONTS)}, not {fonts!r}")
+    settings: Any = STYLE | (PAPER if paper else {}) | FACES[fonts]
     with mpl.rc_context(settings):
         yield
+
+
+def paper(columns: int = 2, fonts: str = "sans") -> AbstractContextManager[None]:
+    """The look of figures over one or two columns of a paper, for as long as the context lasts (see `style`)."""
+    return style(columns, fonts)
+
+
+def paper_size(size: tuple[float, float], columns: int) -> tuple[float, float]:
+    """A figure's size [inch] over so many columns of a paper; as it is for 0."""
+    if not columns:
+        return size
+    width = PAPER_INCH[columns]
+    return width, max(size[1] * width / size[0] * (1.25 if columns == 1 else 1.0), 1.8)
 
 
 def axes_or_new(ax: Axes | None, width: float = 7.2, height: float = 3.6) -> Axes:
@@ -119,15 +193,19 @@ def new_figure(width: float = 7.2, height: float = 3.6) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def save(figure: Figure, target: Path | IO[bytes], kind: str) -> None:
-    """Write a figure as `png`, `svg` or `pdf`, the same bytes each time: no dates, no software versions."""
-    metadata: dict[str, Any] = {
+def save(figure: Figure, target: Path | IO[bytes], kind: str, paper: int = 0, fonts: str = "sans") -> None:
+    """Write a figure in one of `FORMATS`, the same bytes each time: no dates, no software versions.
+
+    `pgf` needs an installed LaTeX, which measures the text; `paper` and `fonts` are those that it was drawn with.
+    """
+    metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    }[kind]
-    with style():
-        figure.savefig(target, format=kind, metadata=metadata)
+    }
+    more: dict[str, Any] = {"metadata": metadata[kind]} if kind in metadata else {}
+    with style(paper, fonts):
+        figure.savefig(target, format=kind, **more)
 
 
 def dates() -> Any:
@@ -137,8 +215,8 @@ def dates() -> Any:
     return matplotlib.dates
 
 
-def local_axis(ax: Axes, times: Any, tz: str) -> None:
-    """Label an x axis of UTC times (a column or an index) in local time, and say so."""
+def local_axis(ax: Axes, times: Any, tz: str, more: str = "") -> None:
+    """Label an x axis of UTC times (a column or an index) in local time, and say so, and what more there is."""
     import pandas as pd
 
     mdates = dates()
@@ -156,24 +234,65 @@ def local_axis(ax: Axes, times: Any, tz: str) -> None:
     if 2.5 < span_days <= 8:
         ax.xaxis.set_minor_locator(mdates.HourLocator(byhour=(6, 12, 18), tz=tz))
     ax.set_xlim(*mdates.date2num([index.min(), index.max()]))
-    ax.set_xlabel(f"local time ({tz})")
+    ax.set_xlabel(f"local time ({tz}){more}")
 
 
-def legend_above(ax: Axes, handles: Sequence[Any] | None = None, columns: int = 4) -> None:
-    """A legend in rows above the plot, where it hides nothing."""
-    more = {} if handles is None else {"handles": handles}
+def legend_above(ax: Axes, handles: Sequence[Any] | None = None) -> int:
+    """A legend in rows above the plot, as many as fit the width; returns how many rows it takes."""
+    found = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    if not found:
+        return 0
+    size = text_points("legend.fontsize")
+    room = ax.get_position().width * ax.figure.get_figwidth() * 72  # type: ignore[union-attr]
+    widest = max(len(str(item.get_label())) for item in found)
+    columns = max(1, min(len(found), int(room / (size * (0.5 * widest + 2.6)))))
+    rows = -(-len(found) // columns)
     ax.legend(
+        handles=found,
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
-        ncols=columns,
+        ncols=-(-len(found) // rows),
         columnspacing=1.0,
         handlelength=1.4,
         handletextpad=0.5,
         borderaxespad=0.2,
-        **more,
+        labelspacing=0.3,
+        frameon=False,
+        fontsize=size,
     )
+    return rows
 
 
-def title_above_legend(ax: Axes, text: str, rows: int) -> None:
-    """A title that leaves room for a legend of so many rows beneath it."""
-    ax.set_title(text, pad=6 + 13 * rows)
+def text_points(key: str) -> float:
+    """A font size of the style that holds now [points], also where it is given in words."""
+    import matplotlib as mpl
+    from matplotlib.font_manager import FontProperties
+
+    settings: Any = mpl.rcParams
+    return float(FontProperties(size=settings[key]).get_size_in_points())
+
+
+def finish(ax: Axes, title: str | None, default: str, legend: bool, handles: Sequence[Any] | None = None) -> Axes:
+    """Put a legend above the plot if wanted, and the title above that: `default` where `title` is `None`."""
+    rows = legend_above(ax, handles) if legend else 0
+    text = default if title is None else title
+    if text:
+        ax.set_title(text, loc="left", fontweight="bold", pad=6 + rows * 1.45 * text_points("legend.fontsize"))
+    return ax
+
+
+def energy_of(data: Any) -> pd.DataFrame:
+    """The energy table of a run, or the table itself."""
+    table: pd.DataFrame = data if hasattr(data, "columns") else data["energy"]
+    return table
+
+
+def zone_of(data: Any, tz: str) -> str:
+    """The time zone asked for, else the run's own, else Morocco's."""
+    return tz or str(getattr(data, "tz", LOCAL_TZ))
+
+
+def under(data: Any) -> str:
+    """The policy of a run, for a title; nothing where a bare table is drawn."""
+    row = getattr(data, "row", None)
+    return f" under {row['policy']}" if isinstance(row, dict) and "policy" in row else ""

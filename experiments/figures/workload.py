@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tafukt.experiments.figures.style import FAINT, INK, SUN
 from tafukt.workloads.describe import Workload, arrivals_by_hour, arrivals_by_weekday, facts
 from tafukt.workloads.units import Ints
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-INK, BARS, FAINT = "#1f3b4d", "#e0912f", "#9fb4c0"
 
 
 def page(workload: Workload) -> Figure:
@@ -59,7 +59,7 @@ def _durations(axis: Axes, workload: Workload) -> None:
     share = np.arange(1, len(hours) + 1) / len(hours)
     work = np.cumsum(workload.work_gpu_h[order])
     axis.step(hours, 100 * share, color=INK, where="post", label="jobs")
-    axis.step(hours, 100 * work / work[-1], color=BARS, where="post", label="GPU time")
+    axis.step(hours, 100 * work / work[-1], color=SUN, where="post", label="GPU time")
     axis.set_xscale("log")
     ticks = [
         (1 / 3600, "1 s"),
@@ -84,7 +84,7 @@ def _sizes(axis: Axes, workload: Workload) -> None:
     work = np.bincount(bucket, weights=workload.work_gpu_h)
     at = np.arange(len(jobs))
     axis.bar(at - 0.2, 100 * jobs / jobs.sum(), 0.4, color=INK, label="jobs")
-    axis.bar(at + 0.2, 100 * work / work.sum(), 0.4, color=BARS, label="GPU time")
+    axis.bar(at + 0.2, 100 * work / work.sum(), 0.4, color=SUN, label="GPU time")
     labels = ["1", "2"] + [f"{2 ** (i - 1) + 1}-{2**i}" for i in range(2, len(jobs))]
     axis.set_xticks(at, labels[: len(jobs)], rotation=45 if len(jobs) > 6 else 0)
     axis.legend(frameon=False, fontsize=8)
@@ -96,7 +96,7 @@ def _bars(axis: Axes, title: str, workload: Workload, codes: Ints, names: tuple[
     work = np.bincount(codes, weights=workload.work_gpu_h, minlength=len(names))
     order = np.argsort(-work, kind="stable")[:12]
     share = 100 * work[order] / work.sum()
-    axis.barh(np.arange(len(order)), share, color=BARS, height=0.7)
+    axis.barh(np.arange(len(order)), share, color=SUN, height=0.7)
     axis.set_yticks(np.arange(len(order)), [(names[i] or "all").replace("_", " ") for i in order])
     axis.set_ylim(max(len(order), 4) - 0.5, -0.5)
     axis.set_xlim(0, max(share) * 1.15)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
+from tafukt.experiments.figures.style import save
 from tafukt.experiments.report.sources import assumptions
 from tafukt.experiments.results import statistics
 from tafukt.experiments.results.answer import answer as sentences
@@ -40,19 +41,6 @@ COLUMNS = (
     "deadline_miss_rate",
     "jobs_left",
 )
-HEADS = {
-    "draw_kwh": "draw",
-    "grid_cut": "cut",
-    "captured": "captured",
-    "renewable_fraction": "sun in load",
-    "wait_mean_h": "mean wait",
-    "jct_mean_h": "mean time to end",
-    "deadline_miss_rate": "deadlines missed",
-    "jobs_left": "jobs left",
-    "bound_draw_kwh": "least possible",
-    "best_known_draw_kwh": "best known",
-}
-PERCENT = ("grid_cut", "captured", "renewable_fraction", "self_consumption", "utilisation", "deadline_miss_rate")
 PAIRED = ("draw_kwh", "emissions_kg", "cost_mad", "wait_mean_h", "jct_mean_h")
 
 
@@ -104,7 +92,7 @@ def context(results: Results) -> dict[str, Any]:
         "comparison": _comparison(results),
         "paired": _paired(pairs),
         "scenarios": bool(results.axes),
-        "figures": [_figure(item, number) for number, item in enumerate(planned, 1)],
+        "figures": [_figure(item, drawn, n) for n, (item, drawn) in enumerate(figures.draw_all(planned), 1)],
         "sites": _sites(results),
         "assumptions": assumptions(results.experiment, _site_models(results)),
         "runs": _runs(results),
@@ -255,9 +243,8 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
 
 
 def _head(metric: str) -> dict[str, str]:
-    unit = column("summary", metric).unit
-    text = HEADS.get(metric, metric if unit in ("", "1") else metric.rsplit("_", 1)[0])
-    return {"text": text.replace("_", " "), "unit": "%" if metric in PERCENT else "" if unit in ("1", "jobs") else unit}
+    found = column("summary", metric)
+    return {"text": found.label, "unit": found.shown_unit}
 
 
 def _cell(text: Any, value: Any = None) -> dict[str, Any]:
@@ -278,7 +265,7 @@ def _measured(metric: str, value: float, half: float, sign: bool = False) -> dic
 
 def _number(metric: str, value: float, like: float | None = None) -> str:
     """A number with the digits that its size is worth, or those of the number beside it."""
-    if metric in PERCENT:
+    if column("summary", metric).percent:
         text = f"{value * 100:.1f}"
     else:
         large = abs(value if like is None else like) >= 100 or metric == "jobs_left"
@@ -286,10 +273,9 @@ def _number(metric: str, value: float, like: float | None = None) -> str:
     return text.lstrip("-") if not any(digit in text for digit in "123456789") else text.replace("-", "−")
 
 
-def _figure(planned: figures.Planned, number: int) -> dict[str, Any]:
+def _figure(planned: figures.Planned, drawn: Any | None, number: int) -> dict[str, Any]:
     """A figure as a data URI: SVG, or PNG where the SVG would be large; without one where drawing fails."""
     wide = planned.figure == "policies"
-    drawn = figures.draw_or_warn(planned)
     if drawn is None:
         return {"uri": "", "caption": planned.caption, "number": number, "wide": wide}
     data, kind = _bytes(drawn, "svg"), "svg+xml"
@@ -301,5 +287,5 @@ def _figure(planned: figures.Planned, number: int) -> dict[str, Any]:
 
 def _bytes(figure: Any, kind: str) -> bytes:
     buffer = io.BytesIO()
-    figures.save(figure, buffer, kind)
+    save(figure, buffer, kind)
     return buffer.getvalue()

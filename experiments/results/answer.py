@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tafukt.experiments.errors import listed
+from tafukt.experiments.results.axes import scenario
 from tafukt.experiments.results.numbers import number_text
 
 Row = Mapping[Any, Any]
@@ -38,11 +39,7 @@ def scenarios(rows: Iterable[Row], axes: Sequence[str]) -> dict[str, list[Row]]:
     for row in rows:
         if row["status"] == "complete":
             found.setdefault(tuple(row[axis] for axis in axes), []).append(row)
-    return {_scenario(axes, values): members for values, members in found.items()}
-
-
-def _scenario(axes: Sequence[str], values: Sequence[Any]) -> str:
-    return ", ".join(f"{axis} = {value}" for axis, value in zip(axes, values, strict=True))
+    return {scenario(axes, values): members for values, members in found.items()}
 
 
 def contenders(rows: Sequence[Row], half: HalfWidth | None = None) -> dict[str, Contender]:
@@ -191,10 +188,8 @@ def _range_of_draw(found: Mapping[str, Mapping[str, Contender]], number: int) ->
     ]
 
 
-def _short(scenario: str) -> str:
-    """A scenario in few characters: keys by their last part."""
-    parts = [part.rpartition(" = ") for part in scenario.split(", ")]
-    text = ", ".join(f"{key.rpartition('.')[2]} = {value}" if key else value for key, _, value in parts)
+def _short(text: str) -> str:
+    """A scenario in few characters."""
     return text if len(text) <= SCENARIO_MOST else text[: SCENARIO_MOST - 3] + "..."
 
 

@@ -65,12 +65,12 @@ def axis_label(key: str) -> str:
 def _parted(key: str) -> tuple[str, str]:
     parts = key.split(".")
     last, found = parts[-1], ""
-    for suffix, words in UNITS.items():
+    for suffix, in_words in UNITS.items():
         if last == suffix or last.endswith("_" + suffix):
-            last, found = last.removesuffix(suffix).removesuffix("_"), words
+            last, found = last.removesuffix(suffix).removesuffix("_"), in_words
             break
     groups = [part for part in parts[:-1] if part not in GROUPS]
-    names = [*groups[-1:], last] if last else groups[-1:] or parts[-2:-1]
+    names = ([*groups[-1:], last] if last else groups[-1:]) or parts[-2:-1]
     words = [_NAMED.get(name, name.replace("_", " ")) for name in names if name]
     return " ".join(words) or key, found
 
@@ -126,3 +126,10 @@ def refuse_pooling(summary: pd.DataFrame, shown: Sequence[str] = ()) -> None:
             f"the rows hold several values of {axis!r} ({values}), which this figure would average over: choose one, "
             f"as in summary[summary[{axis!r}] == {summary[axis].iloc[0]!r}]"
         )
+
+
+def axis_values(values: pd.Series[Any]) -> list[Any]:
+    """The values of an axis: numbers in order, all else as they come."""
+    found = list(dict.fromkeys(values))
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+    return sorted(found) if numeric else found

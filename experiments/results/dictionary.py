@@ -73,7 +73,8 @@ LABELS = {
 """Headings of columns whose names do not say it; the one list that tables and figures take them from."""
 
 PERCENT = (
-    "grid_cut", "captured", "renewable_fraction", "self_consumption", "utilisation", "deadline_miss_rate", "battery_fade",
+    "grid_cut", "captured", "renewable_fraction", "self_consumption", "utilisation", "deadline_miss_rate",
+    "battery_fade",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import FolderError, Problem
+from tafukt.experiments.results.axes import axes_of
 from tafukt.experiments.results.dictionary import KEYS, METRICS
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, StoredResults
 from tafukt.experiments.results.tables import unguarded
@@ -185,8 +186,7 @@ class Results:
     @property
     def axes(self) -> list[str]:
         """The columns of the summary that are axes of the matrix."""
-        known = {column.name for column in (*KEYS, *METRICS)}
-        return [str(name) for name in self.summary if name not in known]
+        return axes_of(self.summary)
 
     @property
     def sites(self) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tafukt.experiments.results.axes import scenario
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,8 +112,7 @@ def groups(summary: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, pd.Dat
         return [("", summary)]
     found = []
     for values, part in summary.groupby(list(axes), sort=False, dropna=False):
-        name = ", ".join(f"{axis} = {value}" for axis, value in zip(axes, values, strict=True))
-        found.append((name, part))
+        found.append((scenario(axes, values), part))
     return found
 
 

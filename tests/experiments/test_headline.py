@@ -40,10 +40,10 @@ def test_an_axis_is_never_pooled() -> None:
     rows += [row("solar", 90.0, **{"sites.all.battery.kwh": 0}), row("solar", 60.0, **{"sites.all.battery.kwh": 50})]
     said = " ".join(answer(rows, "fifo", ["sites.all.battery.kwh"]))
     assert "10.0% to 40.0% less" in said
-    assert "Most at kwh = 50 (solar), least at kwh = 0 (solar)" in said
+    assert "Most at battery 50 kWh (solar), least at battery 0 kWh (solar)" in said
     assert "25" not in said
     alone = " ".join(answer([r for r in rows if r["policy"] == "solar"], "fifo", ["sites.all.battery.kwh"]))
-    assert "goes from 60 kWh (solar at kwh = 50) to 90 kWh (solar at kwh = 0)" in alone
+    assert "goes from 60 kWh (solar at battery 50 kWh) to 90 kWh (solar at battery 0 kWh)" in alone
 
 
 def test_work_left_undone_and_jobs_refused_are_told() -> None:

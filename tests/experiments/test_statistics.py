@@ -62,10 +62,10 @@ def test_pairing_sees_what_the_spread_between_seeds_hides() -> None:
     summary = _summary()
     pairs = statistics.differences(summary, ["axis"], "fifo", ["draw_kwh"])
     assert [(pair.group, pair.policy) for pair in pairs] == [
-        ("axis = 1.0", "solar"),
-        ("axis = 1.0", "none"),
-        ("axis = 2.0", "solar"),
-        ("axis = 2.0", "none"),
+        ("axis 1", "solar"),
+        ("axis 1", "none"),
+        ("axis 2", "solar"),
+        ("axis 2", "none"),
     ]
     solar, none = pairs[0], pairs[1]
     assert solar.seeds == 6
@@ -102,7 +102,7 @@ def test_warnings() -> None:
     said = "\n".join(statistics.warnings(many, ["axis"], pairs))
     assert "only" not in said
     assert "includes zero" in said
-    assert "draw_kwh of none at axis = 1.0" in said
+    assert "draw_kwh of none at axis 1" in said
     assert "solar at" not in said
     assert "empty sites" in said
     left = many.assign(jobs_left=np.where(many["policy"] == "none", 3, 0))
