@@ -377,7 +377,7 @@ def _decisions(record: Record, until_s: float) -> Iterable[Decision]:
     for event in record.events:
         if event.time_s >= until_s:
             return
-        if event.job >= 0 and event.kind in ("start", "hold", "pause", "move", "resize", "cap"):
+        if event.job >= 0 and event.kind in ("start", "hold", "pause", "move", "resize", "cap", "refuse"):
             until = round(float(event.detail.get("until_s", 0.0)), 3)
             yield event.time_s, event.kind, record.jobs[event.job].ask.job_id, event.site, until
 

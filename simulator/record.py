@@ -15,7 +15,7 @@ from tafukt.workloads.job import Job
 # What an event without numbers carries: one for all, never written to.
 NOTHING: Mapping[str, Any] = {}
 
-EndState = Literal["done", "failed", "cancelled", "rejected", "left"]
+EndState = Literal["done", "failed", "cancelled", "rejected", "refused", "left"]
 
 FLOWS = (
     "pv_to_load",
@@ -33,6 +33,7 @@ FLOWS = (
 class Outcome:
     """What became of one job; times in simulation seconds, NaN where it never happened.
 
+    `rejected` is whom no allowed site can hold, `refused` whom the policy has turned away.
     `site` is the index of the last site that it ran on, -1 for none. `busy_gpu_s` counts every
     GPU-second that it held, `lost_gpu_s` those whose work was lost to a kill, `work_left_gpu_s` what was
     still to do at the end of the window.
@@ -120,7 +121,7 @@ class SiteEnergy:
 class Event(NamedTuple):
     """One thing that happened, with the reason that the policy gave and the numbers it rested on.
 
-    `job` and `site` are indices, -1 for none. `kind` is one of `submit reject hold start pause move
+    `job` and `site` are indices, -1 for none. `kind` is one of `submit reject refuse hold start pause move
     resize kill end outage repair offload cap`.
     """
 

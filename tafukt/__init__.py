@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tafukt.experiments.config.schema import Experiment
     from tafukt.experiments.errors import InputError
     from tafukt.experiments.results.load import Results, RunData
-    from tafukt.simulator.engine.actions import Cap, Hold, Move, Pause, Resize, Start, Wake
+    from tafukt.simulator.engine.actions import Cap, Hold, Move, Pause, Refuse, Resize, Start, Wake
     from tafukt.simulator.engine.forecast import ForecastSettings
     from tafukt.simulator.engine.job_state import JobState
     from tafukt.simulator.engine.settings import Settings
@@ -46,7 +46,7 @@ _PLACES = {
     "experiments.config.schema": "Experiment",
     "experiments.errors": "InputError",
     "experiments.results.load": "Results RunData",
-    "simulator.engine.actions": "Cap Hold Move Pause Resize Start Wake",
+    "simulator.engine.actions": "Cap Hold Move Pause Refuse Resize Start Wake",
     "simulator.engine.forecast": "ForecastSettings",
     "simulator.engine.job_state": "JobState",
     "simulator.engine.settings": "Settings",
@@ -87,6 +87,7 @@ __all__ = [
     "Pause",
     "PolicyError",
     "Record",
+    "Refuse",
     "Resize",
     "Results",
     "RunData",

@@ -67,7 +67,7 @@ def steps(job: Row, events: Sequence[Row], tz: str) -> list[Step]:
     found = [Step(float(job["submit_h"]), "submit", "", submitted(job, tz))]
     told: set[str] = set()
     for event in events:
-        if event["kind"] not in ("submit", "end", "reject"):
+        if event["kind"] not in ("submit", "end", "reject", "refuse"):
             text = event_words(event, job, tz, again=event["reason"] in told)
             told.add(event["reason"])
             found.append(Step(float(event["time_h"]), str(event["kind"]), str(event["site"]), text))
@@ -264,6 +264,7 @@ ENDINGS = {
     "failed": "failed of itself",
     "cancelled": "cancelled by its user",
     "left": "still not ended when the accounting window closed",
+    "refused": "refused by its policy",
     "rejected": "rejected: no site that may run it is large enough",
 }
 
@@ -304,7 +305,7 @@ def ended(job: TableRow, events: Sequence[TableRow]) -> str:
     """How it ended, and how that lies to its deadline."""
     state = str(job["state"])
     text = ENDINGS.get(state, state)
-    reasons = [str(event["reason"]) for event in events if event["kind"] in ("end", "reject")]
+    reasons = [str(event["reason"]) for event in events if event["kind"] in ("end", "reject", "refuse")]
     if reasons and reasons[-1] not in ("", state):
         text += f" ({reasons[-1]})"
     if not known(job["end_h"]):

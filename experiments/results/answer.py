@@ -31,6 +31,8 @@ class Contender:
     late: float
     captured: float
     rejected: int
+    refused: int
+    per_work: float
 
 
 def scenarios(rows: Iterable[Row], axes: Sequence[str]) -> dict[str, list[Row]]:
@@ -63,6 +65,8 @@ def _contender(policy: str, runs: Sequence[Row], half: HalfWidth | None) -> Cont
         late=mean(runs, "deadline_miss_rate"),
         captured=mean(runs, "captured"),
         rejected=sum(int(row.get("jobs_rejected") or 0) for row in runs),
+        refused=sum(int(row.get("jobs_refused") or 0) for row in runs),
+        per_work=mean(runs, "grid_cut_per_work"),
     )
 
 
@@ -147,12 +151,21 @@ def _later(one: Contender, base: Contender) -> bool:
 
 
 def _refused(one: Contender) -> list[str]:
-    """What the headline rests on that is not there: jobs that no site could hold."""
+    """What the headline rests on that is not there: jobs that no site could hold, or that the policy turned away."""
+    told = []
+    if one.refused:
+        refused = f"{one.refused:,} jobs" if one.refused > 1 else "1 job"
+        beside = (
+            ""
+            if math.isnan(one.per_work)
+            else f", for the work done {abs(one.per_work):.1%} {'less' if one.per_work >= 0 else 'more'}"
+        )
+        told.append(f"{one.policy} refuses {refused}, which draw nothing: {one.grid_cut:.1%} less in all{beside}.")
     if not one.rejected:
-        return []
+        return told
     many = one.rejected > 1
     jobs, it = (f"{one.rejected:,} jobs were", "them; they draw") if many else ("1 job was", "it; it draws")
-    return [f"{jobs} refused, because no allowed site can hold {it} nothing."]
+    return [*told, f"{jobs} refused, because no allowed site can hold {it} nothing."]
 
 
 def _of_many(found: Mapping[str, Mapping[str, Contender]], baseline: str) -> list[str]:

@@ -141,6 +141,13 @@ COMPARISON_METRICS: tuple[Column, ...] = (
         "1 - draw / draw of the baseline of the same scenario and seed; blank where either run left work undone",
         True,
     ),
+    _number(
+        "grid_cut_per_work",
+        "1",
+        "1 - draw per GPU-hour of work done / that of the baseline: beside `grid_cut` where jobs are refused, since "
+        "work that is not done draws nothing",
+        True,
+    ),
     _number("bound_draw_kwh", "kWh", "Lower bound on the draw of any schedule of these jobs, knowing all", True),
     _number(
         "best_known_draw_kwh",
@@ -153,7 +160,7 @@ COMPARISON_METRICS: tuple[Column, ...] = (
         "captured",
         "1",
         "(baseline - draw) / (baseline - bound), never clipped; blank where the denominator is "
-        "under 1 % of the baseline's draw, or where either run left work undone",
+        "under 1 % of the baseline's draw, or where either run left work undone or refused jobs",
         True,
     ),
 )
@@ -172,13 +179,20 @@ MONEY_METRICS: tuple[Column, ...] = (
 )
 
 JOB_METRICS: tuple[Column, ...] = (
-    _count("jobs_submitted", "Jobs submitted; each ends in exactly one of the five states below", "jobs"),
+    _count("jobs_submitted", "Jobs submitted; each ends in exactly one of the six states below", "jobs"),
     _count("jobs_done", "Jobs that finished their work", "jobs"),
     _count("jobs_failed", "Jobs that failed of themselves or were killed at their limit", "jobs"),
     _count("jobs_cancelled", "Jobs that their user cancelled", "jobs"),
     _count("jobs_rejected", "Jobs refused at submission because no allowed site can hold them", "jobs"),
+    _count("jobs_refused", "Jobs that the policy turned away", "jobs"),
     _count("jobs_left", "Jobs not ended when the accounting window ended", "jobs"),
-    _number("work_left_gpu_hours", "GPU-h", "Work of the reference GPU that was still to do at the window's end"),
+    _number(
+        "work_left_gpu_hours",
+        "GPU-h",
+        "Work of the reference GPU that was still to do at the window's end, that of jobs rejected or refused apart",
+    ),
+    _number("work_refused_gpu_hours", "GPU-h", "Work of the reference GPU of jobs rejected or refused"),
+    _number("work_done_gpu_hours", "GPU-h", "Work of the reference GPU that was done"),
     _number("wait_mean_h", "h", "Mean time from submission to first start, over jobs that started", True),
     _number("wait_p95_h", "h", "95th percentile of the time from submission to first start", True),
     _number("jct_mean_h", "h", "Mean time from submission to end, over jobs done, failed or cancelled", True),
@@ -252,7 +266,7 @@ JOBS: tuple[Column, ...] = (
     Column("interruptible", "", "bool", "Whether the job may be paused"),
     _text("elasticity", "`rigid`, `moldable` or `malleable`"),
     _number("runtime_h", "h", "True runtime at the asked size on the reference GPU, up to the job's own end"),
-    _text("state", "`done`, `failed`, `cancelled`, `rejected` or `left`"),
+    _text("state", "`done`, `failed`, `cancelled`, `rejected`, `refused` or `left`"),
     _text("site", "Site that it ran on last; empty where it never ran"),
     _number("submit_h", "h", "Submission, in hours from the experiment's start"),
     _number("start_h", "h", "First start, in hours from the experiment's start", True),
@@ -319,7 +333,7 @@ EVENTS: tuple[Column, ...] = (
     Column("time_utc", "UTC", "timestamp", "When it happened"),
     _text(
         "kind",
-        "`submit`, `reject`, `hold`, `start`, `pause`, `move`, `resize`, `kill`, `end`, "
+        "`submit`, `reject`, `refuse`, `hold`, `start`, `pause`, `move`, `resize`, `kill`, `end`, "
         "`outage`, `repair`, `offload` or `cap`",
     ),
     _text("job", "Id of the job; empty for none"),

@@ -31,6 +31,8 @@ DEADLINE_TOLERANCE_S = 2.0 / 1024.0
 # Under this share of the baseline's draw, `captured` would divide by noise.
 CAPTURED_FLOOR = 0.01
 ENDED = ("done", "failed", "cancelled")
+# Whoever no site can hold, and whoever the policy refuses: their work is told apart from work left undone.
+TURNED_AWAY = ("rejected", "refused")
 
 
 def summary(
@@ -81,7 +83,13 @@ def comparison(
         The least draw known to be possible [kWh].
     """
     bound, best = (math.nan if kwh is None else float(kwh) for kwh in (bound_draw_kwh, best_known_draw_kwh))
-    blank = {"grid_cut": math.nan, "bound_draw_kwh": bound, "best_known_draw_kwh": best, "captured": math.nan}
+    blank = {
+        "grid_cut": math.nan,
+        "grid_cut_per_work": math.nan,
+        "bound_draw_kwh": bound,
+        "best_known_draw_kwh": best,
+        "captured": math.nan,
+    }
     if baseline is None or _undone(run) or _undone(baseline):
         return blank
     draw, base = float(run["draw_kwh"]), float(baseline["draw_kwh"])
@@ -89,7 +97,14 @@ def comparison(
     grid_cut = saving / base if base > 0 else math.nan
     room = base - bound
     captured = saving / room if base > 0 and room >= CAPTURED_FLOOR * base else math.nan
-    return blank | {"grid_cut": grid_cut, "captured": captured}
+    if run.get("jobs_refused") or baseline.get(
+        "jobs_refused"
+    ):  # the bound of less work is no measure of a cut against more
+        captured = math.nan
+    # Folders of earlier versions do not know how much work was done.
+    done, base_done = (float(each.get("work_done_gpu_hours") or 0.0) for each in (run, baseline))
+    per_work = 1.0 - draw / done * base_done / base if base > 0 and done > 0 and base_done > 0 else math.nan
+    return blank | {"grid_cut": grid_cut, "grid_cut_per_work": per_work, "captured": captured}
 
 
 def _undone(run: Mapping[str, Any]) -> bool:
@@ -266,12 +281,18 @@ def job_metrics(record: Record, times: Times | None = None) -> dict[str, float |
     ended, started = times["ended"], np.isfinite(times["start_s"])
     wait, jct = times["wait_s"][started], times["jct_s"][ended]
     has_deadline = np.isfinite(times["deadline_s"])
-    count = {name: int(np.sum(times["state"] == name)) for name in (*ENDED, "rejected", "left")}
+    count = {name: int(np.sum(times["state"] == name)) for name in (*ENDED, *TURNED_AWAY, "left")}
+    turned_away = np.isin(times["state"], TURNED_AWAY)
+    left_gpu_s = times["work_left_gpu_s"]
+    due_gpu_s = np.array([job.truth.due_gpu_s for job in record.jobs])
     span = float(np.max(times["end_s"][ended]) - np.min(times["submit_s"])) if ended.any() else math.nan
     return {
         "jobs_submitted": len(record.outcomes),
         **{f"jobs_{name}": number for name, number in count.items()},
         **{name: float(np.sum(times[key])) / HOUR_S for name, key in GPU_HOURS.items()},
+        "work_left_gpu_hours": float(np.sum(left_gpu_s[~turned_away])) / HOUR_S,
+        "work_refused_gpu_hours": float(np.sum(left_gpu_s[turned_away])) / HOUR_S,
+        "work_done_gpu_hours": float(np.sum(due_gpu_s - left_gpu_s)) / HOUR_S,
         "wait_mean_h": _mean(wait) / HOUR_S,
         "wait_p95_h": _p95(wait) / HOUR_S,
         "jct_mean_h": _mean(jct) / HOUR_S,
@@ -299,7 +320,7 @@ def fairness_jain(jobs: Sequence[Job], times: Times) -> float:
     """Jain's index over regions of the mean of ideal runtime / time from submission to end.
 
     J = (sum x)^2 / (n sum x^2), 1 where all regions are served alike, 1/n where one has it all [1]_. A job
-    that the window's end left behind counts as 0; a rejected one does not count.
+    that the window's end left behind, or that the policy refused, counts as 0; a rejected one does not count.
 
     References
     ----------

@@ -48,8 +48,8 @@ def _best_known(folder: StoredResults, cell: str, rows: Sequence[Row]) -> float 
     if found is None:
         return None
     done = [row for row in rows if row["status"] == "complete"] + [found]
-    kept = ("jobs_left", "work_left_gpu_hours", "deadline_miss_rate")
-    return min((row["draw_kwh"] for row in done if not any(row[name] for name in kept)), default=None)
+    kept = ("jobs_left", "jobs_refused", "work_left_gpu_hours", "deadline_miss_rate")
+    return min((row["draw_kwh"] for row in done if not any(row.get(name) for name in kept)), default=None)
 
 
 def _compared(row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: StoredResults) -> Row:

@@ -91,13 +91,22 @@ class Cap:
 
 
 @dataclass(slots=True)
+class Refuse:
+    """Turn a waiting job away for good; its work is not done, and is told apart from work left undone."""
+
+    job: JobState
+    reason: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Wake:
     """Ask for a round at `until_s` [s]."""
 
     until_s: float
 
 
-Action = Start | Hold | Pause | Move | Resize | Cap | Wake
+Action = Start | Hold | Pause | Move | Resize | Cap | Refuse | Wake
 
 
 # --- What a policy may ask for: every action is checked, then carried out; none is silently repaired
@@ -143,6 +152,8 @@ class ActionExecutor:
                 self.wake_at(action.until_s)
             case Pause() | Move() | Resize() | Cap():
                 self._interrupt(action)
+            case Refuse():
+                self._refuse(action)
             case _:
                 raise PolicyError(f"policy {self.state.policy.name!r} asked for {action!r}, which is not an action")
 
@@ -186,6 +197,14 @@ class ActionExecutor:
         self.phases.start(job, site, allocation, gpus, action.cap)
         if self.log.changes:
             self.log.note(self.clock.now, "start", job.index, site, action.reason, action.detail)
+
+    def _refuse(self, action: Refuse) -> None:
+        job = action.job
+        if job.phase != "queued" or job.index not in self.state.waiting:
+            raise self._refusal(action, f"it is {job.phase}, not waiting")
+        if not action.reason:
+            raise self._refusal(action, "it says no reason")
+        self.phases.refuse(job, action.reason, action.detail)
 
     def _hold(self, action: Hold) -> None:
         if action.until_s <= self.clock.now:
@@ -250,7 +269,7 @@ class ActionExecutor:
         if not lowest <= action.cap <= 1:
             raise self._refusal(action, f"a power cap must lie in [{lowest:g}, 1] here, not {action.cap}")
 
-    def _refusal(self, action: Start | Hold | Pause | Move | Resize | Cap, why: str) -> PolicyError:
+    def _refusal(self, action: Start | Hold | Pause | Move | Resize | Cap | Refuse, why: str) -> PolicyError:
         what, when = type(action).__name__.lower(), f"{self.clock.now:.0f} s"
         who = f"policy {self.state.policy.name!r}: {what} of job {action.job.ask.job_id!r}"
         return PolicyError(f"{who} at {when}: {why}")

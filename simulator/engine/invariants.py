@@ -17,7 +17,7 @@ from tafukt.simulator.units import TICKS_PER_S, Floats, Ints
 from tafukt.workloads.job import Ask, Job
 
 _RUN = Occupancy.KINDS.index("run")
-_ENDED = ("done", "failed", "cancelled", "rejected")
+_ENDED = ("done", "failed", "cancelled", "rejected", "refused")
 # What work and running time may differ by, relative to the larger, beside the grid of event times.
 _ROUNDING = 1e-9
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _RUN = KINDS["run"]
 # What the last event of a job carries; one for all jobs, since there may be a million.
 _ENDED: dict[str, Mapping[str, str]] = {state: {"state": state} for state in get_args(EndState)}
+_END_EVENTS = {"rejected": "reject", "refused": "refuse"}
 
 
 class JobPhases:
@@ -345,7 +346,13 @@ class JobPhases:
         self.state.policy.waiting(job)
         self.state.ask_for_round()
 
-    def end(self, job: JobState, state: EndState, reason: str = "") -> None:
+    def refuse(self, job: JobState, reason: str, detail: Mapping[str, Any] = NOTHING) -> None:
+        """Turn a waiting job away; what it has done so far stays done, the rest is nobody's."""
+        del self.state.waiting[job.index]
+        self.log.outcomes[job.index].work_left_gpu_s = self._due_gpu_s[job.index] - job.done_gpu_s
+        self.end(job, "refused", reason, detail)
+
+    def end(self, job: JobState, state: EndState, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
         """The one end of a job."""
         outcome = self.log.outcomes[job.index]
         if outcome.state != "left":
@@ -353,8 +360,9 @@ class JobPhases:
         outcome.state, outcome.end_s = state, self.clock.now
         job.phase = "ended"
         if self.log.changes:
-            kind = "reject" if state == "rejected" else "end"
-            self.log.note(self.clock.now, kind, job.index, job.site, reason, _ENDED[state])
+            kind = _END_EVENTS.get(state, "end")
+            told = {**_ENDED[state], **detail} if detail else _ENDED[state]
+            self.log.note(self.clock.now, kind, job.index, job.site, reason, told)
 
     def close(self, end_s: float) -> None:
         """Write down what is still under way when the window closes."""

@@ -74,3 +74,13 @@ def test_nobody_draws_minus_zero_more(more: float) -> None:
 )
 def test_what_rounds_to_zero_has_no_sign(pattern: str, value: float, text: str) -> None:
     assert number_text(pattern, value) == text
+
+
+def test_jobs_that_a_policy_refuses_are_told_with_the_cut_for_the_work_done() -> None:
+    rows = [row("fifo", 100.0), row("picky", 60.0, jobs_refused=3, grid_cut_per_work=0.05)]
+    told = answer(rows, "fifo")
+    assert "picky refuses 3 jobs, which draw nothing: 40.0% less in all, for the work done 5.0% less." in told
+    rows[1]["grid_cut_per_work"] = -0.2
+    assert "picky refuses 3 jobs, which draw nothing: 40.0% less in all, for the work done 20.0% more." in answer(
+        rows, "fifo"
+    )

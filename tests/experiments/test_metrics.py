@@ -37,7 +37,7 @@ def test_integers_are_integers(record: Record) -> None:
 
 def test_every_job_is_in_one_state(record: Record) -> None:
     run = metrics.summary(record)
-    states = ("done", "failed", "cancelled", "rejected", "left")
+    states = ("done", "failed", "cancelled", "rejected", "refused", "left")
     assert sum(run[f"jobs_{state}"] for state in states) == run["jobs_submitted"] == 24
     assert run["jobs_rejected"] == 1
     assert run["jobs_left"] >= 1

@@ -123,6 +123,10 @@ ENDS: dict[str, tuple[Callable[[Record], Record], str]] = {
     "ended never": (outcome("plain", end_s=math.nan), "'plain' is done, but its end is nan"),
     "left, with an end": (outcome("left", end_s=5.0), "'left' is left, but its end is 5"),
     "done with work left": (outcome("plain", work_left_gpu_s=1e-3), "'plain' is done with work left"),
+    "refused without end": (
+        outcome("plain", state="refused", end_s=math.nan),
+        "'plain' is refused, but its end is",
+    ),
     "rejected at work": (outcome("plain", state="rejected"), "'plain' was rejected, but held GPUs"),
 }
 
