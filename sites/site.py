@@ -37,7 +37,7 @@ class SiteModel(Section):
     lon: float = Field(ge=-180.0, le=180.0, description="longitude, east positive [deg]")
     altitude_m: float = Field(0.0, ge=-450.0, le=6000.0)
     tz: str = Field("Africa/Casablanca", description="IANA time zone")
-    population: int = Field(0, ge=0, description="people of its region")
+    population: int = Field(0, ge=0, le=10_000_000_000, description="people of its region")
     online: Instant | None = Field(None, description="when it opens; default: before the start")
     islandable: bool | None = Field(None, description="runs without grid; default: where it has a battery")
     climate: ClimateModel | None = None

@@ -284,7 +284,7 @@ def _tag_of(models: list[type[BaseModel]], tag: int | str) -> list[type[BaseMode
     chosen = []
     for model in models:
         kind = model.model_fields.get("kind")
-        literals = typing.get_args(kind.annotation) if kind else ()
+        literals = typing.get_args(kind.annotation) if kind and len(models) > 1 else ()
         if model.__name__ in words or tag in literals:
             chosen.append(model)
     return chosen

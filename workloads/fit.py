@@ -132,7 +132,7 @@ def _draw(mix: MixModel, jobs_per_day: float, start: datetime, days: float, seed
         {
             "jobs_per_day_per_million": jobs_per_day,
             "gang_cap": biggest,
-            "runtime_cap_h": 1e6,
+            "runtime_cap_h": 87_600.0,
             "estimates": "exact",
             "draws": "independent",
         }

@@ -207,6 +207,7 @@ def generate(
     last = (start + timedelta(days=days)).astimezone(zone).date()
     dates = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     midnights = np.array([datetime(d.year, d.month, d.day, tzinfo=zone).timestamp() for d in dates]) - start.timestamp()
+    _refuse_flood(model, scheme, dates, midnights)
     blocks = []
     for place in places:
         share = scheme.home_share.get(place.site, 0.0)
@@ -221,6 +222,20 @@ def generate(
     columns = columns.take((columns.submit_s >= np.maximum(opened, 0.0)) & (columns.submit_s < days * DAY_S))
     jobs = assemble(columns, scheme.mix, scheme.classes, model.elastic, scheme.gang_cap, {p.site: p for p in places})
     return Demand(jobs, _notes(model, scheme, dates, midnights, days, columns))
+
+
+JOBS_MOST = 20_000_000
+
+
+def _refuse_flood(model: GeneratorModel, scheme: Plan, dates: Sequence[date], midnights: Floats) -> None:
+    """Refuse a demand before it is drawn that no memory would hold."""
+    expected = float(scheme.jobs_per_day * _rates(model, scheme, dates, midnights).sum())
+    if not expected <= JOBS_MOST:
+        key = "load" if model.load is not None else "jobs_per_day_per_million"
+        raise WorkloadError(
+            f"workload.{key} = {getattr(model, key):g}: makes about {expected:.3g} jobs in {len(dates)} days on these "
+            f"sites; at most {JOBS_MOST} are allowed"
+        )
 
 
 def _carry_in_days(model: GeneratorModel, scheme: Plan) -> int:

@@ -46,7 +46,7 @@ class ArrivalModel(Strict):
 class DatasetModel(Strict):
     """Named data: its size, how far it may travel, and where it lives (`own`: at the tenant's own site)."""
 
-    size_gb: float = Field(ge=0)
+    size_gb: float = Field(ge=0, le=1e9)
     residency: Residency = "national"
     home: str = Field("own", description="a site's name, or `own`: one copy for each site's own tenants")
     basis: str = ""
@@ -69,20 +69,20 @@ class ClassModel(Strict):
 
     title: str = ""
     code: str = Field(min_length=1, max_length=4, description="short form, used in job names")
-    gpus: tuple[Annotated[int, Field(ge=1)], ...] = Field(description="sizes that are asked for")
+    gpus: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(description="sizes that are asked for")
     gpus_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="how often each, relative")
-    runtime_median_h: float | None = Field(None, gt=0, description="median of the lognormal runtime [h]")
-    runtime_sigma: float | None = Field(None, ge=0, description="standard deviation of the runtime's logarithm")
+    runtime_median_h: float | None = Field(None, gt=0, le=87_600, description="median of the lognormal runtime [h]")
+    runtime_sigma: float | None = Field(None, ge=0, le=10, description="standard deviation of the runtime's logarithm")
     runtime_quantiles_h: tuple[tuple[float, float], ...] | None = Field(
         None, description="instead of the two above: (probability, runtime [h]) pairs, log-linear between"
     )
-    slack_h: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = Field(
+    slack_h: tuple[Annotated[float, Field(ge=0, le=87_600)], Annotated[float, Field(ge=0, le=87_600)]] = Field(
         description="how long the start may be put off: least and most, uniform between [h]"
     )
     interruptible_share: Share = Field(description="share of the jobs that may be paused and moved")
-    checkpoint_gb: float = Field(0.0, ge=0, description="what a move transfers [GB]")
-    checkpoint_write_s: float = Field(0.0, ge=0)
-    restart_s: float = Field(0.0, ge=0)
+    checkpoint_gb: float = Field(0.0, ge=0, le=1e9, description="what a move transfers [GB]")
+    checkpoint_write_s: float = Field(0.0, ge=0, le=1e6)
+    restart_s: float = Field(0.0, ge=0, le=1e6)
     checkpoint_interval_s: float | None = Field(None, gt=0, description="none: Young's and Daly's optimum")
     fail_prob: Share = 0.0
     cancel_prob: Share = 0.0

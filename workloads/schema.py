@@ -59,7 +59,9 @@ class ElasticModel(Strict):
     share: float = Field(0.0, ge=0, le=1, description="share of the jobs of two GPUs or more that are elastic")
     kind: Elasticity = Field("malleable", description="moldable: chosen at the start; malleable: changed later too")
     least: float = Field(0.5, gt=0, le=1, description="smallest size, relative to the size asked for")
-    most: float = Field(2.0, ge=1, description="largest size, relative to the size asked for; the gang cap holds")
+    most: float = Field(
+        2.0, ge=1, le=1024, description="largest size, relative to the size asked for; the gang cap holds"
+    )
     law: Literal["amdahl", "power", "table"] = "power"
     serial: float = Field(0.01, ge=0, lt=1, description="serial share f of Amdahl's law")
     exponent: float = Field(0.9, gt=0, le=1, description="throughput = gpus ** exponent")
@@ -94,13 +96,18 @@ class GeneratorModel(Strict):
         None, gt=0, le=10, description="work offered / (GPUs of the mix's country x time); default 0.55"
     )
     jobs_per_day_per_million: float | None = Field(
-        None, gt=0, description="instead of load: jobs a day per million inhabitants"
+        None, gt=0, le=1e6, description="instead of load: jobs a day per million inhabitants"
     )
     gang_cap: int | None = Field(
-        None, ge=1, description="largest gang [GPUs]; default: a power of two within half the smallest site"
+        None,
+        ge=1,
+        le=1_000_000,
+        description="largest gang [GPUs]; default: a power of two within half the smallest site",
     )
-    runtime_cap_h: float = Field(72.0, gt=0, description="longest job; longer ones come as chained segments [h]")
-    segments_max: int = Field(4, ge=1, description="most segments in a chain; what is longer is cut there")
+    runtime_cap_h: float = Field(
+        72.0, gt=0, le=87_600, description="longest job; longer ones come as chained segments [h]"
+    )
+    segments_max: int = Field(4, ge=1, le=1000, description="most segments in a chain; what is longer is cut there")
     include: tuple[str, ...] = Field((), description="classes that the mix leaves out by default, to put back")
     leave_out: tuple[str, ...] = Field((), description="classes to leave out")
     classes: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to the mix's classes")
@@ -109,7 +116,9 @@ class GeneratorModel(Strict):
         description="steps: 1 to 1.2 times the runtime, as known from steps and seconds a step; limits: 1 to 2 times,"
         " rounded up to usual limits; exact; or a factor",
     )
-    estimate_factor: float = Field(1.5, gt=0, description="estimate / true runtime, where estimates = 'factor'")
+    estimate_factor: float = Field(
+        1.5, gt=0, le=1000, description="estimate / true runtime, where estimates = 'factor'"
+    )
     draws: Literal["stratified", "independent"] = Field(
         "stratified", description="stratified: evenly spread draws, so that weeks are alike; or Poisson arrivals"
     )
@@ -137,13 +146,17 @@ class TraceModel(Strict):
     kind: Literal["trace"] = "trace"
     file: str = Field(description="the trace, relative to the experiment; .gz is unpacked on the fly")
     format: str = Field(description="swf, philly, helios, pai, acme, own, or a path to a column map (.toml)")
-    start_day: float = Field(ge=0, description="the window starts so many days after the trace's first midnight")
-    gpu_cap: int = Field(ge=1, description="largest gang that is kept as it is [GPUs]")
+    start_day: float = Field(
+        ge=0, le=36_525, description="the window starts so many days after the trace's first midnight"
+    )
+    gpu_cap: int = Field(ge=1, le=1_000_000, description="largest gang that is kept as it is [GPUs]")
     over_cap: Literal["cut", "spread", "drop"] | None = Field(
         None, description="larger gangs: cut to the cap, runtime kept; spread: work kept, runtime longer; drop"
     )
-    gpus_per_unit: float = Field(1.0, gt=0, description="GPUs per processor or GPU of the trace, rounded up")
-    load_factor: float | None = Field(None, gt=0, description="keep (below 1) or copy (above 1) jobs at this rate")
+    gpus_per_unit: float = Field(1.0, gt=0, le=10_000, description="GPUs per processor or GPU of the trace, rounded up")
+    load_factor: float | None = Field(
+        None, gt=0, le=1000, description="keep (below 1) or copy (above 1) jobs at this rate"
+    )
     load: float | None = Field(
         None, gt=0, le=10, description="instead of load_factor: the load that the window is to offer"
     )
@@ -152,20 +165,25 @@ class TraceModel(Strict):
         description="population: each virtual cluster gets a home site by population and hash; jobs: each job "
         "does, as where the trace has no virtual clusters; or a table of virtual cluster = site",
     )
-    slack_h: float | None = Field(None, ge=0, description="how long every start may be put off [h]")
-    slack_factor: float | None = Field(None, ge=0, description="the same, as a multiple of the estimate")
+    slack_h: float | None = Field(None, ge=0, le=87_600, description="how long every start may be put off [h]")
+    slack_factor: float | None = Field(None, ge=0, le=1000, description="the same, as a multiple of the estimate")
     estimates: Literal["exact", "factor", "column"] = Field(description="where runtime estimates come from")
-    estimate_factor: float | None = Field(None, gt=0, description="estimate / runtime, where estimates = 'factor'")
+    estimate_factor: float | None = Field(
+        None, gt=0, le=1000, description="estimate / runtime, where estimates = 'factor'"
+    )
     runtime_cap_h: float | None = Field(
-        None, gt=0, description="longer jobs come as chained segments of at most this [h]; default: as they are"
+        None,
+        gt=0,
+        le=87_600,
+        description="longer jobs come as chained segments of at most this [h]; default: as they are",
     )
     bad_rows: Literal["refuse", "drop"] = Field("refuse", description="rows that make no sense: an error, or left out")
     interruptible_share: float = Field(0.7, ge=0, le=1, description="share of the jobs that may be paused (choice)")
     residency: Residency = Field("national", description="how far the jobs' data may travel (choice)")
-    dataset_gb: float = Field(0.0, ge=0, description="size of each home's data set (choice) [GB]")
-    checkpoint_gb: float = Field(20.0, ge=0, description="what a move transfers (choice) [GB]")
-    checkpoint_write_s: float = Field(30.0, ge=0, description="choice [s]")
-    restart_s: float = Field(240.0, ge=0, description="choice [s]")
+    dataset_gb: float = Field(0.0, ge=0, le=1e9, description="size of each home's data set (choice) [GB]")
+    checkpoint_gb: float = Field(20.0, ge=0, le=1e9, description="what a move transfers (choice) [GB]")
+    checkpoint_write_s: float = Field(30.0, ge=0, le=1e6, description="choice [s]")
+    restart_s: float = Field(240.0, ge=0, le=1e6, description="choice [s]")
     intensity: float = Field(1.0, ge=0, le=1.5, description="power as a share of the loaded power (choice)")
 
     @model_validator(mode="after")

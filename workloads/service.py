@@ -20,7 +20,7 @@ from tafukt.workloads.units import DAY_S, Floats
 from tafukt.problems import hint
 from tafukt.strict import Strict, problems_of
 
-Rate = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, le=1e6)]
 
 YEAR_DAYS = 365.25
 # The coldest part of the year is mid-January, the hottest mid-July: the two hourly shapes blend between them.

@@ -24,10 +24,11 @@ from tafukt.experiments.errors import InputError, Problem, listed, nearest
 from tafukt.experiments.hashing import canonical
 from tafukt.sites.site import SiteModel
 from tafukt.workloads.errors import WorkloadError
+from tafukt.workloads.mix import load_mix
 from tafukt.workloads.service import service_from
 
 from tafukt.problems import TOLD_MOST
-from tafukt.strict import in_file_order, valid_part
+from tafukt.strict import in_file_order, sound, valid_part
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ def check(raw: toml.Document, file: str, folder: Path) -> Loaded:
         With everything that is wrong, in the document itself and at each value of each axis.
     """
     loaded, problems = _checked(raw, file, folder)
+    told_at = {problem.key for problem in problems}
+    problems += [problem for problem in sound(raw, file) if problem.key not in told_at]
     axes, more = axes_of(raw.get("matrix", {}), file)
     problems += more
     told = {(problem.key, problem.message) for problem in problems}
@@ -194,6 +197,8 @@ def _checked(
     loaded = Loaded(file, folder, raw, experiment, sites, policies, baseline)
     if not any(problem.key.startswith("sites") for problem in problems):  # else what is missing here is told there
         problems += _unknown_places(experiment, sites, file)
+    if base is None or {"workload", "service"} & set(changed):
+        problems += _of_catalogue(experiment, file, folder)
     problems += [
         Problem(file, key, f"no such file: {path}") for key, path in loaded.files().items() if not path.is_file()
     ]
@@ -224,12 +229,35 @@ def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: s
         if region not in regions:
             message = f"no region {region!r}; known: {listed(regions)}"
             problems.append(Problem(file, f"quotas.{region}", message, nearest(region, regions)))
+    return problems
+
+
+def _of_catalogue(experiment: Experiment, file: str, folder: Path) -> list[Problem]:
+    """What is wrong in a service and in the classes of a mix, which change tables of the catalogue or of a file."""
+    problems: list[Problem] = []
     if experiment.service is not None:
         try:
             service_from(experiment.service)
         except WorkloadError as error:
-            problems.append(Problem(file, "service", str(error)))
+            for found in error.problems:
+                key = f"service.{found.key}" if found.key else "service"
+                problems.append(Problem(file, key, found.message.removeprefix("service: "), found.nearest))
+    workload = experiment.workload
+    if workload.kind == "generator" and (not workload.mix.endswith(".toml") or (folder / workload.mix).is_file()):
+        try:
+            load_mix(workload.mix, folder, workload.classes)
+        except WorkloadError as error:
+            for found in error.problems:
+                ours = found.key.split(".")[:1] == ["classes"] and workload.classes
+                where = Problem(file, f"workload.{found.key}", found.message, found.nearest) if ours else found
+                problems.append(where if found.key else Problem(file, *_split(found.message)))
     return problems
+
+
+def _split(message: str) -> tuple[str, str]:
+    """A key of the workload and what is said of it."""
+    key, colon, rest = message.partition(": ")
+    return (key, rest) if colon and key.startswith("workload.") else ("workload", message)
 
 
 def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
@@ -278,11 +306,19 @@ def _too_many(loaded: Loaded, axes: Sequence[Axis], file: str) -> list[Problem]:
     problems = []
     if runs > RUNS_LIMIT:
         problems.append(Problem(file, "matrix", f"makes {runs} runs; at most {RUNS_LIMIT} are allowed"))
-    steps = len(loaded.sites) * loaded.experiment.days * 1440 // loaded.experiment.step_min
-    if steps > STEPS_LIMIT:
-        message = f"makes {steps} steps of {len(loaded.sites)} sites; at most {STEPS_LIMIT} are allowed"
-        problems.append(Problem(file, "days", message))
-    return problems
+    experiment, drained = loaded.experiment, loaded.experiment.drain_days or 0
+    problem = too_many_steps(loaded, experiment.days + drained)
+    return problems + ([problem] if problem else [])
+
+
+def too_many_steps(loaded: Loaded, days: float) -> Problem | None:
+    """What is wrong with an accounting window of so many days: its steps would fill any memory."""
+    steps = round(len(loaded.sites) * days * 1440 / loaded.experiment.step_min)
+    if steps <= STEPS_LIMIT:
+        return None
+    window = f"an accounting window of {days:.0f} days at step_min = {loaded.experiment.step_min}"
+    message = f"{window} makes {steps} steps of {len(loaded.sites)} sites; at most {STEPS_LIMIT} are allowed"
+    return Problem(loaded.file, "drain_days" if loaded.experiment.drain_days else "days", message)
 
 
 def _paths(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Path]]:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
-from tafukt.experiments.config.load import Loaded
+from tafukt.experiments.config.load import Loaded, too_many_steps
 from tafukt.experiments.config.schema import Experiment, FaultsTable, NetworkTable, QuotaTable
 from tafukt.experiments.errors import InputError, Problem
 from tafukt.experiments.results.metrics import SiteCosts, billing_months
@@ -72,13 +72,18 @@ def build(loaded: Loaded, seed: int) -> Inputs:
     SiteError, WorkloadError, InputError
         If a file that the experiment names cannot be used, or its parts do not fit together.
     """
+    try:
+        return _built(loaded, seed)
+    except MemoryError:
+        message = "jobs and supply of this experiment need more memory than there is"
+        raise InputError(Problem(loaded.file, "days", message)) from None
+
+
+def _built(loaded: Loaded, seed: int) -> Inputs:
     experiment, sites = loaded.experiment, list(loaded.sites.values())
     start = experiment.start
     places = [_place(site, start) for site in sites]
-    try:
-        demand = build_jobs(experiment.workload, places, start, experiment.days, seed, loaded.folder)
-    except MemoryError:
-        raise InputError(Problem(loaded.file, "workload", "makes more jobs than there is memory for")) from None
+    demand = build_jobs(experiment.workload, places, start, experiment.days, seed, loaded.folder)
     speed = sum(site.gpus * site.node.speed for site in sites)
     if speed <= 0:
         raise InputError(Problem(loaded.file, "sites", "no site has a node, so no job can run"))
@@ -86,6 +91,8 @@ def build(loaded: Loaded, seed: int) -> Inputs:
     if end_s > WINDOW_LIMIT_DAYS * DAY_S:
         message = f"the jobs need an accounting window of {end_s / DAY_S:.0f} days on these sites"
         raise InputError(Problem(loaded.file, "workload", f"{message}; at most {WINDOW_LIMIT_DAYS} are allowed"))
+    if problem := too_many_steps(loaded, end_s / DAY_S):
+        raise InputError(problem)
     given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed)
     service = _service(experiment, places, end_s)
     caps = experiment.engine.power_caps

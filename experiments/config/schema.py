@@ -128,14 +128,18 @@ class FaultsTable(Table):
         default="none", description="Published rates; what else stands in this table changes them"
     )
     node_mtbf_days: float | None = Field(
-        default=None, gt=0.0, description="Mean time between failures of a node [days]"
+        default=None, ge=0.01, le=1e6, description="Mean time between failures of a node [days]"
     )
-    repair_h: float | None = Field(default=None, gt=0.0, description="Mean time to repair a node [h]")
+    repair_h: float | None = Field(default=None, gt=0.0, le=87_600, description="Mean time to repair a node [h]")
     hazard_per_day: float | None = Field(
-        default=None, ge=0.0, description="Rate at which software faults kill a running job [1/day]"
+        default=None, ge=0.0, le=100.0, description="Rate at which software faults kill a running job [1/day]"
     )
     retries: int | None = Field(
-        default=None, ge=0, strict=True, description="Faults after which a job is given up; not given: never"
+        default=None,
+        ge=0,
+        le=1_000_000,
+        strict=True,
+        description="Faults after which a job is given up; not given: never",
     )
 
 
@@ -144,17 +148,17 @@ class LinkTable(Table):
 
     a: str = Field(description="A site")
     b: str = Field(description="Another site")
-    gbit_s: float = Field(gt=0.0, description="What it carries in each direction [Gbit/s]")
+    gbit_s: float = Field(gt=0.0, le=1e6, description="What it carries in each direction [Gbit/s]")
 
 
 class NetworkTable(Table):
     """What carries data sets and checkpoints between sites; without lines they are everywhere at no cost."""
 
     star_gbit_s: float | None = Field(
-        default=None, gt=0.0, description="A line of this capacity from every site to the root hub [Gbit/s]"
+        default=None, gt=0.0, le=1e6, description="A line of this capacity from every site to the root hub [Gbit/s]"
     )
     links: list[LinkTable] = Field(default=[], description="Further lines")
-    kwh_per_gb: float = Field(default=0.0, ge=0.0, description="Energy of moving a gigabyte [kWh/GB]")
+    kwh_per_gb: float = Field(default=0.0, ge=0.0, le=1000.0, description="Energy of moving a gigabyte [kWh/GB]")
 
 
 class QuotaTable(Table):

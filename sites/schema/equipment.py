@@ -27,13 +27,15 @@ class AccumulatingSoiling(Section):
 
     kind: Literal["accumulating"] = "accumulating"
     rate_per_day: Share = Field(0.003, description="loss added per dry day; by zone, BACKGROUND KNOWLEDGE")
-    cleaning_days: int = Field(14, ge=0, description="days between cleanings, 0 for never; BACKGROUND KNOWLEDGE")
+    cleaning_days: int = Field(
+        14, ge=0, le=36_525, description="days between cleanings, 0 for never; BACKGROUND KNOWLEDGE"
+    )
     rain_index: Share = Field(
         0.3,
         description="a day whose clear-sky index is below this brings the rain that cleans: MODELLING CHOICE",
     )
     max_loss: Share = Field(0.3, description="largest soiling loss; worst year measured 0.30, PMC9649957")
-    storms_per_year: NotNegative = Field(0.0, description="dust storms drawn at this rate: MODELLING CHOICE")
+    storms_per_year: NotNegative = Field(0.0, le=366, description="dust storms drawn at this rate: MODELLING CHOICE")
     storm_loss: Share = Field(0.06, description="loss a drawn storm adds; half of Benguerir's worst week, 12 %: CHOICE")
     storms: tuple[DustStorm, ...] = Field((), description="dust storms on given days")
 
@@ -104,7 +106,7 @@ class BatteryModel(Section):
     self_discharge_per_day: Share = Field(0.0005, description="share of the stored energy lost a day: CHOICE")
     fade_per_cycle: Share = Field(3.33e-5, description="capacity lost per cycle; 20 % over 6000 cycles, BACKGROUND")
     fade_per_year: Share = Field(0.008, description="capacity lost per year at 25 degC; 2 %/yr with daily cycles")
-    fade_doubling_c: Positive = Field(10.0, description="warming that doubles the calendar fade [degC]: CHOICE")
+    fade_doubling_c: Positive = Field(10.0, ge=1.0, description="warming that doubles the calendar fade [degC]: CHOICE")
     replacement_mad_per_kwh: NotNegative = Field(
         1380.0, description="price of a new one; 150 USD/kWh (BESS in Morocco, 140-160) x 9.2 MAD/USD, medium"
     )
@@ -133,7 +135,7 @@ class NodeModel(Section):
     """A kind of GPU node."""
 
     title: str = ""
-    gpus: int = Field(8, gt=0)
+    gpus: int = Field(8, gt=0, le=1024)
     idle_kw: NotNegative = Field(description="power of an empty node that is awake [kW]")
     loaded_kw: NotNegative = Field(description="power with all GPUs at work [kW]")
     sleep_kw: NotNegative = Field(description="power of a node asleep [kW]")
@@ -155,7 +157,7 @@ class ClusterModel(Section):
     """The nodes of a site. No capacity of the institutes is published: ten nodes each is a CHOICE."""
 
     node: str | NodeModel = Field("a100", description="a node of the catalogue, or one of one's own")
-    nodes: int = Field(10, ge=0, description="number of nodes: CHOICE")
+    nodes: int = Field(10, ge=0, le=1_000_000, description="number of nodes: CHOICE")
 
 
 class ConstantCooling(Section):

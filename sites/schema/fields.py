@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from tafukt.strict import Strict
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0, le=1e9)]
+Positive = Annotated[float, Field(gt=0.0, le=1e9)]
 Monthly = Annotated[tuple[float, ...], Field(min_length=12, max_length=12)]
 Hourly = Annotated[tuple[float, ...], Field(min_length=24, max_length=24)]
 Fill = Literal["refuse", "interpolate", "previous-day", "clear-sky"]
@@ -25,13 +25,19 @@ def _with_zone(value: datetime) -> datetime:
     return value
 
 
+def _no_bare_date(value: Any) -> Any:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        raise ValueError("a date without time and zone; write it as 2025-12-01T00:00:00Z")
+    return value
+
+
 def _resolved(value: Path, info: ValidationInfo) -> Path:
     """A relative path counts from the folder of the file that names it."""
     folder = (info.context or {}).get("folder")
     return Path(folder) / value if folder is not None and not value.is_absolute() else value
 
 
-Instant = Annotated[datetime, AfterValidator(_with_zone)]
+Instant = Annotated[datetime, AfterValidator(_with_zone), BeforeValidator(_no_bare_date)]
 FilePath = Annotated[Path, AfterValidator(_resolved)]
 
 

@@ -19,7 +19,6 @@ class ConstantCarbon(Section):
 
     kind: Literal["constant"] = "constant"
     g_per_kwh: NotNegative = Field(604.0, description="CHOICE inside the published 551-710 gCO2e/kWh")
-    accounting: Literal["average", "marginal"] = "average"
 
 
 class HourlyCarbon(Section):
@@ -27,7 +26,6 @@ class HourlyCarbon(Section):
 
     kind: Literal["hourly"] = "hourly"
     table: str = Field("morocco", description="a table of the catalogue")
-    accounting: Literal["average", "marginal"] = "average"
 
 
 class SeriesCarbon(Section):
@@ -35,7 +33,6 @@ class SeriesCarbon(Section):
 
     kind: Literal["csv"] = "csv"
     series: SeriesModel
-    accounting: Literal["average", "marginal"] = "average"
 
 
 Carbon = Annotated[ConstantCarbon | HourlyCarbon | SeriesCarbon, Field(discriminator="kind")]
@@ -75,15 +72,17 @@ class OutageModel(Section):
     """The grid is gone from `start` for some hours."""
 
     start: Instant
-    hours: Positive
+    hours: Positive = Field(le=87_600)
 
 
 class OutagesModel(Section):
     """Outages on given dates, and outages drawn at a rate; none unless asked for."""
 
     listed: tuple[OutageModel, ...] = ()
-    per_year: NotNegative = Field(0.0, description="mean number per year; Morocco's SAIDI: 1 h/yr, BACKGROUND, low")
-    mean_hours: Positive = Field(1.0, description="mean length of a drawn outage, exponential [h]: CHOICE")
+    per_year: NotNegative = Field(
+        0.0, le=8766, description="mean number per year; Morocco's SAIDI: 1 h/yr, BACKGROUND, low"
+    )
+    mean_hours: Positive = Field(1.0, le=8766, description="mean length of a drawn outage, exponential [h]: CHOICE")
 
 
 class GridModel(Section):

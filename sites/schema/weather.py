@@ -14,9 +14,6 @@ class ClimateModel(Section):
     ghi_kwh_m2_d: Monthly = Field(description="global horizontal irradiation [kWh/m2/day]")
     tmax_c: Monthly = Field(description="mean daily maximum of the air temperature [degC]")
     tmin_c: Monthly = Field(description="mean daily minimum of the air temperature [degC]")
-    tmean_c: Monthly | None = Field(None, description="mean air temperature [degC]; default: middle of the two")
-    clearsky_ghi_kwh_m2_d: Monthly | None = Field(None, description="the same under a clear sky, for reference")
-    clearsky_index: Monthly | None = Field(None, description="ratio of the two, for reference")
     ghi_kwh_m2_y: float | None = Field(None, description="yearly irradiation, for reference [kWh/m2]")
     pv_yield_kwh_kwp_y: float | None = Field(None, description="published PV yield to check against [kWh/kWp]")
     wind_speed_ms: NotNegative = Field(3.0, description="mean wind at 10 m [m/s]; 3.0 where none was found: choice")
@@ -43,7 +40,7 @@ class HeatWave(Section):
     """Days on which the air is warmer than the weather says; the sky stays as it is."""
 
     start: Instant = Field(description="when it begins, with a time zone")
-    days: Positive = Field(description="how long it lasts [days]")
+    days: Positive = Field(le=36_525, description="how long it lasts [days]")
     warmer_c: float = Field(ge=-30, le=30, description="how much warmer [degC]")
 
 
