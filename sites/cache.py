@@ -67,7 +67,7 @@ class Entry:
     notes: tuple[str, ...] = ()
 
 
-def kept(folder: Path, key: str, shape: tuple[int, ...], make: Callable[[], Entry]) -> Entry:
+def kept(folder: Path, key: str, shape: tuple[int, ...] | None, make: Callable[[], Entry]) -> Entry:
     """The entry under a key, read from the folder, or made and written there.
 
     Parameters
@@ -76,18 +76,18 @@ def kept(folder: Path, key: str, shape: tuple[int, ...], make: Callable[[], Entr
         Made if need be; where it cannot be written to, nothing is kept.
     key : str
         From `key_of`.
-    shape : tuple of int
-        What the array must have.
+    shape : tuple of int, optional
+        What the array must have; default: what was written.
     make : callable
         Makes the entry.
     """
-    path = folder / "supply" / f"{key[:40]}.f64"
+    path = folder / f"{key[:40]}.f64"
     found = _read(path, key, shape)
     if found is not None:
         return found
     made = make()
     values = np.ascontiguousarray(made.values, dtype="<f8")
-    if values.shape != shape:
+    if shape is not None and values.shape != shape:
         raise ValueError(f"made an array of shape {values.shape}, not {shape}")
     with contextlib.suppress(OSError):
         _write(path, key, values, made.notes)
@@ -101,26 +101,28 @@ def _digest(key: str, body: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
-def _read(path: Path, key: str, shape: tuple[int, ...]) -> Entry | None:
-    """The entry of a file: hash, length of the notes [bytes], values, notes as JSON; nothing where it is damaged."""
+def _read(path: Path, key: str, shape: tuple[int, ...] | None) -> Entry | None:
+    """The entry of a file: hash, length of what is told [bytes], that as JSON, values; nothing if it is damaged."""
     try:
         raw = path.read_bytes()
     except OSError:
         return None
     body = memoryview(raw)[_HASH_BYTES:]
-    size = 8 * int(np.prod(shape))
-    if len(body) < 8 + size or raw[:_HASH_BYTES] != _digest(key, body):
+    if len(body) < 8 or raw[:_HASH_BYTES] != _digest(key, body):
         return None
-    if int.from_bytes(body[:8], "little") != len(body) - 8 - size:
+    begin = 8 + int.from_bytes(body[:8], "little")
+    about = json.loads(bytes(body[8:begin]))
+    if shape is not None and tuple(about["shape"]) != shape:
         return None
-    values = np.frombuffer(body[8 : 8 + size], dtype="<f8").reshape(shape)
-    return Entry(values, tuple(json.loads(bytes(body[8 + size :]))))
+    values = np.frombuffer(body[begin:], dtype="<f8").reshape(about["shape"])
+    return Entry(values, tuple(about["notes"]))
 
 
 def _write(path: Path, key: str, values: Floats, notes: tuple[str, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(notes).encode()
-    body = len(text).to_bytes(8, "little") + values.tobytes() + text
+    text = json.dumps({"shape": values.shape, "notes": notes}).encode()
+    text += b" " * (-len(text) % 8)  # numbers on whole words
+    body = len(text).to_bytes(8, "little") + text + values.tobytes()
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -134,15 +134,17 @@ def _referred(site: SiteModel) -> list[Fact]:
 
 
 def weather_report(site: SiteModel) -> list[str]:
-    """What was found in a site's weather file and filled, with counts and dates; empty where it reads none.
+    """Faults found in the whole of a site's weather file and filled, with counts and dates; empty where it reads none.
+
+    What concerns one run stands in the notes of its `SiteSupply`.
 
     Raises
     ------
     SiteError
         If the file cannot be used as it is.
     """
-    if site.weather.kind not in ("epw", "tmy3", "pvgis", "csv"):
-        return []
-    from tafukt.sites.weather.files import source_of
+    from tafukt.sites.weather.files import FILE_KINDS, source_of
 
+    if site.weather.kind not in FILE_KINDS or site.weather.kind == "pvgis-download":
+        return []
     return list(source_of(site, None)[0].notes)

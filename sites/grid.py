@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from tafukt.sites.profile import Floats
+from tafukt.sites.schema.fields import SeriesModel
 from tafukt.sites.schema.grid import (
     RESOLUTION_H,
     ConstantCarbon,
@@ -16,6 +18,7 @@ from tafukt.sites.schema.grid import (
     TariffModel,
     band_table,
 )
+from tafukt.sites.schema.ranges import CARBON, POWER_KW, PRICE, Range
 from tafukt.sites.site import carbon_tables, load_shapes
 from tafukt.sites.time_grid import DAY_S, SEASONS, Span, local_hour_and_month, season_of, stream
 
@@ -27,42 +30,52 @@ def bands(tariff: TariffModel, tz: str, span: Span) -> np.ndarray[tuple[int], np
     return np.asarray(band_table(tariff)[summer, (hour / RESOLUTION_H).astype(np.int64)])
 
 
-def prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> Floats:
-    """Price of an imported kilowatt-hour in each step [MAD/kWh], shape (steps,)."""
+Told = tuple[Floats, tuple[str, ...]]
+"""Values of each step, and what is told of them."""
+
+
+def _from_file(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Path | None) -> Told:
+    from tafukt.sites.weather.series import series  # pandas is loaded for a file only
+
+    found = series(model, span, where, allowed, cache)
+    return found.values, found.notes
+
+
+def prices(model: GridModel, tariff: TariffModel, tz: str, span: Span, cache: Path | None = None) -> Told:
+    """Price of an imported kilowatt-hour in each step [MAD/kWh], shape (steps,), and notes."""
     if model.price_mad_per_kwh is not None:
-        from tafukt.sites.weather.series import series
-
-        return series(model.price_mad_per_kwh, span, "grid.price_mad_per_kwh")
-    return np.array([band.mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)]
+        return _from_file(model.price_mad_per_kwh, span, "grid.price_mad_per_kwh", PRICE, cache)
+    return np.array([band.mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)], ()
 
 
-def export_prices(model: GridModel, tariff: TariffModel, tz: str, span: Span) -> Floats:
-    """Price of an exported kilowatt-hour in each step [MAD/kWh], shape (steps,)."""
-    if model.export_mad_per_kwh is not None:
-        return np.full(span.steps, model.export_mad_per_kwh)
-    return np.array([band.export_mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)]
+def export_prices(model: GridModel, tariff: TariffModel, tz: str, span: Span, cache: Path | None = None) -> Told:
+    """Price of an exported kilowatt-hour in each step [MAD/kWh], shape (steps,), and notes."""
+    own = model.export_mad_per_kwh
+    if isinstance(own, SeriesModel):
+        return _from_file(own, span, "grid.export_mad_per_kwh", PRICE, cache)
+    if own is not None:
+        return np.full(span.steps, own), ()
+    return np.array([band.export_mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)], ()
 
 
-def carbon(model: GridModel, tz: str, span: Span) -> Floats:
-    """Carbon intensity of the grid in each step [g/kWh], shape (steps,)."""
+def carbon(model: GridModel, tz: str, span: Span, cache: Path | None = None) -> Told:
+    """Carbon intensity of the grid in each step [g/kWh], shape (steps,), and notes."""
     if isinstance(model.carbon, ConstantCarbon):
-        return np.full(span.steps, model.carbon.g_per_kwh)
+        return np.full(span.steps, model.carbon.g_per_kwh), ()
     if isinstance(model.carbon, HourlyCarbon):
         table = carbon_tables()[model.carbon.table]
         hour, month = local_hour_and_month(tz, span.begins)
         values = np.array([getattr(table, season) for season in SEASONS])
-        return np.asarray(values[season_of(month), hour.astype(np.int64)])
-    from tafukt.sites.weather.series import series
-
-    return series(model.carbon.series, span, "grid.carbon.series")
+        return np.asarray(values[season_of(month), hour.astype(np.int64)]), ()
+    return _from_file(model.carbon.series, span, "grid.carbon.series", CARBON, cache)
 
 
-def other_kw(model: OtherModel, tz: str, span: Span) -> Floats:
-    """Other load of a site in each step [kW], shape (steps,)."""
+def other_kw(model: OtherModel, tz: str, span: Span, cache: Path | None = None) -> Told:
+    """Other load of a site in each step [kW], shape (steps,), and notes."""
     if model.kind == "none":
-        return np.zeros(span.steps)
+        return np.zeros(span.steps), ()
     if model.kind == "constant":
-        return np.full(span.steps, model.kw)
+        return np.full(span.steps, model.kw), ()
     if model.kind == "shape":
         shape = load_shapes()[model.shape]
         hour, month = local_hour_and_month(tz, span.begins)
@@ -71,11 +84,9 @@ def other_kw(model: OtherModel, tz: str, span: Span) -> Floats:
         daily = daily / daily.mean(axis=1, keepdims=True)
         monthly = np.array(shape.monthly) / np.mean(shape.monthly)
         summer = ((month >= 4) & (month <= 9)).astype(np.int64)
-        return np.asarray(model.kw * daily[summer, hour.astype(np.int64)] * monthly[month - 1])
-    from tafukt.sites.weather.series import series
-
+        return np.asarray(model.kw * daily[summer, hour.astype(np.int64)] * monthly[month - 1]), ()
     assert model.series is not None
-    return series(model.series, span, "other.series")
+    return _from_file(model.series, span, "other.series", POWER_KW, cache)
 
 
 def outages(model: OutagesModel, name: str, span: Span, seed: int) -> tuple[tuple[float, float], ...]:

@@ -10,11 +10,13 @@ import numpy as np
 from tafukt.sites.cooling import overhead
 from tafukt.sites.profile import Floats
 from tafukt.sites.pv import ac_power, age_factor, soiling_loss
+from tafukt.sites.schema.fields import SeriesModel
+from tafukt.sites.schema.ranges import PV_KW
 from tafukt.sites.schema.weather import HeatWave
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import DAY_S, Span
 from tafukt.sites.weather.model import Weather, place_of
-from tafukt.sites.weather.series import series
+from tafukt.sites.weather.series import Series, series
 from tafukt.sites.weather.weather import SunTable, weather
 
 
@@ -38,9 +40,10 @@ def modelled(site: SiteModel, span: Span, seed: int, table: SunTable, cache: Pat
         If an input file or a setting cannot be used.
     """
     found = warmed(weather(site, span, seed, table, cache), list(site.heat_waves.values()), span)
-    power = pv_power(site, span, seed, found)
+    power = pv_power(site, span, seed, found, cache)
     heat = overhead(site.cooling, found.temp_air)
-    return Modelled(power, heat, found.temp_air, found.sky.full(found.sun.ghi), found.notes)
+    notes = (*found.notes, *power.notes)
+    return Modelled(power.values, heat, found.temp_air, found.sky.full(found.sun.ghi), notes)
 
 
 def warmed(found: Weather, waves: Sequence[HeatWave], span: Span) -> Weather:
@@ -55,14 +58,32 @@ def warmed(found: Weather, waves: Sequence[HeatWave], span: Span) -> Weather:
     return replace(found, temp_air=temp, sun=replace(found.sun, temp_air=temp[found.sky.rows]))
 
 
-def pv_power(site: SiteModel, span: Span, seed: int, found: Weather) -> Floats:
-    """AC power of a site's PV array in each step [W], with soiling and age."""
+def pv_power(site: SiteModel, span: Span, seed: int, found: Weather, cache: Path | None) -> Series:
+    """AC power of a site's PV array in each step [W], with soiling and age, or from a series of its own."""
     pv = site.pv
     if pv is None:
-        return np.zeros(span.steps)
+        return Series(np.zeros(span.steps))
     if pv.series is not None:
-        return np.maximum(series(pv.series, span, "pv.series"), 0.0) * 1000.0
+        return _from_series(site, pv.series, span, cache)
     past = place_of(site) if site.weather.kind == "climatology" else None
     loss = soiling_loss(pv.soiling, found.days, found.daily_index, site.lat, site.lon, seed, past)
     clean = (1.0 - loss) * age_factor(pv, found.days, span.start_unix // DAY_S)
-    return found.sky.full(ac_power(pv, site.pv_kwp, found.sky, found.sun, clean[found.day_of_row]))
+    return Series(found.sky.full(ac_power(pv, site.pv_kwp, found.sky, found.sun, clean[found.day_of_row])))
+
+
+def _from_series(site: SiteModel, model: SeriesModel, span: Span, cache: Path | None) -> Series:
+    """A ready power series; what an inverter draws at night counts as nothing."""
+    found = series(model, span, "pv.series", PV_KW, cache)
+    notes = list(found.notes)
+    below = int((found.values < 0).sum())
+    if below:
+        notes.append(
+            f"pv.series: {model.file.name}: {below} steps below 0, least {found.values.min():g} kW, taken as 0"
+        )
+    most = float(found.values.max())
+    if "kwp" in (site.pv.model_fields_set if site.pv else ()) and most > 3.0 * max(site.pv_kwp, 1e-9):
+        notes.append(
+            f"pv.series: {model.file.name}: it reaches {most:g} kW on an array of {site.pv_kwp:g} kWp: "
+            "is it in W? then scale = 0.001"
+        )
+    return Series(np.maximum(found.values, 0.0) * 1000.0, tuple(notes))

@@ -24,7 +24,8 @@ from tafukt.sites.weather.model import Irradiance
 def surface(pv: PVModel, sky: Sky) -> tuple[Floats, Floats]:
     """Tilt and azimuth of the modules on each daylight row [deg]; trackers at rest lie flat."""
     if pv.mount == "fixed":
-        return np.full(len(sky.rows), pv.tilt_deg), np.full(len(sky.rows), pv.azimuth_deg)
+        azimuth_deg = 180.0 if pv.azimuth_deg is None else pv.azimuth_deg  # a site sets it by its hemisphere
+        return np.full(len(sky.rows), pv.tilt_deg), np.full(len(sky.rows), azimuth_deg)
     turned = pvlib.tracking.singleaxis(
         sky.apparent_zenith,
         sky.azimuth,

@@ -83,6 +83,13 @@ class SiteModel(Section):
                 raise ValueError(f"{key}: {name!r} is not in the catalogue; {hint(name, known)}")
         return self
 
+    @model_validator(mode="after")
+    def _facing_the_equator(self) -> Self:
+        if self.pv is not None and self.pv.azimuth_deg is None:
+            facing = self.pv.model_copy(update={"azimuth_deg": 180.0 if self.lat >= 0 else 0.0})
+            object.__setattr__(self, "pv", facing)
+        return self
+
     @property
     def node(self) -> NodeModel:
         """The kind of its nodes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 from tafukt.sites.cache import Entry, default_folder, file_hash, kept, key_of
 from tafukt.sites.errors import SiteError
 from tafukt.sites.grid import carbon, export_prices, other_kw, outages, prices
-from tafukt.sites.profile import StepProfile
+from tafukt.sites.inherited import inherited
+from tafukt.sites.profile import Floats, StepProfile
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import Span
 from tafukt.sites.time_grid import span as span_of
@@ -87,7 +88,7 @@ def supply(
     span = span_of(start, days, step_s)
     folder = default_folder() if cache is None else cache
     skies = _Skies(span, seed, folder)
-    shared: dict[Any, StepProfile] = {}
+    shared: dict[Any, _Told] = {}
     result = {}
     for site in sites:
         try:
@@ -97,34 +98,48 @@ def supply(
     return result
 
 
-def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any, StepProfile]) -> SiteSupply:
-    def profile(name: str, inputs: Any, values: Any) -> StepProfile:
+_Told = tuple[StepProfile, tuple[str, ...]]
+
+
+def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any, _Told]) -> SiteSupply:
+    notes = [*inherited(site)]
+    step = float(span.step_s)
+
+    def profile(name: str, inputs: Any, values: Callable[[], tuple[Floats, tuple[str, ...]]]) -> StepProfile:
         """Sites with the same tariff and the same clock share their profiles."""
         key = (name, inputs)
         if key not in shared:
-            shared[key] = StepProfile(values(), float(span.step_s))
-        return shared[key]
+            found, told = values()
+            shared[key] = StepProfile(found, step), told
+        notes.extend(shared[key][1])
+        return shared[key][0]
 
     made = skies.of(site)
+    notes.extend(made.notes)
     pv_w, overhead, temp_air, ghi = made.values
-    step = float(span.step_s)
-    money = (site.grid.model_dump_json(exclude={"outages"}), site.tariff.model_dump_json(), site.tz)
-    price = profile("price", money, lambda: prices(site.grid, site.tariff, site.tz, span))
-    export = profile("export", money, lambda: export_prices(site.grid, site.tariff, site.tz, span))
-    green = (site.grid.carbon.model_dump_json(), site.tz)
-    other = (site.other.model_dump_json(), site.tz)
+    grid, cache = site.grid, skies.folder
+    money = (grid.model_dump_json(exclude={"outages"}), site.tariff.model_dump_json(), site.tz)
+    price = profile("price", money, lambda: prices(grid, site.tariff, site.tz, span, cache))
+    export = profile("export", money, lambda: export_prices(grid, site.tariff, site.tz, span, cache))
+    green = profile("carbon", (grid.carbon.model_dump_json(), site.tz), lambda: carbon(grid, site.tz, span, cache))
+    other = profile("other", (site.other.model_dump_json(), site.tz), lambda: _watts(site, span, cache))
     return SiteSupply(
         pv_w=StepProfile(pv_w, step),
         overhead=StepProfile(overhead, step),
-        other_w=profile("other", other, lambda: 1000.0 * other_kw(site.other, site.tz, span)),
+        other_w=other,
         temp_air_c=StepProfile(temp_air, step),
         ghi=StepProfile(ghi, step),
         price_mad_per_kwh=price,
         export_price_mad_per_kwh=export,
-        carbon_g_per_kwh=profile("carbon", green, lambda: carbon(site.grid, site.tz, span)),
-        outages=outages(site.grid.outages, site.name, span, seed),
-        notes=made.notes,
+        carbon_g_per_kwh=green,
+        outages=outages(grid.outages, site.name, span, seed),
+        notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _watts(site: SiteModel, span: Span, cache: Path) -> tuple[Floats, tuple[str, ...]]:
+    kilowatts, notes = other_kw(site.other, site.tz, span, cache)
+    return 1000.0 * kilowatts, notes
 
 
 class _Skies:
@@ -136,7 +151,7 @@ class _Skies:
 
     def of(self, site: SiteModel) -> Entry:
         """Power, overhead, temperature and irradiance, shape (4, steps), and what is told of the weather."""
-        return kept(self.folder, self._key(site), (len(_CACHED), self.span.steps), lambda: self._make(site))
+        return kept(self.folder / "supply", self._key(site), (len(_CACHED), self.span.steps), lambda: self._make(site))
 
     def _key(self, site: SiteModel) -> str:
         keys = {"lat", "lon", "altitude_m", "climate", "weather", "heat_waves", "pv", "cooling"}

@@ -62,7 +62,9 @@ class PVModel(Section):
     kwp_per_node: NotNegative = Field(12.0, description="size per GPU node [kW]: CHOICE")
     mount: Literal["fixed", "tracking"] = Field("fixed", description="fixed, or one horizontal north-south axis")
     tilt_deg: float = Field(30.0, ge=0.0, le=90.0, description="tilt from the horizontal, of a fixed array [deg]")
-    azimuth_deg: float = Field(180.0, ge=0.0, le=360.0, description="direction it faces: 180 is south [deg]")
+    azimuth_deg: float | None = Field(
+        None, ge=0.0, le=360.0, description="direction it faces: 180 is south [deg]; default: towards the equator"
+    )
     axis_azimuth_deg: float = Field(180.0, ge=0.0, le=360.0, description="direction of a tracker's axis [deg]")
     max_angle_deg: float = Field(60.0, gt=0.0, le=90.0, description="most that a tracker turns [deg]: CHOICE")
     ground_cover: float = Field(0.4, gt=0.0, le=1.0, description="tracker width over row distance: CHOICE")

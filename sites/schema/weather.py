@@ -55,12 +55,21 @@ class WeatherFile(Section):
 
     kind: Literal["epw", "tmy3", "pvgis"]
     file: FilePath
-    repeat: bool = Field(True, description="whether the file's year stands for every year")
+    repeat: bool = Field(True, description="whether the file's year stands for steps that the file does not cover")
+    fill: Fill = Field("refuse", description="what to do about missing or impossible values")
+
+
+class PublisherFile(Section):
+    """Weather as its publisher's CSV comes: NSRDB or SAM, SolarAnywhere, NASA POWER, Open-Meteo, ERA5, Solcast."""
+
+    kind: Literal["nsrdb", "solaranywhere", "nasa-power", "open-meteo", "era5", "solcast"]
+    file: FilePath
+    repeat: bool = Field(True, description="whether the file's year stands for steps that the file does not cover")
     fill: Fill = Field("refuse", description="what to do about missing or impossible values")
 
 
 class WeatherColumns(Section):
-    """Columns of a CSV weather file by quantity; only `ghi` must be there."""
+    """Columns of a CSV weather file by quantity; `ghi` must be there, or both `dni` and `dhi`."""
 
     time: str = "time"
     ghi: str = "ghi"
@@ -79,8 +88,10 @@ class WeatherCSV(Section):
     time_format: str | None = Field(None, description="strptime format of the times; default: ISO 8601")
     tz: str = Field("UTC", description="zone of times that carry none: IANA name or an offset such as +01:00")
     label: Label = Field("left", description="which part of its interval a time names")
-    ghi_scale: Positive = Field(1.0, description="factor on all irradiance, for a sensor that reads low")
-    repeat: bool = Field(True, description="whether the file's year stands for every year")
+    ghi_scale: Positive = Field(1.0, description="W/m2 of irradiance in one unit of the file")
+    wind_scale: Positive = Field(1.0, description="m/s of wind in one unit of the file")
+    temp_unit: Literal["degC", "K", "degF"] = Field("degC", description="unit of the air temperature")
+    repeat: bool = Field(True, description="whether the file's year stands for steps that the file does not cover")
     fill: Fill = "refuse"
 
 
@@ -96,7 +107,5 @@ def _kind_first(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-Weather = Annotated[
-    Annotated[ClearSky | Climatology | WeatherFile | WeatherCSV | PVGISDownload, Field(discriminator="kind")],
-    BeforeValidator(_kind_first),
-]
+_Kind = ClearSky | Climatology | WeatherFile | PublisherFile | WeatherCSV | PVGISDownload
+Weather = Annotated[Annotated[_Kind, Field(discriminator="kind")], BeforeValidator(_kind_first)]

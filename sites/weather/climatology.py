@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import lfilter
 from scipy.special import betaincinv, ndtr
+from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.site import sky_facts
 from tafukt.sites.time_grid import DAY_S, Ints, Span, months_of, season_of, stream, years_of
@@ -71,6 +72,27 @@ def clear_by_month(place: Place) -> Floats:
     energy = _clear_by_day(place.lat, place.lon, place.altitude_m)
     months = _month_of_common_year()
     return np.array([energy[months == m].mean() for m in range(1, 13)])
+
+
+def refuse_more_than_clear(place: Place) -> None:
+    """Refuse a climate with more sun than a clear sky has.
+
+    Raises
+    ------
+    SiteError
+        If a month's mean is above that of a clear sky by more than a tenth.
+    """
+    clear = clear_by_month(place)
+    over = np.array(place.ghi_kwh_m2_d) - (1.1 * clear + 0.1)
+    month = int(np.argmax(over))
+    if over[month] <= 0:
+        return
+    given = place.ghi_kwh_m2_d[month]
+    raise SiteError(
+        f"climate.ghi_kwh_m2_d: {given:g} in month {month + 1} is more than a clear sky gives at {place.lat:g} N, "
+        f"{place.lon:g} E, {clear[month]:.2f} kWh/m2/day: is it of another place? give the climate of this one, "
+        "or weather = 'clear-sky', or a weather file"
+    )
 
 
 def _bounds(place: Place) -> tuple[Floats, Floats]:

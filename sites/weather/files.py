@@ -6,36 +6,67 @@ import os
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from tafukt.sites.cache import default_folder
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
-from tafukt.sites.schema.weather import PVGISDownload, WeatherColumns, WeatherCSV, WeatherFile
+from tafukt.sites.schema.weather import PublisherFile, PVGISDownload, WeatherColumns, WeatherCSV, WeatherFile
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import Span, day_of_year
 from tafukt.sites.weather.clearsky import Sky
 from tafukt.sites.weather.climatology import SolarDays, air_temperature
 from tafukt.sites.weather.model import Irradiance, Weather, assembled, place_of, split
 from tafukt.sites.weather.quality import checked
-from tafukt.sites.weather.readers import read, typical_pvgis
-from tafukt.sites.weather.series import on_span, rows_at
-from tafukt.sites.weather.source import Source
+from tafukt.sites.weather.readers import pvgis_record, read
+from tafukt.sites.weather.series import fine_times, on_span, rows_at
+from tafukt.sites.weather.source import QUANTITIES, Source, placed, stamp
 
 WHERE = "weather"
-FILE_KINDS = ("epw", "tmy3", "pvgis", "csv", "pvgis-download")
+FILE_KINDS = (
+    "epw",
+    "tmy3",
+    "pvgis",
+    "csv",
+    "pvgis-download",
+    "nsrdb",
+    "solaranywhere",
+    "nasa-power",
+    "open-meteo",
+    "era5",
+    "solcast",
+)
 MOST_OVER_CLEAR = 1.5  # cloud edges; beyond it an hour at sunrise says little about its minutes
 
 
-def source_of(site: SiteModel, cache: Path | None) -> tuple[Source, bool]:
-    """The site's weather data, checked and filled, and whether its year stands for every year."""
+def source_of(site: SiteModel, cache: Path | None, span: Span | None = None) -> tuple[Source, bool]:
+    """The site's weather data, checked and filled, and whether its year stands for every year.
+
+    Parameters
+    ----------
+    span : Span, optional
+        The run's steps; faults elsewhere in the file are no concern of it. Default: the whole file.
+    """
     model = site.weather
     if isinstance(model, PVGISDownload):
         model = downloaded(site, model, cache)
-    if not isinstance(model, WeatherFile | WeatherCSV):
+    if not isinstance(model, WeatherFile | WeatherCSV | PublisherFile):
         raise SiteError(f"{WHERE}.kind: {model.kind!r} reads no file")
-    source = read(model, site.lat, site.lon, site.altitude_m)
-    return checked(source, model.fill, site.lat, site.lon, site.altitude_m), model.repeat
+    source = read(model, site.lat, site.lon, site.altitude_m, cache)
+    repeat = model.repeat
+    if source.typical and not repeat:
+        raise SiteError(
+            f"{WHERE}.repeat: false: {source.where} is a typical year, with months of different years; it stands for "
+            "any year: leave repeat out"
+        )
+    used = None
+    if span is not None:
+        used = np.zeros(source.size, dtype=bool)
+        used[rows_at(source, fine_times(source, span), repeat, WHERE)] = True
+    source = checked(source, model.fill, site.lat, site.lon, site.altitude_m, used)
+    return source, repeat
 
 
 def from_file(site: SiteModel, span: Span, part: Sky, grid: SolarDays, cache: Path | None) -> Weather:
@@ -44,8 +75,9 @@ def from_file(site: SiteModel, span: Span, part: Sky, grid: SolarDays, cache: Pa
     Where the file is coarser than the run, the sun between is the clear sky's, scaled so that each of the
     file's intervals keeps its energy.
     """
-    source, repeat = source_of(site, cache)
+    source, repeat = source_of(site, cache, span)
     ghi, diffuse, note = _horizontal(source, span, part, repeat)
+    note += _elsewhere(source, span)
     doy = day_of_year((span.start_unix + span.step_s * part.rows) // 86_400)
     if diffuse is None:
         dni, dhi = split(ghi, part, doy)
@@ -63,6 +95,15 @@ def from_file(site: SiteModel, span: Span, part: Sky, grid: SolarDays, cache: Pa
         wind = np.full(len(part.rows), mean)
     sun = Irradiance(ghi, dni, dhi, temp[part.rows], wind)
     return assembled(part, sun, temp, grid, (*source.notes, *note))
+
+
+def _elsewhere(source: Source, span: Span) -> tuple[str, ...]:
+    """What is told where the file's year stands for steps that it does not cover."""
+    outside = (span.mids < source.begin_unix) | (span.mids >= source.end_unix)
+    if source.typical or not outside.any() or outside.all():
+        return ()
+    first = stamp(span.begins[outside][0])
+    return (f"{source.where}: {int(outside.sum())} steps from {first} on lie outside of it and take its year",)
 
 
 def _horizontal(source: Source, span: Span, part: Sky, repeat: bool) -> tuple[Floats, Floats | None, tuple[str, ...]]:
@@ -161,5 +202,17 @@ def _fetched(url: str, lat: float, lon: float) -> Source:
             f"{WHERE}.kind: 'pvgis-download': {url} gave no typical year ({type(error).__name__}: {error}); "
             "download one by hand and use kind = 'pvgis' with file = its path"
         ) from error
-    meta = {"inputs": answer[2]} if len(answer) == 4 else answer[1]  # pvlib before 0.13 gave four parts
-    return typical_pvgis(answer[0], meta, "PVGIS")
+    data, meta = answer[0], answer[-1] if len(answer) == 2 else {"inputs": answer[2]}  # pvlib before 0.13 gave four
+    return placed(pvgis_record(*_as_file(data, meta), "PVGIS"))
+
+
+def _as_file(data: pd.DataFrame, meta: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """What pvlib gives of a typical year, as the file has it."""
+    names = dict(zip(QUANTITIES, ("G(h)", "Gb(n)", "Gd(h)", "T2m", "WS10m"), strict=True))
+    table = data.rename(columns=names).reset_index(drop=True)
+    index = pd.DatetimeIndex(data.index)
+    table["time"] = index.strftime("%Y%m%d:%H%M")
+    inputs = meta.get("inputs", {}) if isinstance(meta, dict) else {}
+    place = inputs.get("location", {})
+    offset = inputs.get("irradiance time offset", inputs.get("irradiance_time_offset"))
+    return table, {"offset_h": place.get("irradiance_time_offset", offset) if isinstance(place, dict) else offset}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +11,34 @@ from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import Fill
 from tafukt.sites.time_grid import DAY_S
 from tafukt.sites.weather.clearsky import sky
+from tafukt.sites.weather.climatology import distance_km
 from tafukt.sites.weather.source import IRRADIANCES, Source, stamp
 
 FINE_S = 600
 HEADROOM_W = 30.0  # what a sensor, and an instant for an hour, may read above the sun
 NIGHT_W = 20.0
+PLACE_KM = 50.0  # a file of a place farther away, or this much higher or lower, is told
+PLACE_M = 300.0
+
+# Codes that publishers and loggers write for a missing value. Each is one only where it cannot be a value.
+CODES = (99.0, 99.9, 999.0, 999.9, 9999.0, 9999.9, 99999.0, 999999.0, 32767.0, 65535.0, 1e20)
+RANGES = {
+    "ghi": (-90.0, 1900.0),
+    "dni": (-90.0, 1500.0),
+    "dhi": (-90.0, 1300.0),
+    "temp_air": (-60.0, 60.0),
+    "wind_speed": (0.0, 75.0),
+}
+UNITS = {"temp_air": "degC", "wind_speed": "m/s"}
+
+
+def blanked(name: str, values: Floats) -> Floats:
+    """The values of a quantity without codes for missing ones, and without what is not finite."""
+    low, high = RANGES[name]
+    with np.errstate(invalid="ignore"):
+        beyond = (values < low) | (values > high)
+        code = np.isin(np.abs(values), CODES) | (np.abs(values) > 1e7)
+    return np.where((beyond & code) | ~np.isfinite(values), np.nan, values)
 
 
 @dataclass(frozen=True)
@@ -32,20 +56,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Over each interval of a source: sun's mean and peak beyond the atmosphere, and a clear sky [W/m2]."""
+    """Over each interval of a source: peak of the sun beyond the atmosphere and mean of a clear sky [W/m2], and the
+    mean cosine of the zenith, zero below the horizon."""
 
     peak: Floats
     clear: Floats
+    cosine: Floats
 
 
 def bounds(source: Source, lat: float, lon: float, altitude_m: float) -> Bounds:
-    """What the sun could give in each interval of a source."""
+    """The most that the sun could give in each interval of a source."""
     parts = max(1, source.step_s // FINE_S)
     fine = (source.mids[:, None] + source.step_s * ((np.arange(parts) + 0.5) / parts - 0.5)).ravel()
     found = sky(lat, lon, altitude_m, fine)
     cosine = np.maximum(np.cos(np.radians(found.apparent_zenith)), 0.0)
     over = found.full(found.dni_extra * cosine).reshape(-1, parts)
-    return Bounds(over.max(axis=1), found.full(found.ghi_clear).reshape(-1, parts).mean(axis=1))
+    clear = found.full(found.ghi_clear).reshape(-1, parts).mean(axis=1)
+    return Bounds(over.max(axis=1), clear, found.full(cosine).reshape(-1, parts).mean(axis=1))
 
 
 def noon_error_min(source: Source, lat: float, lon: float, altitude_m: float) -> float:
@@ -76,38 +103,66 @@ def noon_error_min(source: Source, lat: float, lon: float, altitude_m: float) ->
     return float(np.median((centre[0] - centre[1])[bright]) / 60.0)
 
 
-def findings(source: Source, limits: Bounds) -> tuple[list[Finding], dict[str, np.ndarray]]:
-    """Every kind of fault, and by column which rows are unusable."""
+def findings(
+    source: Source, limits: Bounds, used: np.ndarray | None = None
+) -> tuple[list[Finding], dict[str, np.ndarray]]:
+    """Every kind of fault in the rows that are used, and by column which rows are unusable.
+
+    Parameters
+    ----------
+    used : array of bool, optional
+        Rows that a run needs; default: all.
+    """
     mids = source.mids
-    ghi = source.columns["ghi"]
-    dark = limits.peak <= 0.0
-    with np.errstate(invalid="ignore"):
-        faults = {
-            "values of ghi above the extraterrestrial": ("ghi", ~dark & (ghi > limits.peak + HEADROOM_W)),
-            "values of ghi with the sun below the horizon": ("ghi", dark & (ghi > NIGHT_W)),
-            "negative values of ghi": ("ghi", ghi < -10.0),
-        }
-        if "dhi" in source.columns:
-            dhi = source.columns["dhi"]
-            faults["values of dhi above ghi"] = ("dhi", dhi > 1.1 * np.maximum(ghi, 0.0) + HEADROOM_W)
-        if "temp_air" in source.columns:
-            temp = source.columns["temp_air"]
-            faults["air temperatures outside -60 to 60 degC"] = ("temp_air", (temp < -60.0) | (temp > 60.0))
+    wanted = np.ones(source.size, dtype=bool) if used is None else used
     found, bad = [], {name: np.isnan(values) for name, values in source.columns.items()}
-    if len(source.duplicates):
-        found.append(_finding("rows with a time that came before", source.duplicates.astype(np.float64)))
+    doubled = np.zeros(len(source.duplicates), dtype=bool)
+    if len(doubled):
+        rows = np.clip(((source.duplicates - source.begin_unix) / source.step_s).astype(np.int64), 0, source.size - 1)
+        doubled = wanted[rows]
+    if doubled.any():
+        found.append(_finding("rows with a time that came before", source.duplicates[doubled].astype(np.float64)))
     all_missing = np.logical_and.reduce(list(bad.values()))
-    if all_missing.any():
-        found.append(_finding("missing rows", mids[all_missing]))
+    if (all_missing & wanted).any():
+        found.append(_finding("missing rows", mids[all_missing & wanted]))
     for name, rows in bad.items():
-        alone = rows & ~all_missing
+        alone = rows & ~all_missing & wanted
         if alone.any():
             found.append(_finding(f"missing values of {name}", mids[alone]))
-    for what, (name, rows) in faults.items():
-        if rows.any():
-            found.append(_finding(what, mids[rows]))
-            bad[name] |= rows
+    for what, (name, rows) in _faults(source, limits).items():
+        if (rows & wanted).any():
+            found.append(_finding(what, mids[rows & wanted]))
+        bad[name] |= rows
     return found, bad
+
+
+def _faults(source: Source, limits: Bounds) -> dict[str, tuple[str, np.ndarray]]:
+    """Values that cannot be, by what is wrong with them."""
+    columns = source.columns
+    ghi = columns["ghi"]
+    dark = limits.peak <= 0.0
+    faults = {}
+    with np.errstate(invalid="ignore"):
+        faults["values of ghi above the extraterrestrial"] = ("ghi", ~dark & (ghi > limits.peak + HEADROOM_W))
+        for name in IRRADIANCES:
+            if name in columns:
+                night = dark & (columns[name] > NIGHT_W)
+                faults[f"values of {name} with the sun below the horizon"] = (name, night)
+                faults[f"negative values of {name}"] = (name, columns[name] < -10.0)
+        if "dhi" in columns:
+            over = ~dark & (columns["dhi"] > 1.1 * np.maximum(ghi, 0.0) + HEADROOM_W)
+            faults["values of dhi above ghi"] = ("dhi", over)
+        if "dni" in columns:
+            faults["values of dni above the extraterrestrial"] = ("dni", columns["dni"] > RANGES["dni"][1])
+        if "temp_air" in columns:
+            low, high = RANGES["temp_air"]
+            beyond = (columns["temp_air"] < low) | (columns["temp_air"] > high)
+            faults["air temperatures outside -60 to 60 degC"] = ("temp_air", beyond)
+        if "wind_speed" in columns:
+            low, high = RANGES["wind_speed"]
+            wind = (columns["wind_speed"] < low) | (columns["wind_speed"] > high)
+            faults["wind speeds outside 0 to 75 m/s"] = ("wind_speed", wind)
+    return faults
 
 
 def _finding(what: str, times: Floats) -> Finding:
@@ -115,19 +170,23 @@ def _finding(what: str, times: Floats) -> Finding:
     return Finding(what, len(times), tuple(dates))
 
 
-def checked(source: Source, fill: Fill, lat: float, lon: float, altitude_m: float) -> Source:
-    """The source without a gap, or a refusal that says what is wrong with it.
+def checked(
+    source: Source, fill: Fill, lat: float, lon: float, altitude_m: float, used: np.ndarray | None = None
+) -> Source:
+    """The source without a gap in the rows that are used, or a refusal that says what is wrong with it.
 
     Raises
     ------
     SiteError
-        If there are faults and `fill` is `refuse`, or nothing is left to fill from.
+        If there are faults and `fill` is `refuse`, if values are in another unit, or nothing is left to fill from.
     """
-    if "ghi" not in source.columns:
-        raise SiteError(f"weather.file: {source.where}: it has no global horizontal irradiance")
     limits = bounds(source, lat, lon, altitude_m)
-    found, bad = findings(source, limits)
-    notes = list(source.notes)
+    source = with_ghi(source, limits)
+    problems = units_problems(source, limits)
+    if problems:
+        raise SiteError([f"weather.file: {source.where}: {problem}" for problem in problems])
+    found, bad = findings(source, limits, used)
+    notes = [*source.notes, *place_notes(source, lat, lon, altitude_m)]
     shift = noon_error_min(source, lat, lon, altitude_m)
     if abs(shift) > 20.0:
         side = "late" if shift > 0 else "early"
@@ -140,16 +199,107 @@ def checked(source: Source, fill: Fill, lat: float, lon: float, altitude_m: floa
             + "".join(f". {note}" for note in notes)
         )
     notes += [f"{source.where}: {f}, filled: {fill}" for f in found]
-    columns = {name: _filled(name, values, bad[name], fill, source, limits) for name, values in source.columns.items()}
+    how: Fill = "interpolate" if fill == "refuse" else fill  # what no step of the run reads
+    columns = {name: _filled(name, values, bad[name], how, source, limits) for name, values in source.columns.items()}
     for name in IRRADIANCES:
         if name in columns:
             columns[name] = np.maximum(columns[name], 0.0)
     return replace(source, columns=columns, notes=tuple(notes))
 
 
+def with_ghi(source: Source, limits: Bounds) -> Source:
+    """The source with its global irradiance worked out from beam and diffuse where it has none.
+
+    Raises
+    ------
+    SiteError
+        If it has neither.
+    """
+    columns = source.columns
+    ghi = columns.get("ghi", np.full(source.size, np.nan))
+    if "dni" in columns and "dhi" in columns:
+        summed = columns["dhi"] + columns["dni"] * limits.cosine
+        rows = np.isnan(ghi) & np.isfinite(summed)
+        if rows.any():
+            note = f"{source.where}: ghi of {int(rows.sum())} rows is dhi + dni x cosine of the zenith"
+            ghi = np.where(rows, summed, ghi)
+            return replace(source, columns={"ghi": ghi, **_without(columns, "ghi")}, notes=(*source.notes, note))
+    if "ghi" not in columns:
+        raise SiteError(
+            f"weather.file: {source.where}: it has no global horizontal irradiance, nor both dni and dhi to work it out"
+        )
+    return source
+
+
+def _without(columns: Mapping[str, Floats], name: str) -> dict[str, Floats]:
+    return {key: values for key, values in columns.items() if key != name}
+
+
+def units_problems(source: Source, limits: Bounds) -> list[str]:
+    """Columns that are in another unit than they should be, with the key that would mend it."""
+    found = []
+    ghi = np.nan_to_num(source.columns["ghi"])
+    light = limits.clear > 200.0
+    share = float(np.maximum(ghi, 0.0)[light].sum() / limits.clear[light].sum()) if light.any() else 0.7
+    if 0.0 < share < 0.03 or share > 2.0:
+        step = source.step_s
+        factors = {
+            "kW/m2": 1000.0,
+            "MJ/m2 per step": 1e6 / step,
+            "kJ/m2 per step": 1000.0 / step,
+            "J/m2 per step": 1.0 / step,
+            "Wh/m2 per step": 3600.0 / step,
+            "kWh/m2 per step": 3.6e6 / step,
+        }
+        unit = min(factors, key=lambda name: abs(np.log(share * factors[name] / 0.7)))
+        found.append(
+            f"ghi reaches {ghi.max():g}, where a clear sky gives {limits.clear.max():.0f} W/m2: it seems to be in "
+            f"{unit}; set weather.ghi_scale = {factors[unit]:g} (kind = 'csv')"
+        )
+    temp = source.columns.get("temp_air", np.zeros(0))
+    temp = temp[np.isfinite(temp)]
+    if len(temp):
+        middle = float(np.median(temp))
+        if 200.0 < middle < 340.0:
+            found.append(
+                f"temp_air is {middle:.0f} in the middle: it seems to be in kelvin; set weather.temp_unit = 'K'"
+            )
+        elif middle > 42.0 and temp.max() > 60.0:
+            found.append(
+                f"temp_air is {middle:.0f} in the middle: it seems to be in degF; set weather.temp_unit = 'degF'"
+            )
+    wind = source.columns.get("wind_speed", np.zeros(0))
+    wind = wind[np.isfinite(wind)]
+    if len(wind) and float(np.median(wind)) > 20.0:
+        found.append(
+            f"wind_speed is {np.median(wind):.0f} on most days: it seems to be in km/h; set weather.wind_scale = 0.2778"
+        )
+    return found
+
+
+def place_notes(source: Source, lat: float, lon: float, altitude_m: float) -> tuple[str, ...]:
+    """What is told of a file of another place than the site."""
+    station = source.station
+    if station is None:
+        return ()
+    apart = float(distance_km(np.array(lat), np.array(lon), np.array(station.lat), np.array(station.lon)))
+    if apart > PLACE_KM:
+        there, here = _degrees(station.lat, station.lon), _degrees(lat, lon)
+        return (f"{source.where} is of {station.name} ({there}), {apart:.0f} km from the site ({here})",)
+    if station.altitude_m is not None and abs(station.altitude_m - altitude_m) > PLACE_M:
+        return (f"{source.where} is of {station.altitude_m:.0f} m above the sea, the site of {altitude_m:.0f} m",)
+    return ()
+
+
+def _degrees(lat: float, lon: float) -> str:
+    return f"{abs(lat):.1f} {'S' if lat < 0 else 'N'}, {abs(lon):.1f} {'W' if lon < 0 else 'E'}"
+
+
 def _filled(name: str, values: Floats, bad: np.ndarray, fill: Fill, source: Source, limits: Bounds) -> Floats:
     if not bad.any():
         return values
+    if bad.all() and name in ("dni", "dhi"):
+        raise SiteError(f"weather.file: {source.where}: no usable value of {name}; leave the column out")
     if bad.all():
         raise SiteError(f"weather.file: {source.where}: no usable value of {name}")
     result = np.where(bad, np.nan, values)

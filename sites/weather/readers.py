@@ -1,96 +1,57 @@
-"""Weather files by format, each read into one shape: columns on a regular UTC grid, values on mid-intervals.
+"""Weather files by format, each read into a `Record`: rows with times, what the times name, place and plane.
 
 What a time stands for differs by format, and is the usual way to shift the sun by half an hour:
 
-- EPW: pvlib gives the begin of the hour, local standard time; the middle is half an hour later.
+- EPW: the end of the interval, local standard time; so many records an hour as DATA PERIODS says.
 - EPW written by PVGIS: hours are instants, shifted by its "Irradiance Time Offset"; the whole hours are
   settled by the sun itself, because its header's time zone does not hold for its rows.
-- TMY3: the end of the hour, local standard time; the middle is half an hour earlier.
+- TMY3: the end of the interval, local standard time.
 - PVGIS hourly and typical year: instants in UTC, the latter with an irradiance time offset.
-- CSV: as its description says: left, mid or right of the interval.
+- CSV: as its description says: left, mid or right of the interval; publishers' files: see `publishers`.
 """
 
 from __future__ import annotations
 
-import gzip
+import csv
+import io
 import json
 import re
-import tempfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import timedelta, timezone
-from datetime import tzinfo as TzInfo
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from pvlib import iotools
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
-from tafukt.sites.schema.weather import WeatherCSV, WeatherFile
+from tafukt.sites.schema.weather import PublisherFile, WeatherCSV, WeatherFile
 from tafukt.sites.time_grid import HOUR_S
-from tafukt.sites.weather.quality import noon_error_min
-from tafukt.sites.weather.source import IRRADIANCES, Source, regular
+from tafukt.sites.weather.publishers import PUBLISHERS, Publisher, publisher_of
+from tafukt.sites.weather.quality import blanked, noon_error_min
+from tafukt.sites.weather.source import IRRADIANCES, QUANTITIES, Record, Source, Station, placed, year_of
+from tafukt.sites.weather.tables import Table, column_named, moments, opened, read_table, text_of, times_of
 
-from tafukt.problems import hint
-
-TYPICAL_YEAR = 2023
-# A year of measurements by the minute has some 50 MB; what unpacks to more is no weather.
-MAX_UNPACKED_BYTES = 500_000_000
-
-
-@contextmanager
-def opened(path: Path, where: str) -> Iterator[Path]:
-    """The path of a readable file; a `.gz` is unpacked into a temporary one. Mistakes become messages."""
-    if not path.is_file():
-        folder = path.parent
-        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        others = f"; {hint(path.name, names[:20])}" if names else f"; there is no folder {folder}"
-        raise SiteError(f"{where}: {path}: no such file{others}")
-    try:
-        if path.suffix == ".gz":
-            with tempfile.TemporaryDirectory() as folder_name:
-                plain = Path(folder_name) / path.stem
-                _unpack(path, plain, where)
-                yield plain
-        else:
-            yield path
-    except SiteError:
-        raise
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError, zlib.error) as error:
-        raise SiteError(f"{where}: {path}: cannot be read: {type(error).__name__}: {error}") from error
+WHERE = "weather.file"
+_EPW_COLUMNS = {6: "temp_air", 13: "ghi", 14: "dni", 15: "dhi", 21: "wind_speed"}
+_TMY3_COLUMNS = {
+    "ghi": "GHI (W/m^2)",
+    "dni": "DNI (W/m^2)",
+    "dhi": "DHI (W/m^2)",
+    "temp_air": "Dry-bulb (C)",
+    "wind_speed": "Wspd (m/s)",
+}
+_PVGIS_COLUMNS = {"ghi": "G(h)", "dni": "Gb(n)", "dhi": "Gd(h)", "temp_air": "T2m", "wind_speed": "WS10m"}
+_TRACKING = ("vertical_axis", "inclined_axis", "two_axis", "vertical axis", "inclined axis", "two-axis", "two axis")
 
 
-def _unpack(path: Path, plain: Path, where: str) -> None:
-    """Write out a packed file piece by piece, so that one that swells without end costs neither memory nor disk."""
-    with gzip.open(path) as packed, plain.open("wb") as out:
-        while piece := packed.read(1 << 20):
-            if out.tell() + len(piece) > MAX_UNPACKED_BYTES:
-                raise SiteError(f"{where}: {path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
-            out.write(piece)
-
-
-def seconds(index: pd.DatetimeIndex) -> Floats:
-    """Times in seconds since 1970, missing ones as not-a-number."""
-    values = index.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[us]")
-    return np.where(np.isnat(values), np.nan, values.astype(np.int64) / 1e6)
-
-
-def _columns(data: pd.DataFrame, ceiling: Mapping[str, float]) -> dict[str, Floats]:
-    """The columns we use, with a format's codes for missing values blanked."""
-    found = {}
-    for name in (*IRRADIANCES, "temp_air", "wind_speed"):
-        if name in data:
-            values = data[name].to_numpy(dtype=np.float64, na_value=np.nan).copy()
-            values[(values >= ceiling.get(name, np.inf)) | (values <= -900.0)] = np.nan
-            found[name] = values
-    return found
-
-
-def read(model: WeatherFile | WeatherCSV, lat: float, lon: float, altitude_m: float) -> Source:
+def read(
+    model: WeatherFile | WeatherCSV | PublisherFile,
+    lat: float,
+    lon: float,
+    altitude_m: float,
+    cache: Path | None = None,
+) -> Source:
     """Read a weather file.
 
     Raises
@@ -98,134 +59,251 @@ def read(model: WeatherFile | WeatherCSV, lat: float, lon: float, altitude_m: fl
     SiteError
         If it is missing or not what its kind says.
     """
-    where = "weather.file"
-    with opened(model.file, where) as path:
-        if isinstance(model, WeatherCSV):
-            return _csv(model, path)
+    if isinstance(model, WeatherCSV):
+        return placed(_clean(_csv(model, cache)))
+    if isinstance(model, PublisherFile):
+        return placed(_clean(_published(model, PUBLISHERS[model.kind], cache)))
+    with opened(model.file, WHERE) as path:
         if model.kind == "tmy3":
-            return _tmy3(path)
+            return placed(_clean(_tmy3(path)))
         if model.kind == "epw" or path.suffix.lower() == ".epw":
-            return _epw(path, lat, lon, altitude_m)
-        return _pvgis(path)
+            record, settle = _epw(path)
+            source = placed(_clean(record))
+            return _settled_by_sun(source, path, lat, lon, altitude_m) if settle else source
+        return placed(_clean(_pvgis(path)))
 
 
-def _epw(path: Path, lat: float, lon: float, altitude_m: float) -> Source:
-    data, meta = iotools.read_epw(str(path), coerce_year=TYPICAL_YEAR)
-    codes = {"ghi": 9999.0, "dni": 9999.0, "dhi": 9999.0, "temp_air": 99.0, "wind_speed": 999.0}
-    columns = _columns(data, codes)
-    head = path.read_text(errors="ignore")[:4000]
-    match = re.search(r"Irradiance Time Offset \(h\):\s*(-?[\d.]+)", head)
-    if match is None:
-        return regular(seconds(data.index) + HOUR_S / 2, columns, f"{path.name} (EPW)")
-    past_hour = float(match.group(1)) % 1.0
-    rows = seconds(data.index) + meta["TZ"] * HOUR_S  # the rows' own hours, read as UTC
-    found = regular(rows + past_hour * HOUR_S, columns, f"{path.name} (EPW of PVGIS)")
-    error = noon_error_min(found, lat, lon, altitude_m)
-    whole = -round(error / 60.0) * HOUR_S
-    notes = (f"{path.name}: hours taken as UTC{whole / HOUR_S:+.0f}, as the sun says",) if whole else ()
-    return Source(found.begin_unix + whole, found.step_s, columns, found.where, found.duplicates, notes)
+def _clean(record: Record) -> Record:
+    """The record with codes for missing values blanked, in every column."""
+    return replace(record, columns={name: blanked(name, values) for name, values in record.columns.items()})
 
 
-def _tmy3(path: Path) -> Source:
-    data, _ = iotools.read_tmy3(str(path), coerce_year=TYPICAL_YEAR, map_variables=True)
-    return regular(seconds(data.index) - HOUR_S / 2, _columns(data, {}), f"{path.name} (TMY3)")
+def _numbers(column: pd.Series[Any]) -> Floats:
+    return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
 
 
-def _pvgis(path: Path) -> Source:
+def _epw(path: Path) -> tuple[Record, bool]:
+    """An EPW file, and whether its whole hours are to be settled by the sun."""
+    lines = text_of(path).splitlines()
+    place = next(csv.reader(lines[:1]), [""])
+    if len(lines) < 10 or place[0].strip().upper() != "LOCATION":
+        raise SiteError(f"{WHERE}: {path}: cannot be read: it does not begin with LOCATION, as an EPW file does")
+    lat, lon, zone, altitude = (float(text) for text in place[6:10])
+    begin = next(i for i, line in enumerate(lines) if line.upper().startswith("DATA PERIODS")) + 1
+    records = int(lines[begin - 1].split(",")[2])
+    data = pd.read_csv(io.StringIO("\n".join(lines[begin:])), header=None, usecols=[0, 1, 2, 3, *_EPW_COLUMNS])
+    years, months, days, hours = (_numbers(data[i]).astype(np.int64) for i in range(4))
+    if hours.min() == 0:
+        hours = hours + 1
+    years, typical = year_of(years, months, days)
+    clock = moments(years, months, days, hours.astype(np.float64) - 1.0)
+    turns = np.flatnonzero(np.diff(clock, prepend=np.nan) != 0)  # the first record of each hour
+    rank = np.arange(len(clock)) - np.repeat(turns, np.diff(np.append(turns, len(clock))))
+    columns = {name: _numbers(data[i]) for i, name in _EPW_COLUMNS.items()}
+    station = Station(place[1].strip(), lat, lon, altitude)
+    offset = re.search(r"Irradiance Time Offset \(h\):\s*(-?[\d.]+)", "\n".join(lines[:begin]))
+    if offset is not None:  # its rows' own hours, read as UTC
+        name = f"{path.name} (EPW of PVGIS)"
+        past_hour = float(offset.group(1)) % 1.0 * HOUR_S
+        return Record(name, clock, columns, "mid", past_hour, typical, station), True
+    ends = clock + (rank + 1) * HOUR_S / records - zone * HOUR_S
+    return Record(f"{path.name} (EPW)", ends, columns, "right", 0.0, typical, station), False
+
+
+def _settled_by_sun(source: Source, path: Path, lat: float, lon: float, altitude_m: float) -> Source:
+    """The source moved by whole hours to where its noon is the sun's."""
+    error = noon_error_min(source, lat, lon, altitude_m)
+    whole = 0 if np.isnan(error) else -round(error / 60.0)
+    notes = (f"{path.name}: hours taken as UTC{whole:+d}, as the sun says",) if whole else ()
+    return replace(source, begin_unix=source.begin_unix + whole * HOUR_S, notes=source.notes + notes)
+
+
+def _tmy3(path: Path) -> Record:
+    text = text_of(path)
+    first, _, rest = text.partition("\n")
+    head = next(csv.reader([first]), [])
+    zone, lat, lon, altitude = (float(field) for field in head[3:7])
+    data = pd.read_csv(io.StringIO(rest))
+    date = data["Date (MM/DD/YYYY)"].astype(str).str.split("/", expand=True).astype(np.int64)
+    clock = data["Time (HH:MM)"].astype(str).str.split(":", expand=True).astype(np.float64)
+    years, typical = year_of(*(date[i].to_numpy(dtype=np.int64) for i in (2, 0, 1)))
+    hours = np.asarray((clock[0] + clock[1] / 60.0).to_numpy(dtype=np.float64) - zone)
+    times = moments(years, date[0].to_numpy(dtype=np.int64), date[1].to_numpy(dtype=np.int64), hours)
+    columns = {name: _numbers(data[column]) for name, column in _TMY3_COLUMNS.items() if column in data}
+    station = Station(head[1].strip(), lat, lon, altitude)
+    return Record(f"{path.name} (TMY3)", times, columns, "right", 0.0, typical, station)
+
+
+def _pvgis(path: Path) -> Record:
     if path.suffix.lower() == ".json":
-        typical = "tmy_hourly" in json.loads(path.read_text()).get("outputs", {})
+        data, meta = _pvgis_json(path)
     else:
-        typical = "month,year" in path.read_text(errors="ignore")[:2000]
-    if not typical:
-        data, meta = iotools.read_pvgis_hourly(str(path), map_variables=True)[:2]
-        slope = re.search(r"slope\W+(?:value\W+)?(\d+(?:\.\d+)?)", repr(meta.get("inputs", {})), re.IGNORECASE)
-        if slope and float(slope[1]) > 0.0:
-            raise SiteError(f"weather.file: {path}: it is for a plane of {slope[1]} deg; ask PVGIS for a slope of 0")
-        columns = _columns(data, {})
-        if "ghi" not in columns:
-            whole = [c for c in ("poa_global",) if c in data]
-            parts = whole or [c for c in ("poa_direct", "poa_sky_diffuse", "poa_ground_diffuse") if c in data]
-            if not parts:
-                raise SiteError(f"weather.file: {path}: no horizontal irradiance among {list(data.columns)}")
-            columns["ghi"] = data[parts].sum(axis=1).to_numpy(dtype=np.float64)
-            if "poa_sky_diffuse" in data:
-                columns["dhi"] = data["poa_sky_diffuse"].to_numpy(dtype=np.float64)
-        return regular(seconds(data.index), columns, f"{path.name} (PVGIS hourly)")
-    data, meta = iotools.read_pvgis_tmy(str(path), map_variables=True)[:2]
-    return typical_pvgis(data, meta, path.name)
+        data, meta = _pvgis_csv(path)
+    return pvgis_record(data, meta, path.name)
 
 
-def typical_pvgis(data: pd.DataFrame, meta: Any, name: str) -> Source:
-    """A typical year of PVGIS, whose months come from different years, on one year."""
-    inputs = meta.get("inputs", {}) if isinstance(meta, dict) else {}
-    offset = float(inputs.get("irradiance time offset", 0.0) or 0.0)
-    index = pd.DatetimeIndex([t.replace(year=TYPICAL_YEAR) for t in data.index])
-    return regular(seconds(index) + offset * HOUR_S, _columns(data, {}), f"{name} (PVGIS typical year)")
+def pvgis_record(data: pd.DataFrame, meta: Mapping[str, Any], name: str) -> Record:
+    """The rows of PVGIS, hourly or of a typical year.
 
-
-def zone_of(text: str, where: str) -> TzInfo:
-    """A time zone from an IANA name, `UTC`, or an offset such as `+01:00`.
+    Parameters
+    ----------
+    data : DataFrame
+        PVGIS's own columns, with its times as text in `time`.
+    meta : mapping
+        `lat`, `lon`, `altitude_m`, `offset_h`, and `plane`, what the file says of the modules.
 
     Raises
     ------
     SiteError
-        If it is none of these.
+        If the irradiance is not that of the horizontal.
     """
-    match = re.fullmatch(r"([+-])(\d{1,2}):?(\d{2})?", text.strip())
-    if match:
-        minutes = int(match[2]) * 60 + int(match[3] or 0)
-        return timezone(timedelta(minutes=minutes if match[1] == "+" else -minutes))
-    try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError) as error:
-        raise SiteError(f"{where}: no time zone {text!r}; allowed: UTC, +01:00, Africa/Casablanca") from error
+    plane = str(meta.get("plane", ""))
+    if any(word in plane.lower() for word in _TRACKING):
+        raise SiteError(f"{WHERE}: {name}: it is for modules that track the sun; ask PVGIS for a slope of 0")
+    slope = re.search(r"slope\W+(?:value\W+)?(-?\d+(?:\.\d+)?)", plane, re.IGNORECASE)
+    if slope and float(slope[1]) > 0.0:
+        raise SiteError(f"{WHERE}: {name}: it is for a plane of {slope[1]} deg; ask PVGIS for a slope of 0")
+    columns = {key: _numbers(data[column]) for key, column in _PVGIS_COLUMNS.items() if column in data}
+    if "ghi" not in columns:
+        parts = ["G(i)"] if "G(i)" in data else [c for c in ("Gb(i)", "Gd(i)", "Gr(i)") if c in data]
+        if not parts:
+            raise SiteError(f"{WHERE}: {name}: no horizontal irradiance among {list(data.columns)}")
+        columns["ghi"] = np.sum([_numbers(data[part]) for part in parts], axis=0)
+        if "Gd(i)" in data:
+            columns["dhi"] = _numbers(data["Gd(i)"])
+    times = times_of(data["time"], None, "UTC", f"{WHERE}: {name}").unix
+    kind = "typical year" if "G(h)" in data else "hourly"
+    typical = False
+    if "G(h)" in data:
+        index = pd.DatetimeIndex(times.astype("datetime64[s]"))
+        parts_of = (index.year.to_numpy(), index.month.to_numpy(), index.day.to_numpy())
+        years, typical = year_of(*(part.astype(np.int64) for part in parts_of))
+        times = moments(years, parts_of[1].astype(np.int64), parts_of[2].astype(np.int64), times % 86400.0 / HOUR_S)
+    station = None
+    if "lat" in meta and "lon" in meta:
+        station = Station("PVGIS", float(meta["lat"]), float(meta["lon"]), meta.get("altitude_m"))
+    offset = float(meta.get("offset_h") or 0.0) * HOUR_S
+    return Record(f"{name} (PVGIS {kind})", times, columns, "mid", offset, typical, station)
 
 
-def times_of(column: pd.Series[Any], form: str | None, tz: str, where: str) -> pd.DatetimeIndex:
-    """The times of a CSV column in UTC; what cannot be read, or does not exist on the clock, is missing."""
-    parsed = pd.DatetimeIndex(pd.to_datetime(column.astype(str), format=form or "ISO8601", errors="coerce", utc=False))
-    if float(np.mean(np.asarray(parsed.isna()))) > 0.5:
-        first = column.iloc[0] if len(column) else ""
-        raise SiteError(f"{where}: {first!r} is not a time; allowed: ISO 8601, or give time_format")
-    if parsed.tz is not None:
-        return parsed.tz_convert("UTC")
-    zone = zone_of(tz, f"{where} tz")
-    try:
-        return parsed.tz_localize(zone, ambiguous="infer", nonexistent="NaT").tz_convert("UTC")
-    except ValueError:
-        return parsed.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").tz_convert("UTC")
+def _pvgis_json(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    content = json.loads(text_of(path))
+    inputs, outputs = content.get("inputs", {}), content["outputs"]
+    data = pd.DataFrame(outputs.get("tmy_hourly") or outputs["hourly"])
+    place = inputs.get("location", {})
+    system = inputs.get("mounting_system", {})
+    meta = {
+        "lat": place.get("latitude"),
+        "lon": place.get("longitude"),
+        "altitude_m": place.get("elevation"),
+        "offset_h": place.get("irradiance_time_offset", inputs.get("irradiance_time_offset", 0.0)),
+        "plane": json.dumps(system),
+    }
+    return data.rename(columns={"time(UTC)": "time"}), {key: value for key, value in meta.items() if value is not None}
 
 
-LABEL_SHIFT = {"left": 0.5, "mid": 0.0, "right": -0.5}
+def _pvgis_csv(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    lines = text_of(path).splitlines()
+    head = next((i for i, line in enumerate(lines) if line.startswith("time")), None)
+    if head is None:
+        raise SiteError(f"{WHERE}: {path}: cannot be read: no line begins with 'time', as PVGIS writes it")
+    end = next((i for i in range(head + 1, len(lines)) if not lines[i][:1].isdigit()), len(lines))
+    data = pd.read_csv(io.StringIO("\n".join(lines[head:end])), dtype={0: str})
+    data = data.rename(columns={data.columns[0]: "time"})
+    above = "\n".join(lines[:head])
+    meta: dict[str, Any] = {"plane": above}
+    for key, words in (
+        ("lat", r"Latitude \(decimal degrees\)"),
+        ("lon", r"Longitude \(decimal degrees\)"),
+        ("altitude_m", r"Elevation \(m\)"),
+        ("offset_h", r"Irradiance Time Offset \(h\)"),
+    ):
+        match = re.search(rf"{words}\W*?\s(-?[\d.]+)", above)
+        if match:
+            meta[key] = float(match[1])
+    return data, meta
 
 
-def table(path: Path, where: str, wanted: Mapping[str, str]) -> pd.DataFrame:
-    """A CSV file that has the wanted columns (key of the description to column).
-
-    Raises
-    ------
-    SiteError
-        If a column is not there.
-    """
-    data = pd.read_csv(path, skipinitialspace=True)
-    for key, column in wanted.items():
-        if column not in data:
-            known = [str(name) for name in data.columns]
-            raise SiteError(f"{where}: {path.name}: {key} = {column!r} is no column; {hint(column, known)}")
-    return data
-
-
-def _csv(model: WeatherCSV, path: Path) -> Source:
-    wanted = {f"columns.{key}": name for key, name in model.columns.model_dump().items() if name is not None}
-    optional = {"columns.temp_air"} - {f"columns.{key}" for key in model.columns.model_fields_set}
-    data = table(path, "weather", {k: v for k, v in wanted.items() if k not in optional})
-    times = seconds(times_of(data[model.columns.time], model.time_format, model.tz, f"weather: {path.name}"))
+def _csv(model: WeatherCSV, cache: Path | None) -> Record:
+    given = model.columns.model_fields_set
+    wanted = {key: name for key, name in model.columns.model_dump().items() if name is not None and key != "time"}
+    table = read_table(
+        model.file, "weather", model.columns.time, model.time_format, model.tz, tuple(wanted.values()), cache
+    )
+    known = publisher_of(table)
+    if known is not None and not given & set(QUANTITIES) and "label" not in model.model_fields_set:
+        record = _published(model, known, cache)
+        return replace(record, notes=(f"{table.name}: read as a file of {known.name}", *record.notes))
+    optional = {key for key in ("temp_air",) if key not in given}
+    beam_and_diffuse = model.columns.dni is not None and model.columns.dhi is not None
+    if beam_and_diffuse and "ghi" not in given and "ghi" not in table.numbers:
+        optional.add("ghi")
     columns = {}
-    for key in (*IRRADIANCES, "temp_air", "wind_speed"):
-        name = getattr(model.columns, key)
-        if name is not None and name in data:
-            values = pd.to_numeric(data[name], errors="coerce").to_numpy(dtype=np.float64)
-            columns[key] = values * model.ghi_scale if key in IRRADIANCES else values
-    steps = np.diff(np.sort(times[~np.isnan(times)]))
-    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
-    return regular(times + LABEL_SHIFT[model.label] * step, columns, path.name)
+    for key, name in wanted.items():
+        if key in optional and name not in table.numbers:
+            continue
+        values = table.column(f"columns.{key}", name, "weather")
+        columns[key] = _in_our_units(key, values, model)
+    notes = table.times.note(table.name)
+    return Record(table.name, table.times.unix, columns, model.label, notes=notes)
+
+
+def _in_our_units(key: str, values: Floats, model: WeatherCSV | PublisherFile) -> Floats:
+    """Values of a column in W/m2, degC, m/s."""
+    if not isinstance(model, WeatherCSV):
+        return values
+    if key in IRRADIANCES:
+        return values * model.ghi_scale
+    if key == "wind_speed":
+        return values * model.wind_scale
+    return celsius(values, model.temp_unit)
+
+
+def celsius(values: Floats, unit: str) -> Floats:
+    """Temperatures in degC, from degC, kelvin or degF."""
+    if unit == "K":
+        return np.asarray(values - 273.15)
+    return np.asarray((values - 32.0) / 1.8) if unit == "degF" else values
+
+
+def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: Path | None) -> Record:
+    """A publisher's table: its own names, units, zone and label."""
+    wanted = tuple(name for names in publisher.columns.values() for name in names)
+    where = "weather"
+    plain = read_table(model.file, where, publisher.time, None, "UTC", wanted, cache)
+    zone = publisher.zone(plain)
+    table = read_table(model.file, where, publisher.time, None, zone, wanted, cache) if zone != "UTC" else plain
+    columns = {}
+    for key, names in publisher.columns.items():
+        found = column_named(table.numbers, names) or _without_unit(table, names)
+        if found is not None:
+            columns[key] = publisher.value(key, table.numbers[found], found)
+    if not columns:
+        raise SiteError(
+            f"{WHERE}: {table.name}: none of the columns of a file of {publisher.name}: {list(table.numbers)}"
+        )
+    station = publisher.station(table)
+    name = f"{table.name} ({publisher.name})"
+    times, typical = table.times.unix, False
+    if publisher.typical:
+        times, typical = _one_year(times, zone)
+    return Record(name, times, columns, publisher.label_of(table), 0.0, typical, station, table.times.note(table.name))
+
+
+def _one_year(times: Floats, zone: str) -> tuple[Floats, bool]:
+    """The times with months of different years put on one, by the local standard clock."""
+    hours = float(pd.Timedelta(zone.lstrip("+") + ":00" if zone != "UTC" else "0h") / pd.Timedelta(hours=1))
+    whole = np.isfinite(times)
+    local = np.where(whole, times, 0.0) + hours * HOUR_S
+    index = pd.DatetimeIndex(local.astype("datetime64[s]"))
+    years, months, days = (part.to_numpy(dtype=np.int64) for part in (index.year, index.month, index.day))
+    years, typical = year_of(years, months, days)
+    moved = moments(years, months, days, local % 86400.0 / HOUR_S - hours)
+    return np.where(whole, moved, np.nan), typical
+
+
+def _without_unit(table: Table, names: tuple[str, ...]) -> str | None:
+    """The column whose name, without the unit in brackets, is one of some names."""
+    bare = {re.sub(r"\s*[\(\[].*$", "", name): name for name in reversed(list(table.numbers))}
+    found = column_named(bare, names)
+    return None if found is None else bare[found]

@@ -1,36 +1,37 @@
-"""A CSV column, or any regular source, onto the steps of a run; energy is kept."""
+"""CSV series, or any regular source, on the steps of a run: rows that hold, means over steps, gaps filled."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import gcd
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import SeriesModel
+from tafukt.sites.schema.ranges import Range
 from tafukt.sites.time_grid import DAY_S, Ints, Span
-from tafukt.sites.weather.readers import LABEL_SHIFT, opened, seconds, table, times_of
-from tafukt.sites.weather.source import Source, regular, stamp
+from tafukt.sites.weather.source import Record, Source, placed, stamp
+from tafukt.sites.weather.tables import read_table
 
-_COMMON_YEAR_BEGIN = np.datetime64("2023-01-01")
+_LEAP_YEAR_BEGIN = np.datetime64("2024-01-01")
+_LEAP_DAY = 59  # its place in a leap year
 
 
 def _slot_of_year(days: Ints) -> Ints:
-    """Place in a common year of days since 1970; 29 February takes the place of the 28th."""
+    """Place in a leap year of days since 1970."""
     dates = days.astype("datetime64[D]")
     months = dates.astype("datetime64[M]")
-    month = months.astype(np.int64) % 12
     day = (dates - months.astype("datetime64[D]")).astype(np.int64)
-    day = np.where((month == 1) & (day == 28), 27, day)
-    begins = (_COMMON_YEAR_BEGIN.astype("datetime64[M]") + np.arange(12)).astype("datetime64[D]")
-    return np.asarray((begins - _COMMON_YEAR_BEGIN).astype(np.int64)[month] + day)
+    begins = (_LEAP_YEAR_BEGIN.astype("datetime64[M]") + np.arange(12)).astype("datetime64[D]")
+    return np.asarray((begins - _LEAP_YEAR_BEGIN).astype(np.int64)[months.astype(np.int64) % 12] + day)
 
 
 def rows_at(source: Source, times: Floats, repeat: bool, where: str) -> Ints:
     """Which row of a source holds at each time [s since 1970].
 
-    With `repeat`, a year of data stands for every year.
+    Where the source covers a time its own row holds. With `repeat`, its year stands for the rest.
 
     Raises
     ------
@@ -38,31 +39,59 @@ def rows_at(source: Source, times: Floats, repeat: bool, where: str) -> Ints:
         If the source does not reach so far.
     """
     place = np.floor((times - source.begin_unix) / source.step_s).astype(np.int64)
-    if not repeat:
-        if place.min() < 0 or place.max() >= source.size:
-            end = source.begin_unix + source.size * source.step_s
-            raise SiteError(
-                f"{where}: {source.where} covers {stamp(source.begin_unix)} to {stamp(end)} UTC, the run "
-                f"{stamp(times.min())} to {stamp(times.max())}; set repeat = true to use its year for every year"
-            )
+    outside = (place < 0) | (place >= source.size)
+    if not outside.any():
         return place
-    phase = source.begin_unix % source.step_s
-    per_day = DAY_S // source.step_s
-    if per_day < 1:
+    covers = f"{where}: {source.where} covers {stamp(source.begin_unix)} to {stamp(source.end_unix)} UTC"
+    run = f"the run {stamp(times.min())} to {stamp(times.max())}"
+    if not repeat:
+        raise SiteError(f"{covers}, {run}; set repeat = true to use its year for every year")
+    if DAY_S // source.step_s < 1:
         raise SiteError(f"{where}: {source.where}: rows a day or more apart cannot be repeated")
+    year = _year_of_rows(source)
+    if year is None:
+        raise SiteError(f"{covers}: that is neither {run} nor a year to repeat")
+    place[outside] = year.rows[year.slots(times[outside])]
+    return place
 
-    def slots(unix: Floats) -> Ints:
-        cell = np.floor((unix - phase) / source.step_s).astype(np.int64)
+
+@dataclass(frozen=True)
+class _Year:
+    """Rows of a source by their place in a leap year."""
+
+    rows: Ints
+    phase: float
+    step_s: int
+
+    def slots(self, unix: Floats) -> Ints:
+        per_day = DAY_S // self.step_s
+        cell = np.floor((unix - self.phase) / self.step_s).astype(np.int64)
         return _slot_of_year(cell // per_day) * per_day + cell % per_day
 
-    table_of = np.full(365 * per_day, -1, dtype=np.int64)
-    table_of[slots(source.mids)[::-1]] = np.arange(source.size)[::-1]
-    if (table_of < 0).mean() > 0.02:
-        raise SiteError(f"{where}: {source.where}: {source.size} rows of {source.step_s} s are not a year to repeat")
-    holes = np.flatnonzero(table_of < 0)
-    for hole in holes:  # a last or first day that is cut off takes the day before
-        table_of[hole] = table_of[hole - per_day]
-    return table_of[slots(times)]
+
+def _year_of_rows(source: Source) -> _Year | None:
+    """The year that a source's first rows of each date make; nothing where it has no whole year.
+
+    A 29 February that it lacks takes the day before.
+    """
+    per_day = DAY_S // source.step_s
+    year = _Year(np.full(366 * per_day, -1, dtype=np.int64), source.begin_unix % source.step_s, source.step_s)
+    rows = year.rows
+    rows[year.slots(source.mids)[::-1]] = np.arange(source.size)[::-1]
+    empty = rows < 0
+    empty[_LEAP_DAY * per_day : (_LEAP_DAY + 1) * per_day] = False
+    if empty.mean() > 0.02:
+        return None
+    for hole in np.flatnonzero(rows < 0):  # the leap day, and a last or first day that is cut off
+        rows[hole] = rows[hole - per_day]
+    return year
+
+
+def fine_times(source: Source, span: Span) -> Floats:
+    """Middles of the parts that the steps of a span and the intervals of a source have in common."""
+    fine = gcd(span.step_s, source.step_s)
+    parts = span.step_s // fine
+    return np.asarray(span.start_unix + fine * (np.arange(span.steps * parts, dtype=np.float64) + 0.5))
 
 
 def on_span(values: Floats, source: Source, span: Span, repeat: bool, where: str) -> Floats:
@@ -70,48 +99,83 @@ def on_span(values: Floats, source: Source, span: Span, repeat: bool, where: str
 
     A step that an interval's edge cuts, where the two grids are shifted, takes what holds at its middle.
     """
-    fine = gcd(span.step_s, source.step_s)
-    parts = span.step_s // fine
-    times: Floats = span.start_unix + fine * (np.arange(span.steps * parts, dtype=np.float64) + 0.5)
-    return np.asarray(values[rows_at(source, times, repeat, where)].reshape(span.steps, parts).mean(axis=1))
+    rows = rows_at(source, fine_times(source, span), repeat, where)
+    return np.asarray(values[rows].reshape(span.steps, -1).mean(axis=1))
 
 
-def series(model: SeriesModel, span: Span, where: str) -> Floats:
+@dataclass(frozen=True)
+class Series:
+    """A CSV column on the steps of a run, and what is told of it."""
+
+    values: Floats
+    notes: tuple[str, ...] = ()
+
+
+def series(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Path | None = None) -> Series:
     """The values of a CSV column on the steps of a span.
+
+    Parameters
+    ----------
+    where : str
+        The key it stands under.
+    allowed : Range
+        What its values may be.
+    cache : Path, optional
+        Folder of the cache.
 
     Raises
     ------
     SiteError
-        If the file is missing, a column is not there, or values are missing and are not to be filled.
+        If the file is missing, a column is not there, values are missing and are not to be filled, or lie outside of
+        what is allowed.
     """
-    with opened(model.file, f"{where}.file") as path:
-        data = table(path, where, {"time": model.time, "column": model.column})
-        times = seconds(times_of(data[model.time], None, model.tz, f"{where}: {path.name}"))
-        values = pd.to_numeric(data[model.column], errors="coerce").to_numpy(dtype=np.float64) * model.scale
-    gaps = np.diff(np.sort(times[~np.isnan(times)]))
-    step = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 0.0
-    source = regular(times + LABEL_SHIFT[model.label] * step, {"value": values}, model.file.name)
-    return on_span(_whole(source, model, where), source, span, model.repeat, where)
+    form = getattr(model, "time_format", None)
+    table = read_table(model.file, where, model.time, form, model.tz, (model.column,), cache)
+    values = table.column("column", model.column, where) * model.scale
+    notes = tuple(f"{where}: {note}" for note in table.times.note(table.name))
+    record = Record(table.name, table.times.unix, {"value": values}, model.label)
+    try:
+        source = placed(record)
+    except SiteError as error:
+        raise SiteError([f"{where}: {problem}" for problem in error.problems]) from error
+    notes += tuple(f"{where}: {note}" for note in source.notes)
+    rows = rows_at(source, fine_times(source, span), model.repeat, where)
+    filled, told = _whole(source, rows, model, where)
+    notes += told + allowed.checked(filled[rows], source.mids[rows], f"{where}: {table.name}", where)
+    outside = int((span.mids >= source.end_unix).sum() + (span.mids < source.begin_unix).sum())
+    if outside:
+        notes += (f"{where}: {table.name}: {outside} of {span.steps} steps take its year from elsewhere (repeat)",)
+    parts = len(rows) // span.steps
+    return Series(np.asarray(filled[rows].reshape(span.steps, parts).mean(axis=1)), notes)
 
 
-def _whole(source: Source, model: SeriesModel, where: str) -> Floats:
+def _whole(source: Source, rows: Ints, model: SeriesModel, where: str) -> tuple[Floats, tuple[str, ...]]:
+    """The values without a gap in the rows that are used, and what was filled."""
     values = source.columns["value"]
-    missing = np.isnan(values)
-    faults = [f"{int(missing.sum())} missing, first {stamp(source.mids[missing][0])}"] if missing.any() else []
-    if len(source.duplicates):
-        faults.append(f"{len(source.duplicates)} doubled, first {stamp(source.duplicates[0])}")
+    missing = ~np.isfinite(values)
+    used = np.zeros(len(values), dtype=bool)
+    used[rows] = True
+    gaps = np.flatnonzero(missing & used)
+    doubled = source.duplicates[
+        np.isin(((source.duplicates - source.begin_unix) // source.step_s), np.flatnonzero(used))
+    ]
+    faults = [f"{len(gaps)} missing, first {stamp(source.mids[gaps[0]])}"] if len(gaps) else []
+    if len(doubled):
+        faults.append(f"{len(doubled)} doubled, first {stamp(doubled[0])}")
     if not faults:
-        return values
+        return np.where(missing, 0.0, values), ()
     if model.fill in ("refuse", "clear-sky") or missing.all():
         raise SiteError(
             f"{where}: {source.where}: rows of {model.column!r}: {'; '.join(faults)}. "
             f"Set {where}.fill; allowed: interpolate, previous-day"
         )
-    rows = np.arange(len(values))
+    filled = np.where(missing, np.nan, values)
     if model.fill == "previous-day":
         per_day = max(1, round(DAY_S / source.step_s))
         for row in np.flatnonzero(missing):
             if row >= per_day:
-                values[row] = values[row - per_day]
-        missing = np.isnan(values)
-    return np.where(missing, np.interp(rows, rows[~missing], values[~missing]), values)
+                filled[row] = filled[row - per_day]
+        missing = np.isnan(filled)
+    order = np.arange(len(filled))
+    whole = np.where(missing, np.interp(order, order[~missing], filled[~missing]), filled)
+    return whole, (f"{where}: {source.where}: rows of {model.column!r}: {'; '.join(faults)}, filled: {model.fill}",)

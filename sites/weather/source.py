@@ -1,17 +1,69 @@
-"""A weather source: columns of values on a regular UTC grid of intervals, whatever file they come from."""
+"""A weather source: columns of values on a regular UTC grid of intervals, whatever file they come from.
+
+Every reader hands on its rows as a `Record`: times, what they name, place and plane. From there on there is one
+path: step, label, offset, year, grid.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import gcd
 
 import numpy as np
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
+from tafukt.sites.schema.fields import Label
 from tafukt.sites.time_grid import HOUR_S, Ints
 
 IRRADIANCES = ("ghi", "dni", "dhi")
+QUANTITIES = (*IRRADIANCES, "temp_air", "wind_speed")
+TYPICAL_YEAR = 2023
+_RUN = 6  # so many equal gaps in a row are a step, fewer are missing rows
+
+
+@dataclass(frozen=True)
+class Station:
+    """The place a file is of: name, latitude and longitude [deg], altitude [m] where the file gives it."""
+
+    name: str
+    lat: float
+    lon: float
+    altitude_m: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """Rows of a file as it gives them.
+
+    Attributes
+    ----------
+    where : str
+        The file, for messages.
+    times : array, shape (n,)
+        Of the rows [s since 1970, UTC]; not-a-number where a time cannot be read.
+    columns : mapping of str to array, shape (n,)
+        Values by quantity.
+    label : {"left", "mid", "right"}
+        Which part of its interval a time names.
+    offset_s : float
+        What the moment of the values lies after the time [s].
+    typical : bool
+        Whether its months come from different years, so that its year stands for any.
+    station : Station, optional
+        The place it is of.
+    notes : tuple of str
+    """
+
+    where: str
+    times: Floats
+    columns: Mapping[str, Floats]
+    label: Label = "mid"
+    offset_s: float = 0.0
+    typical: bool = False
+    station: Station | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -25,8 +77,10 @@ class Source:
     step_s: int
     columns: Mapping[str, Floats]
     where: str
-    duplicates: Ints
+    duplicates: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     notes: tuple[str, ...] = ()
+    typical: bool = False
+    station: Station | None = None
 
     @property
     def size(self) -> int:
@@ -38,41 +92,118 @@ class Source:
         """Middles of the intervals [s since 1970]."""
         return np.asarray(self.begin_unix + self.step_s * (np.arange(self.size) + 0.5), dtype=np.float64)
 
+    @property
+    def end_unix(self) -> float:
+        """End of the last interval [s since 1970]."""
+        return self.begin_unix + self.step_s * self.size
 
-def regular(mids: Floats, columns: Mapping[str, Floats], where: str) -> Source:
-    """Put values at some times on the regular grid that the times lie on.
+
+def year_of(years: Ints, months: Ints, days: Ints) -> tuple[Ints, bool]:
+    """The year of each row of a file, and whether it is a typical one.
+
+    Where the dates rise through the file the years are its own. Where months come from different years all of them
+    are put on one year, a leap year if the file has a 29 February.
+    """
+    dates = (years * 12 + months) * 31 + days
+    ahead = np.diff(dates)
+    leap_over = (ahead > 62) & (months[1:] == months[:-1] % 12 + 1) & (np.diff(years) != (months[:-1] == 12))
+    if (ahead >= 0).all() and not leap_over.any():
+        return years, False
+    leap = bool(((months == 2) & (days == 29)).any())
+    return np.full(len(years), TYPICAL_YEAR + leap), True
+
+
+def cadence(times: Floats) -> Ints:
+    """Length of the interval of each row [s], where rows are at rising times: the gap to the next row.
+
+    A gap that comes `_RUN` times in a row is a step; any other gap hides missing rows, and the step before it, or
+    else the one after it, goes on. So a file may change from hours to quarters of an hour.
+    """
+    gaps = np.diff(times)
+    unit = 60.0 if np.median(gaps) >= 600.0 else 1.0
+    rounded = np.maximum(np.rint(gaps / unit), 1).astype(np.int64) * int(unit)
+    edges = np.flatnonzero(np.diff(rounded, prepend=-1, append=-1))
+    lengths = np.diff(edges)
+    steady = np.repeat(lengths >= _RUN, lengths)
+    if not steady.any():
+        return np.full(len(times), round(float(np.median(gaps))), dtype=np.int64)
+    known = np.append(np.where(steady, rounded, 0), 0)
+    last = np.maximum.accumulate(np.where(known > 0, np.arange(len(known)), -1))
+    first = int(np.flatnonzero(known)[0])
+    return np.asarray(known[np.where(last < 0, first, last)], dtype=np.int64)
+
+
+def placed(record: Record) -> Source:
+    """A record's rows on the regular grid that its times lie on.
+
+    Where the step changes the grid has the finest, and a coarser row's values hold for all of its interval.
 
     Raises
     ------
     SiteError
         If there is no such grid.
     """
-    known = ~np.isnan(mids)
+    times = record.times
+    known = ~np.isnan(times)
     if known.sum() < 2:
-        raise SiteError(f"{where}: fewer than two rows have a time")
-    order = np.flatnonzero(known)[np.argsort(mids[known], kind="stable")]
-    times = mids[order]
-    gaps = np.diff(times)
-    step = round(float(np.median(gaps[gaps > 0]))) if (gaps > 0).any() else 0
+        raise SiteError(f"{record.where}: fewer than two rows have a time")
+    order = np.flatnonzero(known)[np.argsort(times[known], kind="stable")]
+    fresh = np.diff(times[order], prepend=-np.inf) > 0
+    repeated, order = times[order[~fresh]], order[fresh]
+    if len(order) < 2:
+        raise SiteError(f"{record.where}: all its rows are at one time")
+    rows = times[order]
+    lengths = cadence(rows)
+    step = gcd(*(int(length) for length in np.unique(lengths)))
     if step <= 0 or (HOUR_S % step and step % HOUR_S):
-        raise SiteError(f"{where}: rows are {step} s apart; allowed: an hour, a part or a multiple of it")
-    place = (times - times[0]) / step
+        raise SiteError(f"{record.where}: rows are {step} s apart; allowed: an hour, a part or a multiple of it")
+    if record.label == "right":  # the row's interval lies before it
+        lengths = np.concatenate([lengths[:1], lengths[:-1]])
+        begins = rows - lengths
+    else:
+        begins = rows - (lengths / 2 if record.label == "mid" else 0.0)
+    index = _on_grid(begins, step, record)
+    count = np.minimum(np.rint(lengths / step).astype(np.int64), np.diff(index, append=index[-1] + lengths[-1] // step))
+    cells = np.repeat(index, count) + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    size = int(index[-1] + count[-1])
+    filled = {}
+    for name, values in record.columns.items():
+        full = np.full(size, np.nan)
+        full[cells] = np.repeat(values[order], count)
+        filled[name] = full
+    begin = float(begins[0] + record.offset_s)
+    return Source(
+        begin,
+        step,
+        filled,
+        record.where,
+        repeated.astype(np.int64),
+        record.notes + _changes(rows, lengths, record.where),
+        record.typical,
+        record.station,
+    )
+
+
+def _on_grid(begins: Floats, step: int, record: Record) -> Ints:
+    place = (begins - begins[0]) / step
     off = np.abs(place - np.rint(place)) > 0.1
     if off.any():
-        first = stamp(times[off][0])
-        raise SiteError(f"{where}: {int(off.sum())} rows are not on a grid of {step} s, the first at {first}")
+        first = stamp(begins[off][0])
+        raise SiteError(f"{record.where}: {int(off.sum())} rows are not on a grid of {step} s, the first at {first}")
     index = np.rint(place).astype(np.int64)
     if index[-1] > 200 * len(index):
-        last = stamp(times[-1])
-        raise SiteError(f"{where}: {len(index)} rows from {stamp(times[0])} to {last}: is a date wrong?")
-    unique, first_of = np.unique(index, return_index=True)
-    repeated = np.setdiff1d(np.arange(len(index)), first_of)
-    filled = {}
-    for name, values in columns.items():
-        full = np.full(int(index[-1]) + 1, np.nan)
-        full[unique] = values[order][first_of]
-        filled[name] = full
-    return Source(float(times[0] - step / 2), step, filled, where, times[repeated].astype(np.int64))
+        raise SiteError(
+            f"{record.where}: {len(index)} rows from {stamp(begins[0])} to {stamp(begins[-1])}: is a date wrong?"
+        )
+    return index
+
+
+def _changes(rows: Floats, lengths: Ints, where: str) -> tuple[str, ...]:
+    turns = np.flatnonzero(np.diff(lengths)) + 1
+    return tuple(
+        f"{where}: its step changes from {lengths[i - 1] // 60} to {lengths[i] // 60} min at {stamp(rows[i])}"
+        for i in turns[:3]
+    )
 
 
 def stamp(unix: float) -> str:

@@ -10,7 +10,7 @@ from tafukt.sites.profile import Floats
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import DAY_S, Ints, Span, day_of_year
 from tafukt.sites.weather.clearsky import Sky, sky, sun_vectors
-from tafukt.sites.weather.climatology import air_temperature, cloud_index, solar_days
+from tafukt.sites.weather.climatology import air_temperature, cloud_index, refuse_more_than_clear, solar_days
 from tafukt.sites.weather.files import FILE_KINDS, from_file
 from tafukt.sites.weather.model import Irradiance, Weather, assembled, place_of, split
 
@@ -55,6 +55,8 @@ def weather(site: SiteModel, span: Span, seed: int, table: SunTable, cache: Path
     if site.weather.kind in FILE_KINDS:
         return from_file(site, span, whole.part(grid.lead, span.steps), grid, cache)
     clouds = site.weather.kind == "climatology"
+    if clouds:
+        refuse_more_than_clear(place_of(site))
     if site.climate is None:
         temp = np.full(len(grid.mids), getattr(site.weather, "temp_air_c", 20.0))
     else:

@@ -1,0 +1,69 @@
+"""Notes on what a site's description takes from another climate, country or hemisphere."""
+
+from __future__ import annotations
+
+import math
+
+from tafukt.sites.schema.grid import ConstantCarbon, HourlyCarbon
+from tafukt.sites.site import SiteModel, catalogue
+
+FAR_KM = 100.0
+EARTH_RADIUS_KM = 6371.0
+_MOROCCAN_ZONES = ("Africa/Casablanca", "Africa/El_Aaiun")
+
+
+def inherited(site: SiteModel) -> tuple[str, ...]:
+    """What a site has that is another place's, one line for each.
+
+    The catalogue's climates, tariffs and carbon tables are Morocco's. A site elsewhere that keeps them, by `like` or
+    by default, is told so.
+    """
+    return (*_climate(site), *_country(site), *_facing(site))
+
+
+def _climate(site: SiteModel) -> tuple[str, ...]:
+    climate = site.climate
+    if climate is None or site.weather.kind not in ("climatology", "clear-sky"):
+        return ()
+    same = [other for other in catalogue().values() if other.climate == climate]
+    apart = [(distance_km(site, other), other.name) for other in same]
+    if not apart or min(apart)[0] <= FAR_KM:
+        return ()
+    km, name = min(apart)
+    return (f"climate: it is that of {name}, {km:.0f} km away; give climate, or a weather file of its own",)
+
+
+def _country(site: SiteModel) -> tuple[str, ...]:
+    if site.tz in _MOROCCAN_ZONES:
+        return ()
+    found = []
+    grid = site.grid
+    if isinstance(grid.tariff, str) and grid.price_mad_per_kwh is None:
+        found.append(f"grid.tariff: {grid.tariff!r} is of Morocco; give a tariff of its own, or grid.price_mad_per_kwh")
+    if isinstance(grid.carbon, HourlyCarbon):
+        found.append(f"grid.carbon: the table {grid.carbon.table!r} is of Morocco; give one of its own")
+    elif isinstance(grid.carbon, ConstantCarbon) and "g_per_kwh" not in grid.carbon.model_fields_set:
+        found.append(f"grid.carbon: {grid.carbon.g_per_kwh:g} g/kWh is of Morocco; give g_per_kwh")
+    if site.country == "MA":
+        found.append(f"country: 'MA', though its zone is {site.tz}; data residency goes by country")
+    return tuple(found)
+
+
+def _facing(site: SiteModel) -> tuple[str, ...]:
+    pv = site.pv
+    if pv is None or pv.mount != "fixed" or pv.azimuth_deg is None or pv.tilt_deg < 5.0 or pv.series is not None:
+        return ()
+    toward_equator = -math.cos(math.radians(pv.azimuth_deg)) * (1.0 if site.lat >= 0 else -1.0)
+    if toward_equator > -0.5 or abs(site.lat) < 10.0:
+        return ()
+    return (
+        f"pv.azimuth_deg: {pv.azimuth_deg:g} at latitude {site.lat:g} faces away from the sun; 0 is north, 180 south",
+    )
+
+
+def distance_km(one: SiteModel, other: SiteModel) -> float:
+    """Great-circle distance between two sites [km]."""
+    p0, p1 = math.radians(one.lat), math.radians(other.lat)
+    half = math.sin((p1 - p0) / 2) ** 2
+    half += math.cos(p0) * math.cos(p1) * math.sin(math.radians(other.lon - one.lon) / 2) ** 2
+    return 2.0 * EARTH_RADIUS_KM * math.asin(math.sqrt(half))
