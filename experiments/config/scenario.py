@@ -34,7 +34,6 @@ from tafukt.simulator.scenario import (
     Strategy,
     Tariff,
 )
-from tafukt.sites.describe import weather_report
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.schema.equipment import BatteryModel, NodeModel
 from tafukt.sites.site import SiteModel
@@ -117,7 +116,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         temp_air_c={site.name: given[site.name].temp_air_c for site in sites},
         notes=demand.notes,
         tz=sites[0].tz,
-        weather_notes={site.name: found for site in sites if (found := weather_report(site))},
+        weather_notes={name: list(found.notes) for name, found in given.items() if found.notes},
     )
 
 

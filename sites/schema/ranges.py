@@ -53,7 +53,7 @@ class Range:
             least = float(values.min())
             raise SiteError(
                 f"{what}: {_rows(times[below])} values below {self.low:g} {self.unit}, least {least:g}, first {first}; "
-                f"they may not be{self.fitting(least)}"
+                f"the least allowed is {self.low:g}{self.fitting(least)}"
             )
         if above.any():
             most = float(values.max())

@@ -158,7 +158,7 @@ def _temperature(site: SiteModel, source: Source, span: Span, grid: SolarDays, r
     half = source.step_s / 2
     first, last = source.begin_unix, source.begin_unix + source.size * source.step_s
     before, after = span.mids - half, span.mids + half
-    if not repeat:
+    if not repeat or (span.mids[0] >= first and span.mids[-1] < last):
         before, after = np.clip(before, first, None), np.clip(after, None, last - 1.0)
     weight = ((span.mids - half - first) / source.step_s) % 1.0
     low, high = (values[rows_at(source, times, repeat, WHERE)] for times in (before, after))

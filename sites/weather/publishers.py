@@ -43,6 +43,8 @@ class Publisher:
         Which part of its interval a time names.
     time : str
         Column of the times; `time` where it is a usual name or dates in parts.
+    form : str, optional
+        strptime format of the times.
     irradiance_scale : float
         W/m2 in one unit of the file.
     kelvin : bool
@@ -55,6 +57,7 @@ class Publisher:
     columns: Mapping[str, tuple[str, ...]]
     label: Label
     time: str = "time"
+    form: str | None = None
     irradiance_scale: float = 1.0
     kelvin: bool = False
     typical: bool = False
@@ -154,6 +157,7 @@ PUBLISHERS: dict[str, Publisher] = {
         },
         "mid",
         time="ObservationTime(LST)",
+        form="%m/%d/%Y %H:%M",
         typical=True,
     ),
     "nasa-power": Publisher(

@@ -270,9 +270,11 @@ def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: P
     """A publisher's table: its own names, units, zone and label."""
     wanted = tuple(name for names in publisher.columns.values() for name in names)
     where = "weather"
-    plain = read_table(model.file, where, publisher.time, None, "UTC", wanted, cache)
+    plain = read_table(model.file, where, publisher.time, publisher.form, "UTC", wanted, cache)
     zone = publisher.zone(plain)
-    table = read_table(model.file, where, publisher.time, None, zone, wanted, cache) if zone != "UTC" else plain
+    table = (
+        read_table(model.file, where, publisher.time, publisher.form, zone, wanted, cache) if zone != "UTC" else plain
+    )
     columns = {}
     for key, names in publisher.columns.items():
         found = column_named(table.numbers, names) or _without_unit(table, names)

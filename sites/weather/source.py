@@ -130,7 +130,7 @@ def cadence(times: Floats) -> Ints:
     known = np.append(np.where(steady, rounded, 0), 0)
     last = np.maximum.accumulate(np.where(known > 0, np.arange(len(known)), -1))
     first = int(np.flatnonzero(known)[0])
-    return np.asarray(known[np.where(last < 0, first, last)], dtype=np.int64)
+    return np.take(known, np.where(last < 0, first, last))
 
 
 def placed(record: Record) -> Source:
@@ -190,7 +190,7 @@ def _on_grid(begins: Floats, step: int, record: Record) -> Ints:
     if off.any():
         first = stamp(begins[off][0])
         raise SiteError(f"{record.where}: {int(off.sum())} rows are not on a grid of {step} s, the first at {first}")
-    index = np.rint(place).astype(np.int64)
+    index: Ints = np.rint(place).astype(np.int64)
     if index[-1] > 200 * len(index):
         raise SiteError(
             f"{record.where}: {len(index)} rows from {stamp(begins[0])} to {stamp(begins[-1])}: is a date wrong?"

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -132,22 +133,31 @@ def layout_of(lines: list[str], wanted: Iterable[str], where: str) -> Layout:
         If no line looks like a header.
     """
     names = {name.strip().lower() for name in wanted}
-    separator = max(_SEPARATORS, key=lambda mark: sorted(line.count(mark) for line in lines)[len(lines) // 2])
-    fields = [_fields(line, separator) for line in lines]
+    usual = {mark: sorted(line.count(mark) for line in lines)[len(lines) // 2] for mark in _SEPARATORS}
+    for separator in sorted(_SEPARATORS, key=lambda mark: -usual[mark]):
+        fields = [_fields(line, separator) for line in lines]
+        head = _header(fields, names)
+        if head is not None:
+            return Layout(head, separator, _decimal_mark(fields[head + 1 :]) if separator != "," else ".")
+    raise SiteError(f"{where}: no header among its first {len(lines)} lines: columns divided by , ; or tabs")
+
+
+def _header(fields: list[list[str]], names: set[str]) -> int | None:
     named = [i for i, row in enumerate(fields) if len(row) > 1 and names & {field.lower() for field in row}]
+    if named:
+        return named[0]
     likely = [
         i
         for i, (row, below) in enumerate(pairwise(fields))
         if len(row) == len(below) > 1 and not any(map(_NUMBER.match, row)) and any(map(_NUMBER.match, below))
     ]
-    if not named and not likely:
-        raise SiteError(f"{where}: no header among its first {len(lines)} lines: columns divided by , ; or tabs")
-    head = named[0] if named else likely[0]
-    if separator == ",":
-        return Layout(head, separator, ".")
-    cells = [cell for row in fields[head + 1 :] for cell in row]
-    comma = any(map(_COMMA_NUMBER.match, cells)) and not any(re.match(r"^[+-]?\d+\.\d+$", cell) for cell in cells)
-    return Layout(head, separator, "," if comma else ".")
+    return likely[0] if likely else None
+
+
+def _decimal_mark(rows: list[list[str]]) -> str:
+    cells = [cell for row in rows for cell in row]
+    points = any(re.match(r"^[+-]?\d+\.\d+$", cell) for cell in cells)
+    return "," if any(map(_COMMA_NUMBER.match, cells)) and not points else "."
 
 
 def _fields(line: str, separator: str) -> list[str]:
@@ -162,17 +172,26 @@ def frame(path: Path, where: str, wanted: Iterable[str]) -> tuple[pd.DataFrame, 
     if not lines:
         raise SiteError(f"{where}: {path.name}: the file is empty")
     layout = layout_of(lines, wanted, f"{where}: {path.name}")
-    data = pd.read_csv(
-        path,
-        sep=layout.separator,
-        decimal=layout.decimal,
-        skiprows=layout.skip,
-        skip_blank_lines=False,
-        skipinitialspace=True,
-        encoding=encoding,
-        index_col=False,
-        low_memory=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            data = pd.read_csv(
+                path,
+                sep=layout.separator,
+                decimal=layout.decimal,
+                skiprows=layout.skip,
+                skip_blank_lines=False,
+                skipinitialspace=True,
+                encoding=encoding,
+                index_col=False,
+                low_memory=False,
+            )
+        except pd.errors.ParserWarning as error:
+            head = lines[layout.skip].strip()[:80]
+            raise SiteError(
+                f"{where}: {path.name}: its rows have more fields than its header ({head}); numbers with decimal "
+                "commas need semicolons between columns"
+            ) from error
     data.columns = [str(name).strip() for name in data.columns]
     return data.dropna(how="all"), lines[: layout.skip]
 

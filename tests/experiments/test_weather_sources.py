@@ -25,12 +25,12 @@ weather = { kind = "csv", file = "w.csv", fill = "previous-day" }
 
 
 def test_filled_hours_are_told_and_kept(tmp_path: Path) -> None:
-    times = pd.date_range("2025-01-01", "2025-12-31 23:00", freq="h", tz="UTC").delete([4000, 4001])
+    times = pd.date_range("2025-01-01", "2025-12-31 23:00", freq="h", tz="UTC").delete([34, 35])
     table = pd.DataFrame({"time": times.strftime("%Y-%m-%dT%H:%M:%SZ"), "ghi": 0.0, "temp_air": 15.0})
     table.to_csv(tmp_path / "w.csv", index=False)
     (tmp_path / "gaps.toml").write_text(FILE)
     loaded = load(tmp_path / "gaps.toml")
-    told = [line for line in notes_lines(build(loaded, 1)) if line.startswith("weather of mine")]
-    assert any("2 missing rows" in line and "2025-06-16" in line and "previous-day" in line for line in told)
+    told = [line for line in notes_lines(build(loaded, 1)) if line.startswith("mine: ")]
+    assert any("2 missing rows" in line and "2025-01-02" in line and "previous-day" in line for line in told)
     kept = json.loads(cell_notes(plan(loaded, default_folder(loaded)).runs[0].cell))
     assert any("2 missing rows" in note for note in kept["weather"]["mine"])

@@ -27,7 +27,7 @@ from tafukt.simulator.policies.presets import PRESETS
 from tafukt.sites.errors import SiteError
 from tafukt.sites.site import site_from
 from tafukt.sites.supply import supply
-from tafukt.sites.weather import readers
+from tafukt.sites.weather import tables
 from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.schema import Place, TraceModel
@@ -89,7 +89,7 @@ def test_a_flood_is_refused_soon_and_briefly(flood: str, tmp_path: Path) -> None
 def test_a_compression_bomb_for_weather_is_stopped(
     tail: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "MAX_UNPACKED_BYTES", 20_000_000)
+    monkeypatch.setattr(tables, "MAX_UNPACKED_BYTES", 20_000_000)
     bomb = tmp_path / "bomb.csv.gz"
     bomb.write_bytes(gzip.compress(b"time,ghi\n" + b"0" * 80_000_000) + tail)
     assert bomb.stat().st_size < 200_000
