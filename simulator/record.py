@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -175,6 +175,22 @@ class Record:
     rounds: int = 0
     transfers: Sequence[Transfer] = ()
     requests: Sequence[GridRequest] = ()
+
+    def arranged_as(self, scenario: Scenario) -> Record:
+        """The same, with the sites in the order in which another scenario of the same sites has them."""
+        at = np.array([*(scenario.site_index(site.name) for site in self.scenario.sites), -1], dtype=np.int64)
+        for outcome in self.outcomes:
+            outcome.site = int(at[outcome.site])
+        back = np.argsort(at[:-1])
+        return replace(
+            self,
+            scenario=scenario,
+            occupancy=replace(self.occupancy, site=at[self.occupancy.site]),
+            energy=[self.energy[i] for i in back.tolist()],
+            events=[event._replace(site=int(at[event.site])) for event in self.events],
+            transfers=[t._replace(source=int(at[t.source]), target=int(at[t.target])) for t in self.transfers],
+            requests=[request._replace(site=int(at[request.site])) for request in self.requests],
+        )
 
     @property
     def network_j(self) -> float:

@@ -185,14 +185,14 @@ class Job:
 
 
 def in_order(jobs: Iterable[Job]) -> tuple[Job, ...]:
-    """The jobs by submission, then by id: the one order that everything else is indexed by.
+    """The jobs by submission, of one instant as they are given: the one order that everything else is indexed by.
 
     Raises
     ------
     ValueError
         If two jobs share an id.
     """
-    ordered = tuple(sorted(jobs, key=lambda job: (job.ask.submit_s, job.ask.job_id)))
+    ordered = tuple(sorted(jobs, key=lambda job: job.ask.submit_s))
     seen: set[str] = set()
     for job in ordered:
         if job.ask.job_id in seen:

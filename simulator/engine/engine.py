@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -26,7 +27,7 @@ from tafukt.simulator.engine.network import Network
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.state import State
-from tafukt.simulator.engine.view import Policy, View
+from tafukt.simulator.engine.view import Institutes, Policy, View
 from tafukt.simulator.grid_requests.control import GridRequests
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
@@ -42,6 +43,8 @@ class Engine:
     """
 
     def __init__(self, scenario: Scenario, jobs: Sequence[Job], policy: Policy, seed: int, settings: Settings) -> None:
+        if scenario.coordination == "regional" and len(scenario.sites) > 1:
+            policy = Institutes(policy, len(scenario.sites), settings.forecast, seed)
         self.policy = policy
         self.state = state = State(scenario, in_order(jobs), settings, policy, self._power_changed, self._ask_for_round)
         self.eligibility = Eligibility(scenario)
@@ -205,7 +208,12 @@ def simulate(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return Engine(scenario, jobs, policy, seed, settings or Settings()).run()
+        # In the order of their names, so that no tie falls by where a site stands in the input.
+        sites = sorted(scenario.sites, key=lambda site: site.name)
+        if all(one is other for one, other in zip(sites, scenario.sites, strict=True)):
+            return Engine(scenario, jobs, policy, seed, settings or Settings()).run()
+        by_name = replace(scenario, sites=tuple(sites))
+        return Engine(by_name, jobs, policy, seed, settings or Settings()).run().arranged_as(scenario)
     finally:
         if collecting:
             gc.enable()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from copy import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy, deepcopy
 from dataclasses import replace
+from heapq import heappop, heappush
 from math import inf
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from tafukt.simulator.engine.actions import Action, Hold, Move, Start, Wake
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.eligibility import Eligibility
-from tafukt.simulator.engine.forecast import Forecast
+from tafukt.simulator.engine.forecast import Forecast, ForecastSettings
 from tafukt.simulator.engine.job_state import JobState, interval_s
 from tafukt.simulator.engine.network import Network
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import Listener, State
+from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.scenario import GridEvent, Scenario
 from tafukt.simulator.scenario import Site as SiteSpec
@@ -215,3 +219,209 @@ class Policy(Listener, Protocol):
 
     def round(self, view: View) -> Any:
         """The actions of one scheduling round; a generator sees the effect of each before the next."""
+
+
+# --- Coordination `regional`: every institute is run by a policy of its own, which sees nothing beyond it
+# The policy is copied once for each site before anything happens, and each copy is given a view in which its
+# site is the only one, at position 0. So there is one queue, one reservation and one memory for each
+# institute, whatever the policy keeps; and it is asked for a round only when something has happened at its own
+# site, or at a time that it has asked for itself.
+
+
+class InstituteJob(JobState):
+    """A job as its institute sees it: all is as it is, but for the institute's own position, which is 0."""
+
+    __slots__ = ("actual",)
+
+    def __init__(self, actual: JobState) -> None:
+        self.actual = actual
+        self.index, self.ask, self.sites = actual.index, actual.ask, (0,)
+
+    def progress_gpu_s(self, now_s: float) -> float:
+        """Work done by now [reference GPU-s]."""
+        return self.actual.progress_gpu_s(now_s)
+
+    def left_s(self, now_s: float, speed: float = 1.0) -> float:
+        """What is left by the user's estimate on the asked size [s]."""
+        return self.actual.left_s(now_s, speed)
+
+    def expected_end_s(self, now_s: float) -> float:
+        """When it will give its GPUs back by the user's estimate [s]."""
+        return self.actual.expected_end_s(now_s)
+
+
+for _name in set(JobState.__slots__) - {"index", "ask", "sites"}:
+    setattr(InstituteJob, _name, property(attrgetter(f"actual.{_name}")))
+
+
+def _own_position(name: str) -> property:
+    """A position among the sites as the institute knows it: 0 for its own, -1 for none."""
+    of = attrgetter(f"actual.{name}")
+    return property(lambda self: min(of(self), 0))
+
+
+for _name in ("site", "saved_at", "post"):
+    setattr(InstituteJob, _name, _own_position(_name))
+
+
+class InstituteSite(SiteView):
+    """The one site of an institute, at position 0."""
+
+    __slots__ = ("_actual",)
+
+    def __init__(self, actual: SiteView) -> None:
+        for name in SiteView.__slots__:
+            setattr(self, name, getattr(actual, name))
+        self._actual = actual
+        self.index = 0
+
+    def fits(self, gpus: int) -> bool:
+        """Whether a gang of this size could start now."""
+        return self._actual.fits(gpus)
+
+
+class OwnJobs(Mapping[int, JobState]):
+    """Those of some jobs that are an institute's own, as they are now."""
+
+    def __init__(self, jobs: Mapping[int, JobState], site: int, seen: Callable[[JobState], JobState]) -> None:
+        self._jobs, self._site, self._seen = jobs, site, seen
+
+    def __getitem__(self, index: int) -> JobState:
+        job = self._jobs[index]
+        if job.sites[0] != self._site:
+            raise KeyError(index)
+        return self._seen(job)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([index for index, job in self._jobs.items() if job.sites[0] == self._site])
+
+    def __len__(self) -> int:
+        return sum(job.sites[0] == self._site for job in self._jobs.values())
+
+
+class InstituteView(View):
+    """What the policy of one institute sees: a system of one site."""
+
+    def __init__(self, whole: View, site: int, forecast: Forecast) -> None:
+        self.__dict__.update(vars(whole))
+        self._whole, self._site = whole, site
+        self._lives: dict[int, InstituteJob] = {}
+        self.scenario = replace(whole.scenario, sites=(whole.scenario.sites[site],))
+        self.sites = (InstituteSite(whole.sites[site]),)
+        self.forecast = forecast
+        self.waiting = OwnJobs(whole.waiting, site, self.seen)
+        self.running = OwnJobs(whole.running, site, self.seen)
+
+    def seen(self, job: JobState) -> InstituteJob:
+        """A job as the institute sees it, the same object every time."""
+        found = self._lives.get(job.index)
+        if found is None:
+            found = self._lives[job.index] = InstituteJob(job)
+        return found
+
+    def running_at(self, site: int) -> Iterable[JobState]:
+        """The jobs that hold GPUs at the site."""
+        return map(self.seen, self._whole.running_at(self._site))
+
+    def fitting(self, job: JobState, sites: Iterable[int], gpus: int) -> list[int]:
+        """The site, if a job could start now on so many GPUs."""
+        if 0 not in sites or self._room[self._site] < gpus:
+            return []
+        return [0] if not self._bound or self._whole.fitting(job, (self._site,), gpus) else []
+
+    def room(self, site: int) -> int:
+        """The largest gang that the site has room for now."""
+        return self._room[self._site]
+
+    @property
+    def most_room(self) -> int:
+        """The largest gang that the site has room for now."""
+        return self._room[self._site]
+
+    def transfer_s(self, job: JobState, site: int) -> float:
+        """How long what a job lacks here would travel if it set out now [s]."""
+        return self._whole.transfer_s(_actual(job), self._site)
+
+    def move_s(self, job: JobState, site: int) -> float:
+        """What a move would cost a running job in time [s]."""
+        return self._whole.move_s(_actual(job), self._site)
+
+    def allowed(self, ask: Ask) -> tuple[int, ...]:
+        """The site, if it may ever have this job."""
+        return (0,) if self._site in self._whole.allowed(ask) else ()
+
+    def sites_for(self, job: JobState) -> tuple[int, ...]:
+        """The site."""
+        return job.sites
+
+
+def _actual(job: JobState) -> JobState:
+    return job.actual if isinstance(job, InstituteJob) else job
+
+
+class Institutes:
+    """A policy for every institute, and who of them is to be asked.
+
+    Raises
+    ------
+    PolicyError
+        If the policy cannot be copied.
+    """
+
+    def __init__(self, policy: Policy, sites: int, settings: ForecastSettings, seed: int) -> None:
+        self.name = policy.name
+        self._settings, self._seed = settings, seed
+        try:
+            self._policies = [deepcopy(policy) for _ in range(sites)]
+        except Exception as error:
+            why = f"under regional coordination every institute has its own, and it cannot be copied: {error}"
+            raise PolicyError(f"policy {policy.name!r}: {why}") from error
+        self._views: list[InstituteView] = []
+        self._due: set[int] = set()
+        self._wakes: list[tuple[float, int]] = []
+
+    def begin(self, view: View) -> None:
+        """Begin them all."""
+        for site, policy in enumerate(self._policies):
+            alone = replace(view.scenario, sites=(view.scenario.sites[site],))
+            self._views.append(InstituteView(view, site, Forecast(alone, self._settings, self._seed)))
+            policy.begin(self._views[site])
+
+    def waiting(self, job: JobState) -> None:
+        """A job has arrived, or is back among the waiting."""
+        site = job.sites[0]
+        self._due.add(site)
+        self._policies[site].waiting(self._views[site].seen(job))
+
+    def freed(self, job: JobState | None, site: int) -> None:
+        """GPUs have become free at a site."""
+        self._due.add(site)
+        self._policies[site].freed(self._views[site].seen(job) if job is not None else None, 0)
+
+    def round(self, view: View) -> Iterator[Action]:
+        """The rounds of all institutes that have cause for one."""
+        now, wakes = view.now_s, self._wakes
+        while wakes and wakes[0][0] <= now:
+            self._due.add(heappop(wakes)[1])
+        due, self._due = sorted(self._due), set()
+        for site in due:
+            for action in self._policies[site].round(self._views[site]):
+                yield self._translated(action, site)
+
+    def _translated(self, action: Action, site: int) -> Action:
+        """The same action with the job and the position that the engine knows; the policy keeps its own."""
+        if isinstance(action, Wake | Hold):
+            heappush(self._wakes, (action.until_s, site))
+        job = getattr(action, "job", None)
+        if not isinstance(job, InstituteJob):
+            return action
+        action = copy(action)
+        if isinstance(action, Start | Hold | Move):
+            if action.site > 0:
+                what = f"policy {self.name!r}: {type(action).__name__.lower()} of job {job.ask.job_id!r}"
+                why = "under regional coordination an institute sees its own alone, which is site 0"
+                raise PolicyError(f"{what}: it may not run on site {action.site}; {why}")
+            action.site = site
+        if not isinstance(action, Wake):
+            action.job = job.actual
+        return action

@@ -105,7 +105,7 @@ class Reservations:
         before = self.current
         if before is not None and before.job is job and not self._stale and before.time_s > now_s:
             return False
-        gpus, best, first = group[0], -1, Fit(inf)
+        gpus, best, first, own = group[0], -1, Fit(inf), view.scenario.site_index(job.ask.home)
         found = self._found.get(gpus)
         if found is None:
             found = self._found[gpus] = [None] * len(view.sites)
@@ -113,9 +113,9 @@ class Reservations:
             fit = found[site]
             if fit is None or fit.time_s <= now_s:
                 fit = found[site] = earliest_fit(view.sites[site].nodes, view.running_at(site), gpus, now_s)
-            if fit.time_s < first.time_s:
+            if fit.time_s < first.time_s or (fit.time_s == first.time_s and site == own):
                 best, first = site, fit
-        self.current = Reservation(job, gpus, best, first) if best >= 0 else None
+        self.current = Reservation(job, gpus, best, first) if first.time_s < inf else None
         self._stale = False
         return before is None or self.current is None or before.job is not job or before.fit is not first
 

@@ -1,6 +1,6 @@
 """Where: each part orders the sites that could take a job now, best first; it may leave some out.
 
-All break ties by the site's index, and all put the site that a hold was planned for first.
+Ties go to the job's home, then to the first site; sites stand in the order of their names.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ def home(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
 
 def least_loaded(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where the largest share of GPUs is free."""
-    best, most, sites = -1, -1.0, view.sites
+    best, most, sites, own = -1, -1.0, view.sites, view.scenario.site_index(job.ask.home)
     for i in fitting:
         site = sites[i]
         share = site.free_gpus / site.gpus
-        if share > most:
+        if share > most or (share == most and i == own):
             best, most = i, share
     return (best,)
 
 
 def sunniest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
     """Where the sun leaves most over now; without any surplus as `home` does."""
-    surplus, _, best = max((view.sites[i].surplus_w, -i, i) for i in fitting)
+    own = view.scenario.site_index(job.ask.home)
+    surplus, _, _, best = max((view.sites[i].surplus_w, i == own, -i, i) for i in fitting)
     return (best,) if surplus > 0 else home(job, fitting, view)
 
 
@@ -72,6 +73,12 @@ def _least(job: JobState, fitting: Sequence[int], view: View, rate: Callable[[in
     costs = {i: cost(i) for i in fitting}
     least = min(costs.values())
     return home(job, [i for i in fitting if costs[i] <= least * (1.0 + 1e-9)], view)
+
+
+def home_first(job: JobState, sites: Sequence[int], view: View) -> list[int]:
+    """The sites in the order in which ties go: home, then by name."""
+    own = view.scenario.site_index(job.ask.home)
+    return sorted(sites, key=lambda i: (i != own, i))
 
 
 PLACES: dict[str, Place] = {

@@ -15,7 +15,7 @@ from tafukt.simulator.engine.actions import Action, Pause, Start, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.easy import nodes_for
-from tafukt.simulator.policies.place import Place, home
+from tafukt.simulator.policies.place import Place, home, home_first
 
 
 class Rank(Protocol):
@@ -128,7 +128,7 @@ class Preemptive:
         """Pause those who rank after this job, at the site where the fewest GPUs are taken away."""
         mine = (self.rank(job, view), job.index)
         best: tuple[int, int, int, list[JobState]] | None = None
-        for site in view.sites_for(job):
+        for site in home_first(job, view.sites_for(job), view):
             nodes, victims = self._victims(job, site, mine, view)
             if nodes:
                 taken = sum(victim.held for victim in victims)

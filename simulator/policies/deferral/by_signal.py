@@ -14,6 +14,7 @@ from tafukt.simulator.policies.deferral.hour_table import HourTable, Span
 from tafukt.simulator.policies.deferral.signals import UNITS, Asked, Expected, Signal
 from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, When
 from tafukt.simulator.policies.deferral.window import SPARE_SHARE, Delay, latest_start_s
+from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
 from tafukt.simulator.units import HOUR_S, on_grid
 
@@ -170,12 +171,6 @@ def in_time(job: JobState, until_s: float, now_s: float) -> bool:
 def spare(rows: Sequence[int]) -> float:
     """The share of each site that a job leaves for those who are bound to one; none where it is bound itself."""
     return SPARE_SHARE if len(rows) > 1 else 0.0
-
-
-def home_first(job: JobState, sites: Sequence[int], view: View) -> list[int]:
-    """The sites in the order in which ties go: home, then by index."""
-    home = view.scenario.site_index(job.ask.home)
-    return sorted(sites, key=lambda i: (i != home, i))
 
 
 def _numbers(delay: Delay) -> dict[str, Any]:

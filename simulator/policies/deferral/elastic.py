@@ -13,11 +13,12 @@ import numpy as np
 from tafukt.simulator.engine.actions import Action, Pause, Resize, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.policies.deferral.by_signal import MINUTE_H, BySignal, clock_s, home_first, in_time, spare
+from tafukt.simulator.policies.deferral.by_signal import MINUTE_H, BySignal, clock_s, in_time, spare
 from tafukt.simulator.policies.deferral.hour_table import HourTable
 from tafukt.simulator.policies.deferral.signals import UNITS, Signal
 from tafukt.simulator.policies.deferral.slots import EPS_H, StartOptions, now
 from tafukt.simulator.policies.deferral.window import Delay, When
+from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration
 from tafukt.simulator.units import HOUR_S, Floats
 from tafukt.workloads.job import Ask

@@ -16,6 +16,7 @@ import numpy as np
 from tafukt.simulator.engine.actions import Action, Hold, Move, Pause, Start, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.planner.learning import Survival
 from tafukt.simulator.policies.planner.plan_table import Plan, PlanTable, cheapest_hours, cheapest_window
 from tafukt.simulator.units import HOUR_S, Floats, Ints
@@ -167,7 +168,7 @@ class Planner:
         """Whether it is time to look at a job's plan again."""
         plan = self._book.plans.get(job.index)
         soon = plan is None or int(plan.hours[0]) <= self._hour + 1
-        turn = (self._hour + job.index) % self.settings.every_h == 0
+        turn = (self._hour - int(job.ask.submit_s // HOUR_S)) % self.settings.every_h == 0
         return soon or (turn and not self._is_small(job))
 
     def _refill(self, view: View, hour: int) -> None:
@@ -281,9 +282,9 @@ class Planner:
         if not gpus:
             return
         bound = stays and (not ask.interruptible or job.phase != "running" or not self.settings.moves)
-        sites = (job.site,) if bound else view.sites_for(job)
+        sites = [job.site] if bound else home_first(job, view.sites_for(job), view)
         if stays and job.site not in sites:
-            sites = (job.site, *sites)
+            sites = [job.site, *sites]
         rows = np.array(sites, dtype=np.int64)
         rows = rows[book.capacity[rows] >= gpus]
         rate = ask.rate(gpus) / ask.gpus
