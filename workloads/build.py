@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.schema import Demand, GeneratorModel, Place, TraceModel
+from tafukt.workloads.units import DAY_S
 
 
 def build(
@@ -54,7 +56,35 @@ def build(
     if isinstance(model, GeneratorModel):
         from tafukt.workloads.generator import generate
 
-        return generate(model, places, start, days, seed, folder)
-    from tafukt.workloads.traces.replay import replay
+        demand = generate(model, places, start, days, seed, folder)
+    else:
+        from tafukt.workloads.traces.replay import replay
 
-    return replay(model, places, start, days, seed, folder)
+        demand = replay(model, places, start, days, seed, folder)
+    return replace(demand, told=(*demand.told, *_load(demand, places, days), *_too_large(demand, places)))
+
+
+def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
+    capacity = sum(place.gpus * place.speed for place in places) * days * DAY_S
+    if not capacity:
+        return []
+    load = sum(job.truth.due_gpu_s for job in demand.jobs) / capacity
+    over = "; more than they can do: what is left over waits or is late" if load > 1 else ""
+    return [f"load: the jobs ask for {load:.1%} of what the GPUs can do in {days:g} days{over}"]
+
+
+def _too_large(demand: Demand, places: Sequence[Place]) -> list[str]:
+    """What no site can hold, at its smallest size."""
+    most = max(place.gpus for place in places)
+    asks = [(job.ask.gpus_min or job.ask.gpus, job) for job in demand.jobs]
+    large = [(gpus, job) for gpus, job in asks if gpus > most]
+    if not large:
+        return []
+    work = sum(job.truth.due_gpu_s for job in demand.jobs)
+    share = sum(job.truth.due_gpu_s for _, job in large) / work if work else 0.0
+    verb = "asks" if len(large) == 1 else "ask"
+    names = ", ".join(job.ask.job_id for _, job in large[:5]) + (" ..." if len(large) > 5 else "")
+    return [
+        f"{len(large):,} of {len(asks):,} jobs ({share:.1%} of the work) {verb} for up to "
+        f"{max(gpus for gpus, _ in large)} GPUs and no site has more than {most}: they are rejected ({names})"
+    ]

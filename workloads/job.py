@@ -104,6 +104,8 @@ class Ask:
     elasticity, gpus_min, gpus_max, speedup
         For elastic jobs: the sizes it can take and the throughput at each. `gpus_min` and `gpus_max` of
         0 mean `gpus`.
+    logged_start_s, logged_site
+        When and where a replayed log says that it ran [s]; `None` and empty where it does not say.
     """
 
     job_id: str
@@ -124,6 +126,8 @@ class Ask:
     gpus_min: int = 0
     gpus_max: int = 0
     speedup: SpeedUp | None = None
+    logged_start_s: float | None = None
+    logged_site: str = ""
 
     @property
     def latest_start_s(self) -> float:

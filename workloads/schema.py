@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from tafukt.workloads.job import Elasticity, Job, Residency
 
 from tafukt.strict import Strict
@@ -44,10 +45,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Demand:
-    """The jobs, in order, and what is to be said about how they came about (plain data, for the manifest)."""
+    """The jobs, in order, and what is to be said about how they came about.
+
+    `notes` are plain data for the manifest, `told` sentences for the user.
+    """
 
     jobs: tuple[Job, ...]
     notes: dict[str, Any] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
 
 class ElasticModel(Strict):
@@ -141,13 +146,31 @@ class GeneratorModel(Strict):
 
 
 class TraceModel(Strict):
-    """Jobs that a real cluster ran. What the trace does not say is stated here: nothing is filled silently."""
+    """Jobs that a real cluster ran. What the trace does not say is stated here: nothing is filled silently.
+
+    Where the trace has a column for slack or deadline, interruptible, priority, checkpoint, home or data set, what a
+    row says there holds, and the key here is for rows that say nothing.
+    """
 
     kind: Literal["trace"] = "trace"
     file: str = Field(description="the trace, relative to the experiment; .gz is unpacked on the fly")
-    format: str = Field(description="swf, philly, helios, pai, acme, own, or a path to a column map (.toml)")
-    start_day: float = Field(
-        ge=0, le=36_525, description="the window starts so many days after the trace's first midnight"
+    format: str = Field(description="swf, sacct, philly, helios, pai, acme, own, or a path to a column map (.toml)")
+    align: Literal["first midnight", "dates"] = Field(
+        "first midnight",
+        description="first midnight: day start_day of the trace, on its own clock, is the experiment's first; dates: "
+        "every job is submitted at the instant that the trace says",
+    )
+    start_day: float | None = Field(
+        None, ge=0, le=36_525, description="the window starts so many days after the trace's first midnight"
+    )
+    tz: str = Field("", description="time zone of times that the trace writes without one, as in Europe/Rome")
+    repeat: bool = Field(
+        False, description="a trace that is shorter than the run begins again, in whole weeks if it has one"
+    )
+    recorded_on: float | str | None = Field(
+        None,
+        description="the node that the trace was recorded on, or its work per GPU relative to an A100; needed where "
+        "nodes here are no A100: runtimes would else be taken as theirs",
     )
     gpu_cap: int = Field(ge=1, le=1_000_000, description="largest gang that is kept as it is [GPUs]")
     over_cap: Literal["cut", "spread", "drop"] | None = Field(
@@ -160,16 +183,20 @@ class TraceModel(Strict):
     load: float | None = Field(
         None, gt=0, le=10, description="instead of load_factor: the load that the window is to offer"
     )
-    homes: Literal["population", "jobs"] | dict[str, str] = Field(
-        "population",
+    homes: Literal["population", "jobs", "column"] | dict[str, str] | None = Field(
+        None,
         description="population: each virtual cluster gets a home site by population and hash; jobs: each job "
-        "does, as where the trace has no virtual clusters; or a table of virtual cluster = site",
+        "does, as where the trace has no virtual clusters; column: the trace says it; or a table of virtual cluster = "
+        "site; default: column where there is one, else population",
     )
     slack_h: float | None = Field(None, ge=0, le=87_600, description="how long every start may be put off [h]")
     slack_factor: float | None = Field(None, ge=0, le=1000, description="the same, as a multiple of the estimate")
     estimates: Literal["exact", "factor", "column"] = Field(description="where runtime estimates come from")
     estimate_factor: float | None = Field(
-        None, gt=0, le=1000, description="estimate / runtime, where estimates = 'factor'"
+        None,
+        gt=0,
+        le=1000,
+        description="estimate / runtime, where estimates = 'factor'; of rows that have none, where it is 'column'",
     )
     runtime_cap_h: float | None = Field(
         None,
@@ -186,14 +213,37 @@ class TraceModel(Strict):
     restart_s: float = Field(240.0, ge=0, le=1e6, description="choice [s]")
     intensity: float = Field(1.0, ge=0, le=1.5, description="power as a share of the loaded power (choice)")
 
+    @field_validator("tz")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name:
+            try:
+                ZoneInfo(name)
+            except (KeyError, ValueError, OSError):
+                raise ValueError("no time zone of this name; they are written as in Africa/Casablanca") from None
+        return name
+
+    @field_validator("recorded_on")
+    @classmethod
+    def _plausible(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, float) and not 0.001 <= value <= 1000:
+            raise ValueError("a speed relative to an A100 lies between 0.001 and 1000")
+        return value
+
     @model_validator(mode="after")
     def _explicit(self) -> TraceModel:
-        if (self.slack_h is None) == (self.slack_factor is None):
-            raise ValueError("give exactly one of slack_h and slack_factor: a trace does not know its deadlines")
+        if self.slack_h is not None and self.slack_factor is not None:
+            raise ValueError("give slack_h or slack_factor, not both")
         if (self.load_factor is None) == (self.load is None):
             raise ValueError("give exactly one of load_factor and load (load_factor = 1 keeps the trace as it is)")
-        if (self.estimates == "factor") != (self.estimate_factor is not None):
-            raise ValueError("estimate_factor goes with estimates = 'factor', and only with it")
+        if self.estimates == "factor" and self.estimate_factor is None:
+            raise ValueError("estimates = 'factor' needs estimate_factor")
+        if self.estimates == "exact" and self.estimate_factor is not None:
+            raise ValueError("estimate_factor goes with estimates = 'factor' or 'column'")
+        if self.align == "first midnight" and self.start_day is None:
+            raise ValueError("align = 'first midnight' needs start_day: which day of the trace comes first")
+        if self.align == "dates" and self.start_day is not None:
+            raise ValueError("start_day goes with align = 'first midnight'; with 'dates' the start of the run says it")
         return self
 
 

@@ -209,12 +209,12 @@ def _compact(value: Any) -> str:
 def workloads_command(name: str, plot: bool) -> int:
     """List the mixes and trace formats, or describe a mix or a trace."""
     from tafukt.workloads import describe, mix
-    from tafukt.workloads.traces import readers as traces
+    from tafukt.workloads.traces import formats as traces
 
     out = console()
     if not name:
         out.print(f"Mixes: {listed(mix.catalogue())}")
-        out.print(f"Trace formats: {listed(['swf', *traces.catalogue()])}")
+        out.print(f"Trace formats: {listed(traces.formats())}")
         out.print("tafukt workloads NAME describes a mix, tafukt workloads FILE a trace.")
         return 0
     if name in mix.catalogue() or name.endswith(".toml"):

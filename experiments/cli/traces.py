@@ -11,8 +11,7 @@ from tafukt.experiments.errors import InputError, Problem
 def fit_command(name: str, output: Path | None) -> int:
     """Fit a mix to a trace, write it beside, and say how far jobs drawn from it are from the trace."""
     from tafukt.workloads.fit import fit_trace
-    from tafukt.workloads.traces.readers import sniff
-    from tafukt.workloads.traces.replay import load_table
+    from tafukt.workloads.traces.formats import load_table, sniff
 
     path = Path(name)
     if not path.is_file():

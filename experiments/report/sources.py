@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tafukt.workloads import mix
-from tafukt.workloads.traces import readers as traces
+from tafukt.workloads.traces import column_map as traces
 
 if TYPE_CHECKING:
     from tafukt.sites.site import SiteModel

@@ -16,7 +16,7 @@ from tafukt.workloads.fit import fit_tables, fit_trace
 from tafukt.workloads.mix import MixModel
 from tafukt.workloads.schema import Place
 from tafukt.workloads.service import service_from, service_load
-from tafukt.workloads.traces.replay import load_table
+from tafukt.workloads.traces.formats import load_table
 from tafukt.workloads.traces.table import TraceTable
 from tafukt.workloads.units import DAY_S
 from workloads_kit import workload_from

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,70 +19,66 @@ from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import paused_collection
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, Tenant, Truth, in_order
 from tafukt.workloads.schema import Demand, Place, TraceModel
-from tafukt.workloads.traces.readers import column_map, read_table
-from tafukt.workloads.traces.table import SHOWN_ROWS, STATUS, Integrity, TraceTable
-from tafukt.workloads.units import DAY_S, Floats, Ints
+from tafukt.workloads.traces.formats import load_table
+from tafukt.workloads.traces.table import STATUS, Integrity, TraceTable, gpu_hours, rows_shown
+from tafukt.workloads.units import DAY_S, HOUR_S, Floats, Ints
 
 from tafukt.problems import hint
 
 # A copied job is submitted within this time of its original [s]; a choice that keeps the shape of the day.
 COPY_SPREAD_S = 3600.0
+MAX_JOBS = 5_000_000
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the table in the window, with submission from its start [s]; `turn` counts a trace that begins again."""
+
+    index: Ints
+    turn: Ints
+    submit_s: Floats
+
+    def take(self, keep: Any) -> _Rows:
+        return _Rows(self.index[keep], self.turn[keep], self.submit_s[keep])
 
 
 @dataclass(frozen=True)
 class _Picked:
     """Rows of the table that are replayed (a row may come twice), and what became of them."""
 
-    index: Ints
+    rows: _Rows
     copy: Ints
-    submit_s: Floats
     runtime_s: Floats
     gpus: Ints
     home: Ints
 
-
-def load_table(file: str, format_name: str, folder: Path) -> tuple[TraceTable, Integrity]:
-    """Read a trace in any known format.
-
-    Raises
-    ------
-    WorkloadError
-        If the format is unknown or the file cannot be read.
-    """
-    path = folder / file
-    if format_name == "swf":
-        from tafukt.workloads.traces.readers import read_swf
-
-        return read_swf(path)
-    return read_table(path, column_map(format_name, folder))
+    @property
+    def index(self) -> Ints:
+        return self.rows.index
 
 
 def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: float, seed: int, folder: Path) -> Demand:
-    """The jobs of a trace's window (see `workloads.build.build`); `start` is its first midnight."""
-    table, report = load_table(model.file, model.format, folder)
+    """The jobs of a trace's window (see `workloads.build.build`)."""
+    table, report = load_table(model.file, model.format, folder, model.tz)
     report.settle(model.bad_rows)
     if not len(table):
         raise WorkloadError(f"{report.file}: no row is left of {report.read}: {report.notes()['dropped']}")
-    inside, scale = _window(model, table, days, report)
-    gpus, runtime = _gangs(model, table, inside, report)
+    table = _on_reference(model, table)
+    first_day = _first_day(model, table, start, days, report)
+    rows, scale = _window(model, table, first_day, days, report)
+    gpus, runtime = _gangs(model, table, rows, report)
     if model.over_cap == "drop":
         kept = gpus <= model.gpu_cap
-        inside, gpus, runtime = inside[kept], gpus[kept], runtime[kept]
+        rows, gpus, runtime = rows.take(kept), gpus[kept], runtime[kept]
     capacity = sum(place.gpus * place.speed for place in places) * days * DAY_S
-    if model.load_factor is not None:
-        factor = model.load_factor
-    else:
-        assert model.load is not None
-        parts = _parts(model, runtime)
-        fits = np.ceil(((model.start_day + days) * DAY_S - table.submit_s[inside]) / (runtime / parts))
-        factor = model.load * capacity / float(gpus @ (runtime * np.minimum(fits, parts) / parts))
-    picked = _copies(model, table, inside, gpus, runtime, factor, days, seed)
+    factor = _factor(model, rows, gpus, runtime, capacity, days)
+    picked = _copies(table, rows, gpus, runtime, factor, days, seed)
     picked, mapping = _homes(model, table, picked, places)
     with paused_collection():
         jobs, beyond = _jobs(model, table, picked, places, days, seed, report)
     work = sum(job.truth.due_gpu_s for job in jobs)
     scale |= {
-        "window_start_day": model.start_day,
+        "window_start_day": round(first_day, 6),
         "window_days": days,
         "load_factor": round(factor, 6),
         "gpu_cap": model.gpu_cap,
@@ -93,18 +89,51 @@ def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: fl
         "jobs": len(jobs),
         "load_offered": round(work / capacity, 6) if capacity else None,
     }
-    return Demand(jobs, {"kind": "trace", "format": model.format, **report.notes(), "scaling": scale})
+    notes = {"kind": "trace", "format": model.format, "clock": table.clock.said, **report.notes(), "scaling": scale}
+    return Demand(jobs, notes, _told(table, report, first_day, start, days, scale))
 
 
-def _window(model: TraceModel, table: TraceTable, days: float, report: Integrity) -> tuple[Ints, dict[str, Any]]:
+def _on_reference(model: TraceModel, table: TraceTable) -> TraceTable:
+    """The table with runtimes as on the reference GPU."""
+    speed = model.recorded_on if isinstance(model.recorded_on, float) else 1.0
+    if speed == 1.0:
+        return table
+    return replace(table, runtime_s=table.runtime_s * speed, estimate_s=table.estimate_s * speed)
+
+
+def _first_day(model: TraceModel, table: TraceTable, start: datetime, days: float, report: Integrity) -> float:
+    """Which day of the trace, from its first midnight, the run begins with."""
+    if model.align == "first midnight":
+        assert model.start_day is not None
+        return model.start_day
+    midnight = table.midnight_utc_s
+    if midnight is None:
+        raise WorkloadError(f"workload.align: 'dates', but {report.file} has no dates: {table.clock.said}")
+    first = (start.timestamp() - midnight) / DAY_S
+    if first + days <= float(table.submit_s.min()) / DAY_S or first > table.days:
+        begin, end = (_utc(midnight + seconds) for seconds in (float(table.submit_s.min()), table.days * DAY_S))
+        raise WorkloadError(
+            f"workload.align: 'dates', but no job of {report.file} is submitted in the {days:g} days from "
+            f"{start.isoformat()}: it covers {begin} to {end}"
+        )
+    return first
+
+
+def _utc(epoch_s: float) -> str:
+    return datetime.fromtimestamp(round(epoch_s), tz=UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def _window(
+    model: TraceModel, table: TraceTable, first_day: float, days: float, report: Integrity
+) -> tuple[_Rows, dict[str, Any]]:
     """The rows whose submission lies in the window, and how many lie outside."""
-    first, last = model.start_day * DAY_S, (model.start_day + days) * DAY_S
+    first, last = first_day * DAY_S, (first_day + days) * DAY_S
     before, after = table.submit_s < first, table.submit_s >= last
     inside = np.flatnonzero(~before & ~after)
     if not len(inside):
         raise WorkloadError(
-            f"workload.start_day: no job of {report.file} is submitted from day {model.start_day:g} to "
-            f"{model.start_day + days:g}; it covers day {table.submit_s.min() / DAY_S:.2f} to {table.days:.2f}"
+            f"workload.start_day: no job of {report.file} is submitted from day {first_day:g} to "
+            f"{first_day + days:g}; it covers day {table.submit_s.min() / DAY_S:.2f} to {table.days:.2f}"
         )
     scale: dict[str, Any] = {
         "trace_days": round(table.days, 3),
@@ -112,37 +141,60 @@ def _window(model: TraceModel, table: TraceTable, days: float, report: Integrity
         "rows_after_window": int(after.sum()),
         "rows_in_window": len(inside),
     }
-    if model.start_day + days > math.ceil(table.days):
+    rows = _Rows(inside, np.zeros(len(inside), dtype=np.int64), table.submit_s[inside] - first)
+    if first_day + days <= math.ceil(table.days):
+        return rows, scale
+    if not model.repeat:
         scale["remark"] = "the trace ends before the window does"
-    return inside, scale
+        return rows, scale
+    length = math.ceil(table.days) - first_day
+    period = 7.0 * math.floor(length / 7.0) if length >= 7.0 else max(length, 1.0)
+    turns = math.ceil(days / period)
+    scale |= {"repeated_days": period, "turns": turns}
+    rows = rows.take(rows.submit_s < period * DAY_S)
+    if len(rows.index) * turns > MAX_JOBS:
+        raise WorkloadError(f"workload.repeat: would make {len(rows.index) * turns:,} jobs; at most {MAX_JOBS:,}")
+    turn = np.repeat(np.arange(turns), len(rows.index))
+    repeated = _Rows(np.tile(rows.index, turns), turn, np.tile(rows.submit_s, turns) + turn * (period * DAY_S))
+    return repeated.take(repeated.submit_s < days * DAY_S), scale
 
 
-def _gangs(model: TraceModel, table: TraceTable, inside: Ints, report: Integrity) -> tuple[Ints, Floats]:
+def _factor(model: TraceModel, rows: _Rows, gpus: Ints, runtime: Floats, capacity: float, days: float) -> float:
+    """How often each row is replayed, so that the window offers the load that is asked for."""
+    if model.load_factor is not None:
+        return model.load_factor
+    assert model.load is not None
+    parts = _parts(model, runtime)
+    fits = np.ceil((days * DAY_S - rows.submit_s) / (runtime / parts))
+    return model.load * capacity / float(gpus @ (runtime * np.minimum(fits, parts) / parts))
+
+
+def _gangs(model: TraceModel, table: TraceTable, rows: _Rows, report: Integrity) -> tuple[Ints, Floats]:
     """GPUs and runtimes after rounding and the cap; jobs to be dropped keep their size."""
-    exact = table.units[inside] * model.gpus_per_unit
+    exact = table.units[rows.index] * model.gpus_per_unit
     gpus = np.ceil(exact - 1e-9).astype(np.int64)
-    runtime = table.runtime_s[inside].copy()
-    report.repair("GPUs rounded up to a whole number", table.row[inside][gpus > exact + 1e-9])
+    line = table.row[rows.index]
+    runtime = table.runtime_s[rows.index].copy()
+    report.repair("GPUs rounded up to a whole number", np.unique(line[gpus > exact + 1e-9]))
     over = gpus > model.gpu_cap
     if not over.any():
         return gpus, runtime
-    rows = table.row[inside][over]
+    lines, work = np.unique(line[over]), gpu_hours(exact, runtime)[over]
     if model.over_cap is None:
-        shown = ", ".join(str(row) for row in rows[:SHOWN_ROWS])
         raise WorkloadError(
             f"workload.over_cap: {int(over.sum())} jobs of {report.file} ask for more than gpu_cap = {model.gpu_cap} "
-            f"GPUs (rows {shown}{' ...' if len(rows) > SHOWN_ROWS else ''}; the largest for {int(gpus.max())}): "
+            f"GPUs (rows {rows_shown(lines, len(lines))}; the largest for {int(gpus.max())}): "
             "say 'cut', 'spread' or 'drop'"
         )
     if model.over_cap == "drop":
-        report.drop(f"more than {model.gpu_cap} GPUs (over_cap = drop)", rows)
+        report.drop(f"more than {model.gpu_cap} GPUs (over_cap = drop)", lines, gpu_h=work)
         if over.all():
             raise WorkloadError(f"workload.gpu_cap: every job in the window asks for more than {model.gpu_cap} GPUs")
         return gpus, runtime
     if model.over_cap == "spread":
         runtime[over] *= gpus[over] / model.gpu_cap
     what = "runtime kept" if model.over_cap == "cut" else "work kept"
-    report.repair(f"GPUs cut to {model.gpu_cap}, {what} (over_cap = {model.over_cap})", rows)
+    report.repair(f"GPUs cut to {model.gpu_cap}, {what} (over_cap = {model.over_cap})", lines)
     return np.minimum(gpus, model.gpu_cap), runtime
 
 
@@ -152,43 +204,62 @@ def _draws(seed: int, name: str, table: TraceTable) -> Floats:
 
 
 def _copies(
-    model: TraceModel,
-    table: TraceTable,
-    inside: Ints,
-    gpus: Ints,
-    runtime: Floats,
-    factor: float,
-    days: float,
-    seed: int,
+    table: TraceTable, rows: _Rows, gpus: Ints, runtime: Floats, factor: float, days: float, seed: int
 ) -> _Picked:
     """Each job floor(factor) times, and once more with the remaining probability; copies lie near by in time."""
-    count = np.floor(factor + _draws(seed, "copies", table)[inside]).astype(np.int64)
-    if count.sum() > 5_000_000:
+    count = np.floor(factor + _draws(seed, "copies", table)[rows.index]).astype(np.int64)
+    if count.sum() > MAX_JOBS:
         raise WorkloadError(f"workload: a load factor of {factor:.3g} would make {int(count.sum())} jobs")
-    at = np.repeat(np.arange(len(inside)), count)
+    at = np.repeat(np.arange(len(rows.index)), count)
+    if not len(at):
+        raise WorkloadError(f"workload: a load factor of {factor:.3g} leaves none of {len(rows.index)} jobs")
     copy = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
-    submit = table.submit_s[inside][at] - model.start_day * DAY_S
-    shift = streams.stream(streams.key(seed, "workload/trace/shift")).random(len(table))[inside][at]
-    moved = submit + COPY_SPREAD_S * (2.0 * ((shift + 0.6180339887498949 * copy) % 1.0) - 1.0)
+    chosen = rows.take(at)
+    shift = streams.stream(streams.key(seed, "workload/trace/shift")).random(len(table))[chosen.index]
+    moved = chosen.submit_s + COPY_SPREAD_S * (2.0 * ((shift + 0.6180339887498949 * copy) % 1.0) - 1.0)
     end = days * DAY_S
     moved = np.abs(moved)
     moved = np.where(moved >= end, np.maximum(2.0 * end - moved - 1.0, 0.0), moved)
-    submit = np.where(copy > 0, moved, submit)
-    if not len(at):
-        raise WorkloadError(f"workload: a load factor of {factor:.3g} leaves none of {len(inside)} jobs")
-    return _Picked(inside[at], copy, submit, runtime[at], gpus[at], np.zeros(len(at), dtype=np.int64))
+    submit = np.where(copy > 0, moved, chosen.submit_s)
+    nowhere = np.zeros(len(at), dtype=np.int64)
+    return _Picked(_Rows(chosen.index, chosen.turn, submit), copy, runtime[at], gpus[at], nowhere)
 
 
 def _homes(
     model: TraceModel, table: TraceTable, picked: _Picked, places: Sequence[Place]
 ) -> tuple[_Picked, dict[str, str] | str]:
-    """Give every job a home site.
+    """Give every job a home site: the one that its row names, else the one that `homes` says."""
+    choice = model.homes or ("column" if table.home is not None else "population")
+    if choice != "column":
+        return _homes_by(choice, table, picked, places)
+    if table.home is None:
+        raise WorkloadError("workload.homes: 'column', but the trace has no column for the home site")
+    sites = [place.site for place in places]
+    used = np.unique(table.home.code[picked.index])
+    for name in (table.home.names[i] for i in used):
+        if name and name not in sites:
+            raise WorkloadError(
+                f"workload.homes: the trace names a home {name!r}, and no site is called so; {hint(name, sites)}; "
+                "or say how homes are to be given, as in homes = 'population'"
+            )
+    filled, mapping = _homes_by("population", table, picked, places)
+    index = np.array([sites.index(name) if name in sites else -1 for name in table.home.names])
+    named = index[table.home.code[picked.index]]
+    lacking = int((named < 0).sum())
+    said = f"the trace's column; {lacking} jobs that have none: {mapping}" if lacking else "the trace's column"
+    return replace(picked, home=np.where(named >= 0, named, filled.home)), said
+
+
+def _homes_by(
+    choice: str | dict[str, str], table: TraceTable, picked: _Picked, places: Sequence[Place]
+) -> tuple[_Picked, dict[str, str] | str]:
+    """Home sites by population or by a table.
 
     Weighted rendezvous hashing (Thaler and Ravishankar 1998, doi 10.1109/90.663936): of all sites the one with
     the least -ln(u) / population, u a hash of cluster and site; so a new site takes jobs only to itself.
     """
     sites = [place.site for place in places]
-    if model.homes == "jobs" or (model.homes == "population" and table.clusters == ("",)):
+    if choice == "jobs" or (choice == "population" and table.clusters == ("",)):
         best = np.full(len(picked.index), np.inf)
         home = np.zeros(len(picked.index), dtype=np.int64)
         for i, place in enumerate(places):
@@ -197,11 +268,11 @@ def _homes(
                 u = (u + 0.6180339887498949 * picked.copy) % 1.0
                 score = -np.log(np.maximum(u, 1e-300)) / place.population
                 home, best = np.where(score < best, i, home), np.minimum(score, best)
-        return _with_home(picked, home), "each job by population"
-    if model.homes == "population":
+        return replace(picked, home=home), "each job by population"
+    if isinstance(choice, str):
         chosen = {name: _home_of(name, places) for name in table.clusters}
     else:
-        chosen = model.homes
+        chosen = choice
         for name, site in chosen.items():
             if site not in sites:
                 raise WorkloadError(f"workload.homes: {name!r}: no site {site!r}; {hint(site, sites)}")
@@ -211,11 +282,7 @@ def _homes(
         if lacking:
             raise WorkloadError(f"workload.homes: no home for virtual cluster {', '.join(map(repr, lacking[:8]))}")
     index = np.array([sites.index(chosen[name]) if name in chosen else -1 for name in table.clusters])
-    return _with_home(picked, index[table.cluster[picked.index]]), dict(chosen)
-
-
-def _with_home(picked: _Picked, home: Ints) -> _Picked:
-    return _Picked(picked.index, picked.copy, picked.submit_s, picked.runtime_s, picked.gpus, home)
+    return replace(picked, home=index[table.cluster[picked.index]]), dict(chosen)
 
 
 def _home_of(cluster: str, places: Sequence[Place]) -> str:
@@ -233,17 +300,19 @@ def _estimate(model: TraceModel, table: TraceTable, picked: _Picked, report: Int
     if model.estimates == "factor":
         assert model.estimate_factor is not None
         return picked.runtime_s * model.estimate_factor
-    estimate = table.estimate_s[picked.index]
+    # A gang spread over fewer GPUs runs longer than its user thought, in proportion.
+    estimate = table.estimate_s[picked.index] * picked.runtime_s / table.runtime_s[picked.index]
     missing = ~(estimate > 0)
     if missing.any():
-        rows = np.unique(table.row[picked.index][missing])
-        shown = ", ".join(str(row) for row in rows[:SHOWN_ROWS])
-        raise WorkloadError(
-            f"workload.estimates: 'column', but {len(rows)} rows of {report.file} have no estimate (rows {shown}"
-            f"{' ...' if len(rows) > SHOWN_ROWS else ''}); say 'exact' or 'factor'"
-        )
-    # A gang spread over fewer GPUs runs longer than its user thought, in proportion.
-    estimate = estimate * picked.runtime_s / table.runtime_s[picked.index]
+        lines = np.unique(table.row[picked.index][missing])
+        if model.estimate_factor is None:
+            raise WorkloadError(
+                f"workload.estimates: 'column', but {len(lines)} rows of {report.file} have no estimate (rows "
+                f"{rows_shown(lines, len(lines))}); say 'exact' or 'factor', or beside 'column' an estimate_factor "
+                "for these rows"
+            )
+        report.repair(f"no estimate: {model.estimate_factor:g} times the runtime", lines)
+        estimate = np.where(missing, picked.runtime_s * model.estimate_factor, estimate)
     below = np.unique(table.row[picked.index][estimate < picked.runtime_s])
     report.remarks["estimates_below_runtime"] = len(below)
     return np.asarray(estimate)
@@ -255,8 +324,113 @@ def _parts(model: TraceModel, runtime: Floats) -> Ints:
     return np.maximum(1, np.ceil(runtime / cap_s - 1e-9)).astype(np.int64)
 
 
-def _slack_s(model: TraceModel, estimate_s: float) -> float:
-    return 3600.0 * model.slack_h if model.slack_h is not None else (model.slack_factor or 0.0) * estimate_s
+def _slack_s(model: TraceModel, table: TraceTable, picked: _Picked, estimate_s: Floats, report: Integrity) -> Floats:
+    """Slack of every job [s]: what the trace says, else what the experiment does.
+
+    A deadline leaves as slack what remains of the time from submission once the estimate is taken off.
+    """
+    line = table.row[picked.index]
+    slack = np.full(len(line), np.nan) if table.slack_s is None else table.slack_s[picked.index]
+    if table.deadline_s is not None:
+        speed = model.recorded_on if isinstance(model.recorded_on, float) else 1.0
+        left = (table.deadline_s - table.submit_s)[picked.index] - estimate_s / speed
+        late = np.isnan(slack) & (left < 0)
+        report.repair("deadline before submission and estimate: no slack", np.unique(line[late]))
+        slack = np.where(np.isnan(slack), np.maximum(left, 0.0), slack)
+    negative = slack < 0
+    report.repair("negative slack, set to none", np.unique(line[negative]))
+    slack = np.where(negative, 0.0, slack)
+    missing = np.isnan(slack)
+    if not missing.any():
+        return slack
+    lines = np.unique(line[missing])
+    if model.slack_h is None and model.slack_factor is None:
+        raise WorkloadError(
+            f"workload.slack_h: {len(lines)} rows of {report.file} say neither slack nor deadline (rows "
+            f"{rows_shown(lines, len(lines))}): give slack_h or slack_factor for them"
+        )
+    if not missing.all():
+        report.repair("no slack or deadline: that of the experiment", lines)
+    given = HOUR_S * model.slack_h if model.slack_h is not None else (model.slack_factor or 0.0) * estimate_s
+    return np.where(missing, given, slack)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What users ask for beside GPUs and time, row by row of what was picked."""
+
+    slack_s: Floats
+    interruptible: Any
+    priority: Ints
+    checkpoints: list[Checkpoint]
+    datasets: list[Dataset]
+    start_s: Floats
+    places: list[str]
+
+
+def _asked(
+    model: TraceModel,
+    table: TraceTable,
+    picked: _Picked,
+    sites: Sequence[Place],
+    estimate_s: Floats,
+    seed: int,
+    report: Integrity,
+) -> _Asked:
+    at = picked.index
+    interruptible = (_draws(seed, "interruptible", table) < model.interruptible_share)[at]
+    if table.interruptible is not None:
+        said = table.interruptible[at]
+        interruptible = np.where(said >= 0, said == 1, interruptible)
+    priority = np.zeros(len(at), dtype=np.int64)
+    if table.priority is not None:
+        priority = np.nan_to_num(np.clip(table.priority[at], -1e9, 1e9)).astype(np.int64)
+    sizes = np.full(len(at), model.checkpoint_gb)
+    if table.checkpoint_gb is not None:
+        sizes = np.where(table.checkpoint_gb[at] >= 0, table.checkpoint_gb[at], model.checkpoint_gb)
+    kinds = {size: Checkpoint(size, model.checkpoint_write_s, model.restart_s) for size in np.unique(sizes).tolist()}
+    start = np.full(len(at), np.nan)
+    if table.start_s is not None:
+        start = picked.rows.submit_s + (table.start_s - table.submit_s)[at]
+    return _Asked(
+        slack_s=_slack_s(model, table, picked, estimate_s, report),
+        interruptible=interruptible,
+        priority=priority,
+        checkpoints=[kinds[size] for size in sizes.tolist()],
+        datasets=_datasets(model, table, picked, sites),
+        start_s=start,
+        places=_places(table, picked, sites),
+    )
+
+
+def _datasets(model: TraceModel, table: TraceTable, picked: _Picked, sites: Sequence[Place]) -> list[Dataset]:
+    """The data of each job: named data lives at the home of the first job that reads it, other data at its job's."""
+    trace = Path(model.format).name.removesuffix(".toml")
+    own = [Dataset(f"{trace}@{place.site}", model.dataset_gb, place.site, model.residency) for place in sites]
+    homes = picked.home.tolist()
+    if table.dataset is None:
+        return [own[home] for home in homes]
+    size = np.full(len(table), np.nan) if table.dataset_gb is None else table.dataset_gb
+    named: dict[str, Dataset] = {}
+    found = []
+    names = (table.dataset.names[code] for code in table.dataset.code[picked.index].tolist())
+    for name, home, gb in zip(names, homes, size[picked.index].tolist(), strict=True):
+        if name and name not in named:
+            named[name] = Dataset(name, gb if gb >= 0 else model.dataset_gb, sites[home].site, model.residency)
+        found.append(named[name] if name else own[home])
+    return found
+
+
+def _places(table: TraceTable, picked: _Picked, sites: Sequence[Place]) -> list[str]:
+    """Where each job ran, as far as the trace says it by the name of a site here; of a lone site it is that one."""
+    if len(sites) == 1:
+        return [sites[0].site] * len(picked.index)
+    known = {place.site for place in sites}
+    column = table.place or table.home
+    if column is None:
+        return [""] * len(picked.index)
+    names = [name if name in known else "" for name in column.names]
+    return [names[code] for code in column.code[picked.index].tolist()]
 
 
 def _jobs(
@@ -271,48 +445,50 @@ def _jobs(
     """The job objects, and how many segments of chains would be submitted after the window."""
     estimate = _estimate(model, table, picked, report)
     parts = _parts(model, picked.runtime_s)
-    report.repair(
-        f"chained as segments of at most {model.runtime_cap_h} h", np.unique(table.row[picked.index][parts > 1])
-    )
-    interruptible = _draws(seed, "interruptible", table) < model.interruptible_share
-    checkpoint = Checkpoint(model.checkpoint_gb, model.checkpoint_write_s, model.restart_s)
-    trace = model.format.removesuffix(".toml")
-    datasets = [Dataset(f"{trace}@{place.site}", model.dataset_gb, place.site, model.residency) for place in places]
+    at = picked.index
+    report.repair(f"chained as segments of at most {model.runtime_cap_h} h", np.unique(table.row[at][parts > 1]))
+    asked = _asked(model, table, picked, places, estimate / parts, seed, report)
     tenants: dict[tuple[int, int], Tenant] = {}
     jobs: list[Job] = []
     beyond = 0
     columns = (
-        picked.index, picked.copy, picked.submit_s, picked.runtime_s / parts, picked.gpus, picked.home,
-        estimate / parts, parts, table.cluster[picked.index], table.kind[picked.index], table.status[picked.index],
-        interruptible[picked.index], table.row[picked.index],
+        at, picked.copy, picked.rows.turn, picked.rows.submit_s, picked.runtime_s / parts, picked.gpus, picked.home,
+        estimate / parts, parts, table.cluster[at], table.kind[at], table.status[at], table.row[at],
+        asked.slack_s, asked.interruptible, asked.priority, asked.start_s,
     )  # fmt: skip
-    for index, copy, submit, runtime, gpus, home, wanted, chain, cluster, kind, status, may_stop, row in zip(
-        *(column.tolist() for column in columns), strict=True
-    ):
+    for (
+        index, copy, turn, submit, runtime, gpus, home, wanted, chain, cluster, kind, status, row, slack, may_stop,
+        priority, start, checkpoint, dataset, place,
+    ) in zip(
+        *(column.tolist() for column in columns), asked.checkpoints, asked.datasets, asked.places, strict=True
+    ):  # fmt: skip
         who = tenants.get((home, cluster))
         if who is None:
             who = tenants[home, cluster] = Tenant(places[home].region, "trace", table.clusters[cluster])
         name = table.ids[index] if table.ids else f"r{row}"
+        name = f"{name}@{turn + 1}" if turn else name
         name = f"{name}~{copy + 1}" if copy else name
-        slack = _slack_s(model, wanted)
         for part in range(chain):
-            at = submit + part * runtime
-            if at >= days * DAY_S:
+            begun = submit + part * runtime
+            if begun >= days * DAY_S:
                 beyond += chain - part
                 break
             ask = Ask(
                 job_id=f"{name}.{part + 1}" if chain > 1 else name,
-                submit_s=at,
+                submit_s=begun,
                 gpus=gpus,
                 estimate_s=wanted,
                 slack_s=slack,
                 tenant=who,
                 home=places[home].site,
-                dataset=datasets[home],
+                dataset=dataset,
                 checkpoint=checkpoint,
                 interruptible=may_stop,
+                priority=priority,
                 intensity=model.intensity,
                 job_class=table.kinds[kind] or "trace",
+                logged_start_s=start + part * runtime if start == start else None,
+                logged_site=place,
             )
             ending: Ending = STATUS[status] if part == chain - 1 else "done"
             jobs.append(Job(ask, Truth(gpus * runtime, ending)))
@@ -320,3 +496,41 @@ def _jobs(
         return in_order(jobs), beyond
     except ValueError as error:
         raise WorkloadError(f"{report.file}: {error}, after copies and segments were named") from None
+
+
+# --- What the user is told
+
+
+def _told(
+    table: TraceTable, report: Integrity, first_day: float, start: datetime, days: float, scale: dict[str, Any]
+) -> tuple[str, ...]:
+    lines = [_aligned(table, report, first_day, start)]
+    if report.dropped:
+        reasons = "; ".join(f"{reason}: {tally.text()}" for reason, tally in report.dropped.items())
+        total = report.gpu_hours_dropped
+        whole = total + float(gpu_hours(table.units, table.runtime_s).sum())
+        share = f", {total:,.1f} GPU-hours ({total / whole:.1%} of all)" if total > 0 else ""
+        lines.append(f"{report.file}: {report.rows_dropped:,} of {report.read:,} rows left out{share}: {reasons}")
+    lines += [f"{report.file}: {how}: {tally.text()}" for how, tally in report.repaired.items()]
+    if "encoding" in report.remarks:
+        lines.append(f"{report.file}: {report.remarks['encoding']}")
+    if "turns" in scale:
+        lines.append(
+            f"{report.file}: its {scale['repeated_days']:g} days come {scale['turns']} times to fill {days:g} days: "
+            "weeks are alike, so seasons and growth of the demand are not in it"
+        )
+    elif "remark" in scale:
+        lines.append(
+            f"{report.file}: ends after {max(table.days - first_day, 0):.1f} of the {days:g} days, and nothing is "
+            "submitted after that; workload.repeat = true begins it again"
+        )
+    return tuple(lines)
+
+
+def _aligned(table: TraceTable, report: Integrity, first_day: float, start: datetime) -> str:
+    """Which day of the trace lies where."""
+    run = f"the run's start, {start.strftime('%Y-%m-%dT%H:%M%z')}"
+    if table.epoch_day is None:
+        return f"{report.file}: day {first_day:g} is {run}; {table.clock.said}"
+    at = datetime.fromtimestamp(0, tz=UTC) + timedelta(days=table.epoch_day + first_day)
+    return f"{report.file}: {at.strftime('%A %Y-%m-%d %H:%M')} there is {run}; its clock: {table.clock.said}"
