@@ -15,9 +15,9 @@ class _Catalogue(ModuleType):
         import tomllib
 
         from tafukt.workloads import mix, service
-        from tafukt.workloads.traces import readers
+        from tafukt.workloads.traces import column_map
 
-        found = {**mix.catalogue(), **readers.catalogue(), **service.catalogue()}
+        found = {**mix.catalogue(), **column_map.catalogue(), **service.catalogue()}
         return {
             name: str(tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")) for name, path in found.items()
         }

@@ -42,6 +42,8 @@ def run_command(
         workers = workers or session.workers_for(plan, estimated, processors())
         if not quiet:
             err.print(_announced(plan, estimated, workers, cluster, index))
+            for line in inputs.notes.get("told", ()):
+                err.print(f"  {line}", markup=False)
     with progress_bar(quiet) as progress:
         outcome = session.carry_out(plan, workers, cluster, progress)
     if not quiet:

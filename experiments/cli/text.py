@@ -98,5 +98,6 @@ def notes_lines(inputs: Inputs) -> list[str]:
         f"{plural(len(sites), 'site')} with {plural(gpus, 'GPU')}; with the first seed there are "
         f"{plural(len(inputs.jobs), 'job')} of {submitted:,.0f} GPU-hours",
         f"accounting window: {inputs.scenario.end_s / 86_400:.0f} days from {inputs.experiment.start.isoformat()}",
+        *inputs.notes.get("told", ()),
         *(f"{site}: {note}" for site, notes in inputs.weather_notes.items() for note in notes),
     ]

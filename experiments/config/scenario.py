@@ -36,11 +36,11 @@ from tafukt.simulator.scenario import (
 )
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.schema.equipment import BatteryModel, NodeModel
-from tafukt.sites.site import SiteModel
+from tafukt.sites.site import SiteModel, node_types
 from tafukt.sites.supply import SiteSupply, supply
 from tafukt.workloads.build import build as build_jobs
 from tafukt.workloads.job import Job, accounting_end_s
-from tafukt.workloads.schema import Place
+from tafukt.workloads.schema import GeneratorModel, Place, TraceModel
 from tafukt.workloads.service import service_from, service_load
 
 HOUR_S = 3600.0
@@ -82,7 +82,8 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     experiment, sites = loaded.experiment, list(loaded.sites.values())
     start = experiment.start
     places = [_place(site, start) for site in sites]
-    demand = build_jobs(experiment.workload, places, start, experiment.days, seed, loaded.folder)
+    workload = _recorded(experiment.workload, sites, loaded.file)
+    demand = build_jobs(workload, places, start, experiment.days, seed, loaded.folder)
     speed = sum(site.gpus * site.node.speed for site in sites)
     if speed <= 0:
         raise InputError(Problem(loaded.file, "sites", "no site has a node, so no job can run"))
@@ -114,10 +115,37 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         settings=_settings(experiment),
         costs={site.name: costs_of(site, start, end_s) for site in sites},
         temp_air_c={site.name: given[site.name].temp_air_c for site in sites},
-        notes=demand.notes,
+        notes=demand.notes | {"told": list(demand.told)},
         tz=sites[0].tz,
         weather_notes={name: list(found.notes) for name, found in given.items() if found.notes},
     )
+
+
+def _recorded(workload: GeneratorModel | TraceModel, sites: list[SiteModel], file: str) -> GeneratorModel | TraceModel:
+    """The workload with the speed of the nodes that its log was recorded on, in place of their name.
+
+    Raises
+    ------
+    InputError
+        If there is no such node, or nodes here have another speed than an A100 and the log does not say what it ran on.
+    """
+    if workload.kind != "trace" or isinstance(workload.recorded_on, float):
+        return workload
+    key, known = "workload.recorded_on", node_types()
+    if workload.recorded_on is not None:
+        if workload.recorded_on not in known:
+            message = f"no node {shown(workload.recorded_on)} in the catalogue; known: {listed(known)}; or a speed"
+            raise InputError(Problem(file, key, message, nearest(workload.recorded_on, known)))
+        return workload.model_copy(update={"recorded_on": known[workload.recorded_on].speed})
+    other = next((site for site in sites if site.gpus and site.node.speed != 1.0), None)
+    if other is not None:
+        message = (
+            f"is needed: a GPU of {other.name} does {other.node.speed:g} times the work of an A100, and without this "
+            f"the log's runtimes would be taken as those of an A100; say the node that it was recorded on "
+            f"({listed(known)}), or its speed"
+        )
+        raise InputError(Problem(file, key, message))
+    return workload
 
 
 def _window_s(experiment: Experiment, jobs: tuple[Job, ...], gpu_speed: float) -> float:

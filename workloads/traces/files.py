@@ -79,11 +79,11 @@ class TraceStream(io.BufferedReader):
         WorkloadError
             If more than `MAX_ROWS` rows were read, or by this part of the file far more are to come.
         """
-        if read > MAX_ROWS:
-            raise WorkloadError(f"{self._path}: more than {MAX_ROWS:,} rows; {REMEDY}")
         to_come = read * self._bytes / max(self._file.tell(), 1)
         if read >= ROWS_FOR_A_GUESS and to_come > 1.5 * MAX_ROWS:
             raise WorkloadError(f"{self._path}: about {to_come:,.0f} rows; at most {MAX_ROWS:,} are read; {REMEDY}")
+        if read > MAX_ROWS:
+            raise WorkloadError(f"{self._path}: more than {MAX_ROWS:,} rows; {REMEDY}")
 
 
 @contextmanager

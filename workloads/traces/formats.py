@@ -9,9 +9,11 @@ from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.traces.column_map import ColumnMap, catalogue, column_map
 from tafukt.workloads.traces.files import opened
 from tafukt.workloads.traces.readers import HEADER_LINES, SEPARATORS, fields_of, read_table
-from tafukt.workloads.traces.sacct import is_sacct, read_sacct
+from tafukt.workloads.traces.sacct import DELIMITERS, is_sacct, read_sacct
 from tafukt.workloads.traces.swf import read_swf
 from tafukt.workloads.traces.table import Integrity, TraceTable
+
+DIVIDERS = tuple(dict.fromkeys((*SEPARATORS, *DELIMITERS, " ")))
 
 
 def formats() -> list[str]:
@@ -79,5 +81,5 @@ def _headers(path: Path) -> list[list[str]]:
     with opened(path) as stream:
         head = itertools.islice(stream, HEADER_LINES)
         lines = [line.decode("utf-8-sig", errors="replace") for line in head]
-    found = [fields_of(line, separator) for line in lines if line.strip() for separator in (*SEPARATORS, " ")]
+    found = [fields_of(line, separator) for line in lines if line.strip() for separator in DIVIDERS]
     return [header for header in found if len(header) > 1]

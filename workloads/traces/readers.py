@@ -73,7 +73,7 @@ def read_table(path: Path, mapping: ColumnMap, zone: str = "") -> tuple[TraceTab
     WorkloadError
         If the file cannot be read, lacks a column, or its times cannot be in the unit that the map says.
     """
-    columns = {role: (model.column, model.unit) for role, model in mapping.columns.items()}
+    columns = {role: (model.column, str(model.unit)) for role, model in mapping.columns.items()}
     report = Integrity(path.name, columns=columns)
     clock = LogClock(zone)
     parts = []
@@ -185,7 +185,7 @@ def _frame(data: bytes, layout: Layout, wanted: list[str], where: str, report: I
     except UnicodeDecodeError:
         encoding = "latin-1"
         report.remarks["encoding"] = "no UTF-8: read as Latin-1"
-    positions = [layout.header.index(name) for name in wanted]
+    positions = sorted(layout.header.index(name) for name in wanted)
     try:
         frame = pd.read_csv(
             io.BytesIO(data), header=None, names=range(len(layout.header)), usecols=positions, dtype=str,
@@ -194,7 +194,7 @@ def _frame(data: bytes, layout: Layout, wanted: list[str], where: str, report: I
         )  # fmt: skip
     except pd.errors.ParserError as error:
         raise WorkloadError(f"{where}: not a table: {error}") from None
-    return frame.set_axis([layout.header[position] for position in frame.columns], axis=1)
+    return frame.set_axis([layout.header[position] for position in positions], axis=1)
 
 
 def fields_of(line: str, separator: str = ",") -> list[str]:
@@ -211,7 +211,7 @@ def _is_whole(line: bytes, layout: Layout) -> bool:
     """Whether a line has the right number of fields, and every quote its partner."""
     if b'"' not in line or not layout.quoted:
         return line.count(layout.separator.encode()) == len(layout.header) - 1
-    fields = next(csv.reader([line.decode("utf-8", errors="replace")], delimiter=layout.separator), [])
+    fields = fields_of(line.decode("utf-8", errors="replace"), layout.separator)
     return line.count(b'"') % 2 == 0 and len(fields) == len(layout.header)
 
 
@@ -268,11 +268,11 @@ def _parse(
             out[role] = text_of(column, model.pattern)
         else:
             out[role] = numbers(column, model, clock, decimal_comma)
-            needed = ended if role in NEEDED else np.zeros(len(rows), dtype=bool)
-            there = text_of(column) != ""
+            needed = role in NEEDED
+            there = (text_of(column) != "") & (role not in ("start", "end"))  # they may say "Unknown"
             what = {"datetime": "a date", "hms": "a time as 1-02:03:04", "flag": "true or false"}
             reason = f"column {model.column!r} needs {what.get(model.unit, 'a finite number')}"
-            reject(reason, np.isnan(out[role]) & (needed | (there & (role not in ("start", "end")))), column)
+            reject(reason, np.isnan(out[role]) & ended & (needed | there), column)
     if "runtime" not in out:
         out["runtime"] = out["end"] - out["start"]
         reject("start or end is missing", np.isnan(out["runtime"]) & ended)
