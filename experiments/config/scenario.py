@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.config.load import Loaded, too_many_steps
 from tafukt.experiments.config.schema import Experiment, FaultsTable, NetworkTable, QuotaTable
-from tafukt.experiments.errors import InputError, Problem
+from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.results.metrics import SiteCosts, billing_months
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
