@@ -28,7 +28,7 @@ from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, SpeedUp, Tenant, Truth, in_order
 from tafukt.workloads.mix import ClassModel, MixModel, load_mix
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
-from tafukt.workloads.units import DAY_S, YEAR_S, Floats, Ints
+from tafukt.workloads.units import DAY_S, SHARE_STEP, TICK_S, YEAR_S, Floats, Ints, whole
 
 from tafukt.problems import hint
 
@@ -220,6 +220,7 @@ def generate(
     online = {place.site: place.online_s if model.before_online == "none" else -math.inf for place in places}
     opened = np.array([online[home] for home in columns.homes])[columns.home] if len(columns) else np.empty(0)
     columns = columns.take((columns.submit_s >= np.maximum(opened, 0.0)) & (columns.submit_s < days * DAY_S))
+    columns = columns.on_clock()
     jobs = assemble(columns, scheme.mix, scheme.classes, model.elastic, scheme.gang_cap, {p.site: p for p in places})
     return Demand(jobs, _notes(model, scheme, dates, midnights, days, columns))
 
@@ -449,6 +450,17 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.submit_s)
+
+    def on_clock(self) -> Columns:
+        """The same jobs with times and shares in whole steps."""
+        return replace(
+            self,
+            submit_s=np.floor(self.submit_s / TICK_S) * TICK_S,  # never past the window's end
+            runtime_s=whole(self.runtime_s, TICK_S, TICK_S),
+            slack_s=whole(self.slack_s, TICK_S),
+            estimate_s=whole(self.estimate_s, TICK_S, TICK_S),
+            ends_at=whole(self.ends_at, SHARE_STEP, SHARE_STEP),
+        )
 
     @classmethod
     def empty(cls, home: str, kind: str) -> Columns:

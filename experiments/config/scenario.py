@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.config.load import Loaded, too_many_steps
+from tafukt.experiments.config.rounding import STEPS, rounded, rounded_job, rounded_supply
 from tafukt.experiments.config.schema import Experiment, FaultsTable, NetworkTable, QuotaTable
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.results.metrics import SiteCosts, billing_months
@@ -84,16 +85,18 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     places = [_place(site, start) for site in sites]
     workload = _recorded(experiment.workload, sites, loaded.file)
     demand = build_jobs(workload, places, start, experiment.days, seed, loaded.folder)
+    jobs = tuple(rounded_job(job) for job in demand.jobs)
     speed = sum(site.gpus * site.node.speed for site in sites)
-    if speed <= 0:
+    if speed <= 0 and jobs:
         raise InputError(Problem(loaded.file, "sites", "no site has a node, so no job can run"))
-    end_s = _window_s(experiment, demand.jobs, speed)
+    end_s = _window_s(experiment, jobs, speed)
     if end_s > WINDOW_LIMIT_DAYS * DAY_S:
         message = f"the jobs need an accounting window of {end_s / DAY_S:.0f} days on these sites"
         raise InputError(Problem(loaded.file, "workload", f"{message}; at most {WINDOW_LIMIT_DAYS} are allowed"))
     if problem := too_many_steps(loaded, end_s / DAY_S):
         raise InputError(problem)
     given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed)
+    given = {name: rounded_supply(found) for name, found in given.items()}
     service = _service(experiment, places, end_s)
     caps = experiment.engine.power_caps
     scenario = Scenario(
@@ -111,7 +114,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     return Inputs(
         experiment=experiment,
         scenario=scenario,
-        jobs=demand.jobs,
+        jobs=jobs,
         settings=_settings(experiment),
         costs={site.name: costs_of(site, start, end_s) for site in sites},
         temp_air_c={site.name: given[site.name].temp_air_c for site in sites},
@@ -151,7 +154,7 @@ def _recorded(workload: GeneratorModel | TraceModel, sites: list[SiteModel], fil
 def _window_s(experiment: Experiment, jobs: tuple[Job, ...], gpu_speed: float) -> float:
     if experiment.drain_days is not None:
         return (experiment.days + experiment.drain_days) * DAY_S
-    return max(accounting_end_s(jobs, gpu_speed), experiment.days * DAY_S)
+    return max(accounting_end_s(jobs, gpu_speed) if jobs else 0.0, experiment.days * DAY_S)
 
 
 def _settings(experiment: Experiment) -> Settings:
@@ -291,7 +294,8 @@ def _scaled(profile: StepProfile, factor: float) -> StepProfile:
 def _with_service(other: StepProfile, service_w: NDArray[np.float64] | None) -> StepProfile:
     if service_w is None:
         return other
-    return StepProfile(other.values + service_w[: len(other.values)], other.step_s, other.start_s)
+    total = StepProfile(other.values + service_w[: len(other.values)], other.step_s, other.start_s)
+    return rounded(total, STEPS["other_w"])
 
 
 def _limit_w(limit_kw: float | None) -> float:
