@@ -52,7 +52,7 @@ def execute(run: Run) -> Files:
     """Simulate one run; returns the files of its folder, by name. A failure is a result of its own."""
     try:
         return _simulated(run)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return failure(run, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
