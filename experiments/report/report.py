@@ -88,7 +88,10 @@ def context(results: Results) -> dict[str, Any]:
         "title": results.title,
         "question": results.question,
         "answer": answer(results),
-        "warnings": statistics.warnings(rows, results.axes, [pair for pair in pairs if pair.metric == "draw_kwh"]),
+        "warnings": [
+            *statistics.warnings(rows, results.axes, [pair for pair in pairs if pair.metric == "draw_kwh"]),
+            *results.manifest.get("notes", []),
+        ],
         "comparison": _comparison(results),
         "paired": _paired(pairs),
         "scenarios": bool(results.axes),

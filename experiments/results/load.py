@@ -238,7 +238,7 @@ def _summary_csv(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise FolderError(Problem(str(path), "", f"cannot be read: {error}")) from None
     for name in frame:
-        if frame[name].dtype == object:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
             frame[name] = frame[name].map(unguarded)
     return frame
 

@@ -21,6 +21,7 @@ from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.matrix import Run, input_files
 
 PACKAGES = ("highspy", "numpy", "pandas", "pvlib", "pyarrow", "pydantic", "scipy", "simpy")
+NOTES_MOST = 200
 MAY_DIFFER = ("question", "seeds", "policies", "matrix", "baseline")
 """Keys of the document that are not compared as they stand: text, what may be extended, and places."""
 
@@ -36,6 +37,7 @@ def version() -> str:
 def manifest_of(loaded: Loaded, runs: Sequence[Run], folder: Folder) -> dict[str, Any]:
     """The manifest as it should stand now; the same for the same runs, with no clock in it."""
     summaries = {run.run_id: folder.run_summary(run.run_id) for run in runs}
+    cells = {run.cell.key[:16]: folder.json(f"cells/{run.cell.key[:16]}.json") for run in runs}
     status = _status([summary["status"] if summary else "missing" for summary in summaries.values()])
     return {
         "name": loaded.experiment.name,
@@ -52,8 +54,15 @@ def manifest_of(loaded: Loaded, runs: Sequence[Run], folder: Folder) -> dict[str
         "seeds": loaded.experiment.seeds,
         "axes": [list(axis.keys) for axis in loaded.axes],
         "runs": {run.run_id: _entry(run, summaries[run.run_id]) for run in runs},
-        "cells": {run.cell.key[:16]: folder.json(f"cells/{run.cell.key[:16]}.json") for run in runs},
+        "cells": cells,
+        "notes": _notes(cells),
     }
+
+
+def _notes(cells: Mapping[str, dict[str, Any] | None]) -> list[str]:
+    """The notes on all scenarios, each once."""
+    found = [note for cell in cells.values() if cell for note in cell.get("notes", [])]
+    return list(dict.fromkeys(found))[:NOTES_MOST]
 
 
 def _entry(run: Run, summary: dict[str, Any] | None) -> dict[str, Any]:
@@ -189,7 +198,14 @@ def _merged(ours: dict[str, Any], folder: Folder) -> dict[str, Any]:
     cells = {key: folder.json(f"cells/{key}.json") for key in keys}
     policies, inputs = {**theirs["policies"], **ours["policies"]}, {**theirs["inputs"], **ours["inputs"]}
     seeds = list(dict.fromkeys([*theirs["seeds"], *ours["seeds"]]))
-    merged = {"policies": policies, "inputs": inputs, "seeds": seeds, "runs": runs, "cells": cells}
+    merged = {
+        "policies": policies,
+        "inputs": inputs,
+        "seeds": seeds,
+        "runs": runs,
+        "cells": cells,
+        "notes": _notes(cells),
+    }
     return theirs | merged | {"status": _status([entry["status"] for entry in runs.values()])}
 
 
