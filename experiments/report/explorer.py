@@ -153,7 +153,7 @@ def _tenths(values: Floats) -> list[list[int]]:
 
 
 def _minutes(moment: Any, start: Any) -> int:
-    return round((moment - start).total_seconds() / 60)
+    return round(float((moment - start).total_seconds()) / 60)
 
 
 def _jobs(
