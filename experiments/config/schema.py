@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from tafukt.simulator.engine.settings import Respond
 from tafukt.simulator.power_caps import MEASURED, SOURCE
 from tafukt.sites.site import SiteModel, catalogue
 from tafukt.workloads.schema import GeneratorModel, WorkloadModel
@@ -97,6 +98,11 @@ class EngineTable(Table):
         default="share", description="What a gang larger than a node takes at its end: part of a node, or all of it"
     )
     overrun: Literal["extend", "kill"] = Field(default="extend", description="What becomes of a job past its estimate")
+    respond: Respond = Field(
+        default="least-loss",
+        description="What gives way first where the grid asks for less: what costs the least work, caps, pauses, or the "
+        "battery before any of them; none: nothing",
+    )
     hold_min: float = Field(
         default=30.0,
         ge=0.0,

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.fields import FilePath, Fill, Instant, NotNegative, Positive, Section, SeriesModel, Share
+from tafukt.sites.schema.grid_events import GridEventModel
 
 _RANGE = re.compile(r"^(\d{1,2})(?::(\d{2})|(\.\d+))?\s*[-\u2013]\s*(\d{1,2})(?::(\d{2})|(\.\d+))?$")
 _HOLIDAY = re.compile(r"^(\d{4}-)?\d{2}-\d{2}$")
@@ -159,6 +160,7 @@ class GridModel(Section):
     demand_mad_per_kw_month: NotNegative | None = Field(None, description="in place of the tariff's")
     carbon: Carbon = Field(default_factory=HourlyCarbon)  # type: ignore[arg-type]
     outages: OutagesModel = Field(default_factory=OutagesModel)  # type: ignore[arg-type]
+    events: tuple[GridEventModel, ...] = Field((), description="requests of the grid to draw less")
 
 
 class OtherModel(Section):
