@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,17 +56,13 @@ def grid_events(
         else:
             listed += _listed(model, where, span)
     listed.sort(key=lambda event: event.start_s)
-    for first, second in zip(listed, listed[1:], strict=False):
+    for first, second in pairwise(listed):
+        told = f"grid.events of {site}: the request {second.start_s / HOUR_S:g} h after the start"
         if second.start_s < _over_s(first):
-            raise SiteError(
-                f"grid.events of {site}: the request {second.start_s / HOUR_S:g} h after the start begins before that of "
-                f"{first.start_s / HOUR_S:g} h is over (ramp_up_min counts); move it or join them"
-            )
+            before = f"{first.start_s / HOUR_S:g} h is over (ramp_up_min counts)"
+            raise SiteError(f"{told} begins before that of {before}; move it or join them")
         if second.notice_s < first.end_s:
-            raise SiteError(
-                f"grid.events of {site}: notice_min of the request {second.start_s / HOUR_S:g} h after the start reaches back "
-                f"into the request before; give less notice"
-            )
+            raise SiteError(f"{told}: notice_min reaches back into the request before; give less notice")
     kept = list(listed)
     for event in sorted(drawn, key=lambda event: event.start_s):
         if all(event.start_s >= _over_s(other) or _over_s(event) <= other.start_s for other in kept):

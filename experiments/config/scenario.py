@@ -100,7 +100,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed)
     given = {name: rounded_supply(found) for name, found in given.items()}
     service = _service(experiment, places, end_s)
-    caps = experiment.engine.power_caps
+    caps = experiment.engine.caps
     scenario = Scenario(
         sites=tuple(site_of(s, given[s.name], start, end_s, caps, service.get(s.name)) for s in sites),
         end_s=end_s,

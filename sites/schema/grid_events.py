@@ -28,7 +28,8 @@ class GridEventModel(Section):
     cut: Share | None = Field(None, description="share of the baseline by which the import is to fall")
     to_kw: NotNegative | None = Field(None, description="or the import that is not to be exceeded [kW]")
     baseline: Literal["before", "days"] = Field(
-        "before", description="mean import of the 15 minutes before, or of the same hours of up to 10 days before"
+        "before",
+        description="mean load net of the sun, 15 minutes before, or in the same hours of up to 10 days before",
     )
     notice_min: NotNegative = Field(15.0, le=1e6, description="how long before its start it is announced: CHOICE")
     ramp_down_min: Positive = Field(5.0, le=1440.0, description="how long the draw may take to fall: CHOICE")
