@@ -64,12 +64,12 @@ class FunctionModel(Strict):
     basis: str = ""
 
 
-Tier = Literal["firm", 0.9, 0.75, 0.5, "pausable"]
+Tier = Literal["firm", "0.9", "0.75", "0.5", "pausable"]
 
 
 def event_floor(tier: Tier) -> float:
     """Least mean throughput of a tier while the grid asks for less, as a share of the full speed."""
-    return {"firm": 1.0, "pausable": 0.0}[tier] if isinstance(tier, str) else float(tier)
+    return 1.0 if tier == "firm" else 0.0 if tier == "pausable" else float(tier)
 
 
 class ClassModel(Strict):
