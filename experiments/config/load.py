@@ -208,8 +208,8 @@ def _checked(
 def _baseline(name: Any, policies: Sequence[PolicyRef], file: str, folder: Path) -> tuple[PolicyRef, list[Problem]]:
     """The policy that all are compared with: one that is listed, by its label, or any other by its name."""
     for policy in policies:
-        if policy.parts and policy.label == name:
-            return replace(policy, given=policy.label, absolute=policy.label), []
+        if policy.label == name and ":" not in name:
+            return (replace(policy, given=name, absolute=name) if policy.parts else policy), []
     refs, problems = policy_refs([name] if isinstance(name, str) else [], file, folder, key="baseline")
     return refs[0] if refs else PolicyRef(str(name), str(name), str(name)), problems
 

@@ -5,9 +5,8 @@ An installed package may also offer policies by name, as entry points of the gro
 
 from __future__ import annotations
 
-import hashlib
+import ast
 import importlib
-import importlib.util
 import json
 import sys
 import types
@@ -33,7 +32,7 @@ class PolicyRef:
     `label` is its name in tables and figures, the same wherever the file lies; `absolute` is what means
     the same policy from any folder; `source` is the text of a policy of the user's own, which travels with
     the run, and empty for a preset; `parts` is the table of a policy put together from parts, as JSON, and
-    empty for all others; `module_digest` is the SHA-256 of the code of an installed policy's package.
+    empty for all others.
     """
 
     given: str
@@ -41,13 +40,12 @@ class PolicyRef:
     absolute: str
     source: str = ""
     parts: str = ""
-    module_digest: str = ""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the user's source or table, or of an installed package's code; empty for a preset."""
+        """SHA-256 of the user's source or table, empty for a preset."""
         text = self.source or self.parts
-        return bytes_digest(text.encode()) if text else self.module_digest
+        return bytes_digest(text.encode()) if text else ""
 
     @property
     def written(self) -> str | dict[str, Any]:
@@ -109,7 +107,7 @@ def policy_refs(
 def _table(table: Mapping[str, Any], file: str, where: str) -> PolicyRef | Problem:
     """A policy put together from parts; its name is its label."""
     from tafukt.simulator.policies.presets import PRESETS
-    from tafukt.simulator.policies.registry import PartError, parts_of
+    from tafukt.simulator.policies.registry import PartError, maker_of
 
     label = table.get("name")
     if not isinstance(label, str) or not label or ":" in label:
@@ -117,7 +115,7 @@ def _table(table: Mapping[str, Any], file: str, where: str) -> PolicyRef | Probl
     if label in PRESETS:
         return Problem(file, f"{where}.name", f"{shown(label)} is the name of a policy that comes with Tafukt")
     try:
-        parts_of(table)
+        maker_of(table)
     except PartError as error:
         key = f"{where}.{error.key}" if error.key else where
         message = f"{error} {shown(error.value)}" if error.value else str(error)
@@ -129,10 +127,9 @@ def _table(table: Mapping[str, Any], file: str, where: str) -> PolicyRef | Probl
 
 
 def _composed(table: Mapping[str, Any], label: str) -> Any:
-    from tafukt.simulator.policies.list_scheduler import ListScheduler
-    from tafukt.simulator.policies.registry import parts_of
+    from tafukt.simulator.policies.registry import maker_of
 
-    return ListScheduler(label, parts_of(table))
+    return maker_of(table)(label)
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -151,10 +148,8 @@ def _ref(given: str, file: str, where: str, folder: Path) -> PolicyRef | Problem
     from tafukt.simulator.policies.presets import PRESETS
 
     if ":" not in given:
-        if given in PRESETS:
+        if given in PRESETS or given in _entry_points():
             return PolicyRef(given, given, given)
-        if given in (points := _entry_points()):
-            return PolicyRef(given, given, given, module_digest=_code_digest(points[given].module))
         own = "; a policy of your own is written as file.py:name"
         return Problem(file, where, f"no policy {shown(given)}; known: {listed(PRESETS)}{own}", nearest(given, PRESETS))
     origin, _, name = given.rpartition(":")
@@ -163,40 +158,47 @@ def _ref(given: str, file: str, where: str, folder: Path) -> PolicyRef | Problem
     if not origin.endswith(".py"):
         if not all(part.isidentifier() for part in origin.split(".")):
             return Problem(file, where, f"{shown(given)}: should be file.py:name or module:name")
-        return PolicyRef(given, given, given, module_digest=_code_digest(origin))
+        return PolicyRef(given, given, given)
     path = (folder / origin).resolve()
     try:
         with path.open("rb") as stream:
             data = stream.read(SOURCE_LIMIT + 1)
         if len(data) > SOURCE_LIMIT:
             return Problem(file, where, f"{path} is larger than {SOURCE_LIMIT // 1024} KiB")
-        return PolicyRef(given, f"{path.stem}:{name}", f"{path}:{name}", data.decode("utf-8"))
+        source = data.decode("utf-8")
+        return PolicyRef(given, _own_name(source, name) or f"{path.stem}:{name}", f"{path}:{name}", source)
     except OSError as error:
         return Problem(file, where, f"{path} cannot be read: {error.strerror}")
     except UnicodeDecodeError:
         return Problem(file, where, f"{path} is not UTF-8 text")
 
 
-def _code_digest(module: str) -> str:
-    """SHA-256 over the code of a module: its own file, or every file of code in its package; empty if there is none.
+def _own_name(source: str, name: str) -> str:
+    """The name that a class of the user's own gives itself, in its body or its `__init__`; the code is not run.
 
-    The module itself is not run for it.
+    Empty where it gives none, or that of a policy that comes with Tafukt.
     """
+    from tafukt.simulator.policies.presets import PRESETS
+
     try:
-        spec = importlib.util.find_spec(module.partition(".")[0])
-    except (ImportError, ValueError):
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError):  # told of when it is run
         return ""
-    if spec is None:
+    own = next((node for node in body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    if own is None:
         return ""
-    files = [Path(spec.origin)] if spec.origin and Path(spec.origin).is_file() else []
-    for folder in spec.submodule_search_locations or ():
-        files += [path for path in Path(folder).rglob("*") if path.suffix in (".py", ".pyd", ".so")]
-    if module.partition(".")[0] == "tafukt":
-        return ""  # counted among the source of every run
-    total = hashlib.sha256()
-    for path in sorted(set(files)):
-        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest() if files else ""
+    within = [
+        node for part in own.body if isinstance(part, ast.FunctionDef) and part.name == "__init__" for node in part.body
+    ]
+    for node in (*within, *own.body):
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        named = any(ast.unparse(target) in ("name", "self.name") for target in targets)
+        value = getattr(node, "value", None)
+        if named and isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return value.value if value.value not in PRESETS and ":" not in value.value else ""
+    return ""
 
 
 def _from_source(origin: str, source: str) -> types.ModuleType:
@@ -206,7 +208,7 @@ def _from_source(origin: str, source: str) -> types.ModuleType:
     sys.modules[module.__name__] = module
     try:
         exec(compile(source, origin, "exec"), vars(module))
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         line = _line_of(error, origin)
         raise InputError(Problem(origin, line, f"{type(error).__name__}: {error}")) from error
     return module
@@ -222,7 +224,7 @@ def _as_policy(thing: Any, ref: PolicyRef) -> Any:
         raise InputError(Problem(ref.given, "", str(error))) from None
 
 
-def _line_of(error: BaseException, origin: str) -> str:
+def _line_of(error: Exception, origin: str) -> str:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}"
     lines: Iterable[int] = ()

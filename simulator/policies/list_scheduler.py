@@ -12,7 +12,7 @@ from tafukt.simulator.engine.actions import Action, Hold, Start, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.conservative import Conservative
-from tafukt.simulator.policies.deferral.window import Delay, When, latest_start_s
+from tafukt.simulator.policies.deferral.base import Delay, When, latest_start_s, lead_s, leads_s
 from tafukt.simulator.policies.easy import Reservations
 from tafukt.simulator.policies.order import Order, arrival
 from tafukt.simulator.policies.place import Place, home
@@ -20,9 +20,13 @@ from tafukt.simulator.policies.queue import Group, Key, ReadyQueue
 from tafukt.simulator.policies.review import Review
 from tafukt.simulator.policies.size import Size, asked, least_gpus
 from tafukt.simulator.record import NOTHING
+from tafukt.simulator.units import TICKS_PER_S
 
 # --- Who of the waiting starts now: first fit, strictly in order, or EASY backfilling
 
+
+# A time that was rounded up to the grid of events may lie this much after the one that was meant.
+TICK_S = 2.0 / TICKS_PER_S
 
 Backfill = Literal["none", "first-fit", "easy", "conservative"]
 
@@ -339,7 +343,7 @@ class ListScheduler(Backfilling):
                     self._sort_again(view)
                 yield from self._start_those_who_may(now, view)
         if self._plans:
-            yield from self._remember_latest_starts(now)
+            yield from self._remember_latest_starts(now, view)
         for part in self._reviews:  # last, so that they see who has just started
             yield from part.review(view)
 
@@ -376,28 +380,30 @@ class ListScheduler(Backfilling):
         while self._held and self._held[0][0] <= now:
             due.append(heappop(self._held)[2])
         for job in (*due, *self._new):
-            latest = latest_start_s(job, now)
-            plan = when.decide(job, view.sites_for(job), view) if latest > now else None
+            sites = view.sites_for(job)
+            latest = latest_start_s(job, min(leads_s(job, sites, view)), now) if job.ask.deferrable else now
+            plan = when.decide(job, sites, view) if latest > now - TICK_S else None
+            if latest <= now < latest + job.ask.slack_s:
+                urgent.add(job.index)
             if plan is None:
                 self._plans.pop(job.index, None)
-                if latest <= now < latest + job.ask.slack_s:
-                    urgent.add(job.index)
                 come.append(job)
-            elif plan.until_s <= now:
+                continue
+            until = min(plan.until_s, latest_start_s(job, lead_s(job, plan.site, view), now))
+            if until <= now:
                 self._plans[job.index] = plan
                 come.append(job)
             else:
-                until = min(plan.until_s, latest)
                 heappush(self._held, (until, job.index, job))
                 holds.append(Hold(job, until, plan.site, plan.reason, plan.detail))
         self._new = come
         return holds
 
-    def _remember_latest_starts(self, now: float) -> Iterator[Action]:
+    def _remember_latest_starts(self, now: float, view: View) -> Iterator[Action]:
         """Whoever was let in and found no room is woken at its latest start, to go to the front."""
         for index, plan in self._plans.items():
             if index in self._ready:
-                latest = latest_start_s(plan.job, now)
+                latest = latest_start_s(plan.job, lead_s(plan.job, plan.site, view), now)
                 if now < latest < inf:
                     heappush(self._latest, (latest, index, plan.job))
                     yield Wake(latest)
@@ -422,7 +428,7 @@ class ListScheduler(Backfilling):
     def _key(self, job: JobState, view: View) -> Key:
         """The place of a newcomer in the queue."""
         if job.index in self._urgent:
-            return 0, latest_start_s(job, view.now_s), job.index
+            return 0, latest_start_s(job, 0.0, view.now_s), job.index
         return 1, *self._order(job, view), job.index
 
     def _group(self, job: JobState, view: View) -> Group:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from tafukt.simulator.policies import order
-from tafukt.simulator.policies.as_logged import AsLogged
 from tafukt.simulator.policies.deferral import signals
 from tafukt.simulator.policies.deferral.by_signal import BySignal
 from tafukt.simulator.policies.deferral.elastic import Elastic
@@ -25,7 +24,7 @@ from tafukt.simulator.policies.deferral.slots import (
 from tafukt.simulator.policies.deferral.window import LowestGridWindow
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.policies.place import cheapest, greenest, least_loaded, nearest_data, sunniest
-from tafukt.simulator.policies.planner.planner import Planner
+from tafukt.simulator.policies.planner.planner import BUDGET_SETTINGS, Planner, PlannerSettings
 from tafukt.simulator.policies.preemptive import LeastAttained, Preemptive, ShortestRemaining
 from tafukt.simulator.policies.review import PauseAtSunset
 from tafukt.simulator.policies.runtime_prediction import ClassMean, Duration
@@ -107,11 +106,22 @@ def defer_by(
     return lambda: BySignal(part, signal, duration() if duration else None)
 
 
-def _budget_planner(name: str) -> Any:
-    """Brings the solver along, which other policies need not wait for."""
+# The planners, each with the settings that it has where an experiment says nothing.
+PLANNERS: dict[str, PlannerSettings] = {"planner": PlannerSettings(), "budget-planner": BUDGET_SETTINGS}
+
+
+def planner_like(like: str, name: str, changes: Mapping[str, Any]) -> Any:
+    """A planner with other settings; the solver is brought along only where it is needed."""
+    settings = replace(PLANNERS[like], **changes)
+    if like == "planner":
+        return Planner(name, settings)
     from tafukt.simulator.policies.planner.budget import BudgetPlanner
 
-    return BudgetPlanner(name)
+    return BudgetPlanner(name, settings)
+
+
+def _budget_planner(name: str) -> Any:
+    return planner_like("budget-planner", name, {})
 
 
 _WAIT_AWHILE = "Let's Wait Awhile, Wiesner et al. 2021, https://doi.org/10.1145/3464298.3493399"
@@ -156,11 +166,6 @@ PRESETS: dict[str, Preset] = {
         "As planner, but each hour a linear programme over known jobs and expected arrivals first gives every site"
         " power to spend, hour by hour; jobs are fitted into it one after another.",
         "a choice: the bound's relaxation over the forecast horizon, rounded job by job",
-    ),
-    "as-logged": Preset(
-        AsLogged,
-        "Starts every job when and where the replayed log says that it ran; without a log as fifo.",
-        "the log's own schedule; the natural baseline of whoever has one",
     ),
     # By expected grid draw, after sun and battery.
     "sun-threshold": Preset(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,8 @@ from tafukt.simulator.policies.deferral.slots import WHEN
 from tafukt.simulator.policies.deferral.window import LowestGridWindow
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.policies.place import PLACES
-from tafukt.simulator.policies.presets import PRESETS, Preset
+from tafukt.simulator.policies.planner.planner import PlannerSettings
+from tafukt.simulator.policies.presets import PLANNERS, PRESETS, Preset, planner_like
 from tafukt.simulator.policies.review import REVIEWS
 from tafukt.simulator.policies.runtime_prediction import DURATIONS
 from tafukt.simulator.policies.size import SIZES
@@ -117,6 +118,8 @@ def details(name: str) -> list[str]:
         preset = PRESETS[name]
         lines += [name, f"  {preset.does}", f"  Source: {preset.source}"]
         lines += [f"  {kind:9} {what}" for kind, what in made_of(preset).items()]
+    if name in PLANNERS:
+        lines += [f"  Key {key}, default {value!r}" for key, value in vars(PLANNERS[name]).items()]
     for kind, parts in PARTS.items():
         if name in parts:
             part = parts[name]
@@ -204,10 +207,58 @@ def parts_of(table: Mapping[str, Any]) -> Parts:
         changes["review"] = made["review"]
         if changes.get("when", base.when) is None:  # else who is paused would start again at once
             changes["when"] = _when(WHEN["lowest-window"], signal, duration)
-    if not {"when", "size"} & made.keys() and "review" not in made and {"signal", "duration"} & given.keys():
-        key = "signal" if "signal" in given else "duration"
-        raise PartError(key, "is used by `when` and `size`; give one of them too")
+    asked = [key for key in ("signal", "duration") if key in given]
+    if asked and not {"when", "size", "review"} & made.keys():
+        changes |= _changed(base, {key: _part(key, given[key]) for key in asked}, asked[0])
     return replace(base, **changes)
+
+
+def maker_of(table: Mapping[str, Any]) -> Callable[[str], Any]:
+    """What makes the policy of a table of names, given its own name: see `parts_of`.
+
+    With `like = "planner"` or `"budget-planner"` the other keys are those of `PlannerSettings`.
+
+    Raises
+    ------
+    PartError
+        If something is not known, or does not go together.
+    """
+    if table.get("like") not in PLANNERS:
+        parts = parts_of(table)
+        return lambda name: ListScheduler(name, parts)
+    like, changes = str(table["like"]), {key: value for key, value in table.items() if key not in ("name", "like")}
+    known = {f.name: f.default for f in fields(PlannerSettings)}
+    for key, value in changes.items():
+        if key not in known:
+            raise PartError(key, "unknown key", key, (*known, "name", "like"))
+        whole, yes = isinstance(known[key], int), isinstance(known[key], bool)
+        if isinstance(value, bool) != yes or not isinstance(value, int if whole else (int, float)):
+            raise PartError(key, f"should be of the kind of its default, {known[key]!r}")
+        if not yes and not (1 if key in LEAST_ONE else 0) <= value <= 1e9:
+            raise PartError(key, f"should be at least {1 if key in LEAST_ONE else 0}, not {value!r}")
+    return lambda name: planner_like(like, name, changes)
+
+
+LEAST_ONE = ("horizon_h", "sites", "every_h")
+
+
+def _changed(base: Parts, parts: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The `when` and the `size` of a preset with another signal, another duration, or both."""
+    changes: dict[str, Any] = {}
+    by_sun = isinstance(_bare(base.when), type)
+    if by_sun and "signal" in parts:
+        raise PartError("signal", "is not used by this `when`, which goes by grid draw alone")
+    if by_sun:
+        changes["when"] = partial(_with, base.when, parts["duration"])
+    elif base.when is not None:
+        old: Any = base.when()
+        changes["when"] = _when(old.part, parts.get("signal", old.signal), parts.get("duration", type(old.duration)))
+    if isinstance(base.size, Elastic):
+        duration = parts.get("duration", type(base.size.duration))
+        changes["size"] = Elastic(parts.get("signal", base.size.signal), duration())
+    if not changes:
+        raise PartError(key, "is used by `when` and `size`; give one of them too")
+    return changes
 
 
 _DEFAULTS = {"signal": "grid", "duration": "estimate"}

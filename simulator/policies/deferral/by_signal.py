@@ -10,15 +10,15 @@ import numpy as np
 from tafukt.simulator.engine.actions import Action, Pause, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.deferral.base import Delay, latest_start_s, lead_s, leads_s
 from tafukt.simulator.policies.deferral.hour_table import HourTable, Span
 from tafukt.simulator.policies.deferral.signals import UNITS, Asked, Expected, Signal
 from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, When
-from tafukt.simulator.policies.deferral.window import SPARE_SHARE, Delay, latest_start_s
+from tafukt.simulator.policies.deferral.window import SPARE_SHARE
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
 from tafukt.simulator.units import HOUR_S, on_grid
 
-LOOK_H = 72  # no start is planned further ahead (a choice)
 MINUTE_H = 1.0 / 60.0
 
 
@@ -73,7 +73,11 @@ class BySignal:
         left_s = self.duration.left_s(job, view.now_s) / view.sites[site].spec.node.speed
         _, spans = self._plans.get(job.index, (None, ()))
         spans = tuple(span for span in spans if span[1] > now_h)
-        if len(spans) < 2 or not job.ask.interruptible or latest_start_s(job, view.now_s) <= view.now_s:
+        if (
+            len(spans) < 2
+            or not job.ask.interruptible
+            or latest_start_s(job, lead_s(job, site, view), view.now_s) <= view.now_s
+        ):
             promises.start(job, site, left_s, view)
             return
         # What it lost by starting late it makes up for at the end.
@@ -103,7 +107,7 @@ class BySignal:
             delay, spans = self._plans[index]
             rest = tuple(span for span in spans if clock_s(span[0]) > now)
             left_s = self.duration.left_s(job, now) / view.sites[job.site].spec.node.speed
-            if rest and left_s > job.write_s + job.ask.checkpoint.restart_s and in_time(job, clock_s(rest[0][0]), now):
+            if rest and left_s > job.write_s + job.ask.checkpoint.restart_s and in_time(job, clock_s(rest[0][0]), view):
                 until_s = clock_s(rest[0][0])
                 yield Pause(job, self.reason, {"until_s": until_s, "left_h": left_s / HOUR_S, **_numbers(delay)})
         if self._due:
@@ -135,9 +139,11 @@ class BySignal:
         now, ask = view.now_s, job.ask
         speed = np.array([view.sites[i].spec.node.speed for i in rows])
         left_h = np.maximum(self.duration.left_s(job, now), 60.0) / HOUR_S / speed
-        # A sleeping node must be woken first, and that counts against the deadline.
         wake_s = max(node.wake_s if node.can_sleep else 0.0 for node in (view.sites[i].spec.node for i in rows))
-        latest_s = min(latest_start_s(job, now) - wake_s, now + LOOK_H * HOUR_S)
+        leads = leads_s(job, rows, view)
+        horizon_s = now + view.forecast.settings.horizon_h * HOUR_S
+        late_s = [min(latest_start_s(job, lead, now), horizon_s) for lead in leads]
+        latest_s = max(late_s)
         hour = view.forecast.issue_hour(now)
         # The last run begins at the latest start, and the day after now is looked at in any case.
         hours = ceil(max(latest_s, now + 24 * HOUR_S) / HOUR_S + left_h.max()) - hour + 2
@@ -150,7 +156,8 @@ class BySignal:
         rate = np.round(rate / (TIE * most)) * (TIE * most)  # hours that are alike but for rounding become alike
         checkpoint = ask.checkpoint
         pause_h = (checkpoint.write_s + wake_s + checkpoint.restart_s) / HOUR_S if ask.interruptible else inf
-        return StartOptions(now / HOUR_S, max(latest_s, now) / HOUR_S, left_h, hour, rate, pause_h)
+        late_h = np.array(late_s) / HOUR_S if min(late_s) < latest_s else None
+        return StartOptions(now / HOUR_S, max(latest_s, now) / HOUR_S, left_h, hour, rate, pause_h, late_h)
 
     def _ready(self, view: View) -> HourTable:
         if self._promises is None:
@@ -163,9 +170,11 @@ def clock_s(time_h: float) -> float:
     return on_grid(time_h * HOUR_S)
 
 
-def in_time(job: JobState, until_s: float, now_s: float) -> bool:
+def in_time(job: JobState, until_s: float, view: View) -> bool:
     """Whether a running job could be paused until then and still meet its deadline, by its user's estimate."""
-    return until_s + job.ask.checkpoint.restart_s + job.left_s(now_s) <= job.ask.deadline_s
+    node = view.sites[job.site].spec.node
+    lead_s = job.ask.checkpoint.restart_s + (node.wake_s if node.can_sleep else 0.0)
+    return until_s <= latest_start_s(job, lead_s, view.now_s) + 1e-6
 
 
 def spare(rows: Sequence[int]) -> float:

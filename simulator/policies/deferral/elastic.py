@@ -13,11 +13,11 @@ import numpy as np
 from tafukt.simulator.engine.actions import Action, Pause, Resize, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.deferral.base import Delay, When
 from tafukt.simulator.policies.deferral.by_signal import MINUTE_H, BySignal, clock_s, in_time, spare
 from tafukt.simulator.policies.deferral.hour_table import HourTable
 from tafukt.simulator.policies.deferral.signals import UNITS, Signal
 from tafukt.simulator.policies.deferral.slots import EPS_H, StartOptions, now
-from tafukt.simulator.policies.deferral.window import Delay, When
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration
 from tafukt.simulator.units import HOUR_S, Floats
@@ -139,7 +139,7 @@ class Elastic(BySignal):
         checkpoint, following = job.ask.checkpoint, rest[0]
         costs_h = (job.write_s + checkpoint.restart_s) / HOUR_S
         numbers = {"left_h": self.duration.left_s(job, view.now_s) / HOUR_S, **delay.detail}
-        if following.begin_h > now_h + MINUTE_H and not in_time(job, clock_s(following.begin_h), view.now_s):
+        if following.begin_h > now_h + MINUTE_H and not in_time(job, clock_s(following.begin_h), view):
             following = replace(following, begin_h=now_h)  # too late to pause: on with the next size
         if following.begin_h > now_h + MINUTE_H:
             yield Pause(job, self.reason, {"until_s": clock_s(following.begin_h), **numbers})
@@ -191,7 +191,7 @@ class Elastic(BySignal):
 
 def stepwise(ask: Ask, outlook: StartOptions, row: int, free: Floats) -> tuple[float, Schedule]:
     """CarbonScaler's greedy schedule on one site, and its cost; infinite where the work does not fit in."""
-    end_h = outlook.latest_h + float(outlook.left_h[row])
+    end_h = outlook.late(row) + float(outlook.left_h[row])
     edges = np.concatenate(([outlook.now_h], np.arange(np.floor(outlook.now_h) + 1.0, end_h), [end_h]))
     hours = (edges[:-1] + EPS_H).astype(np.int64)
     rate = (outlook.rate[row, np.minimum(hours - outlook.hour, outlook.rate.shape[1] - 1)] / ask.gpus).tolist()
@@ -238,7 +238,7 @@ def _stretches(taken: dict[int, int], edges: Floats) -> Schedule:
 
 def _one_size(ask: Ask, outlook: StartOptions, row: int, free: Floats) -> Iterator[tuple[float, Stretch]]:
     """The cheapest window of every size, on one site, that ends by the deadline."""
-    deadline_h = outlook.latest_h + float(outlook.left_h[row])
+    deadline_h = outlook.late(row) + float(outlook.left_h[row])
     hours = slice(outlook.hour, outlook.hour + outlook.rate.shape[1])
     for gpus in _sizes(ask):
         run_h = float(outlook.left_h[row]) * ask.rate(ask.gpus) / ask.rate(gpus)

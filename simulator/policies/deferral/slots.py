@@ -30,7 +30,7 @@ class StartOptions:
     Attributes
     ----------
     now_h, latest_h : float
-        Now, and the latest start that meets the deadline, waking included [h of simulation time].
+        Now, and the latest start that meets the deadline on any site [h of simulation time].
     left_h : array, shape (sites,)
         How long the job is expected to run on each site [h].
     hour : int
@@ -40,6 +40,8 @@ class StartOptions:
     pause_h : float
         What each pause costs in time with GPUs held: checkpoint, waking, restart [h]; infinite where the job
         cannot pause.
+    late_h : array, shape (sites,), optional
+        The latest start on each site, where they differ: by waking, fetching and restarting [h of simulation time].
     """
 
     now_h: float
@@ -48,6 +50,17 @@ class StartOptions:
     hour: int
     rate: Floats
     pause_h: float
+    late_h: Floats | None = None
+
+    def late(self, row: int) -> float:
+        """The latest start on one site [h of simulation time]."""
+        return self.latest_h if self.late_h is None else max(float(self.late_h[row]), self.now_h)
+
+    def _in_time(self, values: Floats, starts_h: Floats) -> Floats:
+        """The values of starts at each site, shape (sites, starts), infinite where a start is too late."""
+        if self.late_h is None:
+            return values
+        return np.where(starts_h[None, :] > self.late_h[:, None] + EPS_H, np.inf, values)
 
     @property
     def tie_rate(self) -> float:
@@ -68,13 +81,14 @@ class StartOptions:
     def rate_at(self, times_h: Floats) -> Floats:
         """What running costs per hour at each of some times, shape (sites, times)."""
         columns = np.minimum((times_h - self.hour + EPS_H).astype(np.int64), self.rate.shape[1] - 1)
-        return np.asarray(self.rate[:, columns])
+        return self._in_time(np.asarray(self.rate[:, columns]), times_h)
 
     def costs(self, starts_h: Floats) -> Floats:
         """What the whole run would cost, begun at each of some times, shape (sites, starts)."""
         total = np.concatenate((np.zeros((len(self.rate), 1)), np.cumsum(self.rate, axis=1)), axis=1)
         begin = np.broadcast_to(starts_h - self.hour, (len(self.rate), len(starts_h)))
-        return self._integral(total, begin + self.left_h[:, None]) - self._integral(total, begin)
+        costs = self._integral(total, begin + self.left_h[:, None]) - self._integral(total, begin)
+        return self._in_time(costs, starts_h)
 
     def cost_of(self, row: int, spans: tuple[Span, ...]) -> float:
         """What running in these spans costs on one site."""
@@ -212,7 +226,7 @@ def _day_quantile(outlook: StartOptions, quantile: float) -> Floats:
 
 def _below(outlook: StartOptions, row: int, limit: float) -> tuple[Span, ...]:
     """Spans below a limit, hour by hour; above it while no waiting is left, or where the job cannot pause."""
-    left, waiting = float(outlook.left_h[row]), outlook.latest_h - outlook.now_h
+    left, waiting = float(outlook.left_h[row]), outlook.late(row) - outlook.now_h
     time, spans = outlook.now_h, list[Span]()
     while left > EPS_H:
         end = ceil(time + EPS_H) if time < ceil(time) else time + 1.0
@@ -237,7 +251,7 @@ def _below(outlook: StartOptions, row: int, limit: float) -> tuple[Span, ...]:
 
 def _cheapest_hours(outlook: StartOptions, row: int, pause_h: float) -> tuple[Span, ...]:
     """The cheapest hours up to the deadline that together hold the run and what its pauses cost."""
-    run, end = float(outlook.left_h[row]), outlook.latest_h + float(outlook.left_h[row])
+    run, end = float(outlook.left_h[row]), outlook.late(row) + float(outlook.left_h[row])
     edges = np.concatenate(([outlook.now_h], np.arange(np.floor(outlook.now_h) + 1.0, end), [end]))
     width = np.diff(edges)
     columns = np.minimum((edges[:-1] - outlook.hour + EPS_H).astype(np.int64), outlook.rate.shape[1] - 1)

@@ -4,51 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil, inf
-from typing import Any, Protocol
+from math import floor, inf
 
 import numpy as np
 from numpy.typing import NDArray
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.deferral.base import Delay, latest_start_s, leads_s
 from tafukt.simulator.policies.deferral.signals import ahead_of
 from tafukt.simulator.policies.runtime_prediction import Duration, UsualShare
 from tafukt.simulator.scenario import NodeType
-from tafukt.simulator.units import HOUR_S, Floats, Ints
+from tafukt.simulator.units import HOUR_S, TICKS_PER_S, Floats, Ints
 from tafukt.workloads.job import Ask
 
+# A time that was rounded up to the grid of events may lie this much after the one that was meant [h].
+TICK_H = 2.0 / TICKS_PER_S / HOUR_S
 
-@dataclass(frozen=True, slots=True)
-class Delay:
-    """A plan for one job: start at `until_s` [s] on `site`; the reason and the numbers it rests on."""
-
-    job: JobState
-    until_s: float
-    site: int
-    reason: str
-    detail: dict[str, Any] = field(default_factory=dict)
-
-
-class When(Protocol):
-    """A part that decides when; it is told of every start and end, so that it can keep its promises."""
-
-    def decide(self, job: JobState, sites: Sequence[int], view: View) -> Delay | None:
-        """The plan for a job whose latest start lies ahead; `None` to let it start as soon as it fits."""
-
-    def started(self, job: JobState, site: int, view: View) -> None:
-        """A job has started."""
-
-    def ended(self, job: JobState) -> None:
-        """A job has left its site."""
-
-
-# Waking nodes, fetching data and waiting for a checkpoint to be written take minutes: whoever is held is let go
-# that much before its latest start, though never more than a quarter of its slack before (a choice).
-MARGIN_S = 1200.0
-
-# No start is planned further ahead, and no more of a run is looked at (choices) [h].
-LOOK_H, RUN_H = 72.0, 24.0 * 14
+# No more of a run is looked at (a choice) [h].
+RUN_H = 24.0 * 14
 
 # How far past the end of the accounting window promises are kept [h].
 BEYOND_H = 24 * 21
@@ -57,19 +31,6 @@ NOTHING_W = np.zeros(())
 
 # The share of a site's GPUs that jobs with a choice of sites do not plan to take (a choice: two of eighty).
 SPARE_SHARE = 0.025
-
-
-def latest_start_s(job: JobState, now_s: float) -> float:
-    """The latest time at which a waiting job should start or go on to meet its deadline [s].
-
-    For one that has not run yet that is submission plus slack, less a margin; for one that has, what is left
-    and its restart are taken off the deadline, by the user's estimate.
-    """
-    ask = job.ask
-    if job.done_gpu_s <= 0.0:
-        return ask.latest_start_s - min(MARGIN_S, ask.slack_s / 4.0)
-    restart_s = ask.checkpoint.restart_s if job.saved else 0.0
-    return ask.deadline_s - job.left_s(now_s) - restart_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,27 +112,33 @@ class LowestGridWindow:
         if ask.slack_s <= 0:
             return None
         if self._is_small(job):
-            return self._at_first_light(job, sites[0], now, view)
+            return self._at_first_light(job, sites, now, view)
         self._withdraw(job.index)
         parts = self._parts_of(sites, ask.home, view)
-        latest_h = min((latest_start_s(job, now) - now) / HOUR_S, LOOK_H)
+        ahead = [self._ahead_h(job, part, view) for part in parts]
+        latest_h = max(0.0, *(hours for hours, _ in ahead))
         left_s = self._duration.left_s(job, now)
         longest_h = max(min(left_s / HOUR_S / parts[0].speed, RUN_H), 1e-9)
         hour, begin_h = self._renew(view, now, latest_h + longest_h)
         if len(parts) == 1 and begin_h + latest_h + longest_h <= self._dark_h:
             return None
-        # The first start is now, then come whole hours, counted from the hour of issue.
-        starts = ceil(begin_h + latest_h) - int(begin_h)
         # Waiting and being away from home count as shares of what the job draws on its slowest nodes.
         whole_wh = parts[0].nodes.draws_w(ask.gpus, ask.intensity) * self._mean_per_it * longest_h
         best, now_wh = (inf, 0, 0, 0.0), inf
-        for part in parts:
+        for part, (latest_h, late) in zip(parts, ahead, strict=True):
+            if latest_h < -TICK_H:
+                continue
+            latest_h = max(latest_h, 0.0)
+            # The first start is now, then come whole hours, counted from the hour of issue.
+            starts = floor(begin_h + latest_h) - int(begin_h) + 1
             left_h = max(min(left_s / HOUR_S / part.speed, RUN_H), 1e-9)
             span = int(begin_h + latest_h + left_h) + 2
             cost = _windows(self._draw(part, hour, span, ask), begin_h, starts, left_h)
             score = cost / whole_wh
             score += part.away[:starts]
             score += self._waiting(part, begin_h, starts)
+            if late is not None:
+                score[1:][np.arange(int(begin_h) + 1, int(begin_h) + starts)[:, None] > begin_h + late] = inf
             slot, at = divmod(int(score.argmin()), len(part.sites))
             best = min(best, (score.item(slot, at), slot, part.sites[at], cost.item(slot, at)))
             now_wh = min(now_wh, *cost[0].tolist())
@@ -180,6 +147,16 @@ class LowestGridWindow:
         self._promise(job, site, start_s, left_s, view)
         detail = {"grid_kwh": grid_wh / 1000.0, "grid_kwh_now": now_wh / 1000.0, "until_s": start_s}
         return Delay(job, start_s, site, "lowest-grid-window", detail)
+
+    def _ahead_h(self, job: JobState, part: _Part, view: View) -> tuple[float, Floats | None]:
+        """How far ahead a start at a part's sites may lie: at any of them, and at each where they differ [h]."""
+        horizon_h, now = float(view.forecast.settings.horizon_h), view.now_s
+        if not view.scenario.links:
+            (lead,) = leads_s(job, part.sites[:1], view)
+            return min((latest_start_s(job, lead, now) - now) / HOUR_S, horizon_h), None
+        leads = leads_s(job, part.sites, view)
+        late = np.array([min((latest_start_s(job, lead, now) - now) / HOUR_S, horizon_h) for lead in leads])
+        return float(late.max()), late
 
     def started(self, job: JobState, site: int, view: View) -> None:
         """What was promised becomes what is expected of the running job."""
@@ -202,15 +179,15 @@ class LowestGridWindow:
     def _is_small(self, job: JobState) -> bool:
         return job.ask.gpus * job.ask.estimate_s < self.least_gpu_h * HOUR_S
 
-    def _at_first_light(self, job: JobState, site: int, now_s: float, view: View) -> Delay | None:
-        """Hold a job until just before the sun leaves something over anywhere, if it may wait so long."""
+    def _at_first_light(self, job: JobState, sites: Sequence[int], now_s: float, view: View) -> Delay | None:
+        """Hold a job until the sun leaves something over anywhere, if it may wait so long."""
         hour, begin_h = self._renew(view, now_s, 0.0)
         if self._dark_h <= begin_h:
             return None
-        until_s = (hour + self._dark_h) * HOUR_S - MARGIN_S
-        if not now_s < until_s < latest_start_s(job, now_s):
+        until_s = (hour + self._dark_h) * HOUR_S
+        if not now_s < until_s < latest_start_s(job, max(leads_s(job, sites, view)), now_s):
             return None
-        return Delay(job, until_s, site, "waits for first light", {"until_s": until_s})
+        return Delay(job, until_s, sites[0], "waits for first light", {"until_s": until_s})
 
     # --- what the hours hold ---------------------------------------------------------------------
 
@@ -229,7 +206,7 @@ class LowestGridWindow:
     def _part(self, sites: list[int], home: str, free: bool, view: View) -> _Part:
         views = [view.sites[site] for site in sites]
         away = np.array([0.0 if site.name == home else 1e-3 for site in views])
-        waits = self.per_hour * np.arange(LOOK_H + 2.0)
+        waits = self.per_hour * np.arange(view.forecast.settings.horizon_h + 2.0)
         return _Part(
             sites,
             _picked(sites),

@@ -20,7 +20,7 @@ from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.planner.learning import Arrivals
 from tafukt.simulator.policies.planner.plan_table import PlanTable
-from tafukt.simulator.policies.planner.planner import STAYS, Need, Planner, PlannerSettings
+from tafukt.simulator.policies.planner.planner import BUDGET_SETTINGS, STAYS, Need, Planner, PlannerSettings
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # How many jobs, the largest first, the programme shares the hours out to (a choice).
@@ -29,14 +29,11 @@ MOST = 150
 # Expected work is entered in lots of so many hours (a choice).
 LOT_H = 3
 
-# Those who have not come are in the programme, so that sun a day ahead is less scarce than without.
-SETTINGS = PlannerSettings(scarcity=0.1)
-
 
 class BudgetPlanner(Planner):
     """A rolling linear programme over known jobs and expected arrivals; the planner's own search fills it."""
 
-    def __init__(self, name: str = "budget-planner", settings: PlannerSettings = SETTINGS) -> None:
+    def __init__(self, name: str = "budget-planner", settings: PlannerSettings = BUDGET_SETTINGS) -> None:
         super().__init__(name, settings)
 
     def begin(self, view: View) -> None:

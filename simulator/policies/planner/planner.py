@@ -16,6 +16,7 @@ import numpy as np
 from tafukt.simulator.engine.actions import Action, Hold, Move, Pause, Start, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.deferral.base import leads_s
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.planner.learning import Survival
 from tafukt.simulator.policies.planner.plan_table import Plan, PlanTable, cheapest_hours, cheapest_window
@@ -36,9 +37,10 @@ class PlannerSettings:
     sites : int
         How many sites, the cheapest first, are looked at for a job that may stop and move.
     margin_s : float
-        How long before its deadline a job's estimate must be over, for waking and restarts [s].
+        How long before its deadline a job's estimate must be over, beside what it needs to wake, fetch and restart [s].
     scarcity : float
-        What sun a day ahead counts as, as a share of grid energy: others who have not yet come will want it.
+        What sun a day ahead counts as, as a share of grid energy, once a second job has come: others who have not yet
+        come will want it.
     refill : int
         How many waiting jobs are asked again where GPUs have become free within the hour.
     small_gpu_h : float
@@ -53,13 +55,17 @@ class PlannerSettings:
 
     horizon_h: int = 48
     sites: int = 3
-    margin_s: float = 1200.0
+    margin_s: float = 0.0
     scarcity: float = 0.3
     refill: int = 6
     small_gpu_h: float = 6.0
     every_h: int = 3
     least_stay_s: float = 900.0
     moves: bool = True
+
+
+# With a budget those who have not come are in the programme, so that sun a day ahead is less scarce than without.
+BUDGET_SETTINGS = PlannerSettings(scarcity=0.1)
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,14 @@ class Planner:
         self._share: dict[int, float] = {}
         self._told: dict[int, tuple[int, int]] = {}
         self._hour = -1
+        self._first_come, self._alone = -1, True
 
     def waiting(self, job: JobState) -> None:
         """A job has arrived, is back among the waiting, or waits somewhere else than before."""
         self._new.append(job)
+        if self._first_come < 0:
+            self._first_come = job.index
+        self._alone = self._alone and job.index == self._first_come
 
     def freed(self, job: JobState | None, site: int) -> None:
         """GPUs have become free at a site, by a job's leaving or otherwise."""
@@ -297,7 +307,8 @@ class Planner:
         grid, energy = book.cost_kwh(rows, span, it_w, gpus)
         soon = np.minimum(np.arange(span) / 24.0, 1.0)
         per_work = (speed.min() / speed)[:, None]
-        cost = (grid + self.settings.scarcity * soon * np.maximum(energy - grid, 0.0)) * per_work
+        scarcity = 0.0 if self._alone else self.settings.scarcity  # nobody else has come who might want the sun
+        cost = (grid + scarcity * soon * np.maximum(energy - grid, 0.0)) * per_work
         if fitting:
             away = ~np.isin(rows, view.fitting(job, rows.tolist(), gpus))
             cost[away, 0] += (100.0 if span == n else 3.0) * energy[away, 0]
@@ -316,7 +327,8 @@ class Planner:
 
     def _span_h(self, job: JobState, hours: float) -> int:
         """Hours from the present one on in which the job must be done."""
-        now, ask, margin = self._view.now_s, job.ask, self.settings.margin_s
+        now, ask = self._view.now_s, job.ask
+        margin = self.settings.margin_s + max(leads_s(job, job.sites, self._view))
         margin = min(margin, max(ask.slack_s, 0.0))
         end_s = min(ask.deadline_s - margin, now + (self.settings.horizon_h + ceil(hours)) * HOUR_S)
         return min(floor(end_s / HOUR_S) - self._book.first, self._book.span_h)

@@ -28,7 +28,7 @@ from tafukt.simulator.policies.list_scheduler import ListScheduler
 from tafukt.simulator.policies.order import FairShare
 from tafukt.simulator.policies.place import PLACES, greenest
 from tafukt.simulator.policies.presets import PRESETS, policy
-from tafukt.simulator.policies.registry import PARTS, PartError, details, made_of, parts_of, rows
+from tafukt.simulator.policies.registry import PARTS, PartError, details, made_of, maker_of, parts_of, rows
 from tafukt.simulator.policies.runtime_prediction import (
     ENOUGH,
     ENOUGH_FOR_SHARES,
@@ -67,6 +67,49 @@ def test_like_starts_from_a_preset_and_a_part_may_have_options() -> None:
     assert parts.backfill == "easy"
     assert parts.when is not None
     assert parts.when().part.keywords == {"quantile": 0.2}  # type: ignore[attr-defined]
+
+
+def test_a_preset_takes_another_signal_or_duration() -> None:
+    """`{ like = "carbon-time", duration = "estimate" }`: the rest stays as it is."""
+    when = parts_of({"name": "x", "like": "carbon-time", "duration": "estimate"}).when()  # type: ignore[misc]
+    before = PRESETS["carbon-time"].parts.when()  # type: ignore[union-attr, misc]
+    assert isinstance(when, BySignal)
+    assert isinstance(when.duration, Estimate)
+    assert (when.part, when.signal) == (before.part, before.signal)
+    signal = parts_of({"name": "x", "like": "carbon-time", "signal": "price"}).when()  # type: ignore[misc]
+    assert signal.signal is PARTS["signal"]["price"]  # type: ignore[union-attr]
+    assert isinstance(signal.duration, ClassMean)  # type: ignore[union-attr]
+    sun = parts_of({"name": "x", "like": "wait-for-sun", "duration": "estimate"}).when()  # type: ignore[misc]
+    assert isinstance(sun._duration, Estimate)  # type: ignore[union-attr]
+    elastic = parts_of({"name": "x", "like": "carbon-scaler", "signal": "price"}).size
+    assert isinstance(elastic, Elastic)
+    assert elastic.signal is PARTS["signal"]["price"]
+    with pytest.raises(PartError, match="grid draw alone"):
+        parts_of({"name": "x", "like": "wait-for-sun", "signal": "carbon"})
+    with pytest.raises(PartError, match="is used by `when` and `size`"):
+        parts_of({"name": "x", "like": "easy", "duration": "estimate"})
+
+
+@pytest.mark.parametrize("like", ["planner", "budget-planner"])
+def test_a_planners_choices_are_keys(like: str) -> None:
+    table = {"name": "mine", "like": like, "scarcity": 0.05, "horizon_h": 96, "moves": False}
+    made = maker_of(table)("mine")
+    assert (made.name, made.settings.scarcity, made.settings.horizon_h, made.settings.moves) == (
+        "mine",
+        0.05,
+        96,
+        False,
+    )
+    plain = policy(like).settings
+    assert (made.settings.sites, made.settings.refill) == (plain.sites, plain.refill)
+    for wrong, key, told in (
+        ({"scarcty": 1.0}, "scarcty", "unknown key"), ({"sites": 1.5}, "sites", "of the kind of its default, 3"),
+        ({"horizon_h": 0}, "horizon_h", "at least 1"), ({"moves": 1}, "moves", "default, True"),
+        ({"order": "fair"}, "order", "unknown key"), ({"scarcity": -1.0}, "scarcity", "at least 0"),
+    ):  # fmt: skip
+        with pytest.raises(PartError, match=told) as caught:
+            maker_of({"name": "x", "like": like, **wrong})
+        assert caught.value.key == key
 
 
 def test_a_review_brings_a_part_that_holds_whom_it_pauses() -> None:
@@ -112,6 +155,37 @@ def test_an_experiment_takes_tables_and_writes_them_back(tmp_path: Path) -> None
     assert loaded.policies[1].load().name == "mine"
     other = check(document(table | {"order": "arrival"}), "x.toml", tmp_path)
     assert other.policies[1].digest != loaded.policies[1].digest
+
+
+OWN = """
+class Own:
+    name = "my own"
+    def begin(self, view): ...
+    def waiting(self, job): ...
+    def freed(self, job, site): ...
+    def round(self, view): return ()
+
+class Other(Own):
+    def __init__(self):
+        self.name = "the other"
+
+class Copy(Own):
+    name = "fifo"
+
+def plain(view): return ()
+"""
+
+
+def test_a_policy_of_ones_own_is_told_by_its_name_in_tables_and_as_baseline(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(OWN)
+    names = ["p.py:Own", "p.py:Other", "p.py:Copy", "p.py:plain"]
+    loaded = check(document(*names, baseline="the other"), "x.toml", tmp_path)
+    # A name that a preset has already is no name of one's own.
+    assert [ref.label for ref in loaded.policies] == ["fifo", "my own", "the other", "p:Copy", "p:plain"]
+    assert loaded.baseline == loaded.policies[2]
+    assert loaded.policies[1].load().name == "my own"
+    again = check(loaded.document(), "x.toml", tmp_path)
+    assert again.baseline.label == "the other"
 
 
 @pytest.mark.parametrize(

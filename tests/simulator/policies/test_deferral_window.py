@@ -10,7 +10,7 @@ from jobs_kit import AWAKE, STEP_S, job, scenario, site
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
-from tafukt.simulator.policies.deferral.window import MARGIN_S, _windows
+from tafukt.simulator.policies.deferral.window import _windows
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.units import HOUR_S
 from tafukt.sites.profile import StepProfile
@@ -52,7 +52,7 @@ def test_a_job_waits_for_the_sun_as_far_as_its_slack_allows() -> None:
 
 def test_a_small_job_waits_for_no_more_than_the_first_light() -> None:
     small = job("small", 0.0, 1, 600.0, slack_s=14 * HOUR_S)
-    assert starts_of([small]) == [10 * HOUR_S - MARGIN_S]
+    assert starts_of([small]) == [10 * HOUR_S]
     assert starts_of([replace(small, ask=replace(small.ask, slack_s=2 * HOUR_S))]) == [0.0]
     assert starts_of([replace(small, ask=replace(small.ask, submit_s=12 * HOUR_S))]) == [12 * HOUR_S]
 
