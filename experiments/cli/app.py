@@ -194,6 +194,22 @@ def workloads(
     _leave(workloads_command(name, plot))
 
 
+@app.command(name="import")
+def import_log(
+    kind: Annotated[str, typer.Argument(help="What wrote the log: sacct.", metavar="sacct")],
+    file: Annotated[Path, typer.Argument(help="What `sacct -a -P --format=...` printed.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Experiment to write; default: NAME.toml.")
+    ] = None,
+    like: Annotated[str, typer.Option(help="Site of the catalogue to put the cluster at.")] = "rabat",
+    tz: Annotated[str, typer.Option(help="Time zone of the cluster, as in Europe/Rome.")] = "",
+) -> None:
+    """Write a first experiment from a log: the cluster from what ran, the load, the dates."""
+    from tafukt.experiments.cli.traces import import_command
+
+    _leave(import_command(kind, file, output, like, tz))
+
+
 @app.command()
 def policies(
     name: Annotated[str, typer.Argument(help="A policy or a part of one to explain.")] = "",

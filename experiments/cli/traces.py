@@ -1,11 +1,12 @@
-"""Commands about logs of real clusters: a mix fitted to one."""
+"""Commands about logs of real clusters: a mix fitted to one, an experiment made from one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from tafukt.experiments.cli.text import console
-from tafukt.experiments.errors import InputError, Problem
+from tafukt.experiments.errors import InputError, Problem, listed, nearest
 
 
 def fit_command(name: str, output: Path | None) -> int:
@@ -33,4 +34,31 @@ def fit_command(name: str, output: Path | None) -> int:
     out.print(f"  GPU-hours, drawn / trace: {fit.quality['gpu_hours_ratio']:.3f}")
     out.print("Slack and interruptible jobs are choices: no trace knows them.")
     out.print(f'Wrote {written}: workload = {{ mix = "{written}", load = 0.5 }}', markup=False)
+    return 0
+
+
+def import_command(kind: str, file: Path, output: Path | None, like: str, zone: str) -> int:
+    """Write a first experiment that replays a log; an existing file is never overwritten."""
+    from tafukt.experiments.sacct_import import first_experiment
+    from tafukt.sites.site import catalogue
+
+    if kind != "sacct":
+        raise InputError(Problem("", kind, "is no kind of log that can be imported; known: sacct", "sacct"))
+    if like not in catalogue():
+        known = catalogue()
+        raise InputError(Problem("--like", like, f"no such site; known: {listed(known)}", nearest(like, known)))
+    if zone:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise InputError(Problem("--tz", zone, "no such time zone; they are written as in Europe/Rome")) from None
+    written = output or Path(f"{file.name.partition('.')[0]}.toml")
+    if written.exists():
+        raise InputError(Problem(str(written), "", "is there already; name another file with -o"))
+    text, lines = first_experiment(file, written, like, zone)
+    written.write_text(text, encoding="utf-8")
+    out = console()
+    for line in lines:
+        out.print(line, markup=False)
+    out.print(f"Wrote {written}. Next: tafukt validate {written}, then tafukt run {written}", markup=False)
     return 0
