@@ -24,7 +24,12 @@ from tafukt.workloads import mix
 from tafukt.workloads.traces import readers
 
 OLD: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "offered_0_1.json").read_text(encoding="utf-8"))
-GONE: dict[str, str] = {}
+GONE = {
+    "carbon.accounting": "nothing in the books is marginal",
+    "climate.tmean_c": "a mean that no model reads; the monthly ones are",
+    "climate.clearsky_index": "the sky is drawn from the monthly clearness alone",
+    "climate.clearsky_ghi_kwh_m2_d": "the sky is drawn from the monthly clearness alone",
+}
 """Keys, by their last two words, that had no effect and are refused now."""
 
 
