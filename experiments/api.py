@@ -11,7 +11,7 @@ from typing import Any
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import Loaded, check
 from tafukt.experiments.config.load import load as load_file
-from tafukt.experiments.config.validated_range import outside
+from tafukt.experiments.config.notes import notes
 from tafukt.experiments.results.load import Results
 from tafukt.experiments.results.load import load as load_folder
 from tafukt.experiments.results.summary import failed
@@ -113,5 +113,5 @@ def validate(experiment: str | Path | Mapping[str, Any], overrides: Overrides) -
         tuple(loaded.axis_keys),
         len(plan.runs),
         sum(session.costs_s(plan, inputs).values()),
-        tuple(outside(loaded)),
+        tuple(notes(loaded, inputs)),
     )

@@ -13,6 +13,37 @@ Caps = tuple[tuple[float, float], ...]
 # share holds for all of a node's power above idle is a choice.
 MEASURED: Caps = ((0.6, 0.85), (0.81, 0.936), (1.0, 1.0))
 SOURCE = "McDonald et al. 2022, Great Power, Great Responsibility, https://doi.org/10.18653/v1/2022.findings-naacl.151"
+# Means over the workloads of a kind, of jobs on A100 GPUs capped at 100, 200, 250, 300, 350 and 400 W; the share of the
+# power above idle takes 55 W a GPU as idle, which is a choice: the measurements say nothing of it.
+A100: dict[str, Caps] = {
+    "a100-pre-training": (
+        (0.142, 0.186),
+        (0.433, 0.629),
+        (0.581, 0.784),
+        (0.722, 0.867),
+        (0.862, 0.923),
+        (1.0, 1.0),
+    ),
+    "a100-fine-tuning": (
+        (0.155, 0.234),
+        (0.486, 0.796),
+        (0.646, 0.891),
+        (0.801, 0.944),
+        (0.911, 0.974),
+        (1.0, 1.0),
+    ),
+    "a100-inference": (
+        (0.137, 0.225),
+        (0.446, 0.781),
+        (0.596, 0.871),
+        (0.747, 0.931),
+        (0.887, 0.976),
+        (1.0, 1.0),
+    ),
+}
+A100_SOURCE = (
+    "power-cap sweep of the Emerald AI demonstration of May 2025, github.com/ai-emerald/emerald-ai-demo-may-2025"
+)
 CONFIDENCE = "0.81: high, on V100; 0.6: low, extrapolated"
 
 

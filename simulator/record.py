@@ -150,8 +150,8 @@ class Transfer(NamedTuple):
 class GridRequest(NamedTuple):
     """One request of the grid as it came about at a site: what was asked, of which baseline.
 
-    `site` and `number` are indices, of the site and of its event; `baseline_w` is the mean import that the cut refers
-    to, `target_w` what the import is not to exceed from `start_s + ramp_down_s` to `end_s` [W].
+    `site` and `number` are indices, of the site and of its event; `baseline_w` is the mean load net of the sun that
+    the cut refers to, `target_w` what the import is not to exceed from `start_s + ramp_down_s` to `end_s` [W].
     """
 
     site: int

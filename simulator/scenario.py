@@ -104,10 +104,11 @@ class Battery:
 class GridEvent:
     """A request of the grid that a site draw less for a while; times in simulation time [s].
 
-    From `start_s` the draw is to fall within `ramp_down_s` to `to_w` [W], or by the share `cut` of a baseline: the
-    mean import of the quarter of an hour `before` the start, or of the same hours of the ten `days` before. It is to
-    stay there until `end_s`, and may be back where it was `ramp_up_s` later. Nobody knows of it before `notice_s`.
-    Every joule less than the baseline earns `pay_per_j`, every joule above the request costs `penalty_per_j` [MAD/J].
+    From `start_s` the import is to fall within `ramp_down_s` to `to_w` [W], or by the share `cut` below a baseline: the
+    mean load net of the sun in the quarter of an hour `before` the start, or in the same hours of ten `days` before.
+    It is to stay there until `end_s`, and may be back where it was `ramp_up_s` later. Nobody knows of it before
+    `notice_s`. Every joule less than the baseline earns `pay_per_j`, every joule above the request costs
+    `penalty_per_j` [MAD/J].
     """
 
     start_s: float

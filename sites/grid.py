@@ -9,25 +9,41 @@ import numpy as np
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import SeriesModel
 from tafukt.sites.schema.grid import (
+    DAYS,
     RESOLUTION_H,
     ConstantCarbon,
     GridModel,
     HourlyCarbon,
     OtherModel,
     OutagesModel,
+    SeriesCarbon,
     TariffModel,
-    band_table,
+    day_tables,
 )
 from tafukt.sites.schema.ranges import CARBON, POWER_KW, PRICE, Range
 from tafukt.sites.site import carbon_tables, load_shapes
-from tafukt.sites.time_grid import DAY_S, SEASONS, Span, local_hour_and_month, season_of, stream
+from tafukt.sites.time_grid import DAY_S, SEASONS, Ints, Span, local_hour_and_month, season_of, stream, utc_offsets
 
 
-def bands(tariff: TariffModel, tz: str, span: Span) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def bands(tariff: TariffModel, tz: str, span: Span) -> Ints:
     """Number of the tariff's band that holds in each step, by the local clock; the band at a step's begin."""
     hour, month = local_hour_and_month(tz, span.begins)
     summer = np.isin(month, tariff.summer_months).astype(np.int64)
-    return np.asarray(band_table(tariff)[summer, (hour / RESOLUTION_H).astype(np.int64)])
+    day = (span.begins + utc_offsets(tz, span.begins)) // DAY_S
+    kind = kind_of_day(tariff, np.arange(day[0], day[-1] + 1))[day - day[0]]
+    return np.asarray(day_tables(tariff)[summer, kind, (hour / RESOLUTION_H).astype(np.int64)])
+
+
+def kind_of_day(tariff: TariffModel, days: Ints) -> Ints:
+    """Index into `DAYS` of some local days since 1970."""
+    weekday = (days + 3) % 7  # 1 January 1970 was a Thursday; Monday is 0
+    kind = np.where(weekday < 5, 0, weekday - 4)
+    if tariff.holidays:
+        dates = np.datetime_as_string(days.astype("datetime64[D]"))
+        free = set(tariff.holidays)
+        off = [str(date) in free or str(date)[5:] in free for date in dates]
+        kind = np.where(off, DAYS.index("holiday"), kind)
+    return np.asarray(kind, dtype=np.int64)
 
 
 Told = tuple[Floats, tuple[str, ...]]
@@ -67,7 +83,11 @@ def carbon(model: GridModel, tz: str, span: Span, cache: Path | None = None) -> 
         hour, month = local_hour_and_month(tz, span.begins)
         values = np.array([getattr(table, season) for season in SEASONS])
         return np.asarray(values[season_of(month), hour.astype(np.int64)]), ()
-    return _from_file(model.carbon.series, span, "grid.carbon.series", CARBON, cache)
+    if isinstance(model.carbon, SeriesCarbon):
+        return _from_file(model.carbon.series, span, "grid.carbon.series", CARBON, cache)
+    from tafukt.sites.weather.carbon_files import series_of
+
+    return _from_file(series_of(model.carbon, cache), span, "grid.carbon", CARBON, cache)
 
 
 def other_kw(model: OtherModel, tz: str, span: Span, cache: Path | None = None) -> Told:

@@ -230,6 +230,21 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _put_like(full: dict[str, Any], section: str, key: str, known: Mapping[str, Section], where: str) -> None:
+    """Put what `like` in a node or a tariff names below what is written beside it."""
+    holder = full.get(section)
+    own = holder.get(key) if isinstance(holder, Mapping) else None
+    if not isinstance(holder, Mapping) or not isinstance(own, Mapping) or "like" not in own:
+        return
+    like = own["like"]
+    if not isinstance(like, str) or like not in known:
+        raise SiteError(f"{where}: {section}.{key}.like: {like!r} is not in the catalogue; {hint(str(like), known)}")
+    rest = {name: value for name, value in own.items() if name != "like"}
+    base = known[like].model_dump(mode="json", exclude_unset=True)
+    origin = {name: f"like {like}" for name in ("source",) if "source" not in rest}
+    full[section] = {**holder, key: {**base, **rest, **origin}}
+
+
 def site_from(
     table: Mapping[str, Any],
     base: str | None,
@@ -268,6 +283,8 @@ def site_from(
         if base is None:
             start = {key: value for key, value in start.items() if key not in ("is_root", "status")}
     full = merged(merged(_KINDS, start), own)
+    for section, key, known_here in (("cluster", "node", node_types()), ("grid", "tariff", tariffs())):
+        _put_like(full, section, key, known_here, where)
     if name is not None and "name" not in own:
         full["name"] = name
     if like is not None and base is None and "title" not in own and full.get("name") != start.get("name"):

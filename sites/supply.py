@@ -12,6 +12,7 @@ import numpy as np
 from tafukt.sites.cache import Entry, default_folder, file_hash, kept, key_of
 from tafukt.sites.errors import SiteError
 from tafukt.sites.grid import carbon, export_prices, other_kw, outages, prices
+from tafukt.sites.grid_events import PlannedEvent, grid_events
 from tafukt.sites.inherited import inherited
 from tafukt.sites.profile import Floats, StepProfile
 from tafukt.sites.site import SiteModel
@@ -39,6 +40,8 @@ class SiteSupply:
         Of the grid.
     outages : tuple of (float, float)
         Disjoint, in order: start and end [s].
+    events : tuple of PlannedEvent
+        Requests of the grid to draw less, in order.
     notes : tuple of str
         What was filled, repaired or inherited.
     """
@@ -52,6 +55,7 @@ class SiteSupply:
     export_price_mad_per_kwh: StepProfile
     carbon_g_per_kwh: StepProfile
     outages: tuple[tuple[float, float], ...] = ()
+    events: tuple[PlannedEvent, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -118,7 +122,7 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
     notes.extend(made.notes)
     pv_w, overhead, temp_air, ghi = made.values
     grid, cache = site.grid, skies.folder
-    money = (grid.model_dump_json(exclude={"outages"}), site.tariff.model_dump_json(), site.tz)
+    money = (grid.model_dump_json(exclude={"outages", "events"}), site.tariff.model_dump_json(), site.tz)
     price = profile("price", money, lambda: prices(grid, site.tariff, site.tz, span, cache))
     export = profile("export", money, lambda: export_prices(grid, site.tariff, site.tz, span, cache))
     green = profile("carbon", (grid.carbon.model_dump_json(), site.tz), lambda: carbon(grid, site.tz, span, cache))
@@ -133,6 +137,7 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
         export_price_mad_per_kwh=export,
         carbon_g_per_kwh=green,
         outages=outages(grid.outages, site.name, span, seed),
+        events=grid_events(grid.events, site.name, site.fixed_kw, site.tz, span, seed),
         notes=tuple(dict.fromkeys(notes)),
     )
 

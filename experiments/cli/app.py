@@ -6,12 +6,14 @@ Everything heavy is imported inside the commands, so that `--help` is there at o
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tafukt.experiments.cli.stop import INTERRUPTED, Stopped, Terminated
 
 app = typer.Typer(
     name="tafukt",
@@ -34,6 +36,13 @@ COLLECT = (50_000, 20, 100)
 Workers = Annotated[int, typer.Option(min=0, max=1024, help="Local processes; 0: as many as there are processors.")]
 
 
+NO_MEMORY = (
+    "There is not enough memory for this. What was complete is kept. Fewer --workers, fewer sites or days, or a longer "
+    "step_min need less."
+)
+OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "unable to allocate", "can't start new thread")
+
+
 @app.command()
 def run(
     experiment: Experiment,
@@ -47,11 +56,12 @@ def run(
     ] = "",
     index: Annotated[int | None, typer.Option(help="Run this run of the matrix alone, counted from 0.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare the hashes of all files that are there.")] = False,
 ) -> None:
     """Run what is missing of an experiment, and show how its policies compare."""
     from tafukt.experiments.cli.run import run_command
 
-    _leave(run_command(experiment, output, settings or [], workers, cluster, index, quiet))
+    _leave(run_command(experiment, output, settings or [], workers, cluster, index, quiet, verify))
 
 
 @app.command()
@@ -81,6 +91,14 @@ def replay(
     from tafukt.experiments.cli.run import replay_command
 
     _leave(replay_command(folder, workers))
+
+
+@app.command()
+def pack(folder: ResultFolder) -> None:
+    """Copy every input file of a result folder into it, so that it can be moved and replayed elsewhere."""
+    from tafukt.experiments.cli.run import pack_command
+
+    _leave(pack_command(folder))
 
 
 @app.command()
@@ -241,9 +259,14 @@ def main() -> None:
     # What a command imports, and most of what it makes, stays until it ends. As it comes, the collector looks for
     # rubbish among it after every 700 objects, and once more at the end: a quarter of the time of a short command.
     gc.set_threshold(*COLLECT)
+    signal.signal(signal.SIGTERM, _terminate)
     code = guarded(lambda: app(standalone_mode=False))
     gc.freeze()
     sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def guarded(call: Callable[[], Any]) -> int:
@@ -253,11 +276,20 @@ def guarded(call: Callable[[], Any]) -> int:
     except typer.Exit as leave:
         return leave.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("\nStopped. What was complete is kept; the same command goes on from there.", file=sys.stderr)
-        return 130
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         return 0
+    except MemoryError:
+        print(NO_MEMORY, file=sys.stderr)
+        return 1
     except Exception as error:
+        if isinstance(error, Stopped):
+            print(error, file=sys.stderr)
+            return error.code
+        if _is_of_memory(error):
+            print(NO_MEMORY, file=sys.stderr)
+            return 1
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a mistake on the command line
             error.show()
             return 2
@@ -272,6 +304,16 @@ def guarded(call: Callable[[], Any]) -> int:
         print(error, file=sys.stderr)
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _is_of_memory(error: BaseException | None) -> bool:
+    """Whether an error came of too little memory: libraries that cannot be loaded say so in words of their own."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _work_failed() -> type[BaseException]:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from tafukt.experiments.cli.text import comparison_table, console, next_command, notes_lines, plural
-from tafukt.experiments.config.load import Loaded, load
+from tafukt.experiments.cli.stop import Stopped
+from tafukt.experiments.cli.text import comparison_table, console, next_command, plural, scenario_lines, tell_notes
+from tafukt.experiments.config.load import load
+from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
-from tafukt.experiments.config.validated_range import outside
 from tafukt.experiments.errors import InputError, Problem
 from tafukt.experiments.results.answer import answer
 from tafukt.experiments.results.summary import failed, least_possible
@@ -28,24 +29,30 @@ def run_command(
     cluster: str,
     index: int | None,
     quiet: bool,
+    verify: bool = False,
 ) -> int:
     """Run what is missing; show the table, the answer, the folder and the next command."""
     loaded = load(find(experiment), settings)
     path = output or session.default_folder(loaded)
-    plan = session.plan(loaded, path, index)
+    plan = session.plan(loaded, path, index, verify)
     err = console(stderr=True)
-    if not quiet:
-        _caution(loaded)
     inputs = session.check(plan)
+    if not quiet:
+        tell_notes(notes(loaded, inputs) if inputs else plan.folder.manifest().get("notes", []))
+        for run_id, fault in plan.damaged.items():
+            err.print(f"{run_id}: {fault}; it is run again", style="yellow")
     if inputs is not None:
         estimated = sum(costs_s(plan, inputs).values())
         workers = workers or session.workers_for(plan, estimated, processors())
         if not quiet:
             err.print(_announced(plan, estimated, workers, cluster, index))
-            for line in inputs.notes.get("told", ()):
-                err.print(f"  {line}", markup=False)
-    with progress_bar(quiet) as progress:
-        outcome = session.carry_out(plan, workers, cluster, progress)
+    try:
+        with progress_bar(quiet) as progress:
+            outcome = session.carry_out(plan, workers, cluster, progress)
+    except KeyboardInterrupt as stop:
+        done = sum(plan.folder.is_complete(run.run_id) for run in plan.chosen)
+        far = f"stopped, {done} of {plural(len(plan.chosen), 'run')} done"
+        raise Stopped(f"{far}; the same command goes on from there", stop) from None
     if not quiet:
         out = console()
         out.print(comparison_table(outcome.rows, loaded))
@@ -60,12 +67,6 @@ def run_command(
     for fault in outcome.faults:
         err.print(f"failed: {fault}", style="red")
     return 0 if outcome.ok else 1
-
-
-def _caution(loaded: Loaded) -> None:
-    err = console(stderr=True)
-    for line in outside(loaded):
-        err.print(line, style="yellow")
 
 
 def _announced(plan: session.RunPlan, estimated_s: float, workers: int, cluster: str, index: int | None) -> str:
@@ -129,7 +130,6 @@ def validate_command(experiment: str, settings: Sequence[str]) -> int:
     loaded = load(find(experiment), settings)
     plan = session.plan(loaded, session.default_folder(loaded))
     inputs = session.check_inputs(plan)
-    _caution(loaded)
     out = console()
     name = loaded.experiment.name
     out.print(f"{loaded.file} is valid: {name}")
@@ -143,8 +143,10 @@ def validate_command(experiment: str, settings: Sequence[str]) -> int:
     for axis in loaded.axes:
         for position, key in enumerate(axis.keys):
             out.print(f"  axis {key}: {', '.join(str(row[position]) for row in axis.rows)}")
-    for line in notes_lines(inputs):
+    for line in scenario_lines(inputs):
         out.print(f"  {line}")
+    for line in notes(loaded, inputs):
+        out.print(f"  Note: {line}")
     if not plan.missing:
         out.print(f"  all of it is complete in {plan.folder.path}")
     return 0
@@ -192,6 +194,17 @@ def replay_command(folder: Path, workers: int) -> int:
         for line in found.different[:SHOWN]:
             out.print(f"  {line}")
     return 0 if found.agrees else 1
+
+
+def pack_command(folder: Path) -> int:
+    """Make a result folder whole."""
+    from tafukt.experiments.runs.pack import pack
+
+    places = pack(folder)
+    for place in places:
+        console().print(f"  {place}")
+    console().print(f"{folder} holds {plural(len(places), 'input file')} and needs no other.")
+    return 0
 
 
 def selftest_command(experiment: str) -> int:

@@ -28,6 +28,7 @@ COLUMNS = (
 )
 WIDTH = 120
 ROWS_SHOWN = 60
+NOTES_SHOWN = 12
 
 
 @lru_cache(maxsize=2)
@@ -89,7 +90,7 @@ def next_command(path: Path) -> str:
     return f"tafukt report {path}"
 
 
-def notes_lines(inputs: Inputs) -> list[str]:
+def scenario_lines(inputs: Inputs) -> list[str]:
     """What a scenario holds, in a few lines."""
     sites = inputs.scenario.sites
     gpus = sum(site.gpus for site in sites)
@@ -98,6 +99,13 @@ def notes_lines(inputs: Inputs) -> list[str]:
         f"{plural(len(sites), 'site')} with {plural(gpus, 'GPU')}; with the first seed there are "
         f"{plural(len(inputs.jobs), 'job')} of {submitted:,.0f} GPU-hours",
         f"accounting window: {inputs.scenario.end_s / 86_400:.0f} days from {inputs.experiment.start.isoformat()}",
-        *inputs.notes.get("told", ()),
-        *(f"{site}: {note}" for site, notes in inputs.weather_notes.items() for note in notes),
     ]
+
+
+def tell_notes(lines: Sequence[str]) -> None:
+    """Notes on stderr, the first of them in full."""
+    err = console(stderr=True)
+    for line in lines[:NOTES_SHOWN]:
+        err.print(f"Note: {line}", style="yellow")
+    if len(lines) > NOTES_SHOWN:
+        err.print(f"Note: and {len(lines) - NOTES_SHOWN} more; tafukt validate tells all", style="yellow")

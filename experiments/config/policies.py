@@ -6,7 +6,9 @@ An installed package may also offer policies by name, as entry points of the gro
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
+import importlib.util
 import json
 import sys
 import types
@@ -32,7 +34,7 @@ class PolicyRef:
     `label` is its name in tables and figures, the same wherever the file lies; `absolute` is what means
     the same policy from any folder; `source` is the text of a policy of the user's own, which travels with
     the run, and empty for a preset; `parts` is the table of a policy put together from parts, as JSON, and
-    empty for all others.
+    empty for all others; `module_digest` is the SHA-256 of the code of an installed policy's package.
     """
 
     given: str
@@ -40,12 +42,13 @@ class PolicyRef:
     absolute: str
     source: str = ""
     parts: str = ""
+    module_digest: str = ""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the user's source or table, empty for a preset."""
+        """SHA-256 of the user's source or table, or of an installed package's code; empty for a preset."""
         text = self.source or self.parts
-        return bytes_digest(text.encode()) if text else ""
+        return bytes_digest(text.encode()) if text else self.module_digest
 
     @property
     def written(self) -> str | dict[str, Any]:
@@ -148,8 +151,10 @@ def _ref(given: str, file: str, where: str, folder: Path) -> PolicyRef | Problem
     from tafukt.simulator.policies.presets import PRESETS
 
     if ":" not in given:
-        if given in PRESETS or given in _entry_points():
+        if given in PRESETS:
             return PolicyRef(given, given, given)
+        if given in (points := _entry_points()):
+            return PolicyRef(given, given, given, module_digest=_code_digest(points[given].module))
         own = "; a policy of your own is written as file.py:name"
         return Problem(file, where, f"no policy {shown(given)}; known: {listed(PRESETS)}{own}", nearest(given, PRESETS))
     origin, _, name = given.rpartition(":")
@@ -158,7 +163,7 @@ def _ref(given: str, file: str, where: str, folder: Path) -> PolicyRef | Problem
     if not origin.endswith(".py"):
         if not all(part.isidentifier() for part in origin.split(".")):
             return Problem(file, where, f"{shown(given)}: should be file.py:name or module:name")
-        return PolicyRef(given, given, given)
+        return PolicyRef(given, given, given, module_digest=_code_digest(origin))
     path = (folder / origin).resolve()
     try:
         with path.open("rb") as stream:
@@ -171,6 +176,28 @@ def _ref(given: str, file: str, where: str, folder: Path) -> PolicyRef | Problem
         return Problem(file, where, f"{path} cannot be read: {error.strerror}")
     except UnicodeDecodeError:
         return Problem(file, where, f"{path} is not UTF-8 text")
+
+
+def _code_digest(module: str) -> str:
+    """SHA-256 over the code of a module: its own file, or every file of code in its package; empty if there is none.
+
+    The module itself is not run for it.
+    """
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return ""
+    if spec is None:
+        return ""
+    files = [Path(spec.origin)] if spec.origin and Path(spec.origin).is_file() else []
+    for folder in spec.submodule_search_locations or ():
+        files += [path for path in Path(folder).rglob("*") if path.suffix in (".py", ".pyd", ".so")]
+    if module.partition(".")[0] == "tafukt":
+        return ""  # counted among the source of every run
+    total = hashlib.sha256()
+    for path in sorted(set(files)):
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest() if files else ""
 
 
 def _own_name(source: str, name: str) -> str:
@@ -208,7 +235,7 @@ def _from_source(origin: str, source: str) -> types.ModuleType:
     sys.modules[module.__name__] = module
     try:
         exec(compile(source, origin, "exec"), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = _line_of(error, origin)
         raise InputError(Problem(origin, line, f"{type(error).__name__}: {error}")) from error
     return module
@@ -224,7 +251,7 @@ def _as_policy(thing: Any, ref: PolicyRef) -> Any:
         raise InputError(Problem(ref.given, "", str(error))) from None
 
 
-def _line_of(error: Exception, origin: str) -> str:
+def _line_of(error: BaseException, origin: str) -> str:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}"
     lines: Iterable[int] = ()

@@ -26,6 +26,7 @@ from tafukt.simulator.scenario import (
     Battery,
     Carbon,
     Grid,
+    GridEvent,
     Link,
     NodeType,
     PeakShaving,
@@ -35,6 +36,7 @@ from tafukt.simulator.scenario import (
     Strategy,
     Tariff,
 )
+from tafukt.sites.grid_events import PlannedEvent
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.schema.equipment import BatteryModel, NodeModel
 from tafukt.sites.site import SiteModel, node_types
@@ -98,7 +100,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed)
     given = {name: rounded_supply(found) for name, found in given.items()}
     service = _service(experiment, places, end_s)
-    caps = experiment.engine.power_caps
+    caps = experiment.engine.caps
     scenario = Scenario(
         sites=tuple(site_of(s, given[s.name], start, end_s, caps, service.get(s.name)) for s in sites),
         end_s=end_s,
@@ -162,6 +164,7 @@ def _settings(experiment: Experiment) -> Settings:
     return Settings(
         remainder=experiment.engine.remainder,
         overrun=experiment.engine.overrun,
+        respond=experiment.engine.respond,
         events=experiment.output.events,
         faults=_faults(experiment.faults),
         forecast=ForecastSettings(
@@ -266,6 +269,7 @@ def site_of(
         export_limit_w=_limit_w(site.grid.export_limit_kw),
         export_cap_share=site.grid.export_cap_share,
         outages=given.outages,
+        events=tuple(_event(event) for event in given.events),
     )
     return Site(
         name=site.name,
@@ -284,6 +288,23 @@ def site_of(
         online_s=online_s(site, start),
         temp_air=given.temp_air_c,
         midnights_s=midnights_s(start, end_s, site.tz),
+    )
+
+
+def _event(event: PlannedEvent) -> GridEvent:
+    """A request of the grid in the simulator's terms."""
+    terms = event.terms
+    return GridEvent(
+        start_s=event.start_s,
+        end_s=event.end_s,
+        notice_s=event.notice_s,
+        ramp_down_s=terms.ramp_down_min * MINUTE_S,
+        ramp_up_s=terms.ramp_up_min * MINUTE_S,
+        to_w=None if event.to_kw is None else event.to_kw * KW_W,
+        cut=event.cut or 0.0,
+        baseline=terms.baseline,
+        pay_per_j=terms.pay_mad_per_kwh / KWH_J,
+        penalty_per_j=terms.penalty_mad_per_kwh / KWH_J,
     )
 
 

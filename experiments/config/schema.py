@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from tafukt.simulator.power_caps import MEASURED, SOURCE
+from tafukt.simulator.engine.settings import Respond
+from tafukt.simulator.power_caps import A100, A100_SOURCE, MEASURED, SOURCE
 from tafukt.sites.site import SiteModel, catalogue
 from tafukt.workloads.schema import GeneratorModel, WorkloadModel
 
@@ -90,6 +91,9 @@ class SitesTable(Table):
         return own
 
 
+CapTable = Literal["a100-pre-training", "a100-fine-tuning", "a100-inference"]
+
+
 class EngineTable(Table):
     """How the simulation goes about it."""
 
@@ -97,6 +101,11 @@ class EngineTable(Table):
         default="share", description="What a gang larger than a node takes at its end: part of a node, or all of it"
     )
     overrun: Literal["extend", "kill"] = Field(default="extend", description="What becomes of a job past its estimate")
+    respond: Respond = Field(
+        default="least-loss",
+        description="What gives way first where the grid asks for less: what costs the least work, caps, pauses, or "
+        "the battery before any of them; none: nothing",
+    )
     hold_min: float = Field(
         default=30.0,
         ge=0.0,
@@ -106,19 +115,27 @@ class EngineTable(Table):
     information_age_min: float = Field(
         default=15.0, ge=0.0, le=1440.0, description="Under `federated`: how old the root's knowledge is [min]"
     )
-    power_caps: list[tuple[Share, Share]] = Field(
+    power_caps: CapTable | list[tuple[Share, Share]] = Field(
         default=[],
         description="Speed of a GPU under a power cap: [share of the power above idle, share of the speed], rising "
-        f"to [1, 1]; empty, the default: nodes take no cap; measured: {[list(point) for point in MEASURED]}, {SOURCE}",
+        f"to [1, 1]; empty, the default: nodes take no cap; measured: {[list(point) for point in MEASURED]}, {SOURCE}; "
+        f"or one of {', '.join(A100)}, {A100_SOURCE}",
     )
 
     @field_validator("power_caps")
     @classmethod
-    def _rising(cls, caps: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    def _rising(cls, caps: str | list[tuple[float, float]]) -> str | list[tuple[float, float]]:
+        if isinstance(caps, str):
+            return caps
         rising = all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(caps))
         if caps and (not rising or tuple(caps[-1]) != (1.0, 1.0)):
             raise ValueError("both shares should rise from point to point, up to [1, 1]")
         return caps
+
+    @property
+    def caps(self) -> tuple[tuple[float, float], ...]:
+        """The table of speeds under power caps."""
+        return A100[self.power_caps] if isinstance(self.power_caps, str) else tuple(self.power_caps)
 
 
 class FaultsTable(Table):

@@ -29,8 +29,8 @@ def outside(loaded: Loaded) -> list[str]:
         lines.append(f"{len(sites)} sites: nothing was compared beyond {SITES_MOST}")
     if experiment.days > DAYS_MOST:
         lines.append(f"days = {experiment.days}: ageing over more than a year was compared with nothing")
-    lowest = min((power for power, _ in experiment.engine.power_caps), default=1.0)
-    if lowest < CAP_LEAST:
+    lowest = min((power for power, _ in experiment.engine.caps), default=1.0)
+    if lowest < CAP_LEAST and not isinstance(experiment.engine.power_caps, str):
         lines.append(
             f"engine.power_caps down to {lowest:g} of the power above idle: speed is measured to {CAP_LEAST:g}, on V100"
         )

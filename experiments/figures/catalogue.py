@@ -149,22 +149,32 @@ def save_all(
     target.mkdir(parents=True, exist_ok=True)
     paths = []
     for item, figure in draw_all(planned, paper, fonts):
-        if figure is not None:
-            paths.append(target / f"{item.name}.{kind}")
-            save(figure, paths[-1], kind, paper, fonts)
+        if figure is None:
+            continue
+        path = target / f"{item.name}.{kind}"
+        try:
+            save(figure, path, kind, paper, fonts)
+        except Exception as error:  # what is laid out only now may fail, too
+            warn_of(item, error)
+            path.unlink(missing_ok=True)
+        else:
+            paths.append(path)
     return paths
 
 
 def draw_or_warn(planned: Planned, paper: int = 0, fonts: str = "sans") -> Any | None:
     """The drawn figure; `None`, and a `FigureWarning`, where drawing it fails."""
     try:
-        figure = draw(planned, paper, fonts)
-        figure.draw_without_rendering()  # what is laid out only now may fail, too
+        return draw(planned, paper, fonts)
     except Exception as error:  # one figure never costs the others
-        text = f"the figure {planned.name!r} could not be drawn: {type(error).__name__}: {error}"
-        warnings.warn(text, FigureWarning, stacklevel=2)
+        warn_of(planned, error)
         return None
-    return figure
+
+
+def warn_of(planned: Planned, error: Exception) -> None:
+    """Say in a `FigureWarning` that a figure could not be drawn, and why."""
+    text = f"the figure {planned.name!r} could not be drawn: {type(error).__name__}: {error}"
+    warnings.warn(text, FigureWarning, stacklevel=3)
 
 
 # --- what a folder has data for ------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def gantt(
         ax.axhspan(base, base + BAND, color="#F4F4F4", zorder=0, linewidth=0)
         gpus = max(int(here["online_gpus"].max()), 1)
         mine = frame[frame["site"] == site]
-        for x0, x1, low, high, share in _lanes(mine, gpus):
+        for _, x0, x1, low, high, share in lanes(mine, gpus):
             y0, y1 = base + low / gpus * BAND, base + high / gpus * BAND
             boxes.append([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
             colours.append(share)
@@ -142,19 +142,23 @@ def _first_part(energy: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return first, f": the first {GANTT_PART} days"
 
 
-def _lanes(stays_here: pd.DataFrame, gpus: int) -> Any:
-    """Boxes (begin, end, lowest lane, highest lane, solar share) of the stays of one site."""
+def lanes(stays_here: pd.DataFrame, gpus: int) -> Iterator[tuple[str, float, float, int, int, float]]:
+    """Boxes (job, begin, end, lowest lane, one past the highest, solar share) of the stays of one site, by begin.
+
+    A job whose lanes do not lie together has several boxes; begin and end are days of matplotlib.
+    """
     mdates = dates()
     free_at = np.full(gpus, -np.inf)
     begins, ends = mdates.date2num(stays_here["begin"]), mdates.date2num(stays_here["end"])
-    for begin, end, need, share in zip(begins, ends, stays_here["gpus"], stays_here["solar"], strict=True):
+    columns = (stays_here["job"], begins, ends, stays_here["gpus"], stays_here["solar"])
+    for job, begin, end, need, share in zip(*columns, strict=True):
         free = np.flatnonzero(free_at <= begin + 1e-9)
         if len(free) < need:  # the job was given fewer GPUs than it asked for
             free = np.argsort(free_at, kind="stable")[:need]
-        lanes = _together(free, int(need))
-        free_at[lanes] = end
-        for low, high in _spans(lanes):
-            yield begin, end, low, high, share
+        taken = _together(free, int(need))
+        free_at[taken] = end
+        for low, high in _spans(taken):
+            yield str(job), float(begin), float(end), low, high, float(share)
 
 
 def _together(free: NDArray[np.intp], need: int) -> NDArray[np.intp]:

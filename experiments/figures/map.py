@@ -64,7 +64,7 @@ def site_map(
         ax.add_patch(Circle((x, y), radius, facecolor=GRID, edgecolor="white", linewidth=0.8, zorder=2))
         if share > 0:
             ax.add_patch(Wedge((x, y), radius, 90 - 360 * min(share, 1), 90, facecolor=SUN, linewidth=0, zorder=3))
-    names = [f"{places[str(name)].get('title', name)} {share:.0%}" for name, share in shares.fillna(0.0).items()]
+    names = [f"{places[str(name)].get('title') or name} {share:.0%}" for name, share in shares.fillna(0.0).items()]
     for name, x, y, (dx, dy, across) in zip(names, xs, lats, _beside(xs, lats, radii, names, span), strict=True):
         ax.text(x + dx, y + dy, name, ha=across, va="center", fontsize=8, zorder=4)
     if any(-18 < place["lon"] < 0 and 20 < place["lat"] < 37 for place in (places[str(name)] for name in table.index)):

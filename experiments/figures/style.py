@@ -193,7 +193,9 @@ def new_figure(width: float = 7.2, height: float = 3.6) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def save(figure: Figure, target: Path | IO[bytes], kind: str, paper: int = 0, fonts: str = "sans") -> None:
+def save(
+    figure: Figure, target: Path | IO[bytes], kind: str, paper: int = 0, fonts: str = "sans", dpi: float | None = None
+) -> None:
     """Write a figure in one of `FORMATS`, the same bytes each time: no dates, no software versions.
 
     `pgf` needs an installed LaTeX, which measures the text; `paper` and `fonts` are those that it was drawn with.
@@ -204,6 +206,7 @@ def save(figure: Figure, target: Path | IO[bytes], kind: str, paper: int = 0, fo
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     }
     more: dict[str, Any] = {"metadata": metadata[kind]} if kind in metadata else {}
+    more |= {"dpi": dpi} if dpi else {}
     with style(paper, fonts):
         figure.savefig(target, format=kind, **more)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -18,18 +19,22 @@ from typing import TYPE_CHECKING, Any
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.figures.style import save
+from tafukt.experiments.report.explorer import embedded
+from tafukt.experiments.report.pareto import points
 from tafukt.experiments.report.sources import assumptions
 from tafukt.experiments.results import statistics
 from tafukt.experiments.results.answer import answer as sentences
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.load import Results, load
+from tafukt.experiments.results.numbers import number_text
 from tafukt.experiments.results.summary import LIMITS, least_possible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEMPLATES = Path(str(files("tafukt.experiments") / "templates"))
-SVG_LIMIT = 400_000
+SVG_LIMIT = 120_000
+PNG_DPI = 110
 COLUMNS = (
     "draw_kwh",
     "grid_cut",
@@ -69,27 +74,50 @@ def page(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    script = "\n".join(
+        [_comment(_text("uplot.LICENSE")), _text("uplot.iife.min.js"), _text("report.js"), _text("explorer.js")]
+    )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.jinja").render(
         script=script,
         script_hash=digest,
-        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        style=_text("uplot.min.css") + _text("report.css"),
         **context(results),
     )
+
+
+def _text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _comment(licence: str) -> str:
+    return f"/*! uPlot: {licence.strip()} */"
+
+
+def embedded_json(value: Any) -> str:
+    """Plain data for a script element, which nothing in it can close."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def context(results: Results) -> dict[str, Any]:
     """What the template shows."""
     rows = results.complete
     planned = figures.plan(results)
+    explored = embedded(results) | {"folder": str(results.folder.name)}
     pairs = statistics.differences(rows, results.axes, results.baseline, PAIRED)
     return {
         "title": results.title,
         "question": results.question,
         "answer": answer(results),
-        "warnings": statistics.warnings(rows, results.axes, [pair for pair in pairs if pair.metric == "draw_kwh"]),
+        "warnings": [
+            *statistics.warnings(rows, results.axes, [pair for pair in pairs if pair.metric == "draw_kwh"]),
+            *results.manifest.get("notes", []),
+        ],
         "comparison": _comparison(results),
+        "pareto": points(statistics.means(rows, results.axes, ("draw_kwh", "wait_mean_h"))),
+        "explorer": explored,
+        "explorer_json": embedded_json(explored),
         "paired": _paired(pairs),
         "scenarios": bool(results.axes),
         "figures": [_figure(item, drawn, n) for n, (item, drawn) in enumerate(figures.draw_all(planned), 1)],
@@ -139,16 +167,13 @@ def _comparison(results: Results) -> dict[str, Any]:
     columns = COLUMNS + (LIMITS if results.complete["best_known_draw_kwh"].notna().any() else ())
     table = statistics.means(results.complete, results.axes, columns)
     heads = [{"text": "policy", "unit": ""}] + [_head(name) for name in columns]
-    if results.axes:
-        heads.insert(0, {"text": "scenario", "unit": ""})
-    body = []
+    groups: dict[str, list[dict[str, Any]]] = {}
     for _, row in table.iterrows():
         measured = [_measured(name, row[name], row[f"{name}_half"]) for name in columns]
-        cells = [_cell(row["policy"]), *measured]
-        if results.axes:
-            cells.insert(0, _cell(row["group"]))
-        body.append(cells)
-    return {"heads": heads, "rows": body, "seeds": int(table["seeds"].max()) if len(table) else 0}
+        groups.setdefault(row["group"], []).append(
+            {"policy": row["policy"], "cells": [_cell(row["policy"]), *measured]}
+        )
+    return {"heads": heads, "groups": groups, "seeds": int(table["seeds"].max()) if len(table) else 0}
 
 
 def _paired(pairs: Sequence[statistics.Paired]) -> list[dict[str, Any]]:
@@ -187,8 +212,8 @@ def _sites(results: Results) -> dict[str, Any]:
         ]  # fmt: skip
         rows.append(
             [
-                _cell(facts.get("title", name)),
-                _cell(facts.get("region_title", facts.get("region", ""))),
+                _cell(facts.get("title") or name),
+                _cell(facts.get("region_title") or facts.get("region") or ""),
                 _cell(facts.get("status", "")),
                 *(_cell(f"{number:,.0f}", number) for number in numbers),
                 _cell("" if math.isnan(share) else f"{share:.0%}", share),
@@ -250,42 +275,42 @@ def _head(metric: str) -> dict[str, str]:
 def _cell(text: Any, value: Any = None) -> dict[str, Any]:
     """A table cell: its text, and what it is sorted by."""
     key = "" if value is None or (isinstance(value, float) and math.isnan(value)) else repr(float(value))
-    return {"text": str(text), "key": key, "number": value is not None}
+    return {"text": str(text), "key": key, "number": value is not None, "spread": ""}
 
 
 def _measured(metric: str, value: float, half: float, sign: bool = False) -> dict[str, Any]:
     """A measured value with its interval; blank where there is none."""
     if math.isnan(value):
         return _cell("", math.nan)
-    text = ("+" if sign and value > 0 else "") + _number(metric, value)
-    if not math.isnan(half) and half > 0:
-        text += f" ± {_number(metric, half, like=value)}"
-    return _cell(text, value)
+    text = _number(metric, value, sign="+" if sign else "")
+    spread = f"± {_number(metric, half, like=value)}" if not math.isnan(half) and half > 0 else ""
+    return _cell(text, value) | {"spread": spread}
 
 
-def _number(metric: str, value: float, like: float | None = None) -> str:
+def _number(metric: str, value: float, like: float | None = None, sign: str = "") -> str:
     """A number with the digits that its size is worth, or those of the number beside it."""
     if column("summary", metric).percent:
-        text = f"{value * 100:.1f}"
-    else:
-        large = abs(value if like is None else like) >= 100 or metric == "jobs_left"
-        text = f"{value:,.0f}" if large else f"{value:.2f}"
-    return text.lstrip("-") if not any(digit in text for digit in "123456789") else text.replace("-", "−")
+        return number_text(f"{{:{sign}.1f}}", value * 100).replace("-", "−")
+    large = abs(value if like is None else like) >= 100 or metric == "jobs_left"
+    return number_text(f"{{:{sign},.{0 if large else 2}f}}", value).replace("-", "−")
 
 
 def _figure(planned: figures.Planned, drawn: Any | None, number: int) -> dict[str, Any]:
     """A figure as a data URI: SVG, or PNG where the SVG would be large; without one where drawing fails."""
-    wide = planned.figure == "policies"
-    if drawn is None:
-        return {"uri": "", "caption": planned.caption, "number": number, "wide": wide}
-    data, kind = _bytes(drawn, "svg"), "svg+xml"
-    if len(data) > SVG_LIMIT:
-        data, kind = _bytes(drawn, "png"), "png"
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    uri = ""
+    if drawn is not None:
+        try:
+            data, kind = _bytes(drawn, "svg"), "svg+xml"
+            if len(data) > SVG_LIMIT:
+                data, kind = _bytes(drawn, "png"), "png"
+            uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        except Exception as error:  # what is laid out only now may fail, too
+            figures.warn_of(planned, error)
+    wide = planned.figure in ("policies", "pareto")
     return {"uri": uri, "caption": planned.caption, "number": number, "wide": wide}
 
 
 def _bytes(figure: Any, kind: str) -> bytes:
     buffer = io.BytesIO()
-    save(figure, buffer, kind)
+    save(figure, buffer, kind, dpi=PNG_DPI if kind == "png" else None)
     return buffer.getvalue()

@@ -74,7 +74,7 @@ LABELS = {
 
 PERCENT = (
     "grid_cut", "captured", "renewable_fraction", "self_consumption", "utilisation", "deadline_miss_rate",
-    "battery_fade",
+    "battery_fade", "grid_events_met",
 )  # fmt: skip
 
 
@@ -228,7 +228,23 @@ NETWORK_AND_CHECKS: tuple[Column, ...] = (
     _number("window_h", "h", "Length of the accounting window, the same under every policy"),
 )
 
-METRICS: tuple[Column, ...] = ENERGY_METRICS + COMPARISON_METRICS + MONEY_METRICS + JOB_METRICS + NETWORK_AND_CHECKS
+GRID_METRICS: tuple[Column, ...] = (
+    _count("grid_events", "Requests of the grid to draw less, over all sites"),
+    _number("grid_events_met", "1", "Share of them that were met: no minute above the request after its ramp", True),
+    _number("grid_shed_kwh", "kWh", "Import below the baselines while requests held", True),
+    _number("grid_shortfall_kwh", "kWh", "Import above the requests while they held", True),
+    _number("grid_income_mad", "MAD", "Paid for what was shed, less penalties for what was not", True),
+    _count("floors_broken", "Jobs whose throughput during a request was below what they had been promised"),
+)
+
+METRICS: tuple[Column, ...] = (
+    *ENERGY_METRICS,
+    *COMPARISON_METRICS,
+    *MONEY_METRICS,
+    *JOB_METRICS,
+    *GRID_METRICS,
+    *NETWORK_AND_CHECKS,
+)
 """Every metric of `summary.csv` and `summary.json`, in the order in which they are written."""
 
 SUMMARY: tuple[Column, ...] = KEYS + METRICS
@@ -334,7 +350,7 @@ EVENTS: tuple[Column, ...] = (
     _text(
         "kind",
         "`submit`, `reject`, `refuse`, `hold`, `start`, `pause`, `move`, `resize`, `kill`, `end`, "
-        "`outage`, `repair`, `offload` or `cap`",
+        "`outage`, `repair`, `offload`, `cap`, `notice`, `request` or `request_over`",
     ),
     _text("job", "Id of the job; empty for none"),
     _text("site", "Name of the site; empty for none"),
@@ -342,11 +358,41 @@ EVENTS: tuple[Column, ...] = (
     _text("detail", "The numbers that it rested on, as a JSON object"),
 )
 
+GRID_EVENTS: tuple[Column, ...] = (
+    _text("site", "Name of the site"),
+    _count("event", "Number of the request at its site"),
+    _number("notice_h", "h", "When it was announced, in hours from the experiment's start"),
+    _number("start_h", "h", "When the draw was to begin to fall"),
+    _number("end_h", "h", "Until when it held"),
+    Column("start_utc", "UTC", "timestamp", "When the draw was to begin to fall"),
+    _number("baseline_kw", "kW", "Load net of the sun that the request refers to"),
+    _number("target_kw", "kW", "Import that was not to be exceeded after the ramp"),
+    _number("asked_kwh", "kWh", "Baseline less target, from the end of the ramp to the end"),
+    _number("delivered_kwh", "kWh", "Baseline less import, minute by minute where it was less"),
+    _number("shortfall_kwh", "kWh", "Import above the target"),
+    Column("met", "", "bool", "Whether no minute after the ramp was above the request"),
+    _count("minutes_above", "Minutes above the request"),
+    _number("tracking_error_kw", "kW", "Root mean square of import less target, over minutes"),
+    _number("reached_min", "min", "From its start to the first minute at or below the target", True),
+    _number("overshoot_kw", "kW", "By how much a minute of the two hours after the recovery exceeded the baseline"),
+    _number("rebound_kwh", "kWh", "Import above the baseline in the two hours after the recovery"),
+    _number("income_mad", "MAD", "Paid for what was delivered, less the penalty for the shortfall"),
+    _number("throughput_firm", "1", "Mean throughput of firm jobs that ran when it began, by GPUs", True),
+    _number("throughput_90", "1", "The same of jobs with a floor of 0.9", True),
+    _number("throughput_75", "1", "The same of jobs with a floor of 0.75", True),
+    _number("throughput_50", "1", "The same of jobs with a floor of 0.5", True),
+    _number("throughput_pausable", "1", "The same of jobs that may be paused", True),
+    _count("floors_broken", "Jobs that did less than their floor"),
+    _number("gpu_hours_delayed", "GPU-h", "Work that those jobs would have done at full speed, less what they did"),
+    _count("late_jobs", "Jobs that gave way and ended after their deadline, whatever the cause"),
+)
+
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "summary": SUMMARY,
     "jobs": JOBS,
     "energy": ENERGY,
     "events": EVENTS,
+    "grid_events": GRID_EVENTS,
 }
 
 _TITLES = {
@@ -366,6 +412,10 @@ _TITLES = {
     "events": (
         "runs/ID/events.parquet",
         "Starts, pauses, moves, ends, outages, with their reasons, in order.",
+    ),
+    "grid_events": (
+        "runs/ID/grid_events.parquet",
+        "One row per request of the grid and site; the file is there only where the grid asked for something.",
     ),
 }
 

@@ -70,6 +70,17 @@ class RunData(Mapping[str, "pd.DataFrame"]):
         return self._read("events")
 
     @cached_property
+    def grid_events(self) -> pd.DataFrame:
+        """One row per request of the grid and site.
+
+        Raises
+        ------
+        FolderError
+            If the grid asked for nothing in this run.
+        """
+        return self._read("grid_events")
+
+    @cached_property
     def metadata(self) -> dict[str, str]:
         """What the run's tables say of themselves: start, time zone, policy."""
         import pyarrow.parquet as pq
@@ -238,7 +249,7 @@ def _summary_csv(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise FolderError(Problem(str(path), "", f"cannot be read: {error}")) from None
     for name in frame:
-        if frame[name].dtype == object:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
             frame[name] = frame[name].map(unguarded)
     return frame
 

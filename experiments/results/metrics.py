@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J, jobs_columns
+from tafukt.experiments.results.grid_events import grid_event_metrics
 from tafukt.simulator.record import Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
 from tafukt.workloads.job import Job
@@ -57,6 +58,7 @@ def summary(
         **energy_metrics(record),
         **money_metrics(record, costs or {}),
         **job_metrics(record, times),
+        **grid_event_metrics(record),
         "energy_lost_kwh": float(np.sum(attributed["energy_lost_kwh"])),
         "network_kwh": record.network_j / KWH_J,
         "network_gb": float(sum(transfer.size_gb for transfer in record.transfers)),

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tafukt.experiments.errors import FolderError, Problem
+from tafukt.experiments.hashing import bytes_digest, digest
+from tafukt.experiments.results.dictionary import COMPARISON_METRICS
 
 MANIFEST = "manifest.json"
 EXPERIMENT = "experiment.toml"
 SUMMARY = "summary.csv"
 TABLE_FILES = ("jobs.parquet", "energy.parquet", "events.parquet")
+
+
+FILES = "files.json"
+"""Of a run: how long each of its files is, its SHA-256, and the SHA-256 of its metrics."""
+METRICS_KEY = "metrics"
+COMPARED = frozenset(column.name for column in COMPARISON_METRICS)
+"""What a row has from other runs, and so may change."""
+
+
+def files_json(files: Mapping[str, bytes]) -> bytes:
+    """What a complete run keeps of its own files."""
+    about: dict[str, Any] = {
+        name: {"bytes": len(data), "sha256": bytes_digest(data)}
+        for name, data in sorted(files.items())
+        if name != "summary.json"
+    }
+    about[METRICS_KEY] = metrics_digest(json.loads(files["summary.json"]))
+    return (json.dumps(about, indent=2) + "\n").encode()
+
+
+def metrics_digest(summary: Mapping[str, Any]) -> str:
+    """SHA-256 of a run's summary, without what comes from other runs."""
+    return digest({key: value for key, value in summary.items() if key not in COMPARED})
 
 
 class StoredResults:
@@ -67,6 +93,28 @@ class StoredResults:
         """Whether a run is there and did not fail."""
         summary = self.run_summary(run_id)
         return summary is not None and summary["status"] == "complete"
+
+    def fault_of(self, run_id: str, verify: bool = False) -> str:
+        """What is wrong with the files of a complete run; empty where nothing is.
+
+        Sizes are compared with what the run wrote; with `verify` so are the SHA-256 of every file and the metrics.
+        """
+        place = self.run_path(run_id)
+        kept = self.json(f"runs/{run_id}/{FILES}") or {name: {} for name in TABLE_FILES}
+        for name, about in kept.items():
+            path = place / name
+            if name == METRICS_KEY:
+                if verify and about != metrics_digest(self.run_summary(run_id) or {}):
+                    return "the numbers in summary.json are not those that the run wrote"
+                continue
+            if not is_plain(name) or not path.is_file():
+                return f"{name} is missing"
+            size = path.stat().st_size
+            if about and size != about.get("bytes"):
+                return f"{name} has {size:,} bytes, not {about.get('bytes'):,}"
+            if about and verify and bytes_digest(path.read_bytes()) != about.get("sha256"):
+                return f"{name} does not hold the bytes that the run wrote"
+        return ""
 
     def json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; `None` where it is missing or unreadable."""

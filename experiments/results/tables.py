@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.results import attribution
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J
-from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow_schema
+from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow_schema, names
+from tafukt.experiments.results.grid_events import grid_event_rows
 from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, HOUR_S, Times, job_times
 from tafukt.simulator.record import Record, SiteEnergy
 from tafukt.sites.profile import StepProfile
@@ -26,7 +27,21 @@ SEGMENTS_MOST = 50
 """In one step of energy.parquet, that are worth adding up one after another."""
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet would run."""
-CHANGES = ("start", "cap", "pause", "move", "resize", "kill", "end", "outage", "repair", "reject")
+CHANGES = (
+    "start",
+    "cap",
+    "pause",
+    "move",
+    "resize",
+    "kill",
+    "end",
+    "outage",
+    "repair",
+    "reject",
+    "notice",
+    "request",
+    "request_over",
+)
 
 
 def table_files(
@@ -45,6 +60,9 @@ def table_files(
         "energy": energy_columns(record, start, step_s, temp_air_c),
         "events": event_columns(record, start, events),
     }
+    if record.requests:
+        rows = grid_event_rows(record, start)
+        tables["grid_events"] = {name: [row[name] for row in rows] for name in names("grid_events")}
     return {f"{name}.parquet": parquet(name, columns, about or {}) for name, columns in tables.items()}
 
 

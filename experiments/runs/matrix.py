@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -13,6 +13,7 @@ from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.schema import FIXED_KEYS
+from tafukt.experiments.errors import InputError, Problem, shown
 from tafukt.experiments.hashing import digest, file_digest, source_digest
 
 
@@ -58,7 +59,14 @@ def runs_of(loaded: Loaded) -> list[Run]:
 
 
 def cells_of(loaded: Loaded) -> Iterator[Case]:
-    """Every cell of an experiment, axes first, then seeds."""
+    """Every cell of an experiment, axes first, then seeds.
+
+    Raises
+    ------
+    InputError
+        If two of them are one and the same: a table would hold one row for both.
+    """
+    seen: dict[str, dict[str, Any]] = {}
     for rows in product(*(axis.rows for axis in loaded.axes)):
         axes = {
             key: value
@@ -69,7 +77,15 @@ def cells_of(loaded: Loaded) -> Iterator[Case]:
         inputs = digest(scenario_inputs(at))
         for seed in loaded.experiment.seeds:
             key = digest({"inputs": inputs, "seed": seed, "source": source_digest()})
+            if key in seen:
+                raise InputError(Problem(loaded.file, "matrix", _same(seen[key], axes)))
+            seen[key] = axes
             yield Case(key, seed, axes, at)
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    pairs = [f"{key} = {shown(one[key])} and {shown(value)}" for key, value in other.items() if one[key] != value]
+    return f"two values of an axis are one and the same scenario: {', '.join(pairs)}; take one of them out"
 
 
 def scenario_inputs(loaded: Loaded) -> toml.Document:
@@ -89,7 +105,7 @@ def _by_contents(value: Any, hashes: dict[str, str]) -> Any:
 
 def run_id(cell: Case, policy: PolicyRef) -> str:
     """A run's folder name: readable, and different for whatever is different."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", policy.label).strip("-").lower()[:40]
+    name = re.sub(r"[^A-Za-z0-9]+", "-", policy.label).strip("-").lower()[:40] or "policy"
     own = digest({"cell": cell.key, "policy": policy.label, "policy_source": policy.digest})
     return f"{name}-s{cell.seed}-{own[:10]}"
 

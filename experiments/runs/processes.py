@@ -149,6 +149,7 @@ def begin_worker() -> None:
     What is there already stays, so the collector of rubbish need not go through it after every few runs (25 ms).
     """
     gc.freeze()
+    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
@@ -159,6 +160,20 @@ def begin_worker() -> None:
             os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process once its parent has ended, however that ended and whatever this one is doing."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL, 0, 0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():  # it has ended already
+        os._exit(1)
 
 
 def processors() -> int:

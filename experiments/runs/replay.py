@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tafukt.experiments.hashing import file_digest, source_digest
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, TABLE_FILES
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
+from tafukt.experiments.runs.manifest import PACKAGES
 from tafukt.experiments.runs.matrix import input_files
 
 TOLERANCE = 1e-9
@@ -85,6 +88,16 @@ def _changed(manifest: dict[str, Any], loaded: Any) -> Iterator[str]:
     for key, file in input_files(loaded).items():
         if manifest.get("inputs", {}).get(key, {}).get("sha256") != file_digest(file, key):
             yield f"the contents of {file}"
+    yield from _packages(manifest)
+
+
+def _packages(manifest: dict[str, Any]) -> Iterator[str]:
+    """The packages whose versions are not those of the results."""
+    was = manifest.get("packages", {}) | {"python": manifest.get("python")}
+    now = {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    for name, version in now.items():
+        if was.get(name) is not None and was[name] != version:
+            yield f"{name} (was {was[name]}, is {version})"
 
 
 def _key(row: dict[str, Any]) -> tuple[str, int, str]:
@@ -103,7 +116,11 @@ def _compare(before: Path, after: Path, name: str) -> str:
         return f"differs: {name}: is missing {'here' if after.is_file() else 'this time'}"
     if before.read_bytes() == after.read_bytes():
         return ""
-    first = _first_difference(_table(before), _table(after))
+    try:
+        was = _table(before)
+    except (OSError, ValueError) as error:
+        return f"differs: {name}: cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    first = _first_difference(was, _table(after))
     return f"differs: {name}: {first}" if first else f"close: {name}"
 
 

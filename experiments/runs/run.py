@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tafukt.experiments.config.notes import notes as all_notes
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.hashing import canonical
 from tafukt.experiments.results import tables as results
@@ -52,7 +53,7 @@ def execute(run: Run) -> Files:
     """Simulate one run; returns the files of its folder, by name. A failure is a result of its own."""
     try:
         return _simulated(run)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return failure(run, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
@@ -102,6 +103,7 @@ def cell_notes(cell: Case) -> bytes:
     inputs = inputs_of(cell)
     notes = {"seed": cell.seed, "axes": cell.axes, "jobs": len(inputs.jobs)}
     notes |= {"window_h": inputs.scenario.end_s / HOUR_S, "workload": inputs.notes, "weather": inputs.weather_notes}
+    notes |= {"notes": all_notes(cell.loaded, inputs)}
     return json_bytes(notes)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tafukt.experiments.config.load import Loaded
@@ -12,7 +12,8 @@ from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.errors import InputError, Problem
 from tafukt.experiments.results.summary import Row, failed
-from tafukt.experiments.runs.folder import Folder, begin, manifest_of, rebuild, refuse_other
+from tafukt.experiments.runs.folder import Folder
+from tafukt.experiments.runs.manifest import begin, rebuild, refuse_other
 from tafukt.experiments.runs.matrix import Case, Run, runs_of
 from tafukt.experiments.runs.run import inputs_of
 
@@ -29,16 +30,20 @@ REFRESH_S = 30.0
 
 @dataclass(frozen=True)
 class RunPlan:
-    """An experiment's runs and which of them are missing in a folder; `wanted` is what cells lack.
+    """An experiment's runs, which of them are chosen, and which of those are missing in a folder.
 
-    Each of `wanted` is a file of the folder, its kind (`bound` or `best`), and a run of the cell.
+    Each of `wanted`, which is what cells lack, is a file of the folder, its kind (`bound` or `best`), and a run of the
+    cell. `damaged` are runs that were complete and whose files do not hold any more, with what is wrong; they are
+    missing, too.
     """
 
     loaded: Loaded
     folder: Folder
     runs: tuple[Run, ...]
+    chosen: tuple[Run, ...]
     missing: tuple[Run, ...]
     wanted: tuple[tuple[str, str, Run], ...]
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cells(self) -> int:
@@ -60,8 +65,10 @@ class SessionOutcome:
         return not self.faults and not failed(self.rows)
 
 
-def plan(loaded: Loaded, path: Path, index: int | None = None) -> RunPlan:
+def plan(loaded: Loaded, path: Path, index: int | None = None, verify: bool = False) -> RunPlan:
     """What would run: everything that is not complete, or the run at `index` alone.
+
+    Of what is complete the sizes of all files are looked at, with `verify` their hashes, too.
 
     Raises
     ------
@@ -72,7 +79,8 @@ def plan(loaded: Loaded, path: Path, index: int | None = None) -> RunPlan:
     if index is not None and not 0 <= index < len(runs):
         raise InputError(Problem("--index", str(index), f"there are {len(runs)} runs: 0 to {len(runs) - 1}"))
     chosen = runs if index is None else (runs[index],)
-    missing = tuple(run for run in chosen if not folder.is_complete(run.run_id))
+    faults = {run.run_id: folder.fault_of(run.run_id, verify) for run in chosen if folder.is_complete(run.run_id)}
+    missing = tuple(run for run in chosen if faults.get(run.run_id, "not there"))
     first = {run.cell.key: run for run in reversed(chosen)}
     kinds = [kind for kind, on in (("bound", loaded.experiment.bound), ("best", loaded.experiment.best_known)) if on]
     wanted = tuple(
@@ -81,7 +89,8 @@ def plan(loaded: Loaded, path: Path, index: int | None = None) -> RunPlan:
         for kind in kinds
         if folder.json(name := f"cells/{key[:16]}.{kind}.json") is None
     )
-    return RunPlan(loaded, folder, runs, missing, wanted)
+    damaged = {run: fault for run, fault in faults.items() if fault}
+    return RunPlan(loaded, folder, runs, chosen, missing, wanted, damaged)
 
 
 def check_inputs(plan: RunPlan) -> Inputs:
@@ -142,6 +151,8 @@ def carry_out(plan: RunPlan, workers: int = 1, cluster: str = "", progress: Prog
     folder, loaded = plan.folder, plan.loaded
     inputs = check(plan)
     begin(folder, loaded, plan.runs)
+    for run_id in plan.damaged:
+        folder.discard(run_id)
     runs, wanted = plan.missing, [(kind, run.cell) for _, kind, run in plan.wanted]
     total = len(runs) + len(wanted)
     costs = costs_s(plan, inputs) if inputs else {}
@@ -160,12 +171,19 @@ def carry_out(plan: RunPlan, workers: int = 1, cluster: str = "", progress: Prog
             rows = refresh(plan)
         finally:
             folder.sweep()
-    return SessionOutcome(plan, rows, faults)
+    return SessionOutcome(plan, rows, faults + _vanished(plan, rows, faults))
+
+
+def _vanished(plan: RunPlan, rows: Sequence[Row], faults: Sequence[str]) -> list[str]:
+    """Chosen runs that are not there in the end, though nothing is said of them."""
+    there, told = {row["run"] for row in rows}, "\n".join(faults)
+    gone = [run.run_id for run in plan.chosen if run.run_id not in there and run.run_id not in told]
+    return [f"{name}: is not in the folder any more, though it was done" for name in gone]
 
 
 def refresh(plan: RunPlan) -> list[Row]:
     """Bring summary and manifest up to date with the runs that are there."""
-    return rebuild(plan.folder, lambda: manifest_of(plan.loaded, plan.runs, plan.folder))
+    return rebuild(plan.folder, plan.loaded, plan.runs)
 
 
 def _reporter(plan: RunPlan, progress: Progress | None, costs: Mapping[str, float]) -> Callable[[], None]:

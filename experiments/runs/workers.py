@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+from tafukt.experiments.errors import InputError, Problem
+from tafukt.experiments.hashing import source_digest
 from tafukt.experiments.runs.folder import Folder
+from tafukt.experiments.runs.manifest import PACKAGES
 from tafukt.experiments.runs.matrix import Case, Run
 from tafukt.experiments.runs.processes import Pool, Report, WorkerDied
 
@@ -98,6 +102,8 @@ def here(folder: Folder, pieces: Sequence[WorkUnit], report: Report) -> list[str
 def _tried(call: Callable[[WorkUnit], Any], piece: WorkUnit) -> str:
     try:
         call(piece)
+    except InputError:
+        raise
     except Exception as error:
         return _told(piece, error)
     return ""
@@ -146,10 +152,8 @@ def on_cluster(
     Raises
     ------
     InputError
-        If `distributed` is not installed, or there is no scheduler at the address.
+        If `distributed` is not installed, there is no scheduler at the address, or a worker runs other code.
     """
-    from tafukt.experiments.errors import InputError, Problem
-
     try:
         from distributed import Client, as_completed
     except ImportError:
@@ -162,22 +166,55 @@ def on_cluster(
         raise InputError(Problem("--cluster", address, message)) from None
     faults = []
     with client:
+        for worker, theirs in client.run(_identity, on_error="return").items():
+            _refuse_other_code(worker, theirs)
         # more workers than there are now may come later
         workers = max(2, sum(client.nthreads().values())) if whole else len(runs) + len(wanted)
         pieces = pieces_of(runs, wanted, workers)
         futures = {client.submit(_listed, piece, pure=False, retries=1): piece for piece in pieces}
         for future in as_completed(list(futures), loop=client.loop):
-            fault = _tried(partial(_store_all, folder, future), futures[future])
+            fault = _tried(partial(_store_all, folder, future, address), futures[future])
             faults += [fault] if fault else []
             future.release()
             report()
     return faults
 
 
-def _listed(piece: WorkUnit) -> list[tuple[str, dict[str, bytes]]]:
-    return list(results_of(piece))
+def _identity() -> dict[str, str]:
+    """What a process computes with: the digest of our source, as it was when it first said so, and packages."""
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"source": source_digest()} | packages
 
 
-def _store_all(folder: Folder, future: Any, piece: WorkUnit) -> None:
-    for name, files in future.result():
+def _refuse_other_code(worker: str, theirs: Any) -> None:
+    """Do nothing where a worker computes with what this process computes with.
+
+    Raises
+    ------
+    InputError
+        If it does not, since its numbers would stand under the names of ours.
+    """
+    ours = _identity()
+    if theirs == ours:
+        return
+    if not isinstance(theirs, dict):  # code so old that it cannot say
+        differing = "code that cannot say what it is"
+    else:
+        differing = ", ".join(
+            f"{name} {str(theirs.get(name))[:8]} (here {value[:8]})"
+            for name, value in ours.items()
+            if theirs.get(name) != value
+        )
+    message = f"runs other code than this process: {differing}; give all workers the same version, then start them anew"
+    raise InputError(Problem("--cluster", f"worker {worker}", message))
+
+
+def _listed(piece: WorkUnit) -> tuple[dict[str, str], list[tuple[str, dict[str, bytes]]]]:
+    return _identity(), list(results_of(piece))
+
+
+def _store_all(folder: Folder, future: Any, address: str, piece: WorkUnit) -> None:
+    theirs, results = future.result()
+    _refuse_other_code(address, theirs)
+    for name, files in results:
         store(folder, name, files)

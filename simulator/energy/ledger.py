@@ -285,24 +285,16 @@ class SiteLedger(BatteryMotion):
 
     # --- what it answers -------------------------------------------------------------------------
 
-    def mean_import_w(self, begin_s: float, end_s: float) -> float:
-        """Mean import over a stretch of the past, up to which the battery has been moved [W].
-
-        Outages and limits in it are left out of account: it is what the site would have drawn.
-        """
-        times = np.concatenate((np.asarray(self.it_times), np.asarray(self.ends), np.asarray(self._edges)))
+    def mean_net_load_w(self, begin_s: float, end_s: float) -> float:
+        """Mean of the load that the sun did not carry over a stretch of the past, whatever the battery gave [W]."""
+        times = np.concatenate((np.asarray(self.it_times), np.asarray(self._edges)))
         inner = times[(times > begin_s) & (times < end_s)]
         edges = np.unique(np.concatenate(((begin_s, end_s), inner)))
         starts = edges[:-1]
         step = np.minimum(step_index(starts, self.step_s), self.steps - 1)
         it_w = np.asarray(self.it_values)[np.searchsorted(self.it_times, starts, side="right") - 1]
-        power = np.zeros(len(starts))
-        if len(self.ends):
-            power = np.asarray(self.powers)[
-                np.minimum(np.searchsorted(self.ends, starts, side="right"), len(self.ends) - 1)
-            ]
         surplus = np.asarray(self._free)[step] - it_w * np.asarray(self._per_it)[step]
-        return float(np.sum(np.maximum(power - surplus, 0.0) * np.diff(edges)) / (end_s - begin_s))
+        return float(np.sum(np.maximum(-surplus, 0.0) * np.diff(edges)) / (end_s - begin_s))
 
     def surplus_w(self, time_s: float) -> float:
         """Sun less load at `time_s` [W]; negative where the load is larger."""

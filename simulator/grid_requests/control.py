@@ -17,8 +17,8 @@ from tafukt.simulator.units import DAY_S, on_grid
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
 
-# The baseline `before` is the mean import of the last quarter of an hour, `days` that of the same hours of up to ten
-# days. Both are choices: programmes of network operators differ.
+# The baseline `before` is the mean of the last quarter of an hour, `days` that of the same hours of up to ten days.
+# Both are choices: programmes of network operators differ.
 BEFORE_S, DAYS_MOST = 900.0, 10
 # A ramp is followed in steps of this length, each at the value that it has at its stricter end [s].
 RAMP_STEP_S = 60.0
@@ -68,17 +68,16 @@ class GridRequests:
         self.state.clock.at(over_s, Kind.SUPPLY, site, self._over, (site, asked))
 
     def _baseline_w(self, site: int, asked: GridEvent) -> float:
-        """Mean import that the request refers to [W]."""
+        """Mean load net of the sun that the request refers to; what a battery gives is part of the answer [W]."""
         ledger, now = self.state.ledgers[site], self.state.clock.now
-        ledger.advance_to(now)
         if asked.baseline == "days":
             lags = [k * DAY_S for k in range(1, DAYS_MOST + 1) if asked.start_s - k * DAY_S >= 0.0]
-            found = [ledger.mean_import_w(asked.start_s - lag, min(asked.end_s - lag, now)) for lag in lags]
+            found = [ledger.mean_net_load_w(asked.start_s - lag, min(asked.end_s - lag, now)) for lag in lags]
             if found:
                 return sum(found) / len(found)
         begin_s = max(now - BEFORE_S, 0.0)
         if begin_s < now:
-            return ledger.mean_import_w(begin_s, now)
+            return ledger.mean_net_load_w(begin_s, now)
         return max(-ledger.surplus_w(now), 0.0)
 
     def _at(self, time_s: float, site: int, ceiling_w: float) -> None:

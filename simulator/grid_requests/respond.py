@@ -1,8 +1,8 @@
 """What gives way to a request of the grid, within the floors that jobs were promised.
 
 `least-loss` takes, watt by watt, what costs the least work: the slope of the speed curve of a job that is capped a
-little more, or all that a pause loses (the work of the rest of the event, writing, restarting). Speed curves are
-concave, so that for caps alone taking the flattest slopes first is the optimum of the linear programme with one row.
+little more, or all that a pause loses (the work of the rest of the event, writing, restarting). On the
+concave hull of the speed curves taking the flattest slopes first is the optimum of the linear programme with one row.
 `caps-first` caps all jobs alike before it pauses any; `pause-first` pauses before it caps; `battery-first` is
 `least-loss` for what the battery does not carry. A firm job (`event_floor` 1) is never touched; what is then still
 missing stays a shortfall.
@@ -96,16 +96,23 @@ def _pieces(
     """The linear pieces of each job's speed curve, from its present cap down to its floor."""
     node, now = control.state.clusters[site].node, control.clock.now
     rest_s = max(until_s - now, 1.0)
+    if not caps:
+        return
     for job in jobs:
-        if not caps:
-            return
         floor = max(_floor_cap(job, caps), caps[0][0])
         points = sorted({floor, job.cap, *(share for share, _ in caps if floor < share < job.cap)}, reverse=True)
+        weight, hull = _weight(job, now, until_s), list[Offer]()
         for high, low in pairwise(point for point in points if point <= job.cap):
             watts = node.dynamic_w * (high - low) * job.ask.intensity * job.gpus
             lost_gpu_s = (speed(caps, high) - speed(caps, low)) * job.gpus * rest_s
-            if watts > 0.0:
-                yield Offer(_weight(job, now, until_s) * lost_gpu_s / watts, watts, job, low)
+            if watts <= 0.0:
+                continue
+            hull.append(Offer(weight * lost_gpu_s / watts, watts, job, low))
+            while len(hull) > 1 and hull[-1].price < hull[-2].price:  # measured curves are not concave everywhere
+                second, first = hull.pop(), hull.pop()
+                both = first.watts + second.watts
+                hull.append(Offer((first.price * first.watts + second.price * second.watts) / both, both, job, low))
+        yield from hull
 
 
 def _pauses(control: ShortageControl, site: int, jobs: Sequence[JobState], until_s: float) -> Iterator[Offer]:
@@ -139,7 +146,7 @@ def _taken(offers: Sequence[Offer], missing_w: float) -> list[Offer]:
             continue
         begin = caps.get(index, offer.job.cap)
         share = min(1.0, left_w / offer.watts)
-        cap = begin + (offer.cap - begin) * share
+        cap = offer.cap if share == 1.0 else max(begin + (offer.cap - begin) * share, offer.cap)
         chosen.append(Offer(offer.price, offer.watts * share, offer.job, cap))
         caps[index] = cap
         left_w -= offer.watts * share

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from tafukt.simulator.policies import order
+from tafukt.simulator.policies.as_logged import AsLogged
 from tafukt.simulator.policies.deferral import signals
 from tafukt.simulator.policies.deferral.by_signal import BySignal
 from tafukt.simulator.policies.deferral.elastic import Elastic
@@ -166,6 +167,11 @@ PRESETS: dict[str, Preset] = {
         "As planner, but each hour a linear programme over known jobs and expected arrivals first gives every site"
         " power to spend, hour by hour; jobs are fitted into it one after another.",
         "a choice: the bound's relaxation over the forecast horizon, rounded job by job",
+    ),
+    "as-logged": Preset(
+        AsLogged,
+        "Starts every job when and where the replayed log says that it ran; without a log as fifo.",
+        "the log's own schedule; the natural baseline of whoever has one",
     ),
     # By expected grid draw, after sun and battery.
     "sun-threshold": Preset(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from tafukt.sites.errors import SiteError
-from tafukt.sites.schema.fields import Instant, NotNegative, Positive, Section, SeriesModel, Share
+from tafukt.sites.schema.fields import FilePath, Fill, Instant, NotNegative, Positive, Section, SeriesModel, Share
+from tafukt.sites.schema.grid_events import GridEventModel
 
-_RANGE = re.compile(r"^(\d{1,2}(?:\.\d+)?)\s*-\s*(\d{1,2}(?:\.\d+)?)$")
+_RANGE = re.compile(r"^(\d{1,2})(?::(\d{2})|(\.\d+))?\s*[-\u2013]\s*(\d{1,2})(?::(\d{2})|(\.\d+))?$")
+_HOLIDAY = re.compile(r"^(\d{4}-)?\d{2}-\d{2}$")
+DAYS = ("weekday", "saturday", "sunday", "holiday")
 RESOLUTION_H = 0.25  # clock hours in a tariff are whole quarters of an hour
 
 
@@ -28,6 +33,25 @@ class HourlyCarbon(Section):
     table: str = Field("morocco", description="a table of the catalogue")
 
 
+class ElectricityMapsCarbon(Section):
+    """Carbon intensity from a CSV file of Electricity Maps, as it comes."""
+
+    kind: Literal["electricity-maps"] = "electricity-maps"
+    file: FilePath
+    scope: Literal["lifecycle", "direct"] = Field("lifecycle", description="life cycle, or what the plants emit")
+    repeat: bool = Field(False, description="whether its year stands for steps that it does not cover")
+    fill: Fill = "refuse"
+
+
+class WattTimeCarbon(Section):
+    """Marginal carbon intensity from a CSV file of WattTime, as it comes [lb/MWh in the file]."""
+
+    kind: Literal["watttime"] = "watttime"
+    file: FilePath
+    repeat: bool = Field(False, description="whether its year stands for steps that it does not cover")
+    fill: Fill = "refuse"
+
+
 class SeriesCarbon(Section):
     """Carbon intensity from a CSV file [g/kWh]."""
 
@@ -35,17 +59,34 @@ class SeriesCarbon(Section):
     series: SeriesModel
 
 
-Carbon = Annotated[ConstantCarbon | HourlyCarbon | SeriesCarbon, Field(discriminator="kind")]
+Carbon = Annotated[
+    ConstantCarbon | HourlyCarbon | SeriesCarbon | ElectricityMapsCarbon | WattTimeCarbon, Field(discriminator="kind")
+]
 
 
 class Band(Section):
-    """Clock hours with one price: `"17-21"`, `"22-7"` (over midnight), several divided by `;`."""
+    """Clock hours with one price: `"17-21"`, `"17:30-21:00"`, `"22-7"` (over midnight), several divided by `;`.
+
+    Where any band of a tariff has hours of its own for a kind of day, those of the bands hold on it alone, and a band
+    without any holds at no time of it. A holiday is a Sunday unless bands say more.
+    """
 
     name: str
     mad_per_kwh: NotNegative
     export_mad_per_kwh: NotNegative = 0.0
     winter: str
     summer: str
+    weekend: str | None = Field(None, description="hours on Saturdays and Sundays, in both seasons")
+    saturday: str | None = Field(None, description="hours on Saturdays; wins over weekend")
+    sunday: str | None = Field(None, description="hours on Sundays; wins over weekend")
+    holiday: str | None = Field(None, description="hours on the tariff's holidays")
+
+    def hours_on(self, day: str, season: int) -> str | None:
+        """Its hours on a kind of day of `DAYS`, in winter (0) or summer (1); nothing where it says none."""
+        if day == "weekday":
+            return (self.winter, self.summer)[season]
+        own = getattr(self, day)
+        return self.weekend if own is None and day != "holiday" else own
 
 
 class TariffModel(Section):
@@ -53,6 +94,7 @@ class TariffModel(Section):
 
     title: str = ""
     summer_months: tuple[int, ...] = Field((4, 5, 6, 7, 8, 9), description="months with summer hours")
+    holidays: tuple[str, ...] = Field((), description="local dates: 2025-01-01, or 01-01 for every year")
     demand_mad_per_kw_month: NotNegative = Field(0.0, description="on the largest 15-minute mean of a month")
     bands: tuple[Band, ...] = Field(min_length=1)
     source: str = ""
@@ -62,9 +104,28 @@ class TariffModel(Section):
     export_source: str = ""
     export_confidence: str = ""
 
+    @field_validator("holidays", mode="before")
+    @classmethod
+    def _dates_as_text(cls, value: Any) -> Any:
+        return (
+            [day.isoformat() if isinstance(day, date) else day for day in value] if isinstance(value, list) else value
+        )
+
+    @field_validator("holidays")
+    @classmethod
+    def _dates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for day in value:
+            try:
+                date.fromisoformat(day if len(day) > 5 else f"2024-{day}")
+            except ValueError as error:
+                raise ValueError(f"{day!r} is no date; allowed: 2025-01-01, or 01-01 for every year") from error
+            if not _HOLIDAY.match(day):
+                raise ValueError(f"{day!r} is no date; allowed: 2025-01-01, or 01-01 for every year")
+        return value
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        band_table(self)
+        day_tables(self)
         return self
 
 
@@ -93,10 +154,13 @@ class GridModel(Section):
     export_cap_share: Share = Field(0.2, description="export over generation that is paid; law 82-21, pv-magazine")
     tariff: str | TariffModel = Field("mv_default", description="a tariff of the catalogue, or one's own")
     price_mad_per_kwh: SeriesModel | None = Field(None, description="a price series in place of the bands")
-    export_mad_per_kwh: NotNegative | None = Field(None, description="one export price in place of the bands'")
+    export_mad_per_kwh: NotNegative | SeriesModel | None = Field(
+        None, description="one export price, or a series, in place of the bands'"
+    )
     demand_mad_per_kw_month: NotNegative | None = Field(None, description="in place of the tariff's")
     carbon: Carbon = Field(default_factory=HourlyCarbon)  # type: ignore[arg-type]
     outages: OutagesModel = Field(default_factory=OutagesModel)  # type: ignore[arg-type]
+    events: tuple[GridEventModel, ...] = Field((), description="requests of the grid to draw less")
 
 
 class OtherModel(Section):
@@ -115,7 +179,7 @@ class OtherModel(Section):
 
 
 def hours(text: str, where: str) -> list[tuple[float, float]]:
-    """Clock hours such as `"7-17; 21-22"` or `"22-7"` as (from, to) pairs within a day.
+    """Clock hours such as `"7-17; 21-22"` or `"22:30-7"` as (from, to) pairs within a day.
 
     Raises
     ------
@@ -123,36 +187,72 @@ def hours(text: str, where: str) -> list[tuple[float, float]]:
         If the text is something else.
     """
     pairs: list[tuple[float, float]] = []
-    for part in text.split(";"):
-        match = _RANGE.match(part.strip())
-        first, last = (float(x) for x in match.groups()) if match else (-1.0, -1.0)
+    for part in filter(None, (each.strip() for each in re.split("[;,]", text))):
+        match = _RANGE.match(part)
+        first, last = _clock(match.groups()[:3]) if match else -1.0, _clock(match.groups()[3:]) if match else -1.0
         whole = all((x / RESOLUTION_H).is_integer() for x in (first, last))
         if not (match and whole and 0 <= first <= 24 and 0 <= last <= 24 and first != last):
-            raise SiteError(f"{where}: {text!r} are not clock hours; allowed: '17-21', '22-7', '7-17; 21-22'")
+            raise SiteError(
+                f"{where}: {text!r} are not clock hours; allowed: '17-21', '17:30-21:00', '22-7', '7-17; 21-22'"
+            )
         pairs += [(first, last)] if first < last else [(first, 24.0), (0.0, last)]
     return [pair for pair in pairs if pair[0] < pair[1]]
 
 
-def band_table(tariff: TariffModel) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Index of the band in force in each quarter-hour of a day, in winter and in summer, shape (2, 96).
+def _clock(parts: Sequence[str | None]) -> float:
+    """Hours of an hour, its minutes, or its decimal part."""
+    hour, minutes, decimal = parts
+    if minutes is not None and int(minutes) > 59:
+        return -1.0
+    return int(hour or 0) + int(minutes or 0) / 60.0 + float(decimal or 0.0)
+
+
+Table = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+
+def band_table(tariff: TariffModel) -> Table:
+    """Index of the band in force in each quarter-hour of a weekday, in winter and in summer, shape (2, 96).
 
     Raises
     ------
     SiteError
         If the bands leave a gap or overlap.
     """
-    per_day = round(24 / RESOLUTION_H)
-    table = np.full((2, per_day), -1, dtype=np.int64)
-    for number, band in enumerate(tariff.bands):
-        for season, text in enumerate((band.winter, band.summer)):
-            where = f"band {band.name!r}, {('winter', 'summer')[season]}"
-            for first, last in hours(text, where):
-                cells = table[season, round(first / RESOLUTION_H) : round(last / RESOLUTION_H)]
-                if (cells >= 0).any():
-                    raise SiteError(f"{where}: {text!r} overlaps {tariff.bands[cells.max()].name!r}")
-                cells[:] = number
+    return day_tables(tariff)[:, 0]
+
+
+def day_tables(tariff: TariffModel) -> Table:
+    """Index of the band in force by season, kind of day of `DAYS` and quarter-hour, shape (2, 4, 96).
+
+    Raises
+    ------
+    SiteError
+        If the bands leave a gap or overlap.
+    """
+    tables = np.empty((2, len(DAYS), round(24 / RESOLUTION_H)), dtype=np.int64)
     for season in range(2):
-        if (table[season] < 0).any():
-            hour = float(np.flatnonzero(table[season] < 0)[0]) * RESOLUTION_H
-            raise SiteError(f"no band holds at {hour:g} h in {('winter', 'summer')[season]}")
-    return table
+        for kind, day in enumerate(DAYS):
+            given = [band.hours_on(day, season) for band in tariff.bands]
+            if any(text is not None for text in given):
+                tables[season, kind] = _day(tariff, [text or "" for text in given], season, day)
+            else:  # Saturdays and Sundays are like weekdays, holidays like Sundays, where nothing else is said
+                tables[season, kind] = tables[season, 2 if day == "holiday" else 0]
+    return tables
+
+
+def _day(tariff: TariffModel, texts: list[str], season: int, day: str) -> Table:
+    row = np.full(round(24 / RESOLUTION_H), -1, dtype=np.int64)
+    name = ("winter", "summer")[season] if day == "weekday" else day
+    for number, (band, text) in enumerate(zip(tariff.bands, texts, strict=True)):
+        where = f"band {band.name!r}, {name}"
+        for first, last in hours(text, where):
+            cells = row[round(first / RESOLUTION_H) : round(last / RESOLUTION_H)]
+            if (cells >= 0).any():
+                raise SiteError(f"{where}: {text!r} overlaps {tariff.bands[cells.max()].name!r}")
+            cells[:] = number
+    if (row < 0).any():
+        hour = float(np.flatnonzero(row < 0)[0]) * RESOLUTION_H
+        raise SiteError(
+            f"no band holds at {hour:g} h in {name}" if day == "weekday" else f"no band holds at {hour:g} h on a {name}"
+        )
+    return row

@@ -124,8 +124,8 @@ class Layout:
 def layout_of(lines: list[str], wanted: Iterable[str], where: str) -> Layout:
     """Find the header among the first lines of a file.
 
-    The header is the first line that names something wanted, or else the first whose fields are as many as the
-    next line's and are not numbers, while those of the next line hold one.
+    The header is the first line that names something wanted, or else the first whose fields are as many as most
+    lines' and are not numbers, while those of the next line hold one.
 
     Raises
     ------
@@ -151,7 +151,10 @@ def _header(fields: list[list[str]], names: set[str]) -> int | None:
         for i, (row, below) in enumerate(pairwise(fields))
         if len(row) == len(below) > 1 and not any(map(_NUMBER.match, row)) and any(map(_NUMBER.match, below))
     ]
-    return likely[0] if likely else None
+    widths = sorted(len(row) for row in fields)
+    usual = [i for i in likely if len(fields[i]) == widths[len(widths) // 2]]
+    chosen = usual or likely
+    return chosen[0] if chosen else None
 
 
 def _decimal_mark(rows: list[list[str]]) -> str:
@@ -392,27 +395,31 @@ def read_table(
         with opened(file, f"{where}.file"):
             pass
     folder = default_folder() if cache is None else cache
-    return _table(file, file_hash(file), where, time, form, tz, wanted, folder)
+    key = (file, file_hash(file), time, form, tz)
+    try:
+        table = _table(*key, (), folder)
+        return table if set(wanted) & set(table.numbers) or not wanted else _table(*key, wanted, folder)
+    except SiteError as error:
+        raise SiteError([f"{where}{problem}" for problem in error.problems]) from error
 
 
 @lru_cache(maxsize=8)
 def _table(
-    file: Path, content: str, where: str, time: str, form: str | None, tz: str, wanted: tuple[str, ...], folder: Path
+    file: Path, content: str, time: str, form: str | None, tz: str, wanted: tuple[str, ...], folder: Path
 ) -> Table:
-    key = key_of(["table", content, time, form, tz, sorted(wanted)])
-    entry = kept(folder / "tables", key, None, lambda: _entry(file, where, time, form, tz, wanted))
+    """The table of a file with this content; its mistakes are told without the key that names the file."""
+    key = key_of(["table", content, time, form, tz, wanted])
+    entry = kept(folder / "tables", key, None, lambda: _entry(file, time, form, tz, wanted))
     names, above, unread, example = json.loads(entry.notes[0])
     numbers = {name: entry.values[row + 1] for row, name in enumerate(names)}
     return Table(file.name.removesuffix(".gz"), Times(entry.values[0], unread, example), numbers, tuple(above))
 
 
-def _entry(file: Path, where: str, time: str, form: str | None, tz: str, wanted: tuple[str, ...]) -> Entry:
-    with opened(file, f"{where}.file") as path:
-        data, above = frame(path, where, (time, *wanted))
-        place = f"{where}: {path.name}"
-        times = _times(data, time, form, tz, place)
-        taken = {time, *(str(name) for name in data.columns if data[name].dtype == object and not _numeric(data[name]))}
-        names = [name for name in data.columns if name not in taken or name in wanted]
+def _entry(file: Path, time: str, form: str | None, tz: str, wanted: tuple[str, ...]) -> Entry:
+    with opened(file, ".file") as path:
+        data, above = frame(path, "", (time, *wanted))
+        times = _times(data, time, form, tz, f": {path.name}")
+        names = [name for name in data.columns if name != time]
         numbers = [_numbers(data[name]) for name in names]
     about = json.dumps([names, above, times.unread, times.example])
     return Entry(np.stack([times.unix, *numbers]), (about,))
@@ -426,11 +433,6 @@ def _numbers(column: pd.Series[Any]) -> Floats:
         texts = column.astype("string").str.replace(",", ".", n=1, regex=False)
         values = values.mask(commas.to_numpy(dtype=bool), pd.to_numeric(texts, errors="coerce"))
     return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def _numeric(column: pd.Series[Any]) -> bool:
-    """Whether at least some cells of a column of texts are numbers."""
-    return bool(np.isfinite(_numbers(column)).any())
 
 
 def _times(data: pd.DataFrame, time: str, form: str | None, tz: str, where: str) -> Times:

@@ -47,7 +47,7 @@ def perturb(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
             return Job(replace(job.ask, **times), replace(job.truth, work_gpu_s=work))
 
         demand = jobs_of(*given)
-        return Demand(tuple(of(job) for job in demand.jobs), demand.notes)
+        return replace(demand, jobs=tuple(of(job) for job in demand.jobs))
 
     monkeypatch.setattr(scenario, "supply", other_supply)
     monkeypatch.setattr(scenario, "build_jobs", other_jobs)
@@ -71,7 +71,8 @@ def test_inputs_that_differ_in_their_last_bits_give_the_same_bytes(
         folders.append(contents(tmp_path / str(seed)))
     inputs_of.cache_clear()
     assert sum(name.endswith(".parquet") for name in folders[0]) == 3 * len(policies)
-    assert folders[0] == folders[1] == folders[2]
+    for other in folders[1:]:
+        assert [name for name in folders[0] if folders[0][name] != other.get(name)] == []
 
 
 def test_times_and_powers_lie_on_their_grids() -> None:

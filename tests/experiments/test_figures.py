@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from tafukt.experiments import figures as drawing
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
-from tafukt.experiments.figures.jobs import _lanes, stays
+from tafukt.experiments.figures.jobs import lanes, stays
 from tafukt.experiments.figures.style import FLOWS, FORMATS, new_figure
 from tafukt.experiments.results import load as loading
 
@@ -196,18 +196,19 @@ def test_lanes_never_hold_two_jobs_at_once() -> None:
         {
             "begin": [at + pd.Timedelta(hours=h) for h in begins],
             "end": [at + pd.Timedelta(hours=h + d) for h, d in zip(begins, rng.uniform(0.1, 2, 200), strict=True)],
+            "job": [f"job-{index}" for index in range(200)],
             "gpus": rng.integers(1, 4, 200),
             "solar": 0.0,
         }
     )
     taken: dict[int, float] = {}
-    lanes = 0
-    for begin, end, low, high, _ in _lanes(rows, 40):
+    count = 0
+    for _, begin, end, low, high, _ in lanes(rows, 40):
         for lane in range(low, high):
             assert taken.get(lane, -1.0) <= begin + 1e-9
             taken[lane] = end
-            lanes += 1
-    assert lanes == rows["gpus"].sum()
+            count += 1
+    assert count == rows["gpus"].sum()
 
 
 def test_the_least_possible_draw_lies_between_two_lines(results: loading.Results, matrix: loading.Results) -> None:

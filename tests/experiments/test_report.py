@@ -86,7 +86,10 @@ def test_numbers_are_given_with_their_worth() -> None:
     assert report._number("grid_cut", -0.0512) == "−5.1"
     assert report._number("wait_mean_h", 1.234, like=200.0) == "1"
     assert report._measured("draw_kwh", float("nan"), 1.0)["text"] == ""
-    assert report._measured("draw_kwh", 1000.0, 55.5)["text"] == "1,000 ± 56"
+    assert report._measured("draw_kwh", 1000.0, 55.5)["text"] == "1,000"
+    assert report._measured("draw_kwh", 1000.0, 55.5)["spread"] == "± 56"
+    assert report._number("grid_cut", -0.0001) == "0.0"
+    assert report._measured("draw_kwh", 0.001, float("nan"), sign=True)["text"] == "0.00"
 
 
 def test_a_site_without_jobs_is_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

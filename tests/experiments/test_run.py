@@ -51,7 +51,7 @@ def test_a_run_leaves_a_whole_folder(experiment: Path, tmp_path: Path) -> None:
     assert [row["policy"] for row in rows] == ["fifo", "solar"]
     for row in rows:
         folder = out / "runs" / row["run"]
-        files = {"summary.json", "jobs.parquet", "energy.parquet", "events.parquet"}
+        files = {"summary.json", "jobs.parquet", "energy.parquet", "events.parquet", "files.json"}
         assert {path.name for path in folder.iterdir()} == files
         summary = json.loads((folder / "summary.json").read_text())
         assert list(summary) == list(rows[0])
@@ -134,7 +134,7 @@ def test_other_code_and_other_files_are_refused(
     with pytest.raises(FolderError, match="source of 'mine:lazy' has changed"):
         run(experiment, tmp_path / "out", setting)
     (tmp_path / "mine.py").write_text(POLICY)
-    monkeypatch.setattr("tafukt.experiments.runs.folder.source_digest", lambda: "0" * 64)
+    monkeypatch.setattr("tafukt.experiments.runs.manifest.source_digest", lambda: "0" * 64)
     with pytest.raises(FolderError, match="other code"):
         run(experiment, tmp_path / "out", setting)
 

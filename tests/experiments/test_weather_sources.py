@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from tafukt.experiments.cli.text import notes_lines
 from tafukt.experiments.config.load import load
+from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.runs.run import cell_notes
 from tafukt.experiments.runs.session import default_folder, plan
@@ -30,7 +30,7 @@ def test_filled_hours_are_told_and_kept(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "w.csv", index=False)
     (tmp_path / "gaps.toml").write_text(FILE)
     loaded = load(tmp_path / "gaps.toml")
-    told = [line for line in notes_lines(build(loaded, 1)) if line.startswith("mine: ")]
+    told = [line for line in notes(loaded, build(loaded, 1)) if line.startswith("mine: ")]
     assert any("2 missing rows" in line and "2025-01-02" in line and "previous-day" in line for line in told)
     kept = json.loads(cell_notes(plan(loaded, default_folder(loaded)).runs[0].cell))
     assert any("2 missing rows" in note for note in kept["weather"]["mine"])

@@ -21,7 +21,7 @@ from tafukt.simulator.policies.presets import PRESETS
 from tafukt.simulator.policies.registry import PARTS
 from tafukt.sites.site import SiteModel, catalogue
 from tafukt.workloads import mix
-from tafukt.workloads.traces import readers
+from tafukt.workloads.traces import column_map
 
 OLD: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "offered_0_1.json").read_text(encoding="utf-8"))
 GONE = {
@@ -65,7 +65,7 @@ def offered() -> dict[str, set[str]]:
         "site_keys": keys(site, site),
         "sites": set(catalogue()),
         "mixes": set(mix.catalogue()),
-        "traces": set(readers.catalogue()),
+        "traces": set(column_map.catalogue()),
         "experiments": set(toml.bundled()),
     }
 

@@ -1,0 +1,216 @@
+"""What the page's charts are drawn from in the browser: some runs whole, their time series thinned, jobs with stories.
+
+Thinning keeps steps as they were, never means: of each stretch of time the steps at which the load, the import of all
+and of each site, the sun, or the stored energy is least or largest. So every peak is there, and flows of one step
+add up. Each run is packed on its own (zlib, base64) and unpacked when it is chosen.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tafukt.experiments.figures.catalogue import example_runs
+from tafukt.experiments.figures.energy import STACK
+from tafukt.experiments.figures.jobs import lanes, stays
+from tafukt.experiments.figures.style import FLOWS, INK, dates
+from tafukt.experiments.figures.window import cut, shared
+from tafukt.experiments.report.explain import hours, known, story
+from tafukt.experiments.results import axes as words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from tafukt.experiments.results.load import Results, RunData
+
+Floats = NDArray[np.float64]
+
+RUNS_MOST = 24
+BYTES_MOST = 2_000_000
+"""Of all packed runs together; a page with its figures stays under 5 MB."""
+
+STEPS_MOST, STEPS_LEAST = 2500, 300
+NUMBERS_MOST = 1_100_000
+"""Of all time series together, which pack to some 1.3 bytes a number."""
+
+JOBS_MOST, STORIES_MOST = 20_000, 4_000
+"""Of all runs together: jobs that are drawn, and jobs whose story is told."""
+
+
+def embedded(results: Results) -> dict[str, Any]:
+    """The runs that go into the page, packed, and how many are left out."""
+    chosen = list(_chosen(results))
+    first = chosen[0]
+    sites = first.energy["site"].nunique()
+    each = NUMBERS_MOST // (len(chosen) * (sites + 1) * (len(STACK) + 2))
+    steps = int(np.clip(each, STEPS_LEAST, STEPS_MOST))
+    runs: list[dict[str, Any]] = []
+    size = 0
+    for run in chosen:
+        data = packed(payload(run, steps, JOBS_MOST // len(chosen), STORIES_MOST // len(chosen)))
+        size += len(data)
+        if size > BYTES_MOST and runs:
+            break
+        at = words.of_row(run.row, results.axes)
+        runs.append({"policy": str(run.row["policy"]), "seed": int(run.row["seed"]), "scenario": at, "data": data})
+    return {
+        "flows": [{"key": key, "label": FLOWS[key].label, "colour": FLOWS[key].colour} for key in STACK],
+        "load": INK,
+        "runs": runs,
+        "left_out": len(results.complete) - len(runs),
+    }
+
+
+def _chosen(results: Results) -> Iterator[RunData]:
+    """The runs worth a place: the examples, then the same seed by policy and scenario, then other seeds."""
+    rows = results.complete
+    examples = [run.name for run in reversed(example_runs(results))]
+    first = rows.iloc[0]
+    order = []
+    for place, (_, row) in enumerate(rows.iterrows()):
+        same = all(row[axis] == first[axis] for axis in results.axes)
+        rank = examples.index(row["run"]) if row["run"] in examples else len(examples)
+        order.append(((rank, row["seed"] != first["seed"], not same, place), str(row["run"])))
+    for _, name in sorted(order)[:RUNS_MOST]:
+        yield results.run(name)
+
+
+def packed(value: Any) -> str:
+    """Plain data as text that a browser unpacks."""
+    raw = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    return base64.b64encode(zlib.compress(raw, 9)).decode()
+
+
+def kept(columns: Floats, most: int) -> NDArray[np.intp]:
+    """Which steps are kept of so many columns (steps, columns): at most about `most`, and every peak and trough.
+
+    The steps are cut into stretches of equal length; of each, those are kept at which a column is least or largest.
+    """
+    count, width = columns.shape
+    if count <= most:
+        return np.arange(count)
+    stretches = max(1, most // (2 * width))
+    rows = _extremes(columns, stretches)
+    while True:  # columns often peak together, which leaves room for more stretches
+        more = _extremes(columns, stretches := 2 * stretches)
+        if len(more) > most:
+            return rows
+        rows = more
+
+
+def _extremes(columns: Floats, stretches: int) -> NDArray[np.intp]:
+    """First and last step, and of each stretch those at which a column is least or largest."""
+    count = len(columns)
+    found = [np.array([0, count - 1])]
+    for part in np.array_split(np.arange(count), min(stretches, count)):
+        found += [part[columns[part].argmin(axis=0)], part[columns[part].argmax(axis=0)]]
+    return np.unique(np.concatenate(found))
+
+
+def payload(run: RunData, steps: int, jobs: int, stories: int) -> dict[str, Any]:
+    """One run as plain data: times in minutes from its start, powers in tenths of a kW, energies in tenths of a kWh."""
+    window = shared([run])
+    energy = cut(run.energy, window)
+    start = energy["time_utc"].min()
+    names = list(dict.fromkeys(energy["site"]))
+    tables = {name: energy[energy["site"] == name] for name in names}
+    first = tables[names[0]]
+    hours_each = first["step_h"].to_numpy()
+    flows = {key: np.array([tables[name][f"{key}_kwh"].to_numpy() / hours_each for name in names]) for key in STACK}
+    load = np.array([tables[name]["site_kwh"].to_numpy() / hours_each for name in names])
+    stored = np.array([tables[name]["stored_kwh"].to_numpy() for name in names])
+    imports = flows["import_to_load"] + flows["import_to_battery"]
+    sun = flows["pv_to_load"] + flows["pv_to_battery"] + flows["export"] + flows["curtailed"]
+    seen = [load.sum(0), imports.sum(0), sun.sum(0), stored.sum(0), *(imports if len(names) > 1 else ())]
+    rows = kept(np.column_stack(seen), steps)
+    series = {
+        key: _tenths(values[:, rows])
+        for key, values in (*flows.items(), ("load", load), ("stored", stored))
+        if values.any()
+    }
+    return {
+        "tz": run.tz,
+        "start": int(start.timestamp()),
+        "steps": len(first),
+        "minutes": np.rint(first["time_h"].to_numpy()[rows] * 60 - first["time_h"].iloc[0] * 60).astype(int).tolist(),
+        "end": round(float(first["time_h"].iloc[-1] + hours_each[-1] - first["time_h"].iloc[0]) * 60),
+        "arrivals_end": _minutes(window.arrivals_end, start) if window.arrivals_end is not None else None,
+        "sites": names,
+        "gpus": [int(tables[name]["online_gpus"].max()) for name in names],
+        "series": series,
+        "jobs": _jobs(run, start, names, tables, jobs, stories),
+    }
+
+
+def _tenths(values: Floats) -> list[list[int]]:
+    """Whole tenths, a list for each site."""
+    rounded: list[list[int]] = np.rint(values * 10).astype(int).tolist()
+    return rounded
+
+
+def _minutes(moment: Any, start: Any) -> int:
+    return round(float((moment - start).total_seconds()) / 60)
+
+
+def _jobs(
+    run: RunData, start: Any, names: list[str], tables: dict[str, pd.DataFrame], most: int, stories: int
+) -> dict[str, Any]:
+    """The jobs with most energy and longest waits, their boxes on the sites, the stories of the first of them."""
+    jobs = run.jobs
+    rank = (
+        jobs["energy_kwh"].rank(pct=True) + jobs["wait_h"].fillna(0).rank(pct=True) + jobs["deadline_missed"]
+    ).to_numpy()
+    shown = jobs.iloc[np.argsort(-rank, kind="stable")[:most]]
+    place = {str(name): index for index, name in enumerate(shown["job"])}
+    boxes = [[place[job], names.index(site), *box] for site, job, box in _boxes(run, start, tables) if job in place]
+    events = run.events
+    mine = events[events["job"].isin(set(shown["job"].head(stories)))]
+    by_job: dict[str, list[dict[str, Any]]] = {}
+    for event in mine.to_dict("records"):
+        by_job.setdefault(event["job"], []).append({str(key): value for key, value in event.items()})
+    told = []
+    for row in shown.head(stories).to_dict("records"):
+        found = story({str(key): value for key, value in row.items()}, by_job.get(row["job"], []), run.tz)
+        told.append([found.headline, *found.lines])
+    return {
+        "id": [str(name) for name in shown["job"]],
+        "said": [_said(row) for row in shown.to_dict("records")],
+        "boxes": boxes,
+        "stories": told,
+        "left_out": len(jobs) - len(shown),
+    }
+
+
+def _boxes(run: RunData, start: Any, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str, list[int]]]:
+    """Every stay of a job on a site as [begin, end (minutes), lowest lane, one past the highest, sun's share in %]."""
+    last = max(table["time_utc"].max() for table in tables.values())
+    frame = stays(run.jobs, run.events).sort_values(["begin", "job"])
+    frame = frame[frame["begin"] <= last]
+    frame = frame.assign(end=frame["end"].fillna(last))
+    origin = float(dates().date2num(start))
+    for site, table in tables.items():
+        gpus = max(int(table["online_gpus"].max()), 1)
+        for job, begin, end, low, high, share in lanes(frame[frame["site"] == site], gpus):
+            minutes = [
+                round((begin - origin) * 1440),
+                max(round((end - origin) * 1440), round((begin - origin) * 1440) + 1),
+            ]
+            yield site, job, [*minutes, low, high, round(100 * share)]
+
+
+def _said(row: Any) -> str:
+    """A job in a line, with the units of its numbers."""
+    gpus = f"{row['gpus']} GPU{'s' if row['gpus'] != 1 else ''}"
+    parts = [str(row["job_class"]) or "job", gpus]
+    if known(row["wait_h"]):
+        parts.append(f"waited {hours(row['wait_h'])}")
+    if row["energy_kwh"] > 0:
+        parts.append(
+            f"{row['energy_kwh']:.1f} kWh, {(row['pv_kwh'] + row['battery_pv_kwh']) / row['energy_kwh']:.0%} sun"
+        )
+    parts.append("late" if row["deadline_missed"] else str(row["state"]))
+    return ", ".join(parts)

@@ -1,0 +1,71 @@
+"""Draw against waiting as points that a page can highlight: plain numbers for an inline SVG, scenario by scenario."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tafukt.experiments.figures.style import SERIES, series
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDTH, HEIGHT = 720, 400
+LEFT, RIGHT, TOP, BOTTOM = 76, 150, 12, 46
+
+
+def points(means: pd.DataFrame) -> dict[str, Any] | None:
+    """Where the points of a table of means lie in the picture, with the ticks of both axes.
+
+    `means` has the columns `group`, `policy`, `wait_mean_h` and `draw_kwh`; `None` where fewer than two can be drawn.
+    """
+    known = means[means["wait_mean_h"].notna() & means["draw_kwh"].notna()]
+    if known["policy"].nunique() < 2:
+        return None
+    across = _ticks(float(known["wait_mean_h"].min()), float(known["wait_mean_h"].max()))
+    up = _ticks(float(known["draw_kwh"].min()), float(known["draw_kwh"].max()))
+    names = list(dict.fromkeys(known["policy"]))
+    found = []
+    for _, row in known.iterrows():
+        found.append(
+            {
+                "group": row["group"],
+                "policy": row["policy"],
+                "x": round(_along(float(row["wait_mean_h"]), across, LEFT, WIDTH - RIGHT), 1),
+                "y": round(_along(float(row["draw_kwh"]), up, HEIGHT - BOTTOM, TOP), 1),
+                "colour": _colour(names.index(row["policy"])),
+                "said": f"{row['policy']}: {row['draw_kwh']:,.0f} kWh, waits {row['wait_mean_h']:.2f} h",
+            }
+        )
+    return {
+        "points": found,
+        "across": [{"at": round(_along(t, across, LEFT, WIDTH - RIGHT), 1), "text": f"{t:g}"} for t in across],
+        "up": [{"at": round(_along(t, up, HEIGHT - BOTTOM, TOP), 1), "text": f"{t:,.0f}"} for t in up],
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "top": TOP,
+        "bottom": HEIGHT - BOTTOM,
+    }
+
+
+def _colour(index: int) -> str:
+    """The colour of the series of this number; what is black on paper is the ink of the page, dark or light."""
+    return "var(--ink)" if index % len(SERIES) == 0 else series(index).colour
+
+
+def _ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers around a range, first and last outside of it."""
+    span = high - low or abs(high) or 1.0
+    rough = span / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first, last = math.floor(low / step - 0.05), math.ceil(high / step + 0.05)
+    first = max(first, 0) if low >= 0 else first
+    return [round(float(step * number), 10) for number in np.arange(first, last + 1)]
+
+
+def _along(value: float, ticks: list[float], begin: float, end: float) -> float:
+    return begin + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (end - begin)

@@ -1,0 +1,45 @@
+"""Carbon files of Electricity Maps and WattTime, told as the series that they hold.
+
+- Electricity Maps, yearly CSV: `Datetime (UTC)` and, by year of download, `Carbon Intensity gCO₂eq/kWh (direct)` and
+  `(LCA)`, or `Carbon intensity gCO₂eq/kWh (Life cycle)`; a time is the begin of its hour.
+- WattTime, historical CSV: `timestamp` and `MOER`, or `point_time` and `value`, in pounds of CO2 per MWh.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tafukt.sites.errors import SiteError
+from tafukt.sites.schema.fields import SeriesModel
+from tafukt.sites.schema.grid import ElectricityMapsCarbon, WattTimeCarbon
+from tafukt.sites.weather.tables import column_named, read_table
+
+G_PER_LB = 453.59237
+WHERE = "grid.carbon"
+_SCOPES = {"lifecycle": ("life cycle", "lca"), "direct": ("direct",)}
+
+
+def series_of(model: ElectricityMapsCarbon | WattTimeCarbon, cache: Path | None) -> SeriesModel:
+    """The series in a provider's file.
+
+    Raises
+    ------
+    SiteError
+        If the file has not that provider's columns.
+    """
+    if isinstance(model, WattTimeCarbon):
+        table = read_table(model.file, WHERE, wanted=("MOER", "value"), cache=cache)
+        column, scale = column_named(table.numbers, ("MOER", "value")), G_PER_LB / 1000.0
+    else:
+        table = read_table(model.file, WHERE, wanted=("Datetime (UTC)",), cache=cache)
+        column, scale = _intensity(list(table.numbers), _SCOPES[model.scope]), 1.0
+    if column is None:
+        known = ", ".join(table.numbers)
+        raise SiteError(f"{WHERE}: {table.name}: no column of a file of kind {model.kind!r} among: {known}")
+    keys = {"file": model.file, "column": column, "scale": scale, "repeat": model.repeat, "fill": model.fill}
+    return SeriesModel.model_validate(keys)
+
+
+def _intensity(names: list[str], scope: tuple[str, ...]) -> str | None:
+    found = [name for name in names if "carbon intensity" in name.lower()]
+    return next((name for word in scope for name in found if f"({word}" in name.lower()), None)

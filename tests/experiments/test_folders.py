@@ -1,0 +1,322 @@
+"""Result folders that met with something: damage, other code, a move, a second process, odd names, missing files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from experiments_kit import contents, run, tiny
+from tafukt.experiments.cli.app import app, guarded
+from tafukt.experiments.config.load import load
+from tafukt.experiments.errors import FolderError, InputError
+from tafukt.experiments.runs import session
+from tafukt.experiments.runs.folder import Folder
+from tafukt.experiments.runs.pack import pack
+from tafukt.experiments.runs.replay import replay
+
+import tafukt
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(*words: str) -> int:
+    """Run a command in this process; its exit code."""
+    return guarded(lambda: app(list(words), standalone_mode=False))
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """The tiny experiment as a file."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(tiny())
+    return path
+
+
+# --- damage -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("harm", ["truncated", "missing", "flipped", "numbers"])
+def test_what_does_not_hold_is_said_and_run_again(
+    harm: str, experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run(experiment, out)
+    calm = contents(out)
+    place = next((out / "runs").glob("solar-*"))
+    table, verify = place / "energy.parquet", ["--verify"] if harm in ("flipped", "numbers") else []
+    data = table.read_bytes()
+    if harm == "truncated":
+        table.write_bytes(data[:-100])
+    elif harm == "missing":
+        table.unlink()
+    elif harm == "flipped":
+        table.write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
+    else:
+        summary = json.loads((place / "summary.json").read_text())
+        (place / "summary.json").write_text(json.dumps(summary | {"draw_kwh": 1.0}))
+    assert command("run", str(experiment), "-o", str(out), "--workers", "1", *verify) == 0
+    told = capsys.readouterr().err
+    assert f"{place.name}: " in told
+    assert "it is run again" in told
+    assert contents(out) == calm
+
+
+def test_replay_of_unreadable_tables_is_a_message(experiment: Path, tmp_path: Path) -> None:
+    run(experiment, tmp_path / "out")
+    table = next((tmp_path / "out" / "runs").glob("solar-*")) / "jobs.parquet"
+    table.write_bytes(b"PAR1 nothing of the kind")
+    found = replay(tmp_path / "out")
+    assert [line for line in found.different if "jobs.parquet: cannot be read" in line]
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc", ".."])
+def test_a_name_that_leads_out_of_the_folder_is_refused(name: str, experiment: Path, tmp_path: Path) -> None:
+    run(experiment, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest["runs"] = {name: next(iter(manifest["runs"].values()))}
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(FolderError, match="no name of a run"):
+        tafukt.load(tmp_path / "out")
+    sheet = tmp_path / "out" / "summary.csv"
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    rows = list(csv.reader(sheet.open()))
+    rows[1][0] = name
+    run(experiment, tmp_path / "new")
+    with (tmp_path / "new" / "summary.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    with pytest.raises(FolderError, match="no name of a run"):
+        tafukt.load(tmp_path / "new").run(policy="fifo")
+
+
+def test_a_run_that_vanishes_is_no_success(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    real = session.refresh
+
+    def meanwhile(plan: session.RunPlan) -> object:
+        shutil.rmtree(next((out / "runs").glob("solar-*")))
+        return real(plan)
+
+    monkeypatch.setattr(session, "refresh", meanwhile)
+    outcome = run(experiment, out)
+    assert not outcome.ok
+    assert any("solar-" in fault and "not in the folder" in fault for fault in outcome.faults)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_policy_that_exits_is_a_failed_run(workers: int, experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import sys\ndef quits(view):\n    sys.exit(0)\n")
+    outcome = run(experiment, tmp_path / "out", "policies=['mine.py:quits', 'fifo']", workers=workers)
+    assert [row["status"] for row in outcome.rows] == ["failed", "complete"]
+    assert "SystemExit" in outcome.rows[0]["reason"]
+    (tmp_path / "mine.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(InputError, match="SystemExit"):
+        run(experiment, tmp_path / "new", "policies=['mine.py:quits', 'fifo']")
+
+
+# --- what is there counts ---------------------------------------------------------------------------------
+
+
+def test_what_ran_before_a_stop_is_shown(experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As after kill -9 before the first refresh: runs are there, summary and manifest know nothing of them."""
+    out = tmp_path / "out"
+    run(experiment, out)
+    whole = tafukt.load(out).summary
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["status"] = "incomplete"
+    for entry in manifest["runs"].values():
+        entry["status"] = "missing"
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    (out / "summary.csv").unlink()
+    frame = tafukt.load(out).summary
+    assert list(frame) == list(whole)
+    assert frame["draw_kwh"].tolist() == whole["draw_kwh"].tolist()
+    assert frame["grid_cut"].tolist() == whole["grid_cut"].tolist()
+    assert command("compare", str(out)) == 0
+    assert "solar" in capsys.readouterr().out
+
+
+def test_results_of_other_code_can_still_be_shown(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run(experiment, out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest |= {"source_sha256": "0" * 64, "packages": manifest["packages"] | {"numpy": "1.0"}}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    (out / "experiment.toml").write_text((out / "experiment.toml").read_text() + "\n[of_another_version]\nkey = 1\n")
+    rows = list(csv.reader((out / "summary.csv").open()))
+    at = rows[0].index("import_ramp_15min_kw")  # a column that an older version did not have
+    with (out / "summary.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([[*row[:at], *row[at + 1 :]] for row in rows])
+    assert command("run", str(experiment), "-o", str(out)) == 2
+    told = capsys.readouterr().err
+    assert "of other code than this" in told
+    assert "tafukt report, compare" in told
+    assert command("compare", str(out)) == 0
+    assert command("report", str(out)) == 0
+    assert command("replay", str(out)) == 2
+    assert "of_another_version: unknown key" in capsys.readouterr().err
+
+
+def test_replay_names_the_packages_that_changed(experiment: Path, tmp_path: Path) -> None:
+    run(experiment, tmp_path / "out")
+    assert replay(tmp_path / "out").changed == ()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest["packages"]["numpy"] = "1.0"
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    (changed,) = replay(tmp_path / "out").changed
+    assert changed.startswith("numpy (was 1.0, is ")
+
+
+def test_an_older_process_does_not_undo_an_extension(experiment: Path, tmp_path: Path) -> None:
+    """A job array: one process begins, another extends the experiment and ends, and then the first ends."""
+    out = tmp_path / "out"
+    older = session.plan(load(experiment), out)
+    session.carry_out(older)
+    run(experiment, out, "policies=['fifo', 'solar', 'easy']", "seeds=[1, 2]")
+    extended = contents(out)
+    rows = session.refresh(older)
+    assert [row["policy"] for row in rows] == ["fifo", "solar"]
+    assert contents(out) == extended
+
+
+# --- a folder that moves ----------------------------------------------------------------------------------
+
+
+def test_a_packed_folder_needs_nothing_else(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    rows = [f"j{i},2025-06-01T{i % 24:02d}:00:00Z,3600,{1 + i % 8},7200,lab,training,done" for i in range(12)]
+    (home / "log.csv").write_text(
+        "job_id,submit,runtime_s,gpus,estimate_s,tenant,class,status\n" + "\n".join(rows) + "\n"
+    )
+    trace = 'kind = "trace"\nfile = "log.csv"\nformat = "own"\nstart_day = 0\ngpu_cap = 8\nload_factor = 1\n'
+    text = tiny().partition("[workload]")[0] + f'[workload]\n{trace}slack_h = 1\nestimates = "exact"\n'
+    (home / "e.toml").write_text(text)
+    run(home / "e.toml", home / "out")
+    before = contents(home / "out" / "runs")
+    assert not [name for name, data in before.items() if str(tmp_path).encode() in data], "a path in a result"
+    (place,) = pack(home / "out")
+    assert (home / "out" / place).read_bytes() == (home / "log.csv").read_bytes()
+    assert str(tmp_path) not in (home / "out" / "experiment.toml").read_text()
+    packed = contents(home / "out")
+    assert run(home / "e.toml", home / "out").ok
+    assert contents(home / "out") == packed, "running again unpacks nothing"
+    shutil.move(home / "out", tmp_path / "moved")
+    shutil.rmtree(home)
+    found = replay(tmp_path / "moved")
+    assert found.agrees
+    assert not found.close
+    assert not found.changed
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+NAMES = ["شمس", "ⵜⴰⴼⵓⴽⵜ", "NA", "None", "nan", "-mine", "=1+1", "'=odd", "$x^$", "a b", "null"]
+
+
+def test_policies_may_be_called_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = ", ".join(f"{{ name = {json.dumps(name)}, order = 'fair' }}" for name in NAMES)
+    text = tiny().replace('["fifo", "solar"]', f'[{tables}]\nbaseline = "-mine"')
+    (tmp_path / "e.toml").write_text(text)
+    out = tmp_path / "out"
+    assert command("run", str(tmp_path / "e.toml"), "-o", str(out), "--workers", "1", "--set", "bound=false") == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in NAMES)
+    results = tafukt.load(out)
+    assert results.summary["policy"].tolist() == NAMES
+    assert results.summary["grid_cut"].notna().all(), "the baseline was found"
+    for name in NAMES:
+        assert len(results[name].jobs)
+    assert all(path.name.isascii() and not path.name.startswith("-") for path in (out / "runs").iterdir())
+    assert command("compare", str(out)) == 0
+    assert command("replay", str(out), "--workers", "1") == 0
+
+
+def test_two_values_of_an_axis_that_are_one_are_refused(experiment: Path, tmp_path: Path) -> None:
+    axis = "matrix.start=['2025-06-01T00:00:00Z', '2025-06-01T02:00:00+02:00']"
+    with pytest.raises(InputError, match="one and the same scenario"):
+        run(experiment, tmp_path / "out", axis)
+
+
+def test_a_policy_of_a_package_is_hashed_by_its_code(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "house_policies"
+    package.mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    (package / "__init__.py").write_text("")
+    (package / "mine.py").write_text(
+        "from house_policies.helper import X\nfrom tafukt.simulator.policies import list_scheduler as engine\n"
+        "best = engine.Parts()\n"
+    )
+    (package / "helper.py").write_text("X = 1\n")
+    setting = "policies=['fifo', 'house_policies.mine:best']"
+    run(experiment, tmp_path / "out", setting)
+    (package / "helper.py").write_text("X = 2\n")
+    with pytest.raises(FolderError, match=r"source of 'house_policies\.mine:best' has changed"):
+        run(experiment, tmp_path / "out", setting)
+
+
+# --- processes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_says_how_far_it_came_and_leaves_nothing_behind(
+    number: int, code: int, experiment: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("import time\ndef slow(view):\n    time.sleep(60)\n    return ()\n")
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "tafukt", "run", str(experiment), "-o", str(out), "--workers", "2"]
+    words += ["--set", "policies=['mine.py:slow', 'fifo']", "--set", "bound=false"]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("runs/fifo*/summary.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "stopped, 1 of 2 runs done; the same command goes on from there" in told
+    assert "Traceback" not in told
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not (out / ".tmp").exists()
+    assert tafukt.load(out).summary["policy"].tolist() == ["fifo"]
+
+
+@pytest.mark.parametrize("kib", [700_000, 450_000, 350_000])
+def test_little_memory_is_a_message(kib: int, experiment: Path, tmp_path: Path) -> None:
+    import resource
+
+    def little() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (kib * 1024, kib * 1024))
+
+    words = [sys.executable, "-m", "tafukt", "run", str(experiment), "-o", str(tmp_path / "out"), "--quiet"]
+    done = subprocess.run(
+        words, cwd=ROOT, preexec_fn=little, capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode in (0, 1)
+    if done.returncode:
+        assert "memory" in done.stderr
+
+
+def test_scratch_of_the_dead_is_swept_by_the_next_start(experiment: Path, tmp_path: Path) -> None:
+    from tafukt.experiments.runs.folder import _host
+
+    out = tmp_path / "out"
+    run(experiment, out)
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    (out / ".tmp" / f"{_host()}-{int(dead.stdout)}-abc").mkdir(parents=True)
+    assert run(experiment, out).ok
+    assert not (out / ".tmp").exists()
+    assert Folder(out).manifest()["status"] == "complete"
