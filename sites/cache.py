@@ -54,9 +54,16 @@ def key_of(inputs: Any) -> str:
 def file_hash(path: Path) -> str:
     """A hash of a file's content, or `absent`."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        about = path.stat()
+        return _file_hash(path, about.st_mtime_ns, about.st_size)
     except OSError:
         return "absent"
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, changed_ns: int, size: int) -> str:
+    """The hash of a file that has not changed since: a file that feeds many sites is read for it once."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from tafukt.sites.time_grid import DAY_S, SEASONS, Ints, Span, local_hour_and_mo
 def bands(tariff: TariffModel, tz: str, span: Span) -> Ints:
     """Number of the tariff's band that holds in each step, by the local clock; the band at a step's begin."""
     hour, month = local_hour_and_month(tz, span.begins)
-    summer = np.isin(month, tariff.summer_months).astype(np.int64)
+    summer = np.isin(np.arange(13), tariff.summer_months).astype(np.int64)[month]
     day = (span.begins + utc_offsets(tz, span.begins)) // DAY_S
     kind = kind_of_day(tariff, np.arange(day[0], day[-1] + 1))[day - day[0]]
     return np.asarray(day_tables(tariff)[summer, kind, (hour / RESOLUTION_H).astype(np.int64)])

@@ -12,7 +12,8 @@ from pathlib import Path
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.fields import SeriesModel
 from tafukt.sites.schema.grid import ElectricityMapsCarbon, WattTimeCarbon
-from tafukt.sites.weather.tables import column_named, read_table
+from tafukt.sites.weather.table_cache import read_table
+from tafukt.sites.weather.tables import column_named
 
 G_PER_LB = 453.59237
 WHERE = "grid.carbon"

@@ -27,10 +27,12 @@ from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.weather import PublisherFile, WeatherCSV, WeatherFile
 from tafukt.sites.time_grid import HOUR_S
+from tafukt.sites.weather.parsing import text_of, times_of
 from tafukt.sites.weather.publishers import PUBLISHERS, Publisher, publisher_of
 from tafukt.sites.weather.quality import blanked, noon_error_min
 from tafukt.sites.weather.source import IRRADIANCES, QUANTITIES, Record, Source, Station, placed, year_of
-from tafukt.sites.weather.tables import Table, column_named, moments, opened, read_table, text_of, times_of
+from tafukt.sites.weather.table_cache import read_table
+from tafukt.sites.weather.tables import Table, column_named, moments, opened
 
 WHERE = "weather.file"
 _EPW_COLUMNS = {6: "temp_air", 13: "ghi", 14: "dni", 15: "dhi", 21: "wind_speed"}

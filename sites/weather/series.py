@@ -13,7 +13,7 @@ from tafukt.sites.schema.fields import SeriesModel
 from tafukt.sites.schema.ranges import Range
 from tafukt.sites.time_grid import DAY_S, Ints, Span
 from tafukt.sites.weather.source import Record, Source, placed, stamp
-from tafukt.sites.weather.tables import read_table
+from tafukt.sites.weather.table_cache import read_table
 
 _LEAP_YEAR_BEGIN = np.datetime64("2024-01-01")
 _LEAP_DAY = 59  # its place in a leap year
@@ -156,9 +156,8 @@ def _whole(source: Source, rows: Ints, model: SeriesModel, where: str) -> tuple[
     used = np.zeros(len(values), dtype=bool)
     used[rows] = True
     gaps = np.flatnonzero(missing & used)
-    doubled = source.duplicates[
-        np.isin(((source.duplicates - source.begin_unix) // source.step_s), np.flatnonzero(used))
-    ]
+    row_of = ((source.duplicates - source.begin_unix) // source.step_s).astype(np.int64)
+    doubled = source.duplicates[used[np.clip(row_of, 0, len(used) - 1)]]
     faults = [f"{len(gaps)} missing, first {stamp(source.mids[gaps[0]])}"] if len(gaps) else []
     if len(doubled):
         faults.append(f"{len(doubled)} doubled, first {stamp(doubled[0])}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import gcd
 
 import numpy as np
 from tafukt.sites.errors import SiteError
@@ -154,7 +153,7 @@ def placed(record: Record) -> Source:
         raise SiteError(f"{record.where}: all its rows are at one time")
     rows = times[order]
     lengths = cadence(rows)
-    step = gcd(*(int(length) for length in np.unique(lengths)))
+    step = int(np.gcd.reduce(lengths))
     if step <= 0 or (HOUR_S % step and step % HOUR_S):
         raise SiteError(f"{record.where}: rows are {step} s apart; allowed: an hour, a part or a multiple of it")
     if record.label == "right":  # the row's interval lies before it

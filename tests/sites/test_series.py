@@ -154,13 +154,13 @@ def test_dates_that_are_no_iso_are_read_in_a_series(form: str, tmp_path: Path) -
 
 
 def test_a_file_is_read_once_for_all_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tafukt.sites.weather import tables
+    from tafukt.sites.weather import parsing
 
     path = tmp_path / "p.csv"
     path.write_text("time,a,b,c\n" + "".join(f"{t},1,2,3\n" for t in hourly()))
     read = []
-    original = tables.frame
-    monkeypatch.setattr(tables, "frame", lambda *a, **k: (read.append(1), original(*a, **k))[1])
+    original = parsing.frame
+    monkeypatch.setattr(parsing, "frame", lambda *a, **k: (read.append(1), original(*a, **k))[1])
     sites = []
     for name, column in (("u", "a"), ("v", "b"), ("w", "c")):
         table = site(other={"kind": "csv", "series": {"file": str(path), "column": column}}).model_dump(mode="json")
