@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -117,7 +117,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         experiment=experiment,
         scenario=scenario,
         jobs=jobs,
-        settings=_settings(experiment),
+        settings=_settings(experiment, jobs),
         costs={site.name: costs_of(site, start, end_s) for site in sites},
         temp_air_c={site.name: given[site.name].temp_air_c for site in sites},
         notes=demand.notes | {"told": list(demand.told)},
@@ -159,7 +159,19 @@ def _window_s(experiment: Experiment, jobs: tuple[Job, ...], gpu_speed: float) -
     return max(accounting_end_s(jobs, gpu_speed) if jobs else 0.0, experiment.days * DAY_S)
 
 
-def _settings(experiment: Experiment) -> Settings:
+def _class_means_s(
+    given: Literal["learned", "workload"] | dict[str, float], jobs: Sequence[Job]
+) -> tuple[tuple[str, float], ...]:
+    """How long jobs of each class run on the mean, as far as it is to be known beforehand [s]."""
+    if isinstance(given, dict):
+        return tuple((name, hours * HOUR_S) for name, hours in sorted(given.items()))
+    runtimes: dict[str, list[float]] = {}
+    for job in jobs if given == "workload" else ():
+        runtimes.setdefault(job.ask.job_class, []).append(job.runtime_s)
+    return tuple((name, math.fsum(values) / len(values)) for name, values in sorted(runtimes.items()))
+
+
+def _settings(experiment: Experiment, jobs: Sequence[Job]) -> Settings:
     forecast = experiment.forecast
     return Settings(
         remainder=experiment.engine.remainder,
@@ -176,6 +188,7 @@ def _settings(experiment: Experiment) -> Settings:
             autocorrelation=forecast.autocorrelation,
             horizon_h=forecast.horizon_h,
             issue_h=forecast.issue_h,
+            class_mean_s=_class_means_s(forecast.class_mean_h, jobs),
         ),
     )
 

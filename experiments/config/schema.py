@@ -185,7 +185,7 @@ class QuotaTable(Table):
     gpus_outside: int | None = Field(default=None, ge=0, strict=True, description="Outside their own region")
 
 
-ForecastKind = Literal["perfect", "persistence", "climatology", "noisy"]
+ForecastKind = Literal["perfect", "persistence", "climatology", "noisy", "white"]
 
 
 class ForecastTable(Table):
@@ -200,11 +200,20 @@ class ForecastTable(Table):
         default="perfect", description="Kind of the forecast of the price; a tariff is known beforehand"
     )
     error: float = Field(
-        default=0.1, ge=0.0, le=2.0, description="Relative standard error a day ahead, of noisy forecasts"
+        default=0.1,
+        ge=0.0,
+        le=2.0,
+        description="Relative standard error a day ahead of noisy forecasts; of white ones that of every slot, "
+        "against the mean",
     )
     autocorrelation: float = Field(default=0.8, ge=0.0, lt=1.0, description="Of that error from one hour to the next")
     horizon_h: int = Field(default=72, ge=1, le=720, description="How far it looks ahead [h]")
     issue_h: int = Field(default=1, ge=1, le=48, description="Hours between one forecast and the next [h]")
+    class_mean_h: Literal["learned", "workload"] | dict[str, Annotated[float, Field(gt=0.0, le=1e5)]] = Field(
+        default="learned",
+        description='How long the jobs of a class run on the mean, for `duration = "class-mean"`: learned from those '
+        "that have ended; known beforehand from the workload, as a trace's are; or given, by class [h]",
+    )
 
 
 class OutputTable(Table):

@@ -1,7 +1,7 @@
 """What a policy may know of the future: forecasts that know when they were issued.
 
 A forecast issued at the beginning of an hour rests on the hours before it, on what is measured at that very
-moment, and, for the kinds `perfect` and `noisy` alone, on the truth: there the truth is what the forecast is
+moment, and, for the kinds `perfect`, `noisy` and `white` alone, on the truth: there the truth is what the forecast is
 by definition, or what the error is put on. Persistence and climatology never read what came after.
 """
 
@@ -17,7 +17,7 @@ from tafukt.simulator.units import DAY_H, HOUR_S, Floats
 from tafukt.sites.profile import StepProfile
 
 SEEN_DAYS = 30  # how far back climatology looks
-Kind = Literal["perfect", "persistence", "climatology", "noisy"]
+Kind = Literal["perfect", "persistence", "climatology", "noisy", "white"]
 Quantity = Literal["sun", "load", "overhead", "carbon", "price"]
 
 
@@ -30,8 +30,13 @@ class ForecastSettings:
 
     `error` is the relative standard error of an hourly value a day ahead, of every noisy forecast; it grows
     with the square root of the lead time and is capped at twice that. `autocorrelation` is that of the error
-    from one hour of the target to the next. `horizon_h` is how far forecasts look, `issue_h` how often they
+    from one hour of the target to the next. A white forecast has an error of its own in every slot, independent of
+    all others and the same whenever it is issued, of standard deviation `error` times the mean of what is forecast
+    (as Wiesner et al. 2021, 10.1145/3464298.3493399, put it on carbon intensity); where there is nothing, as at night,
+    nothing is forecast, and never less than nothing. `horizon_h` is how far forecasts look, `issue_h` how often they
     are renewed [h].
+
+    `class_mean_s` is how long the jobs of a class run on the mean, by name, where that is known beforehand [s].
     """
 
     sun: Kind = "noisy"
@@ -42,6 +47,7 @@ class ForecastSettings:
     load: Kind = "persistence"
     carbon: Kind = "noisy"
     price: Kind = "perfect"
+    class_mean_s: tuple[tuple[str, float], ...] = ()
 
 
 class Forecast:
@@ -59,6 +65,7 @@ class Forecast:
         self._sites = scenario.sites
         self._edges = np.minimum(np.arange(self.hours + 1) * HOUR_S, scenario.end_s)
         self._truths: dict[Quantity, Floats] = {}
+        self._whites: dict[Quantity, Floats] = {}
         self._steady: dict[Quantity, bool] = {}
         self._issued = -1
         self._now: dict[Quantity, Floats] = {}
@@ -130,6 +137,8 @@ class Forecast:
                 return self._mean_day(quantity, hour, end)
             case "noisy":
                 return self._truth(quantity)[:, hour:end] * self._noise(quantity, hour, end)
+            case "white":
+                return self._white(quantity)[:, hour:end]
 
     def kind(self, quantity: Quantity) -> Kind:
         """Which kind of forecast a quantity has."""
@@ -190,6 +199,21 @@ class Forecast:
             source = values[:, seen] if len(seen) else self._measured(quantity, hour)
             result[:, target % DAY_H == phase] = source.mean(axis=1)[:, None]
         return result
+
+    def _white(self, quantity: Quantity) -> Floats:
+        """The truth with an independent error in every slot."""
+        values = self._whites.get(quantity)
+        if values is None:
+            truth = self._truth(quantity)
+            names = [_stream_name(site, quantity) for site in self._sites]
+            errors = {
+                name: stream(self._seed, f"forecast/{name}/white").standard_normal(truth.shape[1])
+                for name in dict.fromkeys(names)
+            }
+            spread = self.settings.error * truth.mean(axis=1, keepdims=True)
+            found = np.maximum(truth + spread * np.array([errors[name] for name in names]), 0.0)
+            values = self._whites[quantity] = np.where(truth > 0.0, found, truth)
+        return values
 
     def _noise(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Factors around one: an autoregressive error over the target hours, growing with lead time."""

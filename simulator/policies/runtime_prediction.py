@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
+from collections.abc import Mapping
 from itertools import accumulate
 from math import ceil
 from typing import Protocol
@@ -29,6 +30,9 @@ class Duration(Protocol):
     def freed(self, job: JobState) -> None:
         """A job has left its site; it may have ended."""
 
+    def know(self, class_mean_s: Mapping[str, float]) -> None:
+        """Be told how long the jobs of each class run on the mean, where that is known beforehand [s]."""
+
 
 class Estimate:
     """What the user has estimated."""
@@ -39,6 +43,9 @@ class Estimate:
 
     def freed(self, job: JobState) -> None:
         """Nothing is learned."""
+
+    def know(self, class_mean_s: Mapping[str, float]) -> None:
+        """Users' estimates need no means."""
 
 
 class _Learning(ABC):
@@ -86,10 +93,26 @@ class _Learning(ABC):
 
 
 class ClassMean(_Learning):
-    """The mean runtime of the ended jobs of its class, as GAIA takes it.
+    """The mean runtime of its class: of all jobs where it is known beforehand, else of those that have ended.
 
-    Hanafy et al. 2024, 10.1145/3620666.3651374.
+    GAIA knows the means of its queues from the past: Hanafy et al. 2024, 10.1145/3620666.3651374.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: Mapping[str, float] = {}
+
+    def know(self, class_mean_s: Mapping[str, float]) -> None:
+        """What is known beforehand counts, whatever is seen."""
+        self._known = class_mean_s
+
+    def left_s(self, job: JobState, now_s: float) -> float:
+        """What is left of the mean runtime."""
+        mean = self._known.get(job.ask.job_class)
+        if mean is None:
+            return super().left_s(job, now_s)
+        left = mean - job.progress_gpu_s(now_s) / job.ask.gpus
+        return left if left > 0 else job.left_s(now_s)
 
     def _key(self, job: JobState) -> object:
         return job.ask.job_class
@@ -106,6 +129,9 @@ class UserFactor(_Learning):
 
     After Tsafrir, Etsion and Feitelson 2007 (10.1109/TPDS.2007.70606), who take the user's last two runtimes.
     """
+
+    def know(self, class_mean_s: Mapping[str, float]) -> None:
+        """Tenants are no classes."""
 
     def _key(self, job: JobState) -> object:
         return job.ask.tenant
@@ -148,6 +174,9 @@ class UsualShare:
     def freed(self, job: JobState) -> None:
         """It may have ended: looked at when the next prediction is asked for."""
         self._freed.append(job)
+
+    def know(self, class_mean_s: Mapping[str, float]) -> None:
+        """Shares of estimates need no means."""
 
     def _learn(self) -> None:
         for job in self._freed:

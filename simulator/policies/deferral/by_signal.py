@@ -162,6 +162,7 @@ class BySignal:
     def _ready(self, view: View) -> HourTable:
         if self._promises is None:
             self._promises = HourTable(view)
+            self.duration.know(dict(view.forecast.settings.class_mean_s))
         return self._promises
 
 

@@ -113,6 +113,7 @@ class LowestGridWindow:
             return None
         if self._is_small(job):
             return self._at_first_light(job, sites, now, view)
+        self._prepare(view)
         self._withdraw(job.index)
         parts = self._parts_of(sites, ask.home, view)
         ahead = [self._ahead_h(job, part, view) for part in parts]
@@ -266,6 +267,7 @@ class LowestGridWindow:
             self._booked = np.tile(np.array(nodes, dtype=np.complex128), (view.forecast.hours + BEYOND_H, 1))
             self._of_site = list(self._booked.T)
             self._watts, self._gpus = self._booked.real, self._booked.imag
+            self._duration.know(dict(view.forecast.settings.class_mean_s))
 
     def _promise(self, job: JobState, site: int, start_s: float, left_s: float, view: View) -> None:
         self._prepare(view)
