@@ -128,7 +128,8 @@ class Grid:
     """A site's connection: price [MAD/J], carbon [g/J], limits [W], outages [s] and requests.
 
     `export_price` is what a fed-in joule earns [MAD/J]; `import_limit_w` and `export_limit_w` may be infinite;
-    `export_cap_share` is the largest share of the window's generation that may be exported in all;
+    `export_cap_share` is the share of the window's generation up to which export is paid, 1 for no cap;
+    what goes beyond it is exported unpaid, up to the limit;
     `outages` are disjoint, ordered (start, end) pairs of simulation time.
     """
 

@@ -39,6 +39,7 @@ from tafukt.simulator.scenario import (
 from tafukt.sites.grid_events import PlannedEvent
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.schema.equipment import BatteryModel, NodeModel
+from tafukt.sites.schema.grid import PAID_EXPORT_SHARE
 from tafukt.sites.site import SiteModel, node_types
 from tafukt.sites.supply import SiteSupply, supply
 from tafukt.workloads.build import build as build_jobs
@@ -280,7 +281,7 @@ def site_of(
         export_price=_scaled(given.export_price_mad_per_kwh, 1.0 / KWH_J),
         import_limit_w=_limit_w(site.grid.import_limit_kw),
         export_limit_w=_limit_w(site.grid.export_limit_kw),
-        export_cap_share=site.grid.export_cap_share,
+        export_cap_share=_paid_export_share(site, end_s),
         outages=given.outages,
         events=tuple(_event(event) for event in given.events),
     )
@@ -319,6 +320,13 @@ def _event(event: PlannedEvent) -> GridEvent:
         pay_per_j=terms.pay_mad_per_kwh / KWH_J,
         penalty_per_j=terms.penalty_mad_per_kwh / KWH_J,
     )
+
+
+def _paid_export_share(site: SiteModel, end_s: float) -> float:
+    """The share of generation whose export is paid: the law's is of a year, so a shorter run has no cap of its own."""
+    if site.grid.export_cap_share is not None:
+        return site.grid.export_cap_share
+    return PAID_EXPORT_SHARE if end_s >= 365.0 * DAY_S else 1.0
 
 
 def _scaled(profile: StepProfile, factor: float) -> StepProfile:

@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -41,11 +42,12 @@ def settle_flows(ledger: SiteLedger) -> SiteEnergy:
     in each, every flow is constant or is given as its mean.
     """
     ledger.advance_to(ledger.end_s)
-    segments = _segments(ledger)
+    segments, paid_until_s = _segments(ledger), inf
     if ledger.site.grid.export_cap_share < 1.0:
-        segments = _capped(ledger, segments)
+        segments, paid_until_s = _paid(ledger, segments)
     grid, edges, flows = ledger.site.grid, segments.edges_s, segments.flows_w
     price, carbon = (_sampled(profile, ledger, segments) for profile in (grid.price, grid.carbon))
+    export_price = _sampled(grid.export_price, ledger, segments)
     n = len(edges) - 1
     if ledger.battery is not None:
         after = ledger.unclipped_j(edges, segments.stored_j)
@@ -61,7 +63,7 @@ def settle_flows(ledger: SiteLedger) -> SiteEnergy:
         flows_w=flows,
         stored_j=segments.stored_j,
         price=price,
-        export_price=_sampled(grid.export_price, ledger, segments),
+        export_price=np.where(edges[:-1] >= paid_until_s, np.minimum(export_price, 0.0), export_price),
         carbon=carbon,
         mix_solar=contents.solar,
         mix_carbon=contents.carbon,
@@ -137,19 +139,6 @@ def _no_rounding(difference: Floats, of: Floats) -> Floats:
     return difference
 
 
-def _capped(ledger: SiteLedger, segments: _Segments) -> _Segments:
-    """The same with export ended where it reaches its share of the window's generation; the rest is curtailed."""
-    time_s = reached_s(ledger, segments.edges_s, segments.pv_w, segments.flows_w)
-    if time_s is None:
-        return segments
-    split_segment(ledger, time_s)
-    segments = _segments(ledger, (time_s,))
-    flows, over = segments.flows_w, segments.edges_s[:-1] >= time_s
-    flows["curtailed"] = np.where(over, flows["curtailed"] + flows["export"], flows["curtailed"])
-    flows["export"] = np.where(over, 0.0, flows["export"])
-    return segments
-
-
 def _edges(ledger: SiteLedger, cuts: Sequence[float]) -> Floats:
     end_s = ledger.end_s
     changes = (ledger.it_times, ledger.supply_times, ledger.ends, cuts)
@@ -198,11 +187,21 @@ def _stored(ledger: SiteLedger, edges: Floats, segment: Ints) -> Floats:
     return stored
 
 
-# --- The yearly export cap: a share of the window's own generation, split exactly where it is reached
-# Morocco's law 82-21 lets a producer for own use sell at most 20 % of a year's generation.
+# --- The export cap: a share of the window's own generation that is paid, split exactly where it is reached
+# Morocco's law 82-21 lets a producer for own use sell at most 20 % of a year's generation. What goes beyond it is
+# still fed in, up to the connection's limit, and earns nothing; a price below zero is still charged.
 
 
 HALVINGS = 100
+
+
+def _paid(ledger: SiteLedger, segments: _Segments) -> tuple[_Segments, float]:
+    """The same, cut where export reaches its paid share of the window's generation, and that moment [s]."""
+    time_s = reached_s(ledger, segments.edges_s, segments.pv_w, segments.flows_w)
+    if time_s is None:
+        return segments, inf
+    split_segment(ledger, time_s)
+    return _segments(ledger, (time_s,)), time_s
 
 
 def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Floats]) -> float | None:

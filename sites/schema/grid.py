@@ -146,12 +146,20 @@ class OutagesModel(Section):
     mean_hours: Positive = Field(1.0, le=8766, description="mean length of a drawn outage, exponential [h]: CHOICE")
 
 
+# Of a year's generation, what a producer for own use may sell: law 82-21, pv-magazine.
+PAID_EXPORT_SHARE = 0.2
+
+
 class GridModel(Section):
     """The connection: limits, tariff, carbon, outages."""
 
     import_limit_kw: NotNegative | None = Field(None, description="none: unlimited")
     export_limit_kw: NotNegative | None = Field(None, description="none: unlimited; 0: no export")
-    export_cap_share: Share = Field(0.2, description="export over generation that is paid; law 82-21, pv-magazine")
+    export_cap_share: Share | None = Field(
+        None,
+        description="export over generation that is paid; what is above it is exported unpaid. None: 0.2 of what a "
+        "run of a year or more generates (law 82-21, pv-magazine), and no cap for a shorter one",
+    )
     tariff: str | TariffModel = Field("mv_default", description="a tariff of the catalogue, or one's own")
     price_mad_per_kwh: SeriesModel | None = Field(None, description="a price series in place of the bands")
     export_mad_per_kwh: NotNegative | SeriesModel | None = Field(

@@ -290,12 +290,27 @@ def test_what_lies_above_the_shrunken_window_is_lost() -> None:
 # --- export cap ------------------------------------------------------------------------------------------
 
 
-def test_export_ends_where_it_reaches_its_share() -> None:
+def test_export_is_paid_up_to_its_share_and_goes_on_unpaid() -> None:
     """30 kW over for four hours: 160 kWh made, of which 20 % are 32, reached after 64 minutes."""
-    _, energy = books(site([40, 40, 40, 40], export_cap_share=0.2), 10e3)
-    assert kwh(energy)["export"] == pytest.approx(32, rel=1e-12)
-    assert kwh(energy)["curtailed"] == pytest.approx(120 - 32)
+    place = site([40, 40, 40, 40], export_cap_share=0.2)
+    place = replace(place, grid=replace(place.grid, export_price=StepProfile(np.full(4, 0.5 / KWH), HOUR)))
+    _, energy = books(place, 10e3)
+    assert kwh(energy)["export"] == pytest.approx(120)
+    assert kwh(energy)["curtailed"] == 0.0
     assert energy.edges_s.tolist() == pytest.approx([0, HOUR, 64 * 60, 2 * HOUR, 3 * HOUR, 4 * HOUR])
+    assert energy.total_j(energy.flows_w["export"] * energy.export_price) == pytest.approx(32 * 0.5, rel=1e-12)
+
+
+def test_a_limit_of_zero_is_what_forbids_export() -> None:
+    _, energy = books(site([40, 40], export_cap_share=0.2, export_limit_w=0.0), 10e3)
+    assert (kwh(energy)["export"], kwh(energy)["curtailed"]) == (0.0, pytest.approx(60))
+
+
+def test_a_price_below_zero_is_charged_beyond_the_cap_too() -> None:
+    place = site([40, 40], export_cap_share=0.0)
+    place = replace(place, grid=replace(place.grid, export_price=StepProfile(np.array([0.5, -0.5]) / KWH, HOUR)))
+    _, energy = books(place, 10e3)
+    assert energy.total_j(energy.flows_w["export"] * energy.export_price) == pytest.approx(-15)
 
 
 def test_export_cap_does_not_mind_who_still_looks_at_the_books() -> None:
@@ -319,16 +334,16 @@ def test_export_cap_while_the_battery_tapers() -> None:
         site(np.full(3600, 25.0), battery, step_s=2.0, export_cap_share=0.1), pv=StepProfile(np.full(3600, 25e3), 2.0)
     )
     _, exact = books(fine, 10e3)
-    ends = [e.edges_s[1:][e.flows_w["export"] > 0].max() for e in (energy, exact)]
+    ends = [e.edges_s[1:][(e.flows_w["export"] > 0) & (e.export_price > 0)].max() for e in (energy, exact)]
     assert ends[0] == pytest.approx(ends[1], abs=1e-3)
     assert kwh(energy) == pytest.approx(kwh(exact), rel=1e-9, abs=1e-9)
-    assert kwh(energy)["export"] == pytest.approx(5)
+    assert energy.total_j(energy.flows_w["export"] * energy.export_price) == pytest.approx(5 * 0.1)
 
 
-def test_no_export_at_all_under_a_share_of_zero() -> None:
+def test_no_export_is_paid_under_a_share_of_zero() -> None:
     _, energy = books(site([40, 40], LOSSLESS, export_cap_share=0.0), 10e3)
-    assert kwh(energy)["export"] == 0.0
-    assert kwh(energy)["curtailed"] == pytest.approx(20)
+    assert kwh(energy)["export"] == pytest.approx(20)
+    assert not energy.export_price.any()
 
 
 # --- however time is cut -------------------------------------------------------------------------------
