@@ -153,8 +153,11 @@ class TraceModel(Strict):
     """
 
     kind: Literal["trace"] = "trace"
-    file: str = Field(description="the trace, relative to the experiment; .gz is unpacked on the fly")
-    format: str = Field(description="swf, sacct, philly, helios, pai, acme, own, or a path to a column map (.toml)")
+    file: str = Field("", description="the trace, relative to the experiment; .gz is unpacked on the fly")
+    trace: str = Field("", description="instead of file: a public trace that `tafukt fetch` has put into the cache")
+    format: str = Field(
+        "", description="of file: swf, sacct, philly, helios, pai, acme, own, or a path to a column map (.toml)"
+    )
     align: Literal["first midnight", "dates"] = Field(
         "first midnight",
         description="first midnight: day start_day of the trace, on its own clock, is the experiment's first; dates: "
@@ -232,6 +235,10 @@ class TraceModel(Strict):
 
     @model_validator(mode="after")
     def _explicit(self) -> TraceModel:
+        if bool(self.file) == bool(self.trace):
+            raise ValueError("give file, with its format, or trace, a public one by name (`tafukt fetch` lists them)")
+        if self.file and not self.format:
+            raise ValueError("file needs format: swf, sacct, philly, helios, pai, acme, own, or a column map (.toml)")
         if self.slack_h is not None and self.slack_factor is not None:
             raise ValueError("give slack_h or slack_factor, not both")
         if (self.load_factor is None) == (self.load is None):

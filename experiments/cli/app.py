@@ -212,6 +212,18 @@ def workloads(
     _leave(workloads_command(name, plot))
 
 
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A public trace; without one they are listed.", metavar="[NAME]")] = "",
+    mirror: Annotated[str, typer.Option("--from", metavar="URL", help="Of a mirror; the hash is the same.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Although it is here already.")] = False,
+) -> None:
+    """Download a public trace from its publisher into the cache."""
+    from tafukt.experiments.cli.traces import fetch_command
+
+    _leave(fetch_command(name, mirror, again))
+
+
 @app.command(name="import")
 def import_log(
     kind: Annotated[str, typer.Argument(help="What wrote the log: sacct.", metavar="sacct")],

@@ -62,3 +62,36 @@ def import_command(kind: str, file: Path, output: Path | None, like: str, zone: 
         out.print(line, markup=False)
     out.print(f"Wrote {written}. Next: tafukt validate {written}, then tafukt run {written}", markup=False)
     return 0
+
+
+def fetch_command(name: str, mirror: str, again: bool) -> int:
+    """Download a public trace into the cache, or list which there are."""
+    from tafukt.experiments.config.traces import trace_folder
+    from tafukt.workloads.traces import public
+
+    out, folder = console(), trace_folder()
+    if not name:
+        for known, trace in public.catalogue().items():
+            state = "here" if (folder / trace.file).is_file() else public.size(trace.bytes)
+            out.print(f"{known:8} {state:9} {trace.title} ({trace.licence})", markup=False)
+        out.print("tafukt fetch NAME downloads one from its publisher; an experiment says workload.trace = NAME.")
+        return 0
+    trace = public.public_trace(name)
+    path = public.path_of(name, folder)
+    if path.is_file() and not again:
+        out.print(f"{name} is here already: {path}; --again fetches it anew", markup=False)
+        return 0
+    out.print(f"{trace.title}\n  from: {trace.source}\n  licence: {trace.licence}", markup=False)
+    out.print(f"  {public.size(trace.bytes)} from {mirror or trace.url}", markup=False)
+    if trace.kept:
+        out.print(f"  {trace.kept}", markup=False)
+    fetched = public.fetch(name, folder, mirror)
+    if fetched.notes:
+        out.print(f"  {fetched.notes}", markup=False)
+    known_by = trace.sha256_from or "the first download"
+    verdict = f"as it should be ({known_by})" if fetched.was_known else "not known beforehand; later ones must have it"
+    out.print(f"  SHA-256 {fetched.sha256}: {verdict}", markup=False)
+    out.print(
+        f'Wrote {fetched.path}. An experiment names it: [workload] kind = "trace", trace = "{name}"', markup=False
+    )
+    return 0

@@ -20,7 +20,7 @@ from tafukt.experiments.config.schema import (
     Experiment,
 )
 from tafukt.experiments.config.sites import resolve
-from tafukt.experiments.errors import InputError, Problem, listed, nearest
+from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.hashing import canonical
 from tafukt.sites.site import SiteModel
 from tafukt.workloads.errors import WorkloadError
@@ -90,6 +90,8 @@ class Loaded:
         if any(key == "sites.use" for axis in self.axes for key in axis.keys):
             document["sites"] = changes.model_dump()  # which sites there are is not settled here
         for key, path in self.files().items():
+            if key == "workload.trace":
+                continue  # it goes by its name
             for place in _places(key):
                 if toml.get(document, place) is not None:
                     toml.put(document, place, str(path.resolve()), self.file)
@@ -102,12 +104,17 @@ class Loaded:
         """Every file that the experiment reads, by the key that names it."""
         workload = self.experiment.workload
         names = [("file", workload.file), ("format", workload.format)] if workload.kind == "trace" else []
+        names = [(key, value) for key, value in names if value]
         names += [("mix", workload.mix)] if workload.kind == "generator" else []
         found = {
             f"workload.{key}": Path(value)
             for key, value in names
             if key == "file" or value.endswith(".toml")  # else it names something of the catalogue
         }
+        if workload.kind == "trace" and workload.trace and not _trace_problems(workload.trace, ""):
+            from tafukt.experiments.config.traces import trace_path
+
+            found["workload.trace"] = trace_path(workload.trace)
         for name, site in self.sites.items():
             found |= {f"sites.own.{name}.{key}": path for key, path in _paths(site)}
         return {key: self.folder / path for key, path in found.items()}
@@ -199,10 +206,31 @@ def _checked(
         problems += _unknown_places(experiment, sites, file)
     if base is None or {"workload", "service"} & set(changed):
         problems += _of_catalogue(experiment, file, folder)
-    problems += [
-        Problem(file, key, f"no such file: {path}") for key, path in loaded.files().items() if not path.is_file()
-    ]
+    workload = experiment.workload
+    if workload.kind == "trace" and workload.trace:
+        problems += _trace_problems(workload.trace, file)
+    absent = [(key, path) for key, path in loaded.files().items() if not path.is_file()]
+    problems += [Problem(file, key, _absent(key, path, experiment)) for key, path in absent]
     return loaded, problems
+
+
+def _trace_problems(name: str, file: str) -> list[Problem]:
+    """What is wrong with the name of a public trace."""
+    from tafukt.workloads.traces.public import catalogue
+
+    known = catalogue()
+    if name in known:
+        return []
+    message = f"no public trace {shown(name)}; known: {listed(known)}"
+    return [Problem(file, "workload.trace", message, nearest(name, known))]
+
+
+def _absent(key: str, path: Path, experiment: Experiment) -> str:
+    if key == "workload.trace" and experiment.workload.kind == "trace":
+        from tafukt.workloads.traces.public import missing
+
+        return missing(experiment.workload.trace)
+    return f"no such file: {path}"
 
 
 def _baseline(name: Any, policies: Sequence[PolicyRef], file: str, folder: Path) -> tuple[PolicyRef, list[Problem]]:

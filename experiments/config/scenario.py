@@ -86,7 +86,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     experiment, sites = loaded.experiment, list(loaded.sites.values())
     start = experiment.start
     places = [_place(site, start) for site in sites]
-    workload = _recorded(experiment.workload, sites, loaded.file)
+    workload = _recorded(_with_its_file(experiment.workload), sites, loaded.file)
     demand = build_jobs(workload, places, start, experiment.days, seed, loaded.folder)
     jobs = tuple(rounded_job(job) for job in demand.jobs)
     speed = sum(site.gpus * site.node.speed for site in sites)
@@ -125,6 +125,14 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         tz=sites[0].tz,
         weather_notes={name: list(found.notes) for name, found in given.items() if found.notes},
     )
+
+
+def _with_its_file(workload: GeneratorModel | TraceModel) -> GeneratorModel | TraceModel:
+    if workload.kind != "trace" or not workload.trace:
+        return workload
+    from tafukt.experiments.config.traces import with_its_file
+
+    return with_its_file(workload)
 
 
 def _recorded(workload: GeneratorModel | TraceModel, sites: list[SiteModel], file: str) -> GeneratorModel | TraceModel:

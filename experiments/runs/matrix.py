@@ -91,7 +91,10 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 def scenario_inputs(loaded: Loaded) -> toml.Document:
     """What a scenario is made of, with each input file by its contents: names and places do not matter."""
     document = {key: value for key, value in loaded.document().items() if key not in FIXED_KEYS}
-    hashes = {str(path.resolve()): file_digest(path, key) for key, path in loaded.files().items()}
+    files = loaded.files()
+    hashes = {str(path.resolve()): file_digest(path, key) for key, path in files.items()}
+    if "workload.trace" in files:  # it goes by its name, not by its place
+        document["workload"]["trace"] = str(files["workload.trace"].resolve())
     return {key: _by_contents(value, hashes) for key, value in document.items()}
 
 
