@@ -8,7 +8,6 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 from tafukt.sites.errors import SiteError
@@ -16,6 +15,7 @@ from tafukt.sites.schema.equipment import BatteryModel, ClusterModel, Cooling, N
 from tafukt.sites.schema.fields import Hourly, Instant, Monthly, NotNegative, Section, SourceModel
 from tafukt.sites.schema.grid import GridModel, OtherModel, TariffModel
 from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, Weather
+from tafukt.sites.time_grid import zone_of
 
 from tafukt.problems import hint
 from tafukt.strict import valid_part
@@ -36,7 +36,7 @@ class SiteModel(Section):
     lat: float = Field(ge=-90.0, le=90.0, description="latitude, north positive [deg]")
     lon: float = Field(ge=-180.0, le=180.0, description="longitude, east positive [deg]")
     altitude_m: float = Field(0.0, ge=-450.0, le=6000.0)
-    tz: str = Field("Africa/Casablanca", description="IANA time zone")
+    tz: str = Field("Africa/Casablanca", description="IANA time zone, or an offset such as +01:00")
     population: int = Field(0, ge=0, le=10_000_000_000, description="people of its region")
     online: Instant | None = Field(None, description="when it opens; default: before the start")
     islandable: bool | None = Field(None, description="runs without grid; default: where it has a battery")
@@ -60,10 +60,7 @@ class SiteModel(Section):
     @field_validator("tz")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"no time zone is called {value!r}; allowed: IANA names, as Africa/Casablanca") from error
+        zone_of(value)
         return value
 
     @model_validator(mode="after")

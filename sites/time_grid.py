@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -75,9 +76,28 @@ def span(start: datetime, days: float, step_s: float) -> Span:
     return Span(int(seconds), step, steps)
 
 
+def zone_of(text: str, where: str = "tz") -> tzinfo:
+    """A time zone from an IANA name, `UTC`, or an offset such as `+01:00`.
+
+    Raises
+    ------
+    SiteError
+        If it is none of these.
+    """
+    match = re.fullmatch(r"([+-])(\d{1,2}):?(\d{2})?", text.strip())
+    if match:
+        minutes = int(match[2]) * 60 + int(match[3] or 0)
+        if minutes <= 15 * 60:
+            return timezone(timedelta(minutes=minutes if match[1] == "+" else -minutes))
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError) as error:
+        raise SiteError(f"{where}: no time zone {text!r}; allowed: UTC, +01:00, Africa/Casablanca") from error
+
+
 @lru_cache(maxsize=16384)
 def _offset(tz: str, hour: int) -> int:
-    offset = datetime.fromtimestamp(hour * HOUR_S, ZoneInfo(tz)).utcoffset()
+    offset = datetime.fromtimestamp(hour * HOUR_S, zone_of(tz)).utcoffset()
     return 0 if offset is None else round(offset.total_seconds())
 
 

@@ -326,7 +326,7 @@ def _problem(finding: dict[str, Any], models: list[type[BaseModel]], file: str, 
         return Problem(file, key, f"{shown(value)} is not a table{_described(models, name)}")
     message = finding["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:].replace("Input should", "should")
-    message = message.replace("input should", "should")
+    message = message.replace("input should", "should").replace("a valid string", "text")
     if isinstance(value, dict):
         return Problem(file, key, message)
     return Problem(file, key, f"{shown(value)} is not allowed: {message}{_described(models, name)}")

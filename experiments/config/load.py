@@ -204,6 +204,7 @@ def _checked(
     loaded = Loaded(file, folder, raw, experiment, sites, policies, baseline)
     if not any(problem.key.startswith("sites") for problem in problems):  # else what is missing here is told there
         problems += _unknown_places(experiment, sites, file)
+    problems += _steps_unfit(experiment, file)
     if base is None or {"workload", "service"} & set(changed):
         problems += _of_catalogue(experiment, file, folder)
     workload = experiment.workload
@@ -240,6 +241,17 @@ def _baseline(name: Any, policies: Sequence[PolicyRef], file: str, folder: Path)
             return (replace(policy, given=name, absolute=name) if policy.parts else policy), []
     refs, problems = policy_refs([name] if isinstance(name, str) else [], file, folder, key="baseline")
     return refs[0] if refs else PolicyRef(str(name), str(name), str(name)), problems
+
+
+def _steps_unfit(experiment: Experiment, file: str) -> list[Problem]:
+    """Lengths that are no whole number of steps."""
+    problems, step_min, output = [], experiment.step_min, experiment.output.step_min
+    if not (experiment.days * 1440 / step_min).is_integer():
+        message = f"{experiment.days} days are no whole number of steps of step_min = {step_min}"
+        problems.append(Problem(file, "days", message))
+    if isinstance(output, int) and output % step_min:
+        problems.append(Problem(file, "output.step_min", f"{output} is no multiple of step_min = {step_min}"))
+    return problems
 
 
 def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: str) -> list[Problem]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +41,7 @@ from tafukt.sites.schema.equipment import BatteryModel, NodeModel
 from tafukt.sites.schema.grid import PAID_EXPORT_SHARE
 from tafukt.sites.site import SiteModel, node_types
 from tafukt.sites.supply import SiteSupply, supply
+from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.build import build as build_jobs
 from tafukt.workloads.job import Job, accounting_end_s
 from tafukt.workloads.schema import GeneratorModel, Place, TraceModel
@@ -85,7 +85,7 @@ def build(loaded: Loaded, seed: int) -> Inputs:
 def _built(loaded: Loaded, seed: int) -> Inputs:
     experiment, sites = loaded.experiment, list(loaded.sites.values())
     start = experiment.start
-    places = [_place(site, start) for site in sites]
+    places = _places(sites, start)
     workload = _recorded(_with_its_file(experiment.workload), sites, loaded.file)
     demand = build_jobs(workload, places, start, experiment.days, seed, loaded.folder)
     jobs = tuple(rounded_job(job) for job in demand.jobs)
@@ -98,7 +98,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         raise InputError(Problem(loaded.file, "workload", f"{message}; at most {WINDOW_LIMIT_DAYS} are allowed"))
     if problem := too_many_steps(loaded, end_s / DAY_S):
         raise InputError(problem)
-    given = supply(sites, start, round(end_s / DAY_S), experiment.step_s, seed)
+    given = supply(sites, start, end_s / DAY_S, experiment.step_s, seed)
     given = {name: rounded_supply(found) for name, found in given.items()}
     service = _service(experiment, places, end_s)
     caps = experiment.engine.caps
@@ -205,6 +205,12 @@ def _settings(experiment: Experiment, jobs: Sequence[Job]) -> Settings:
 def _country(sites: list[SiteModel]) -> str:
     """The country of the root hub; where there is none, that of the first site."""
     return next((site.country for site in sites if site.is_root), sites[0].country)
+
+
+def _places(sites: list[SiteModel], start: datetime) -> list[Place]:
+    """Who submits where; all of a lone site's demand is its own, whatever lives there."""
+    places = [_place(site, start) for site in sites]
+    return [replace(places[0], population=1.0)] if len(places) == 1 and not places[0].population else places
 
 
 def _place(site: SiteModel, start: datetime) -> Place:
@@ -410,7 +416,7 @@ def _per_joule(per_kwh: float | None) -> float | None:
 
 def midnights_s(start: datetime, end_s: float, tz: str) -> tuple[float, ...]:
     """Every local midnight inside a window, in seconds from its start."""
-    zone = ZoneInfo(tz)
+    zone = zone_of(tz)
     day = start.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     found: list[float] = []
     while True:

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator
 from tafukt.simulator.engine.settings import Respond
 from tafukt.simulator.power_caps import A100, A100_SOURCE, MEASURED, SOURCE
 from tafukt.sites.site import SiteModel, catalogue
@@ -254,7 +254,9 @@ class Experiment(Table):
     name: Annotated[str, Field(description="Name of the experiment and of its result folder")]
     question: str = Field(default="", max_length=2000, description="What the experiment asks, in a sentence")
     start: Moment = Field(description="When it begins, with a time zone")
-    days: int = Field(ge=1, le=11_000, strict=True, description="How long jobs arrive [days]")
+    days: int | float = Field(
+        gt=0, le=11_000, description="How long jobs arrive [days], whole steps of `step_min`: 0.25 is six hours"
+    )
     drain_days: int | None = Field(
         default=None,
         ge=0,
@@ -323,13 +325,6 @@ class Experiment(Table):
         if twice:
             raise ValueError(f"listed twice: {', '.join(twice)}")
         return values
-
-    @model_validator(mode="after")
-    def _steps_fit(self) -> Experiment:
-        step = self.output.step_min
-        if isinstance(step, int) and step % self.step_min:
-            raise ValueError(f"output.step_min = {step} is no multiple of step_min = {self.step_min}")
-        return self
 
     @property
     def step_s(self) -> float:

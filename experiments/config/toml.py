@@ -70,7 +70,7 @@ def parse(data: bytes, file: str) -> Document:
         If they are not UTF-8, not TOML, nested too deeply, or too many.
     """
     try:
-        document = tomllib.loads(data.decode("utf-8"))
+        document = tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(Problem(file, "", f"is not UTF-8 text (byte {error.start})")) from None
     except tomllib.TOMLDecodeError as error:

@@ -221,21 +221,22 @@ def dates() -> Any:
 def local_axis(ax: Axes, times: Any, tz: str, more: str = "") -> None:
     """Label an x axis of UTC times (a column or an index) in local time, and say so, and what more there is."""
     import pandas as pd
+    from tafukt.sites.time_grid import zone_of as zone_named
 
-    mdates = dates()
+    mdates, zone = dates(), zone_named(tz)  # matplotlib knows names alone, and no offsets
     index = pd.DatetimeIndex(times)
     span_days = (index.max() - index.min()).total_seconds() / 86_400
     locator: Any
     if span_days <= 2.5:
-        locator, text = mdates.HourLocator(byhour=range(0, 24, 6), tz=tz), "%a %H:%M"
+        locator, text = mdates.HourLocator(byhour=range(0, 24, 6), tz=zone), "%a %H:%M"
     elif span_days <= 15:
-        locator, text = mdates.DayLocator(tz=tz), "%a %-d %b" if span_days <= 8 else "%-d %b"
+        locator, text = mdates.DayLocator(tz=zone), "%a %-d %b" if span_days <= 8 else "%-d %b"
     else:
-        locator, text = mdates.AutoDateLocator(tz=tz, maxticks=9), "%-d %b" if span_days < 300 else "%b %Y"
+        locator, text = mdates.AutoDateLocator(tz=zone, maxticks=9), "%-d %b" if span_days < 300 else "%b %Y"
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(mdates.DateFormatter(text, tz=tz))
+    ax.xaxis.set_major_formatter(mdates.DateFormatter(text, tz=zone))
     if 2.5 < span_days <= 8:
-        ax.xaxis.set_minor_locator(mdates.HourLocator(byhour=(6, 12, 18), tz=tz))
+        ax.xaxis.set_minor_locator(mdates.HourLocator(byhour=(6, 12, 18), tz=zone))
     ax.set_xlim(*mdates.date2num([index.min(), index.max()]))
     ax.set_xlabel(f"local time ({tz}){more}")
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from tafukt.experiments.errors import InputError, Problem, nearest
+from tafukt.sites.time_grid import zone_of
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -285,7 +285,7 @@ def hours(value: float) -> str:
 def moment(job: TableRow, time_h: float, tz: str) -> str:
     """A time in hours from the experiment's start, as local time."""
     at = job["submit_utc"] + timedelta(hours=float(time_h) - float(job["submit_h"]))
-    return str(at.astimezone(ZoneInfo(tz)).strftime("%a %d %b %H:%M"))
+    return str(at.astimezone(zone_of(tz)).strftime("%a %d %b %H:%M"))
 
 
 def submitted(job: TableRow, tz: str) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from tafukt.experiments.results.attribution import G_PER_KG, KWH_J, jobs_columns
 from tafukt.experiments.results.grid_events import grid_event_metrics
 from tafukt.simulator.record import Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
+from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.job import Job
 
 Floats = NDArray[np.float64]
@@ -393,7 +393,7 @@ def billing_months(start: datetime, end_s: float, tz: str) -> tuple[tuple[float,
     tz : str
         Time zone of the bill.
     """
-    zone = ZoneInfo(tz)
+    zone = zone_of(tz)
     local = start.astimezone(zone)
     begin = datetime(local.year, local.month, 1, tzinfo=zone)
     months = []

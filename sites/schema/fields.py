@@ -59,6 +59,7 @@ class SeriesModel(Section):
     time: str = Field("time", description="column of the times")
     column: str = Field(description="column of the values")
     scale: float = Field(1.0, description="what one unit of the file is in this key's unit")
+    time_format: str | None = Field(None, description="strptime format of the times; default: ISO 8601")
     tz: str = Field("UTC", description="zone of times that carry none: IANA name or an offset such as +01:00")
     label: Label = Field("left", description="which part of its interval a time names")
     repeat: bool = Field(False, description="whether one year of data stands for every year")

@@ -8,18 +8,16 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta, timezone
-from datetime import tzinfo as TzInfo
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 from tafukt.sites.cache import Entry
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
+from tafukt.sites.time_grid import zone_of
 from tafukt.sites.weather.tables import Times, column_named, moments, opened
 
 from tafukt.problems import hint
@@ -157,25 +155,6 @@ def frame(path: Path, where: str, wanted: Iterable[str]) -> tuple[pd.DataFrame, 
             ) from error
     data.columns = [str(name).strip() for name in data.columns]
     return data.dropna(how="all"), lines[: layout.skip]
-
-
-def zone_of(text: str, where: str) -> TzInfo:
-    """A time zone from an IANA name, `UTC`, or an offset such as `+01:00`.
-
-    Raises
-    ------
-    SiteError
-        If it is none of these.
-    """
-    match = re.fullmatch(r"([+-])(\d{1,2}):?(\d{2})?", text.strip())
-    if match:
-        minutes = int(match[2]) * 60 + int(match[3] or 0)
-        if minutes <= 15 * 60:
-            return timezone(timedelta(minutes=minutes if match[1] == "+" else -minutes))
-    try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError) as error:
-        raise SiteError(f"{where}: no time zone {text!r}; allowed: UTC, +01:00, Africa/Casablanca") from error
 
 
 def seconds(index: pd.DatetimeIndex) -> Floats:

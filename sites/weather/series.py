@@ -129,8 +129,7 @@ def series(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Pa
         If the file is missing, a column is not there, values are missing and are not to be filled, or lie outside of
         what is allowed.
     """
-    form = getattr(model, "time_format", None)
-    table = read_table(model.file, where, model.time, form, model.tz, (model.column,), cache)
+    table = read_table(model.file, where, model.time, model.time_format, model.tz, (model.column,), cache)
     values = table.column("column", model.column, where) * model.scale
     notes = tuple(f"{where}: {note}" for note in table.times.note(table.name))
     record = Record(table.name, table.times.unix, {"value": values}, model.label)

@@ -36,7 +36,7 @@ def told(key: Key, value: Any) -> list[str]:
     try:
         check(put(base(key), key, value), "keys.toml", Path("/nowhere"))
     except InputError as error:
-        return [str(problem) for problem in error.problems if problem.key == key.dotted]
+        return [str(problem) for problem in error.problems if f"{problem.key}.".startswith(f"{key.dotted}.")]
     return []
 
 

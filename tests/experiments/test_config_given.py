@@ -1,0 +1,123 @@
+"""What a person may write: a byte order mark, an offset for a zone, hours for days, a lone site without people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from experiments_kit import run
+from tafukt.experiments.cli.app import app, guarded
+from tafukt.experiments.config import toml
+from tafukt.experiments.config.load import check, load
+from tafukt.experiments.config.scenario import build
+from tafukt.experiments.errors import InputError
+
+HOURS = """
+name = "hours"
+start = 2025-06-01T08:00:00Z
+days = {days}
+drain_days = 0
+step_min = 15
+policies = ["fifo", "solar"]
+[sites.own.here]
+lat = 45.0
+lon = 7.6
+tz = "{tz}"
+weather.kind = "clear-sky"
+cluster.nodes = 4
+[workload]
+load = 0.4
+gang_cap = 8
+runtime_cap_h = 2
+"""
+
+
+def written(folder: Path, days: float = 0.25, tz: str = "+01:00", mark: bytes = b"") -> Path:
+    """The experiment of some hours in a file."""
+    path = folder / "hours.toml"
+    path.write_bytes(mark + HOURS.format(days=days, tz=tz).encode())
+    return path
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    plain = load(written(tmp_path)).document()
+    assert load(written(tmp_path, mark=b"\xef\xbb\xbf")).document() == plain
+
+
+def test_an_experiment_of_hours_ends_after_hours(tmp_path: Path) -> None:
+    inputs = build(load(written(tmp_path)), 1)
+    assert inputs.scenario.end_s == 6 * 3600.0
+    assert len(inputs.scenario.sites[0].pv.values) == 6 * 4
+    assert all(job.ask.submit_s < 6 * 3600.0 for job in inputs.jobs)
+    assert inputs.jobs
+
+
+def test_an_offset_is_a_zone_as_a_name_with_that_offset_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """POSIX counts the other way round: Etc/GMT-1 is an hour ahead of UTC, with prices and midnights of +01:00."""
+    offset, name = (
+        build(load(written(tmp_path, days=1, tz=tz)), 1).scenario.sites[0] for tz in ("+01:00", "Etc/GMT-1")
+    )
+    assert offset.midnights_s == name.midnights_s == (15 * 3600.0,)
+    assert (offset.grid.price.values == name.grid.price.values).all()
+    assert len(set(offset.grid.price.values)) > 1
+    assert run(written(tmp_path), tmp_path / "offset").ok
+    assert guarded(lambda: app(["report", str(tmp_path / "offset")], standalone_mode=False)) == 0
+    assert "could not be drawn" not in "".join(capsys.readouterr())
+
+
+def test_a_zone_that_is_none_is_told_with_what_is_allowed(tmp_path: Path) -> None:
+    for tz in ("", "+25:00", "Torino"):
+        with pytest.raises(InputError, match=r"sites\.own\.here\.tz: .*\+01:00"):
+            load(written(tmp_path, tz=tz))
+
+
+def test_a_lone_site_of_ones_own_needs_no_population(tmp_path: Path) -> None:
+    assert load(written(tmp_path)).sites["here"].population == 0
+    assert {job.ask.home for job in build(load(written(tmp_path)), 1).jobs} == {"here"}
+
+
+def test_what_is_wrong_is_told_at_once_in_the_order_of_the_file() -> None:
+    """Missing keys, types, bounds, what does not go together, and what is not there: in one round."""
+    text = """
+name = "x"
+days = 0.3
+step_min = 60
+polices = []
+[sites.own.a]
+lat = 95
+battery = { soc_min = 0.9, soc_max = 0.2, kwh = true }
+grid.tariff.bands = [{ name = "x", mad_per_kwh = 1, winter = "25-26", summer = "0-24" }]
+[workload]
+load = -1
+gang_cap = 1e99
+[network]
+links = [{ a = "a", b = "nowhere" }]
+[service]
+users_share = 2
+"""
+    with pytest.raises(InputError) as caught:
+        check(toml.parse(text.encode(), "f"), "f", Path())
+    keys = [problem.key for problem in caught.value.problems]
+    known = ["start", "days", "polices", "sites.own.a.lon", "sites.own.a.lat", "sites.own.a.battery.kwh",
+             "sites.own.a.grid.tariff", "workload.load", "workload.gang_cap", "network.links[0].gbit_s",
+             "service.users_share"]  # fmt: skip
+    assert [key for key in keys if key in known] == known
+    assert "sites.own.a.battery" in keys  # soc_min above soc_max, beside kwh that is no number
+    assert "25-26" in str(caught.value)
+    assert "valid string" not in str(caught.value)
+
+
+def test_a_union_speaks_for_its_nearest_member() -> None:
+    """A tariff may be a name or a table: what is wrong inside a table is told, not that a table is no name."""
+    document = toml.parse(HOURS.format(days=1, tz="UTC").encode(), "f")
+    for tariff, key, words in (
+        ({"bands": [{"name": "x"}]}, "grid.tariff.bands[0].mad_per_kwh", "missing"),
+        ({"band": []}, "grid.tariff.band", "did you mean 'bands'"),
+        (5, "grid.tariff", "text"),
+    ):
+        toml.put(document, "sites.own.here.grid", {"tariff": tariff}, "f")
+        with pytest.raises(InputError) as caught:
+            check(document, "f", Path())
+        told = {problem.key: str(problem) for problem in caught.value.problems}
+        assert words in told[f"sites.own.here.{key}"]
+        assert not any("valid string" in message for message in told.values()), told
