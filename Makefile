@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 FOLDERS := sites workloads simulator experiments
 EXPERIMENT ?= morocco_week
 
-.PHONY: run test test-slow lint bench docs clean
+.PHONY: run test test-slow lint bench docs dist clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.user
@@ -29,6 +29,18 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m bench
 
+# A site of pages in build/site; without a network.
+docs: $(VENV)/.docs
+	rm -rf .links && mkdir -p .links/tafukt
+	cd .links/tafukt && ln -s ../../tafukt/* . && for f in $(FOLDERS); do ln -s ../../$$f $$f; done
+	$(BIN)/python docs/make_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# The wheel and the source archive, checked as the index would.
+dist: $(VENV)/.dev
+	rm -rf dist && $(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+
 clean:
 	rm -rf $(VENV) .links build dist *.egg-info results
 
@@ -45,4 +57,8 @@ $(VENV)/.user: pyproject.toml | $(BIN)/pip
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,cluster]'
+	@touch $@ $(VENV)/.user
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@ $(VENV)/.user

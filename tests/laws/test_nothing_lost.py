@@ -27,8 +27,8 @@ OLD: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "offered_
 GONE = {
     "carbon.accounting": "nothing in the books is marginal",
     "climate.tmean_c": "a mean that no model reads; the monthly ones are",
-    "climate.clearsky_index": "the sky is drawn from the monthly clearness alone",
-    "climate.clearsky_ghi_kwh_m2_d": "the sky is drawn from the monthly clearness alone",
+    "climate.clearsky_index": "it follows from ghi_kwh_m2_d and the computed clear sky",
+    "climate.clearsky_ghi_kwh_m2_d": "the clear sky is computed from the place",
 }
 """Keys, by their last two words, that had no effect and are refused now."""
 

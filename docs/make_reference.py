@@ -1,0 +1,133 @@
+"""Reference pages of the site, made from the code: `python docs/make_reference.py` writes `docs/reference/`.
+
+Nothing there is edited or committed; `make docs` makes it anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tafukt.experiments.config import toml
+from tafukt.experiments.config.schema import Experiment
+from tafukt.simulator.policies.presets import PRESETS
+from tafukt.simulator.policies.registry import PARTS, QUESTIONS, references, says
+from tafukt.sites.site import SiteModel
+
+import tafukt
+
+DOCS = Path(__file__).resolve().parent
+OUT = DOCS / "reference"
+
+
+def _kind(part: dict[str, Any]) -> str:
+    if "enum" in part:
+        return " or ".join(f"`{value!r}`" for value in part["enum"])
+    if "const" in part:
+        return f"`{part['const']!r}`"
+    if "anyOf" in part:
+        return " or ".join(dict.fromkeys(_kind(each) for each in part["anyOf"] if each.get("type") != "null"))
+    if "$ref" in part:
+        return f"[{part['$ref'].rsplit('/', 1)[-1]}](#{part['$ref'].rsplit('/', 1)[-1].lower()})"
+    if part.get("type") == "array":
+        return f"list of {_kind(part.get('items', {})) or 'values'}"
+    limits = [f"{sign} {part[key]:g}" for key, sign in _LIMITS.items() if key in part]
+    return str(part.get("type", "value")) + (f" ({', '.join(limits)})" if limits else "")
+
+
+_LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def keys(model: type[Any], title: str, intro: str) -> str:
+    """Every key of a model and of the tables in it, each with type, default and meaning."""
+    schema = model.model_json_schema()
+    lines = [f"# {title}", "", intro, ""]
+    for name, part in [(title, schema), *sorted(schema.get("$defs", {}).items())]:
+        if "properties" not in part:
+            continue
+        lines += [f"## {name}" if part is not schema else "## Top level", ""]
+        lines += [
+            _cell(str(part.get("description", ""))),
+            "",
+            "| key | type | default | meaning |",
+            "|---|---|---|---|",
+        ]
+        needed = set(part.get("required", ()))
+        for key, value in part["properties"].items():
+            default = "needed" if key in needed else f"`{value['default']!r}`" if "default" in value else "none"
+            lines.append(
+                f"| `{key}` | {_cell(_kind(value))} | {_cell(default)[:120]} | {_cell(value.get('description', ''))} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def policies() -> str:
+    """Every preset with its paper, and every part."""
+    lines = ["# Policies", "", "`tafukt policies NAME` explains one; tables in an experiment combine parts.", ""]
+    lines += ["## Presets", "", "| name | what it does | source |", "|---|---|---|"]
+    lines += [f"| `{name}` | {_cell(each.does)} | {_cell(each.source)} |" for name, each in PRESETS.items()]
+    for kind, parts in PARTS.items():
+        lines += ["", f"## {kind}", "", QUESTIONS[kind], "", "| name | what it does | source |", "|---|---|---|"]
+        for name, part in parts.items():
+            lines.append(f"| `{name}` | {_cell(says(part))} | {_cell(', '.join(references(part)))} |")
+    return "\n".join(lines) + "\n"
+
+
+def gallery() -> str:
+    """The bundled experiments: question, and the file."""
+    lines = ["# Bundled experiments", "", "Each asks one question in a page of TOML and runs by its bare name.", ""]
+    for name, path in toml.bundled().items():
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+        lines += [f"## {name}", "", document.get("question", ""), "", f"`tafukt run {name}`", ""]
+        picture = DOCS / "gallery" / f"{name}.png"
+        if picture.exists():
+            lines += [f"![{name}](../gallery/{name}.png)", ""]
+        lines += ['??? note "The file"' if False else "```toml", text.rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def api() -> str:
+    """The public face, by mkdocstrings."""
+    lines = ["# Python", "", "`import tafukt`: what is listed here is meant to be used, and stays.", ""]
+    lines += [
+        line for name in ("run", "validate", "load", "simulate", "policies") for line in (f"::: tafukt.{name}", "")
+    ]
+    for name in sorted(tafukt.__all__):
+        if name[0].isupper():
+            thing = getattr(tafukt, name)
+            lines += [f"::: {thing.__module__}.{thing.__qualname__}", ""]
+    return "\n".join(lines)
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Each page's name and text."""
+    yield (
+        "experiment.md",
+        keys(
+            Experiment, "Experiment file", "Every key of an experiment. Keys of a site have [their own page](sites.md)."
+        ),
+    )
+    yield (
+        "sites.md",
+        keys(SiteModel, "Sites", "Every key of a site: under `sites.all`, `sites.change.NAME` and `sites.own.NAME`."),
+    )
+    yield "policies.md", policies()
+    yield "gallery.md", gallery()
+    yield "api.md", api()
+    yield "changelog.md", (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir()
+    for file, page in pages():
+        (OUT / file).write_text(page, encoding="utf-8")
