@@ -1,0 +1,167 @@
+"""Large neighbourhood search for the schedule that draws least, with everything known in advance.
+
+From the jobs placed greedily, largest first, the search takes out one job or several that have to do with
+one another (of a site and day, of the same hours, large ones, any), puts each back where it costs least, and
+keeps the change where it draws less or, while the search is hot, not much more. Seeds and numbers of steps
+decide what is found, never the time that it takes. A search goes in chunks: what is known between two of them
+is all that it takes to go on from there.
+
+References
+----------
+.. [1] P. Shaw, CP98, 1998, https://doi.org/10.1007/3-540-49481-2_30 (large neighbourhoods)
+.. [2] S. Ropke, D. Pisinger, Transportation Science 40, 2006, https://doi.org/10.1287/trsc.1050.0135 (annealed)
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tafukt.simulator.random_streams import stream
+from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.search import kernel
+from tafukt.simulator.search.kernel import Plan, World
+from tafukt.simulator.search.world import plan_of, world_of
+from tafukt.workloads.job import Job, in_order
+
+CHUNK = 50_000
+"""Steps from one point to go on from to the next."""
+EXACT = 5
+"""How often the plan found is put in order at the end."""
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How long a search goes on, and how hot it is at its beginning and end [kWh]."""
+
+    steps: int = 800_000
+    hot_kwh: float = 3.0
+    cold_kwh: float = 0.05
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A job on a site from `start_s` [s] for so much work at full size [s, of the reference GPU]; on which virtual node."""
+
+    site: int
+    slot: int
+    start_s: float
+    work_s: float
+
+
+Schedule = tuple[tuple[Stay, ...], ...]
+"""The stays of every job in order of submission; none for a job that no place was found for."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How far a search is: steps done, the plan at hand, the best so far, and what that one draws [kWh]."""
+
+    steps: int
+    now: Plan
+    best: Plan
+    least_kwh: float
+
+    def to_bytes(self) -> bytes:
+        """All of it, to go on from later."""
+        file = io.BytesIO()
+        tables = {f"{kind}_{name}": array for kind in ("now", "best") for name, array in getattr(self, kind)._asdict().items()}
+        np.savez_compressed(file, steps=self.steps, least_kwh=self.least_kwh, **tables)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Found:
+        """What `to_bytes` wrote."""
+        with np.load(io.BytesIO(data)) as file:
+            now, best = (Plan(*(file[f"{kind}_{name}"] for name in Plan._fields)) for kind in ("now", "best"))
+            return cls(int(file["steps"]), now, best, float(file["least_kwh"]))
+
+
+def search(
+    scenario: Scenario,
+    jobs: Sequence[Job],
+    seed: int,
+    settings: SearchSettings,
+    begun: Found | None = None,
+    margins_min: Mapping[int, float] | None = None,
+) -> Iterator[Found]:
+    """Search in chunks; each time all that is found so far.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    jobs : sequence of Job
+    seed : int
+        Names the random streams: one for each chunk, so that a search may be resumed.
+    settings : SearchSettings
+    begun : Found, optional
+        An earlier search to go on from.
+    margins_min : mapping, optional
+        Longer margins before the deadlines of some jobs, by index [min].
+    """
+    world = world_of(scenario, in_order(jobs), margins_min)
+    count = len(world.jobs.gpus)
+    found = begun or Found(0, plan_of(count), plan_of(count), float("inf"))
+    while found.steps < settings.steps:
+        rng = stream(seed, f"search/{found.steps}")
+        _rebuild(world, found.now, False, rng)
+        steps = min(CHUNK, settings.steps - found.steps)
+        heats = [_heat(settings, found.steps + done) for done in (0, steps)]
+        best = Plan(*(table.copy() for table in found.best))
+        least = kernel.anneal(world, best, found.least_kwh, steps, *heats, rng)
+        found = Found(found.steps + steps, _plan(world), best, float(least))
+        if found.steps == settings.steps:
+            found = _exact(world, found, rng)
+        yield found
+
+
+def _exact(world: World, found: Found, rng: np.random.Generator) -> Found:
+    """The best plan with waking as it will be: jobs that it makes overlap go elsewhere."""
+    plan = found.best
+    for _ in range(EXACT):
+        if not _rebuild(world, plan, True, rng):
+            break
+        plan = _plan(world)
+    return replace(found, best=_plan(world), least_kwh=float(kernel.objective(world)))
+
+
+def _rebuild(world: World, plan: Plan, strict: bool, rng: np.random.Generator) -> int:
+    """Make a plan the world's, but for jobs that it ends after their deadline; how many jobs had to move."""
+    count = len(world.jobs.gpus)
+    for mine, other in zip(world.plan, plan, strict=True):
+        mine[:count] = other
+    for j in range(count):
+        n = world.plan.number[j]
+        if n and world.plan.b[j, n - 1] > world.jobs.deadline[j]:
+            world.plan.number[j] = 0
+    by_start = np.argsort(world.plan.a[:count, 0], kind="stable")
+    by_weight = np.argsort(-world.jobs.weight, kind="stable")
+    return int(kernel.rebuild(world, by_start, by_weight, strict, rng))
+
+
+def _plan(world: World) -> Plan:
+    count = len(world.jobs.gpus)
+    return Plan(*(table[:count].copy() for table in world.plan))
+
+
+def _heat(settings: SearchSettings, steps: int) -> float:
+    return float(settings.hot_kwh * (settings.cold_kwh / settings.hot_kwh) ** (steps / settings.steps))
+
+
+def again(found: Found, steps: int) -> Found:
+    """The best plan of a search as a beginning from which `steps` more are to be done."""
+    return replace(found, steps=0, now=found.best, least_kwh=float("inf"))
+
+
+def schedule_of(found: Found) -> Schedule:
+    """The best plan of a search."""
+    plan = found.best
+    return tuple(
+        tuple(
+            Stay(int(plan.site[j, i]), int(plan.slot[j, i]), float(plan.a[j, i]) * 60.0, float(plan.work[j, i]) * 60.0)
+            for i in range(plan.number[j])
+        )
+        for j in range(len(plan.number))
+    )
