@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("TAFUKT_PLAIN_SEARCH", "1")  # its small cases take less time than compiling them
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("TAFUKT_DATA", ROOT.parent / "shared" / "data"))
 

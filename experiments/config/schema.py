@@ -238,6 +238,23 @@ class OutputTable(Table):
         return value
 
 
+class BestKnownTable(Table):
+    """How the best known schedule is found."""
+
+    search: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether to search for it, in compiled code, beside planning it; needs the extra `tafukt[search]`",
+    )
+    steps: int = Field(
+        default=500_000,
+        ge=1,
+        le=1_000_000_000,
+        strict=True,
+        description="Steps of the search: some 2,500 a second for twelve sites, of which a week needs some 500,000",
+    )
+
+
 class MatrixTable(Table):
     """Axes: dotted keys of the experiment, each with the list of values that it takes."""
 
@@ -282,11 +299,10 @@ class Experiment(Table):
     bound: bool = Field(
         default=True, strict=True, description="Whether to compute the clairvoyant lower bound on the draw"
     )
-    best_known: bool = Field(
+    best_known: Annotated[bool, Field(strict=True)] | BestKnownTable = Field(
         default=False,
-        strict=True,
         description="Whether to compute, beside the bound, the draw of the best schedule known: planned knowing all, "
-        "then simulated; it takes longer than a run",
+        "then simulated; it takes longer than a run. `{ search = true }` searches for a better one",
     )
     sites: SitesTable = Field(default=SitesTable(), description="The data centres")
     workload: Workload = Field(

@@ -43,13 +43,18 @@ def rows_of(folder: StoredResults, manifest: Mapping[str, Any] | None = None) ->
 
 
 def _best_known(folder: StoredResults, cell: str, rows: Sequence[Row]) -> float | None:
-    """The least draw of a cell that is known to be possible: its best schedule's, or that of a run which beats it."""
+    """The least draw of a cell that is known to be possible: its best schedule's, or that of a run which beats it.
+
+    Neither may miss deadlines more often than `fifo`, where that has been run, or at all.
+    """
     found = folder.json(f"cells/{cell}.best.json")
     if found is None:
         return None
-    done = [row for row in rows if row["status"] == "complete"] + [found]
-    kept = ("jobs_left", "jobs_refused", "work_left_gpu_hours", "deadline_miss_rate")
-    return min((row["draw_kwh"] for row in done if not any(row.get(name) for name in kept)), default=None)
+    done = [row for row in rows if row["status"] == "complete"]
+    missed = max((row["deadline_miss_rate"] or 0.0 for row in done if row.get("policy") == "fifo"), default=0.0)
+    kept = ("jobs_left", "jobs_refused", "work_left_gpu_hours")
+    able = [row for row in [*done, found] if not any(row.get(name) for name in kept)]
+    return min((row["draw_kwh"] for row in able if (row["deadline_miss_rate"] or 0.0) <= missed), default=None)
 
 
 def _compared(row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: StoredResults) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -65,16 +66,32 @@ def failure(run: Run, reason: str, details: str = "") -> Files:
 
 def _simulated(run: Run) -> Files:
     inputs, seed = inputs_of(run.cell), run.cell.seed
-    experiment = inputs.experiment
     record = simulate(inputs.scenario, inputs.jobs, run.policy.load(), seed=seed, settings=inputs.settings)
     attributed, times = jobs_columns(record), job_times(record)
     row = {**head(run, "complete"), **results.metric_values(summary(record, inputs.costs, attributed, times))}
-    start, step_s, events = experiment.start, experiment.output_step_s, experiment.output.events
-    about = {"policy": run.policy.label, "seed": str(seed), "start": start.isoformat(), "tz": inputs.tz}
-    files = results.table_files(record, start, step_s, inputs.temp_air_c, events, attributed, times, about)
-    if experiment.bound and row["jobs_left"] == 0 and (bound := own_bound(record, inputs, seed, times)) is not None:
+    files = _tables(record, inputs, run.policy.label, seed, attributed, times)
+    if (
+        inputs.experiment.bound
+        and row["jobs_left"] == 0
+        and (bound := own_bound(record, inputs, seed, times)) is not None
+    ):
         files["bound.json"] = bound_bytes(bound)
     return files | {"summary.json": json_bytes(row)}
+
+
+def _tables(
+    record: Record,
+    inputs: Inputs,
+    label: str,
+    seed: int,
+    attributed: Mapping[str, NDArray[np.float64]] | None = None,
+    times: Times | None = None,
+) -> Files:
+    """The tables of a run; `attributed` and `times` are worked out where they are not given."""
+    experiment = inputs.experiment
+    start, step_s, events = experiment.start, experiment.output_step_s, experiment.output.events
+    about = {"policy": label, "seed": str(seed), "start": start.isoformat(), "tz": inputs.tz}
+    return results.table_files(record, start, step_s, inputs.temp_air_c, events, attributed, times, about)
 
 
 def own_bound(record: Record, inputs: Inputs, seed: int, times: Times) -> Bound | None:
@@ -112,13 +129,31 @@ def cell_bound(cell: Case) -> bytes:
     return bound_bytes(bound_of(inputs_of(cell), cell.seed))
 
 
-def cell_best(cell: Case) -> bytes:
-    """The metrics of the best schedule known of a cell, as JSON."""
+def cell_best(cell: Case, begun: bytes = b"") -> Iterator[Files]:
+    """The best schedule known of a cell, by name of file: how far its search is, and at last its tables and metrics.
+
+    `begun` is what an earlier search has left to go on from.
+    """
     from tafukt.simulator.policies.planner.clairvoyant import best_known
 
-    inputs = inputs_of(cell)
-    record = best_known(inputs.scenario, inputs.jobs, inputs.settings, cell.seed)
-    return json_bytes(results.metric_values(summary(record, inputs.costs)))
+    inputs, wanted = inputs_of(cell), inputs_of(cell).experiment.best_known
+    given = inputs.scenario, inputs.jobs, inputs.settings
+    record, about = best_known(*given, cell.seed), {"how": "planned knowing all"}
+    if not isinstance(wanted, bool) and wanted.search:
+        from tafukt.simulator.search.best import better, why_not
+        from tafukt.simulator.search.search import Found, SearchSettings, search
+
+        how = SearchSettings(wanted.steps)
+        about["why_not_searched"] = why_not(*given)
+        if not about["why_not_searched"]:
+            found = Found.from_bytes(begun) if begun else None
+            for step in search(inputs.scenario, inputs.jobs, cell.seed, how, found):
+                found = step
+                yield {"search.npz": found.to_bytes()}
+            if found is not None:
+                record, about["how"] = better(record, *given, cell.seed, found, how)
+    yield {f"best/{name}": data for name, data in _tables(record, inputs, "best-known", cell.seed).items()}
+    yield {"best.json": json_bytes({**about, **results.metric_values(summary(record, inputs.costs))})}
 
 
 def bound_bytes(bound: Bound) -> bytes:

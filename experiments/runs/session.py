@@ -221,6 +221,8 @@ RUN_S, STEP_S = 0.05, 1.5e-6
 SOLVES_S, PLANS_S, WAITS_S, STARTS_S = 1.5e-2, 6e-3, 8e-4, 1.2e-4
 # Of a bound, and of a best schedule, which is planned several times over [s].
 BOUND_S, BOUND_JOB_S, BEST_JOB_S = 0.1, 4e-4, 1e-2
+# Of a step of the search for one, with twelve sites [s].
+SEARCH_STEP_S = 4.5e-4
 
 
 def costs_s(plan: RunPlan, inputs: Inputs) -> dict[str, float]:
@@ -234,7 +236,10 @@ def costs_s(plan: RunPlan, inputs: Inputs) -> dict[str, float]:
     base = RUN_S + STEP_S * steps + (bound / 2 if plan.loaded.experiment.bound else 0.0)
     a_job = {policy: _job_s(policy) for policy in plan.loaded.policies}
     costs = {f"runs/{run.run_id}": base + a_job[run.policy] * jobs for run in plan.missing}
-    return costs | {name: bound if kind == "bound" else BEST_JOB_S * jobs for name, kind, _ in plan.wanted}
+    wanted = plan.loaded.experiment.best_known
+    steps_wanted = 0 if isinstance(wanted, bool) or not wanted.search else wanted.steps
+    best = BEST_JOB_S * jobs + SEARCH_STEP_S * steps_wanted
+    return costs | {name: bound if kind == "bound" else best for name, kind, _ in plan.wanted}
 
 
 def _job_s(ref: PolicyRef) -> float:

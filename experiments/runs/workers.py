@@ -40,18 +40,24 @@ class WorkUnit:
 
 def do(path: str, piece: WorkUnit) -> None:
     """Do one piece of work and put its results into the folder at `path`."""
-    for name, files in results_of(piece):
+    begun = Path(path) / "cells" / f"{piece.cell.key[:16]}.search.npz"
+    for name, files in results_of(piece, begun.read_bytes() if piece.wanted == "best" and begun.is_file() else b""):
         store(Folder(Path(path)), name, files)
 
 
-def results_of(piece: WorkUnit) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The results of a piece, one after another: a run's id, or `cells`, and its files."""
+def results_of(piece: WorkUnit, begun: bytes = b"") -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The results of a piece, one after another: a run's id, or `cells`, and its files.
+
+    `begun` is how far a search for the best schedule was when it was stopped.
+    """
     from tafukt.experiments.runs.run import cell_best, cell_bound, cell_notes, execute
 
     cell = piece.cell.key[:16]
-    if piece.wanted:
-        make = {"bound": cell_bound, "best": cell_best}[piece.wanted]
-        yield "cells", {f"{cell}.{piece.wanted}.json": make(piece.cell)}
+    if piece.wanted == "bound":
+        yield "cells", {f"{cell}.bound.json": cell_bound(piece.cell)}
+    elif piece.wanted:
+        for files in cell_best(piece.cell, begun):
+            yield "cells", {f"{cell}.{name}": data for name, data in files.items()}
     for run in piece.runs:
         files = execute(run)
         yield run.run_id, files

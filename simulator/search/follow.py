@@ -11,6 +11,7 @@ from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.search.search import Schedule, Stay
 
+
 class Follow:
     """Starts and pauses jobs as the schedule says, as soon as there is room; one without a plan starts anywhere."""
 
@@ -109,7 +110,7 @@ class Follow:
             yield from self._paused(job, now_s)
 
     def _nodes_for(self, job: JobState, stay: Stay, cluster: Cluster) -> Allocation:
-        """The nodes that a job takes: the one that stands for its virtual node, else those last in use, then sleepers."""
+        """The nodes of a job: the one that stands for its virtual node, or empty ones; none where it must wait."""
         gpus, n = job.ask.gpus, cluster.per_node
         if gpus >= n:
             fresh = _fresh(cluster, -(-gpus // n))

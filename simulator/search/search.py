@@ -21,15 +21,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tafukt.simulator.random_streams import stream
 from tafukt.simulator.scenario import Scenario
-from tafukt.simulator.search import kernel
-from tafukt.simulator.search.kernel import Plan, World
+from tafukt.simulator.search import moves
+from tafukt.simulator.search.course import Plan, World
 from tafukt.simulator.search.world import plan_of, world_of
 from tafukt.workloads.job import Job, in_order
 
 CHUNK = 50_000
 """Steps from one point to go on from to the next."""
-EXACT = 5
-"""How often the plan found is put in order at the end."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class Stay:
-    """A job on a site from `start_s` [s] for so much work at full size [s, of the reference GPU]; on which virtual node."""
+    """A job on a site, on one of its virtual nodes, from `start_s` [s] for so much work at full size [s]."""
 
     site: int
     slot: int
@@ -67,7 +65,9 @@ class Found:
     def to_bytes(self) -> bytes:
         """All of it, to go on from later."""
         file = io.BytesIO()
-        tables = {f"{kind}_{name}": array for kind in ("now", "best") for name, array in getattr(self, kind)._asdict().items()}
+        tables = {
+            f"{kind}_{name}": array for kind in ("now", "best") for name, array in getattr(self, kind)._asdict().items()
+        }
         np.savez_compressed(file, steps=self.steps, least_kwh=self.least_kwh, **tables)
         return file.getvalue()
 
@@ -75,7 +75,7 @@ class Found:
     def from_bytes(cls, data: bytes) -> Found:
         """What `to_bytes` wrote."""
         with np.load(io.BytesIO(data)) as file:
-            now, best = (Plan(*(file[f"{kind}_{name}"] for name in Plan._fields)) for kind in ("now", "best"))
+            now, best = (Plan(**{name: file[f"{kind}_{name}"] for name in Plan._fields}) for kind in ("now", "best"))
             return cls(int(file["steps"]), now, best, float(file["least_kwh"]))
 
 
@@ -106,29 +106,17 @@ def search(
     found = begun or Found(0, plan_of(count), plan_of(count), float("inf"))
     while found.steps < settings.steps:
         rng = stream(seed, f"search/{found.steps}")
-        _rebuild(world, found.now, False, rng)
+        _rebuild(world, found.now, rng)
         steps = min(CHUNK, settings.steps - found.steps)
-        heats = [_heat(settings, found.steps + done) for done in (0, steps)]
-        best = Plan(*(table.copy() for table in found.best))
-        least = kernel.anneal(world, best, found.least_kwh, steps, *heats, rng)
-        found = Found(found.steps + steps, _plan(world), best, float(least))
-        if found.steps == settings.steps:
-            found = _exact(world, found, rng)
+        hot, cold = (_heat(settings, found.steps + done) for done in (0, steps))
+        best = _copied(found.best)
+        least = moves.anneal(world, best, found.least_kwh, steps, hot, cold, rng)
+        found = Found(found.steps + steps, _copied(world.plan, count), best, float(least))
         yield found
 
 
-def _exact(world: World, found: Found, rng: np.random.Generator) -> Found:
-    """The best plan with waking as it will be: jobs that it makes overlap go elsewhere."""
-    plan = found.best
-    for _ in range(EXACT):
-        if not _rebuild(world, plan, True, rng):
-            break
-        plan = _plan(world)
-    return replace(found, best=_plan(world), least_kwh=float(kernel.objective(world)))
-
-
-def _rebuild(world: World, plan: Plan, strict: bool, rng: np.random.Generator) -> int:
-    """Make a plan the world's, but for jobs that it ends after their deadline; how many jobs had to move."""
+def _rebuild(world: World, plan: Plan, rng: np.random.Generator) -> None:
+    """Make a plan the world's, but for jobs that it ends after their deadline."""
     count = len(world.jobs.gpus)
     for mine, other in zip(world.plan, plan, strict=True):
         mine[:count] = other
@@ -136,22 +124,22 @@ def _rebuild(world: World, plan: Plan, strict: bool, rng: np.random.Generator) -
         n = world.plan.number[j]
         if n and world.plan.b[j, n - 1] > world.jobs.deadline[j]:
             world.plan.number[j] = 0
-    by_start = np.argsort(world.plan.a[:count, 0], kind="stable")
-    by_weight = np.argsort(-world.jobs.weight, kind="stable")
-    return int(kernel.rebuild(world, by_start, by_weight, strict, rng))
+    moves.rebuild(world, np.argsort(-world.jobs.weight, kind="stable"), rng)
 
 
-def _plan(world: World) -> Plan:
-    count = len(world.jobs.gpus)
-    return Plan(*(table[:count].copy() for table in world.plan))
+def _copied(plan: Plan, rows: int | None = None) -> Plan:
+    """A copy of a plan's first rows."""
+    whole = plan.number, plan.site, plan.a, plan.b, plan.slot
+    number, site, a, b, slot = (table[:rows].copy() for table in whole)
+    return Plan(number, site, a, b, slot, plan.work[:rows].copy())
 
 
 def _heat(settings: SearchSettings, steps: int) -> float:
     return float(settings.hot_kwh * (settings.cold_kwh / settings.hot_kwh) ** (steps / settings.steps))
 
 
-def again(found: Found, steps: int) -> Found:
-    """The best plan of a search as a beginning from which `steps` more are to be done."""
+def again(found: Found) -> Found:
+    """The best plan of a search as the beginning of another one."""
     return replace(found, steps=0, now=found.best, least_kwh=float("inf"))
 
 

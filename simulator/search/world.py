@@ -7,12 +7,12 @@ from math import ceil, inf
 
 import numpy as np
 from tafukt.simulator.engine.eligibility import Eligibility
-from tafukt.simulator.engine.engine import Settings
+from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.scenario import Battery, Scenario
-from tafukt.simulator.search.kernel import REMOVED, SEGMENTS, SLOTS, Course, Jobs, Plan, Sites, World
+from tafukt.simulator.search.course import REMOVED, SEGMENTS, SLOTS, Course, Jobs, Plan, Sites, World
+from tafukt.simulator.units import KWH_J
 from tafukt.workloads.job import Job
 
-KWH_J = 3.6e6
 MARGIN_MIN = 4.0
 """How long before its deadline a job is planned to end, where its slack allows that [min]."""
 NO_BATTERY = Battery(0.0, 0.0, 0.0)
@@ -27,6 +27,7 @@ def obstacle(scenario: Scenario, jobs: Sequence[Job], settings: Settings) -> str
         "data travel over links": bool(scenario.links),
         "there are quotas": bool(scenario.quotas),
         "the grid is limited or fails": weak,
+        "the grid asks for less": any(site.grid.events for site in sites),
         "a battery follows a strategy": any(site.battery and site.battery.strategy for site in sites),
         "a site comes later": any(site.online_s > 0 for site in sites),
         "things break": faults.node_mtbf_s < inf or faults.hazard_per_s > 0,
@@ -44,8 +45,8 @@ def world_of(scenario: Scenario, jobs: Sequence[Job], margins_min: Mapping[int, 
 
 def plan_of(rows: int) -> Plan:
     """An empty plan."""
-    whole = [np.zeros((rows, SEGMENTS), np.int64) for _ in range(5)]
-    return Plan(np.zeros(rows, np.int64), *whole, np.zeros((rows, SEGMENTS)))
+    site, a, b, slot = (np.zeros((rows, SEGMENTS), np.int64) for _ in range(4))
+    return Plan(np.zeros(rows, np.int64), site, a, b, slot, np.zeros((rows, SEGMENTS)))
 
 
 def _sites(scenario: Scenario) -> Sites:
@@ -90,7 +91,9 @@ def _jobs(scenario: Scenario, jobs: Sequence[Job], margins_min: Mapping[int, flo
     gpus = np.array([job.ask.gpus for job in jobs], np.int64)
     work_min = np.array([job.runtime_s / 60 for job in jobs])
     node = nodes[0]
-    kw = gpus * (node.idle_w + np.array([job.ask.intensity for job in jobs]) * (node.loaded_w - node.idle_w)) / node.gpus
+    kw = (
+        gpus * (node.idle_w + np.array([job.ask.intensity for job in jobs]) * (node.loaded_w - node.idle_w)) / node.gpus
+    )
     speed, wake_min = min(node.speed for node in nodes), ceil(max(node.wake_s for node in nodes) / 60)
     whole = max(node.gpus for node in nodes)
     margins = [margins_min.get(i, MARGIN_MIN) for i in range(len(jobs))]
@@ -98,7 +101,8 @@ def _jobs(scenario: Scenario, jobs: Sequence[Job], margins_min: Mapping[int, flo
         gpus=gpus,
         submit=np.array([ceil(job.ask.submit_s / 60 - 1e-9) for job in jobs], np.int64),
         deadline=np.array(
-            [_deadline_min(job, scenario.end_s, speed, wake_min, m) for job, m in zip(jobs, margins, strict=True)], np.int64
+            [_deadline_min(job, scenario.end_s, speed, wake_min, m) for job, m in zip(jobs, margins, strict=True)],
+            np.int64,
         ),
         work=work_min,
         stops=np.array([job.ask.interruptible and job.ask.gpus >= whole for job in jobs], np.bool_),

@@ -429,6 +429,30 @@ def test_the_best_known_schedule_stands_above_the_bound(experiment: Path, tmp_pa
     assert least_possible(plain.rows) == ""
 
 
+def test_a_searched_schedule_is_a_run_like_any_other(experiment: Path, tmp_path: Path) -> None:
+    out, settings = tmp_path / "out", ("best_known={search=true, steps=4}", "policies=['fifo']")
+    assert run(experiment, out, *settings).ok
+    (made,) = (out / "cells").glob("*.best.json")
+    told, tables = json.loads(made.read_text()), made.with_suffix("")
+    assert told["how"] in ("searched in 4 steps", "planned knowing all; what was searched is no better")
+    assert told["why_not_searched"] == ""
+    assert {path.name for path in tables.iterdir()} == {"jobs.parquet", "energy.parquet", "events.parquet"}
+    begun = next((out / "cells").glob("*.search.npz")).read_bytes()
+    made.unlink()  # as if it had been stopped after the search: nothing is searched again
+    assert run(experiment, out, *settings).ok
+    assert json.loads(made.read_text()) == told
+    assert next((out / "cells").glob("*.search.npz")).read_bytes() == begun
+
+
+def test_where_nothing_can_be_searched_for_the_planned_schedule_stands(experiment: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings = ("best_known={search=true, steps=2}", "policies=['fifo']", "coordination=federated")
+    assert run(experiment, out, *settings).ok
+    told = json.loads(next((out / "cells").glob("*.best.json")).read_text())
+    assert told["how"] == "planned knowing all"
+    assert "decide for themselves" in told["why_not_searched"]
+
+
 def test_a_run_that_was_late_is_no_best_known_schedule(tmp_path: Path) -> None:
     folder, whole = Folder(tmp_path), {"status": "complete", "jobs_left": 0, "work_left_gpu_hours": 0.0}
     folder.write("cells/a.best.json", json.dumps({**whole, "draw_kwh": 10.0, "deadline_miss_rate": 0.0}).encode())

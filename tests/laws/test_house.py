@@ -16,6 +16,7 @@ FILES_MOST = 16
 RUNS_SIMULATIONS = {
     "tafukt.simulator.conformance",
     "tafukt.simulator.policies.planner.clairvoyant",
+    "tafukt.simulator.search.best",
 }
 
 
