@@ -105,4 +105,5 @@ def better(
 
 
 def _carried(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: int, found: Found) -> Carried:
-    return Carried(simulate(scenario, jobs, Follow("best-known", schedule_of(found)), seed=seed, settings=settings))
+    follow = Follow("best-known", schedule_of(found), [site.name for site in scenario.sites])
+    return Carried(simulate(scenario, jobs, follow, seed=seed, settings=settings))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from heapq import heappop, heappush
 
 from tafukt.simulator.engine.actions import Action, Hold, Pause, Start, Wake
@@ -15,12 +16,15 @@ from tafukt.simulator.search.search import Schedule, Stay
 class Follow:
     """Starts and pauses jobs as the schedule says, as soon as there is room; one without a plan starts anywhere."""
 
-    def __init__(self, name: str, schedule: Schedule) -> None:
+    def __init__(self, name: str, schedule: Schedule, sites: Sequence[str]) -> None:
         self.name = name
-        self._schedule = schedule
+        self._made = schedule
+        self._sites = sites  # the names that the schedule's indices stand for
 
     def begin(self, view: View) -> None:
-        """Nothing has been started yet."""
+        """Nothing has been started yet; the engine may have its sites in another order."""
+        at = [view.scenario.site_index(name) for name in self._sites]
+        self._schedule = [tuple(replace(stay, site=at[stay.site]) for stay in stays) for stays in self._made]
         self._next = [0] * len(self._schedule)  # the stay that each job is in, or waits for
         self._new: list[JobState] = []
         self._due: list[tuple[float, int, int]] = []  # a heap: planned start, size (large first), index

@@ -430,6 +430,7 @@ def test_the_best_known_schedule_stands_above_the_bound(experiment: Path, tmp_pa
 
 
 def test_a_searched_schedule_is_a_run_like_any_other(experiment: Path, tmp_path: Path) -> None:
+    pytest.importorskip("numba")
     out, settings = tmp_path / "out", ("best_known={search=true, steps=4}", "policies=['fifo']")
     assert run(experiment, out, *settings).ok
     (made,) = (out / "cells").glob("*.best.json")

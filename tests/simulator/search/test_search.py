@@ -18,7 +18,7 @@ from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Carbon, Link, Quota, Scenario
 from tafukt.simulator.search import best, course, search, world
 from tafukt.simulator.search.follow import Follow
-from tafukt.simulator.search.search import Found, SearchSettings, Stay, schedule_of
+from tafukt.simulator.search.search import Found, Schedule, SearchSettings, Stay, schedule_of
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Checkpoint, Job
 
@@ -35,9 +35,13 @@ def sunny(names: int = 1, battery: Battery | None = None, nodes: int = 1, **othe
     return made
 
 
+def follow(schedule: Schedule) -> Follow:
+    return Follow("x", schedule, ["s0", "s1"])
+
+
 def searched(where: Scenario, jobs: list[Job], steps: int = 100) -> tuple[Found, Record]:
     *_, found = search.search(where, jobs, 1, SearchSettings(steps))
-    return found, kit.run(jobs, where, Follow("x", schedule_of(found)))
+    return found, kit.run(jobs, where, follow(schedule_of(found)))
 
 
 def drawn_kwh(record: Record) -> float:
@@ -83,7 +87,7 @@ def test_no_start_of_one_job_is_better_than_the_one_found() -> None:
     where, jobs = sunny(battery=battery), [job("a", 0.0, 8, 9 * H, slack_s=30 * H, interruptible=False)]
     _, record = searched(where, jobs)
     every = [
-        drawn_kwh(kit.run(jobs, where, Follow("x", ((Stay(0, 0, minute * 60.0, 9 * H),),))))
+        drawn_kwh(kit.run(jobs, where, follow(((Stay(0, 0, minute * 60.0, 9 * H),),))))
         for minute in range(0, 30 * 60 + 1, 15)
     ]
     assert drawn_kwh(record) <= min(every) + 0.5  # within an hour, the search's bin here, it takes means
@@ -158,11 +162,11 @@ def test_late_jobs_are_mended() -> None:
 def test_the_better_of_two_is_the_more_punctual() -> None:
     where, jobs = sunny(), [job("a", 0.0, 8, 2 * H, slack_s=20 * H, interruptible=False)]
     found, record = searched(where, jobs)
-    night = kit.run(jobs, where, Follow("x", ((Stay(0, 0, 0.0, 2 * H),),)))
+    night = kit.run(jobs, where, follow(((Stay(0, 0, 0.0, 2 * H),),)))
     chosen, how = best.better(night, where, jobs, Settings(), 1, found, SearchSettings(100))
     assert drawn_kwh(chosen) == drawn_kwh(record)
     assert how == "searched in 100 steps"
-    late = kit.run(jobs, where, Follow("x", ((Stay(0, 0, 33 * H, 2 * H),),)))
+    late = kit.run(jobs, where, follow(((Stay(0, 0, 33 * H, 2 * H),),)))
     assert best.Carried(late).late == 1
 
 
