@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Simulates AI training jobs on solar-powered data centres, and measures how much less grid electricity "
     "a better schedule draws.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -34,6 +34,23 @@ Settings = Annotated[
 COLLECT = (50_000, 20, 100)
 """How often the collector of rubbish looks for some: `gc.set_threshold`."""
 Workers = Annotated[int, typer.Option(min=0, max=1024, help="Local processes; 0: as many as there are processors.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tafukt {version('tafukt')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and leave.")
+    ] = False,
+) -> None:
+    """Options that belong to no command."""
 
 
 NO_MEMORY = (
@@ -57,10 +74,14 @@ def run(
     index: Annotated[int | None, typer.Option(help="Run this run of the matrix alone, counted from 0.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare the hashes of all files that are there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
 ) -> None:
     """Run what is missing of an experiment, and show how its policies compare."""
-    from tafukt.experiments.cli.run import run_command
+    from tafukt.experiments.cli.run import dry_run_command, run_command
 
+    if dry_run:
+        _leave(dry_run_command(experiment, output, settings or [], index, verify))
+        return
     _leave(run_command(experiment, output, settings or [], workers, cluster, index, quiet, verify))
 
 
@@ -135,17 +156,51 @@ def size(
     _leave(size_command(experiment, target, settings or [], policy, pv_price, output, workers))
 
 
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="AXIS=VALUE", help="Of the scenarios with this value; may be given repeatedly."),
+]
+Policy = Annotated[str, typer.Option(help="Under this policy; default: the one that drew least.")]
+Seed = Annotated[int | None, typer.Option(help="Of this seed; default: the first.")]
+
+
 @app.command()
 def explain(
     folder: ResultFolder,
-    job: Annotated[str, typer.Argument(help="Id of a job, as in jobs.parquet.")],
-    policy: Annotated[str, typer.Option(help="Under this policy; default: the one that drew least.")] = "",
-    seed: Annotated[int | None, typer.Option(help="Of this seed; default: the first.")] = None,
+    job: Annotated[str, typer.Argument(help="Id of a job, as in jobs.parquet; none: which are worth asking for.")] = "",
+    policy: Policy = "",
+    seed: Seed = None,
+    where: Where = None,
 ) -> None:
-    """Say why a job ran where and when it did."""
+    """Say why a job ran where and when it did; without a job, which waited longest, were late or moved."""
     from tafukt.experiments.cli.show import explain_command
 
-    _leave(explain_command(folder, job, policy, seed))
+    _leave(explain_command(folder, job, policy, seed, where or []))
+
+
+@app.command()
+def ls(
+    folder: Annotated[Path, typer.Argument(help="Where to look, two levels deep.")] = Path("results"),
+) -> None:
+    """List result folders with date, state and answer."""
+    from tafukt.experiments.cli.compare import ls_command
+
+    _leave(ls_command(folder))
+
+
+@app.command()
+def export(
+    folder: ResultFolder,
+    table: Annotated[str, typer.Argument(help="summary, jobs, energy or events.")] = "summary",
+    policy: Annotated[str, typer.Option(help="Of this policy.")] = "",
+    seed: Seed = None,
+    where: Where = None,
+    form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+) -> None:
+    """Write a table of a result folder to stdout, as CSV or JSON."""
+    from tafukt.experiments.cli.compare import export_command
+
+    _leave(export_command(folder, table, policy, seed, where or [], form))
 
 
 @app.command()
@@ -162,11 +217,15 @@ def report(
 @app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Result folders.", metavar="DIR [DIR ...]")],
+    metric: Annotated[list[str] | None, typer.Option(help="Compare this metric; may be given repeatedly.")] = None,
+    against: Annotated[str, typer.Option(metavar="POLICY", help="Against this policy; default: the baseline.")] = "",
+    where: Where = None,
+    form: Annotated[str, typer.Option("--format", help="text, markdown, latex or csv.")] = "text",
 ) -> None:
     """Show means over seeds and paired differences with confidence intervals."""
-    from tafukt.experiments.cli.show import compare_command
+    from tafukt.experiments.cli.compare import compare_command
 
-    _leave(compare_command(folders))
+    _leave(compare_command(folders, metric or [], against, where or [], form))
 
 
 @app.command()
@@ -174,11 +233,14 @@ def plot(
     folder: ResultFolder,
     figure: Annotated[list[str] | None, typer.Option(help="Draw this figure; may be given repeatedly.")] = None,
     kind: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
+    where: Where = None,
+    policy: Annotated[list[str] | None, typer.Option(help="Of this policy; may be given repeatedly.")] = None,
+    seed: Seed = None,
 ) -> None:
     """Draw the figures of a result folder into DIR/figures."""
     from tafukt.experiments.cli.show import plot_command
 
-    _leave(plot_command(folder, figure or [], kind))
+    _leave(plot_command(folder, figure or [], kind, where or [], policy or [], seed))
 
 
 @app.command()
@@ -254,11 +316,13 @@ def policies(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of experiment files, for editors."""
+def schema(
+    key: Annotated[str, typer.Argument(help="A table or key to explain as text, as in workload.trace.")] = "",
+) -> None:
+    """Print the JSON Schema of experiment files, for editors, or explain the keys of one table."""
     from tafukt.experiments.cli.show import schema_command
 
-    _leave(schema_command())
+    _leave(schema_command(key))
 
 
 def _leave(code: int) -> None:

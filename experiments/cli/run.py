@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from tafukt.experiments.cli.pace import Pace
 from tafukt.experiments.cli.stop import Stopped
-from tafukt.experiments.cli.text import comparison_table, console, next_command, plural, scenario_lines, tell_notes
+from tafukt.experiments.cli.text import console, next_command, plural, print_comparison, scenario_lines, tell_notes
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
@@ -41,13 +44,14 @@ def run_command(
         tell_notes(notes(loaded, inputs) if inputs else plan.folder.manifest().get("notes", []))
         for run_id, fault in plan.damaged.items():
             err.print(f"{run_id}: {fault}; it is run again", style="yellow")
+    estimated = 0.0
     if inputs is not None:
         estimated = sum(costs_s(plan, inputs).values())
         workers = workers or session.workers_for(plan, estimated, processors())
         if not quiet:
             err.print(_announced(plan, estimated, workers, cluster, index))
     try:
-        with progress_bar(quiet) as progress:
+        with progress_bar(quiet, estimated / max(workers, 1)) as progress:
             outcome = session.carry_out(plan, workers, cluster, progress)
     except KeyboardInterrupt as stop:
         done = sum(plan.folder.is_complete(run.run_id) for run in plan.chosen)
@@ -55,7 +59,7 @@ def run_command(
         raise Stopped(f"{far}; the same command goes on from there", stop) from None
     if not quiet:
         out = console()
-        out.print(comparison_table(outcome.rows, loaded))
+        print_comparison(outcome.rows, loaded)
         for sentence in answer(outcome.rows, loaded.baseline.label, loaded.axis_keys):
             out.print(sentence)
         if least := least_possible(outcome.rows, loaded.axis_keys):
@@ -69,17 +73,40 @@ def run_command(
     return 0 if outcome.ok else 1
 
 
+def dry_run_command(
+    experiment: str, output: Path | None, settings: Sequence[str], index: int | None, verify: bool
+) -> int:
+    """Say which runs are missing and how long they will take; nothing is simulated and nothing written."""
+    loaded = load(find(experiment), settings)
+    plan = session.plan(loaded, output or session.default_folder(loaded), index, verify)
+    inputs = session.check(plan)
+    out = console()
+    costs = costs_s(plan, inputs) if inputs else {}
+    processes = session.workers_for(plan, sum(costs.values()), processors())
+    out.print(_announced(plan, sum(costs.values()), processes, "", index))
+    for run in plan.missing[:RUNS_SHOWN]:
+        why = f" ({plan.damaged[run.run_id]})" if run.run_id in plan.damaged else ""
+        out.print(f"  {run.run_id}{why}")
+    if len(plan.missing) > RUNS_SHOWN:
+        out.print(f"  and {len(plan.missing) - RUNS_SHOWN} more")
+    if plan.wanted:
+        out.print(f"  {plural(len(plan.wanted), 'bound or best schedule', 'bounds or best schedules')}")
+    out.print("Nothing was run." if costs else "Nothing is missing.")
+    return 0
+
+
 def _announced(plan: session.RunPlan, estimated_s: float, workers: int, cluster: str, index: int | None) -> str:
     """What is about to run, and about how long it will take."""
     done = len(plan.runs) - len(plan.missing)
     kept = f", {done} of them complete already" if done and index is None else ""
     runs = plural(len(plan.runs), "run") if index is None else f"run {index} of {len(plan.runs)}"
     where = f"on {cluster}" if cluster else f"in {plural(workers, 'process', 'processes')}"
-    about = f", about {_duration(estimated_s / workers)}" if not cluster else ""
+    about = f", about {duration(estimated_s / workers)}" if not cluster else ""
     return f"{plan.loaded.experiment.name}: {runs}{kept} {where}{about} -> {plan.folder.path}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in the unit that fits."""
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
@@ -87,41 +114,45 @@ def _duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[session.Progress | None]:
+def progress_bar(quiet: bool = False, estimated_s: float = 0.0) -> Iterator[session.Progress | None]:
     """A progress bar on stderr with the time that remains; none where stderr is no terminal.
 
-    It begins, with a thread of its own, when it is first told something: workers are forked before.
+    Between two runs it goes on by the clock, as far as the runs under way may go by the estimate. It begins, with a
+    thread of its own, when it is first told something: workers are forked before.
     """
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("running"),
         BarColumn(),
         TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
     )
-    # what is left is told by the pace so far, of estimated time, since runs differ
-    bar = Progress(*columns, console=console(stderr=True), transient=True, speed_estimate_period=600.0)
-    task = bar.add_task("runs", total=1.0, count="")
+    bar = Progress(*columns, console=console(stderr=True), transient=True)
+    task = bar.add_task("runs", total=1.0, count="", left="")
+    pace = Pace(estimated_s)
+    ended = threading.Event()
+
+    def move() -> None:
+        while not ended.wait(0.5):
+            share, left_s = pace.now(time.monotonic())
+            bar.update(task, completed=share, left=f"{duration(left_s)} left" if left_s else "")
 
     def show(done: int, total: int, share: float) -> None:
-        bar.start()
-        bar.update(task, completed=share, count=f"{done} of {total}")
+        if not bar.live.is_started:
+            bar.start()
+            threading.Thread(target=move, daemon=True).start()
+        pace.told(share, time.monotonic())
+        bar.update(task, count=f"{done} of {plural(total, 'run')}")
 
     try:
         yield show
     finally:
+        ended.set()
         bar.stop()
 
 
@@ -147,7 +178,12 @@ def validate_command(experiment: str, settings: Sequence[str]) -> int:
         out.print(f"  {line}")
     for line in notes(loaded, inputs):
         out.print(f"  Note: {line}")
-    if not plan.missing:
+    estimated = sum(costs_s(plan, inputs).values())
+    if plan.missing:
+        processes = session.workers_for(plan, estimated, processors())
+        what = f"{plural(len(plan.missing), 'run')} to do" if len(plan.missing) < len(plan.runs) else "all of it"
+        out.print(f"  {what}: about {duration(estimated / processes)} in {plural(processes, 'process', 'processes')}")
+    else:
         out.print(f"  all of it is complete in {plan.folder.path}")
     return 0
 
@@ -172,6 +208,7 @@ def init_command(file: Path) -> int:
 
 
 SHOWN = 20
+RUNS_SHOWN = 40
 
 
 def replay_command(folder: Path, workers: int) -> int:
@@ -258,13 +295,27 @@ def size_command(
 
     wanted = sizing.parse_target(target)
     loaded = load_experiment(find(experiment), settings)
-    with console(stderr=True).status("sizing") as status:
+    err = console(stderr=True)
+    seeds = plural(len(loaded.experiment.seeds), "seed")
+    err.print(
+        f"Simulates sizes of PV and battery until {wanted}, each under {seeds}: some 40 to {sizing.POINTS_LIMIT}."
+    )
+    begun = time.monotonic()
+
+    def told(done: int) -> None:
+        pace = (time.monotonic() - begun) / done
+        status.update(f"sizing: {plural(done, 'size')} simulated, {duration(pace)} each")
+        if not err.is_terminal and done % 10 == 0:
+            left = duration(pace * (sizing.POINTS_LIMIT - done))
+            err.print(f"{plural(done, 'size')} simulated, {duration(pace)} each; at most {left} left")
+
+    with err.status("sizing") as status:
         found = sizing.search(
             loaded,
             wanted,
             policy,
             pv_mad_per_kwp,
-            lambda done: status.update(f"sizing: {plural(done, 'size')} simulated"),
+            told,
             workers or processors(),
         )
     folder = output or Path("results") / f"{loaded.experiment.name}-size"

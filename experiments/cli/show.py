@@ -13,20 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.cli.text import console, new_table
 from tafukt.experiments.errors import InputError, Problem, listed, nearest
-from tafukt.experiments.results.numbers import number_text
 
 if TYPE_CHECKING:
     from tafukt.experiments.results.load import Results
     from tafukt.workloads.describe import Workload
 
-COMPARED = {
-    "draw_kwh": "{:,.0f}",
-    "grid_cut": "{:.1%}",
-    "captured": "{:.0%}",
-    "renewable_fraction": "{:.1%}",
-    "wait_mean_h": "{:.2f}",
-    "deadline_miss_rate": "{:.1%}",
-}
 SITE_HEADINGS = {
     "population": "people",
     "gpus": "GPUs",
@@ -70,93 +61,55 @@ def _told(left_out: Sequence[warnings.WarningMessage]) -> int:
     return int(any("could not be drawn" in line for line in lines))
 
 
-def plot_command(folder: Path, figures: Sequence[str], kind: str) -> int:
-    """Draw the figures of a result folder."""
+def plot_command(
+    folder: Path,
+    figures: Sequence[str],
+    kind: str,
+    where: Sequence[str] = (),
+    policies: Sequence[str] = (),
+    seed: int | None = None,
+) -> int:
+    """Draw the figures of a result folder, or of some of its runs."""
     from tafukt.experiments.figures.catalogue import save_all
     from tafukt.experiments.results.load import load
 
     with _figures_left_out() as left_out:
-        paths = save_all(load(folder), figures, kind)
+        paths = save_all(load(folder).only(where, policies, seed), figures, kind)
     for path in paths:
         console().print(f"Wrote {path}")
     return _told(left_out)
 
 
-def explain_command(folder: Path, job: str, policy: str, seed: int | None) -> int:
-    """Tell the story of a job."""
+def explain_command(folder: Path, job: str, policy: str, seed: int | None, where: Sequence[str] = ()) -> int:
+    """Tell the story of a job; without one, say which jobs are worth asking about."""
     from tafukt.experiments.report.explain import explain
     from tafukt.experiments.results.load import load
 
-    for line in explain(load(folder), job, policy, seed):
+    results = load(folder).only(where)
+    lines = explain(results, job, policy, seed) if job else _worth_asking(results, policy, seed)
+    for line in lines:
         console().print(line)
     return 0
 
 
-def compare_command(folders: Sequence[Path]) -> int:
-    """Means with their intervals for each folder, paired differences, and what a reader must know."""
-    from tafukt.experiments.results import statistics
-    from tafukt.experiments.results.load import load
+def _worth_asking(results: Results, policy: str, seed: int | None) -> list[str]:
+    """The jobs of a run that waited longest, were late, or moved."""
+    from tafukt.experiments.figures.catalogue import example_runs
 
-    opened = [load(folder) for folder in folders]
-    out = console()
-    pairs: list[Any] = []
-    told: list[str] = []
-    for results in opened:
-        _means(results)
-        mine = statistics.differences(results.complete, results.axes, results.baseline)
-        told += statistics.warnings(results.complete, results.axes, mine)
-        pairs += mine
-    for other in opened[1:]:
-        pairs += statistics.between(opened[0], other)
-    if pairs:
-        _pairs(pairs)
-    for line in dict.fromkeys(told):
-        out.print(f"Note: {line}")
-    return 0
-
-
-def _means(results: Results) -> None:
-    from tafukt.experiments.results import statistics
-    from tafukt.experiments.results.summary import LIMITS
-
-    limits = [name for name in LIMITS if results.complete["best_known_draw_kwh"].notna().any()]
-    shown = COMPARED | dict.fromkeys(limits, COMPARED["draw_kwh"])
-    frame = statistics.means(results.complete, results.axes, tuple(shown))
-    table = new_table(f"{results.title} ({results.folder}): means over seeds, 95 % confidence")
-    grouped = bool(results.axes)
-    for heading in ("scenario", "policy") if grouped else ("policy",):
-        table.add_column(heading, no_wrap=heading == "policy")
-    for heading in ("seeds", *shown):
-        table.add_column(heading.replace("_", "\n"), justify="right", no_wrap=True)
-    for row in frame.to_dict("records"):
-        cells = [_measured(row[name], row[f"{name}_half"], text) for name, text in shown.items()]
-        names = [row["group"], row["policy"]] if grouped else [row["policy"]]
-        table.add_row(*names, str(row["seeds"]), *cells)
-    console().print(table)
-
-
-def _measured(value: float, half: float, text: str) -> str:
-    if value != value:
-        return ""
-    return number_text(text, value) + (f" ± {text.format(half)}" if half == half else "")
-
-
-def _pairs(pairs: Sequence[Any]) -> None:
-    """Paired differences, seed by seed, with Student's interval and Holm's p."""
-    table = new_table("Paired differences, seed by seed: Student t, Holm's correction over the policies")
-    grouped = any(pair.group for pair in pairs)
-    for heading in ("scenario", "policy", "against", "metric") if grouped else ("policy", "against", "metric"):
-        table.add_column(heading)
-    for heading in ("seeds", "difference", "95 % interval", "p (Holm)"):
-        table.add_column(heading, justify="right")
-    for pair in pairs:
-        names = [pair.group] if grouped else []
-        low, high = number_text("{:,.2f}", pair.low), number_text("{:,.2f}", pair.high)
-        interval = f"{low} to {high}" if pair.low == pair.low else "too few seeds"
-        p = f"{pair.p_holm:.2g}" if pair.p_holm == pair.p_holm else ""
-        names += [pair.policy, pair.other, pair.metric]
-        table.add_row(*names, str(pair.seeds), number_text("{:+,.2f}", pair.difference), interval, p)
-    console().print(table)
+    chosen = bool(policy) or seed is not None
+    run = results.run(policy=policy or None, seed=seed) if chosen else example_runs(results)[-1]
+    jobs = run.jobs
+    late = jobs[jobs["deadline_missed"].fillna(False).astype(bool)]
+    kinds = {
+        "waited longest": (jobs.dropna(subset="wait_h").nlargest(5, "wait_h"), "wait_h", "{:.1f} h"),
+        "late": (late.assign(late_h=late["end_h"] - late["deadline_h"]).nlargest(5, "late_h"), "late_h", "{:.1f} h"),
+        "moved": (jobs[jobs["moves"] > 0].nlargest(5, "moves"), "moves", "{:.0f} x"),
+    }
+    lines = [f"{run.row['policy']}, seed {run.row['seed']}: {len(jobs):,} jobs, {len(late):,} of them late"]
+    for title, (rows, column, text) in kinds.items():
+        named = ", ".join(f"{row['job']} ({text.format(row[column])})" for row in rows.to_dict("records"))
+        lines.append(f"  {title}: {named or 'none'}")
+    return [*lines, f"tafukt explain {results.folder} JOB tells the story of one."]
 
 
 # --- what there is to choose from ------------------------------------------------------------------------
@@ -258,8 +211,14 @@ def _tell(values: dict[str, Any], indent: str = "") -> None:
             console().print(f"{indent}{key}: {shown}")
 
 
-def schema_command() -> int:
-    """Print the JSON Schema of experiment files."""
+def schema_command(key: str = "") -> int:
+    """Print the JSON Schema of experiment files, or the keys of one table as text."""
+    if key:
+        from tafukt.experiments.cli.keys import key_lines
+
+        for line in key_lines(key):
+            console().print(line)
+        return 0
     from tafukt.experiments.config.schema import schema
 
     sys.stdout.write(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n")

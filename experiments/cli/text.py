@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.results.answer import mean
+from tafukt.experiments.results.axes import scenario
 from tafukt.experiments.results.numbers import number_text
 from tafukt.experiments.results.summary import Row
 
@@ -27,6 +27,8 @@ COLUMNS = (
     ("emissions_kg", "CO2e\nkg", "{:,.0f}"),
 )
 WIDTH = 120
+NARROW = 80
+FIRST_MARK = 0xF0000  # of the private use area: no text holds it
 ROWS_SHOWN = 60
 NOTES_SHOWN = 12
 
@@ -52,37 +54,97 @@ def new_table(title: str) -> Table:
     )
 
 
-def comparison_table(rows: Sequence[Row], loaded: Loaded) -> Table:
-    """Policies compared: means over seeds, one block for each combination of axes."""
-    axes = loaded.axis_keys
-    seeds = len({row["seed"] for row in rows})
-    title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
-    table = new_table(title)
-    for axis in axes:
-        table.add_column(axis.rpartition(".")[2])
-    table.add_column("policy", no_wrap=True)
-    for _, heading, _ in COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("left", justify="right", no_wrap=True)
-    groups = grouped(rows, axes)
-    for position, (key, members) in enumerate(groups.items()):
-        if position == ROWS_SHOWN:
-            table.caption = f"and {len(groups) - ROWS_SHOWN} more rows in summary.csv"
+def width() -> int:
+    """Columns that a table may take: those of the terminal, 80 where there is none."""
+    out = console()
+    return out.width if out.is_terminal else NARROW
+
+
+def heading_mark(number: int) -> str:
+    """What stands in a table for the heading of a block, so that a long one makes no column wide."""
+    return chr(FIRST_MARK + number)
+
+
+def print_blocks(table: Table, headings: Sequence[str]) -> None:
+    """Print a table whose blocks have headings, each in place of its mark."""
+    out = console()
+    with out.capture() as captured:
+        out.print(table)
+    for line in captured.get().splitlines():
+        mark = line.strip()
+        if len(mark) == 1 and 0 <= (place := ord(mark) - FIRST_MARK) < len(headings):
+            out.print(f" {headings[place]}", style="bold")
+        else:
+            out.out(line, highlight=False)
+
+
+def fitted(build: Callable[[Sequence[str]], Table], names: Sequence[str], ranked: Sequence[str]) -> Table:
+    """A table with as many of its columns as fit; those `ranked` are given up, the first of them first."""
+    kept = list(names)
+    table = build(kept)
+    for name in ranked:
+        if _width_of(table) <= width():
             break
-        done = [row for row in members if row["status"] == "complete"]
-        means = [(mean(done, name), text) for name, _, text in COLUMNS]
-        cells = [number_text(text, value) if value == value else "" for value, text in means]
-        left = "failed" if not done else str(sum(row["jobs_left"] for row in done))
-        table.add_row(*(str(value) for value in key), *cells, left)
+        if name in kept:
+            kept.remove(name)
+            table = build(kept)
+    if len(kept) < len(names):
+        hidden = [name for name in names if name not in kept]
+        table.caption = " ".join(filter(None, [str(table.caption or ""), f"(not shown: {', '.join(hidden)})"]))
+        table.caption_justify = "left"
     return table
 
 
-def grouped(rows: Sequence[Row], axes: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows by their axes and policy, in order."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+def _width_of(table: Table) -> int:
+    from rich.console import Console as Wide
+    from rich.measure import Measurement
+
+    wide = Wide(width=1000)
+    return Measurement.get(wide, wide.options, table).maximum
+
+
+def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
+    """Policies compared: means over seeds, one block under the name of each scenario."""
+    axes = loaded.axis_keys
+    seeds = len({row["seed"] for row in rows})
+    title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
+    blocks = list(_blocks(rows, axes).items())
+    texts = {name: text for name, _, text in COLUMNS}
+    headings = {name: heading for name, heading, _ in COLUMNS}
+
+    def build(kept: Sequence[str]) -> Table:
+        table = new_table(title)
+        table.add_column("policy", no_wrap=True)
+        for name in kept:
+            table.add_column(headings[name], justify="right", no_wrap=True)
+        table.add_column("left", justify="right", no_wrap=True)
+        left_over = ROWS_SHOWN
+        for number, (key, policies) in enumerate(blocks):
+            if left_over <= 0:
+                table.caption = f"and {sum(len(p) for _, p in blocks) - ROWS_SHOWN} more rows in summary.csv"
+                break
+            if key:
+                table.add_row(heading_mark(number))
+            for policy, members in list(policies.items())[:left_over]:
+                done = [row for row in members if row["status"] == "complete"]
+                means = [(mean(done, name), texts[name]) for name in kept]
+                cells = [number_text(text, value) if value == value else "" for value, text in means]
+                left = "failed" if not done else str(sum(row["jobs_left"] for row in done))
+                table.add_row(f"  {policy}" if key else policy, *cells, left)
+            left_over -= len(policies)
+        return table
+
+    ranked = ("battery_wear_mad", "captured", "emissions_kg", "cost_mad", "renewable_fraction")
+    print_blocks(fitted(build, [name for name, _, _ in COLUMNS], ranked), [key for key, _ in blocks])
+
+
+def _blocks(rows: Sequence[Row], axes: Sequence[str]) -> dict[str, dict[str, list[Row]]]:
+    """Rows by their scenario, then by their policy, in order."""
+    blocks: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
-        groups.setdefault((*(row[axis] for axis in axes), row["policy"]), []).append(row)
-    return groups
+        named = scenario(axes, [row[axis] for axis in axes])
+        blocks.setdefault(named, {}).setdefault(row["policy"], []).append(row)
+    return blocks
 
 
 def next_command(path: Path) -> str:

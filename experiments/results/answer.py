@@ -132,7 +132,7 @@ def _headline(best: Contender, base: Contender, over: str) -> str:
 
 
 def _share(value: float) -> str:
-    return "none" if not value > 0 else f"{value:.1%}"
+    return "none" if not value > 0 else "less than 0.1%" if value < 0.0005 else f"{value:.1%}"
 
 
 def _punctual(found: Iterable[Contender], best: Contender, base: Contender) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tafukt.experiments.errors import FolderError, Problem
+from tafukt.experiments.errors import FolderError, Problem, nearest
 from tafukt.experiments.results.axes import axes_of
 from tafukt.experiments.results.dictionary import KEYS, METRICS
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, StoredResults
@@ -205,6 +205,47 @@ class Results:
         own = self.experiment.get("sites", {}).get("own", {})
         return {str(name): dict(site) for name, site in own.items()}
 
+    def only(self, where: Sequence[str] = (), policies: Sequence[str] = (), seed: int | None = None) -> Results:
+        """The same folder with some of its runs: of these values of axes, policies and seed.
+
+        Parameters
+        ----------
+        where : sequence of str
+            As in `battery.kwh=1000`; of an axis' key its last parts are enough.
+
+        Raises
+        ------
+        FolderError
+            If there is no such axis, value, policy or seed.
+        """
+        frame = self.summary
+        for text in where:
+            name, equals, value = (part.strip() for part in text.partition("="))
+            axis = self._axis(name) if equals else ""
+            if not axis:
+                axes = ", ".join(self.axes) or "none"
+                raise FolderError(Problem("--where", text, f"should be AXIS=VALUE; axes here: {axes}"))
+            frame = self._chosen(frame, axis, value)
+        for column, values in (("policy", policies), ("seed", [] if seed is None else [seed])):
+            parts = [self._chosen(frame, column, str(value)) for value in values]
+            frame = frame[frame["run"].isin({run for part in parts for run in part["run"]})] if parts else frame
+        narrowed = Results(self.folder)
+        narrowed.__dict__["summary"] = frame.reset_index(drop=True)
+        return narrowed
+
+    def _axis(self, name: str) -> str:
+        """The one axis that a name means; empty where none or several do."""
+        found = [axis for axis in self.axes if axis == name or axis.endswith(f".{name}")]
+        return found[0] if len(found) == 1 else ""
+
+    def _chosen(self, frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
+        found = frame[[_same(cell, value) for cell in frame[column]]]
+        if found.empty:
+            known = list(dict.fromkeys(str(cell) for cell in frame[column]))
+            message = f"no run of {column} = {value}; there are {', '.join(known[:20])}"
+            raise FolderError(Problem(str(self.folder), "", message, nearest(value, known)))
+        return found
+
     def run(self, run_id: str | None = None, *, policy: str | None = None, seed: int | None = None) -> RunData:
         """One complete run: by its id, or the first of a policy and seed.
 
@@ -237,6 +278,16 @@ def load(folder: str | Path) -> Results:
         If it is none.
     """
     return Results(Path(folder))
+
+
+def _same(cell: Any, value: str) -> bool:
+    """Whether a cell of a table is what a text says: `1000` is 1000.0, `true` is True."""
+    if str(cell) == value or str(cell).lower() == value.lower():
+        return True
+    try:
+        return float(cell) == float(value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _summary_csv(path: Path) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from tafukt.experiments.runs.matrix import Case, Run, runs_of
 from tafukt.experiments.runs.run import inputs_of
 
 Progress = Callable[[int, int, float], None]
-"""Told what is done, of how much, and which share of the estimated time that is."""
+"""Told how many runs are done, of how many, and which share of the estimated time all that is done takes."""
 
 # The work that is worth one more process [s].
 WORTH_S = 1.0
@@ -201,7 +201,8 @@ def _reporter(plan: RunPlan, progress: Progress | None, costs: Mapping[str, floa
             return
         for name in [name for name in left if (plan.folder.path / name).exists()]:
             del left[name]
-        progress(len(costs) - len(left), len(costs), 1.0 - sum(left.values()) / sum(costs.values()))
+        done = len(plan.missing) - sum(name.startswith("runs/") for name in left)
+        progress(done, len(plan.missing), 1.0 - sum(left.values()) / sum(costs.values()))
 
     return report
 

@@ -36,9 +36,22 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
         session.carry_out(session.plan(loaded, tmp_path / "alone"), cluster=cluster.scheduler_address)
     told = [row.get("reason", row["status"]) for row in outcome.rows]
     assert told == ["complete", "complete", "RuntimeError: no idea"] * 2
-    assert seen[-1] == (8, 8, 1.0)
+    assert seen[-1] == (6, 6, 1.0)
     assert [row["status"] for row in calm.rows] == [row["status"] for row in outcome.rows]
     assert contents(tmp_path / "dask") == contents(tmp_path / "alone") == contents(tmp_path / "calm")
+
+
+def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "tiny.toml").write_text(tiny())
+    plan = session.plan(load(tmp_path / "tiny.toml"), tmp_path / "out")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        monkeypatch.setattr("tafukt.experiments.runs.workers.source_digest", lambda: "0" * 64)  # this side is the other
+        with pytest.raises(InputError, match=r"runs other code than this process: source \w{8} \(here 00000000\)"):
+            session.carry_out(plan, cluster=cluster.scheduler_address)
+    assert not list((tmp_path / "out").glob("runs/*"))
 
 
 def test_no_scheduler_and_no_package_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,159 @@
+"""Results on the terminal: 80 columns, chosen scenarios and metrics, tables for a paper, lists, exports, keys."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from experiments_kit import run, tiny
+from tafukt.experiments.cli.app import app, guarded
+from tafukt.experiments.cli.keys import key_lines
+from tafukt.experiments.errors import FolderError, InputError
+
+import tafukt
+
+ROOT = Path(__file__).resolve().parents[2]
+AXIS = "\n[matrix]\nsites.all.battery.kwh = [0, 1000]\n"
+
+
+def command(*words: str) -> int:
+    """Run a command in this process; its exit code."""
+    return guarded(lambda: app(list(words), standalone_mode=False))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scenarios, two seeds, two policies."""
+    base = tmp_path_factory.mktemp("shown")
+    (base / "tiny.toml").write_text(tiny(policies=("fifo", "wait-for-sun"), seeds=(1, 2)) + AXIS)
+    run(base / "tiny.toml", base / "out", "bound=false")
+    return base / "out"
+
+
+def said(*words: str) -> str:
+    """What a command prints into a pipe."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tafukt", *words], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"COLUMNS": "80"}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr, "colours belong on a terminal"
+    return done.stdout
+
+
+def tables(text: str) -> list[str]:
+    """The lines of tables, which are not wrapped as sentences are."""
+    return [line for line in text.splitlines() if line.startswith(" ")]
+
+
+def test_tables_fit_80_columns(folder: Path) -> None:
+    shown = [
+        said("run", str(folder.parent / "tiny.toml"), "-o", str(folder), "--set", "bound=false"),
+        said("compare", str(folder)),
+    ]
+    for text in shown:
+        assert tables(text)
+        assert max(map(len, tables(text))) <= 80
+        assert sum("wait-for-sun" in line for line in tables(text)) >= 2, "one for each scenario"
+
+
+def test_a_choice_of_scenarios_metrics_and_baseline(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--where", "battery.kwh=1000", "--metric", "cost_mad", "--against", "wait-for-sun"]
+    assert command("compare", str(folder), *words) == 0
+    text = capsys.readouterr().out
+    assert "cost_mad, against wait-for-sun" in text
+    assert "1000" in text
+    assert "draw_kwh" not in text
+    for bad, told in (
+        (["--where", "battery.kwh=5"], "there are 0, 1000"),
+        (["--where", "nothing"], "axes here: sites.all.battery.kwh"),
+        (["--metric", "drow_kwh"], "did you mean 'draw_kwh'"),
+        (["--against", "fofo"], "did you mean 'fifo'"),
+        (["--format", "html"], "there are text, markdown, latex, csv"),
+    ):
+        assert command("compare", str(folder), *bad) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_only_some_runs(folder: Path) -> None:
+    whole = tafukt.load(folder)
+    part = whole.only(["kwh=1000"], ["fifo"], 2)
+    assert len(part.summary) == 1
+    assert len(whole.summary) == 8
+    row = part.run().row
+    assert (row["policy"], row["seed"], row["sites.all.battery.kwh"]) == ("fifo", 2, 1000)
+    with pytest.raises(FolderError, match="no run of seed = 9; there are 1, 2"):
+        whole.only(seed=9)
+
+
+def test_tables_for_a_paper(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("compare", str(folder), "--format", "latex", "--metric", "grid_cut") == 0
+    latex = capsys.readouterr().out
+    assert latex.count(r"\\") == 5  # a heading and four rows
+    assert r"grid\_cut" in latex
+    assert command("compare", str(folder), "--format", "markdown") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert len({line.count("|") for line in lines}) == 1
+    assert command("compare", str(folder), "--format", "csv", "--metric", "draw_kwh") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    mine = tafukt.load(folder).only(["kwh=0"], ["fifo"]).summary["draw_kwh"].mean()
+    assert float(rows[0]["draw_kwh"]) == pytest.approx(mine)
+
+
+def test_any_table_as_csv_or_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = tafukt.load(folder)["fifo"].jobs
+    assert command("export", str(folder), "jobs", "--policy", "fifo") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["job"] for row in rows] == jobs["job"].tolist()
+    assert [float(row["submit_h"]) for row in rows] == jobs["submit_h"].tolist()
+    assert command("export", str(folder), "--format", "json", "--where", "kwh=0") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) == 4
+    assert command("export", str(folder), "jbos") == 2
+    assert "did you mean 'jobs'" in capsys.readouterr().err
+
+
+def test_folders_are_listed_with_their_answer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("ls", str(folder.parent)) == 0
+    text = capsys.readouterr().out
+    assert f"{folder}  20" in text
+    assert "8 of 8 runs" in text
+    assert "Over 2 scenarios" in text
+    assert command("ls", str(folder / "runs")) == 0
+    assert "No result folder" in capsys.readouterr().out
+
+
+def test_explain_says_whom_to_ask_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("explain", str(folder), "--where", "kwh=1000", "--policy", "wait-for-sun") == 0
+    text = capsys.readouterr().out
+    jobs = tafukt.load(folder).only(["kwh=1000"])["wait-for-sun"].jobs
+    assert f"waited longest: {jobs.loc[jobs['wait_h'].idxmax(), 'job']} ({jobs['wait_h'].max():.1f} h)" in text
+
+
+def test_keys_are_explained_as_text() -> None:
+    text = "\n".join(key_lines("workload.trace"))
+    assert "  file: text (required)" in text
+    assert "align:" in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+    assert "kwh" in "\n".join(key_lines("sites.own.anything.battery"))
+    assert key_lines("days")[0].startswith("  days: ")
+    with pytest.raises(InputError, match="did you mean 'workload'"):
+        key_lines("worklod")
+
+
+def test_a_dry_run_simulates_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment, new = str(folder.parent / "tiny.toml"), folder.parent / "new"
+    assert command("run", experiment, "-o", str(new), "--dry-run", "--set", "bound=false") == 0
+    text = capsys.readouterr().out
+    assert "8 runs" in text
+    assert "Nothing was run." in text
+    assert not new.exists()
+    assert command("run", experiment, "-o", str(folder), "--dry-run", "--set", "bound=false") == 0
+    assert "Nothing is missing." in capsys.readouterr().out
