@@ -228,19 +228,17 @@ def parts_of_time(data: pd.DataFrame, tz: str, where: str) -> Times | None:
     if found["year"] is None or found["month"] is None or found["day"] is None:
         return None
     numbers = {
-        part: pd.to_numeric(data[name], errors="coerce").to_numpy(dtype=np.float64)
+        part: np.where(np.isfinite(values := _numbers(data[name])), values, np.nan)
         for part, name in found.items()
         if name is not None
     }
-    bad = np.logical_or.reduce([~np.isfinite(values) for values in numbers.values()])
-    clean = {part: np.where(bad, 1.0, values) for part, values in numbers.items()}
-    hours = clean.get("hour", np.zeros(len(bad))) + clean.get("minute", np.zeros(len(bad))) / 60.0
-    if "hour" in clean and "minute" not in clean and (clean["hour"] > 24).any():
-        hours = clean["hour"] // 100 + clean["hour"] % 100 / 60.0  # 2330 for half past eleven
-    whole = [clean[part].astype(np.int64) for part in ("year", "month", "day")]
-    wrong = bad | (whole[1] < 1) | (whole[1] > 12) | (whole[2] < 1) | (whole[2] > 31) | (whole[0] < 1900) | (hours > 24)
-    local = moments(np.where(wrong, 2000, whole[0]), np.where(wrong, 1, whole[1]), whole[2], hours)
-    index = pd.DatetimeIndex((local * 1e6).astype(np.int64).astype("datetime64[us]"))
+    empty = np.zeros(len(data))
+    hour, minute = numbers.get("hour", empty), numbers.get("minute", empty)
+    if "minute" not in numbers and np.nanmax(hour, initial=0.0) > 24.0:
+        hour, minute = hour // 100, hour % 100  # 2330 for half past eleven
+    local = moments(numbers["year"], numbers["month"], numbers["day"], hour + minute / 60.0)
+    wrong = np.isnan(local)
+    index = pd.DatetimeIndex((np.where(wrong, 0.0, local) * 1e6).astype(np.int64).astype("datetime64[us]"))
     zone = zone_of(tz, f"{where} tz")
     unix = seconds(index.tz_localize(zone, ambiguous="NaT", nonexistent="NaT"))
     unix[wrong] = np.nan

@@ -74,22 +74,23 @@ class Publisher:
             return np.asarray(values / 3.6)
         return values
 
-    def zone(self, table: Table) -> str:
-        """Offset of the table's times from UTC, as `+01:00`."""
-        hours = 0.0
+    def offset_h(self, table: Table) -> float:
+        """Local time of the table minus UTC [h]."""
         if self.name == "NASA POWER":
-            if any(re.search(r"\bLST\b", line) for line in table.above):
-                station = self.station(table)
-                hours = 0.0 if station is None else round(station.lon / 15.0)
-        elif self.name == "SolarAnywhere":
-            hours = float(_first_row(table)[3])
-        else:
-            facts = _facts(table.above)
-            if "utc_offset_seconds" in facts:
-                hours = float(facts["utc_offset_seconds"]) / 3600.0
-            else:
-                hours = float(facts.get("local time zone") or facts.get("time zone") or 0.0)
-        minutes = round(abs(hours) * 60)
+            station = self.station(table)
+            local = station is not None and any(re.search(r"\bLST\b", line) for line in table.above)
+            return float(round(station.lon / 15.0)) if station is not None and local else 0.0
+        if self.name == "SolarAnywhere":
+            return float(_first_row(table)[3])
+        facts = _facts(table.above)
+        if "utc_offset_seconds" in facts:
+            return float(facts["utc_offset_seconds"]) / 3600.0
+        return float(facts.get("local time zone") or facts.get("time zone") or 0.0)
+
+    def zone(self, table: Table) -> str:
+        """The same as text, `+01:00`."""
+        hours = self.offset_h(table)
+        minutes = round(abs(hours) * 60) if abs(hours) <= 15 else 0
         return "UTC" if not minutes else f"{'-' if hours < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"
 
     def label_of(self, table: Table) -> Label:

@@ -30,7 +30,7 @@ from tafukt.sites.time_grid import HOUR_S
 from tafukt.sites.weather.parsing import text_of, times_of
 from tafukt.sites.weather.publishers import PUBLISHERS, Publisher, publisher_of
 from tafukt.sites.weather.quality import blanked, noon_error_min
-from tafukt.sites.weather.source import IRRADIANCES, QUANTITIES, Record, Source, Station, placed, year_of
+from tafukt.sites.weather.source import IRRADIANCES, QUANTITIES, Record, Source, Station, one_year, placed
 from tafukt.sites.weather.table_cache import read_table
 from tafukt.sites.weather.tables import Table, column_named, moments, opened
 
@@ -91,14 +91,12 @@ def _epw(path: Path) -> tuple[Record, bool]:
     if len(lines) < 10 or place[0].strip().upper() != "LOCATION":
         raise SiteError(f"{WHERE}: {path}: cannot be read: it does not begin with LOCATION, as an EPW file does")
     lat, lon, zone, altitude = (float(text) for text in place[6:10])
-    begin = next(i for i, line in enumerate(lines) if line.upper().startswith("DATA PERIODS")) + 1
+    begin = next((i for i, line in enumerate(lines) if line.upper().startswith("DATA PERIODS")), 7) + 1
     records = int(lines[begin - 1].split(",")[2])
     data = pd.read_csv(io.StringIO("\n".join(lines[begin:])), header=None, usecols=[0, 1, 2, 3, *_EPW_COLUMNS])
-    years, months, days, hours = (_numbers(data[i]).astype(np.int64) for i in range(4))
-    if hours.min() == 0:
-        hours = hours + 1
-    years, typical = year_of(years, months, days)
-    clock = moments(years, months, days, hours.astype(np.float64) - 1.0)
+    years, months, days, hours = (_numbers(data[i]) for i in range(4))
+    first = np.nanmin(hours, initial=24.0)  # some count their hours from 0
+    clock, typical = one_year(moments(years, months, days, hours - (1.0 if first > 0 else 0.0)))
     turns = np.flatnonzero(np.diff(clock, prepend=np.nan) != 0)  # the first record of each hour
     rank = np.arange(len(clock)) - np.repeat(turns, np.diff(np.append(turns, len(clock))))
     columns = {name: _numbers(data[i]) for i, name in _EPW_COLUMNS.items()}
@@ -126,11 +124,11 @@ def _tmy3(path: Path) -> Record:
     head = next(csv.reader([first]), [])
     zone, lat, lon, altitude = (float(field) for field in head[3:7])
     data = pd.read_csv(io.StringIO(rest))
-    date = data["Date (MM/DD/YYYY)"].astype(str).str.split("/", expand=True).astype(np.int64)
-    clock = data["Time (HH:MM)"].astype(str).str.split(":", expand=True).astype(np.float64)
-    years, typical = year_of(*(date[i].to_numpy(dtype=np.int64) for i in (2, 0, 1)))
-    hours = np.asarray((clock[0] + clock[1] / 60.0).to_numpy(dtype=np.float64) - zone)
-    times = moments(years, date[0].to_numpy(dtype=np.int64), date[1].to_numpy(dtype=np.int64), hours)
+    date = data["Date (MM/DD/YYYY)"].astype(str).str.split("/", expand=True)
+    time = data["Time (HH:MM)"].astype(str).str.split(":", expand=True)
+    month, day, year, hour, minute = (_numbers(part) for part in (date[0], date[1], date[2], time[0], time[1]))
+    begins, typical = one_year(moments(year, month, day, hour + minute / 60.0 - 1.0))
+    times = begins + (1.0 - zone) * HOUR_S
     columns = {name: _numbers(data[column]) for name, column in _TMY3_COLUMNS.items() if column in data}
     station = Station(head[1].strip(), lat, lon, altitude)
     return Record(f"{path.name} (TMY3)", times, columns, "right", 0.0, typical, station)
@@ -177,10 +175,7 @@ def pvgis_record(data: pd.DataFrame, meta: Mapping[str, Any], name: str) -> Reco
     kind = "typical year" if "G(h)" in data else "hourly"
     typical = False
     if "G(h)" in data:
-        index = pd.DatetimeIndex(times.astype("datetime64[s]"))
-        parts_of = (index.year.to_numpy(), index.month.to_numpy(), index.day.to_numpy())
-        years, typical = year_of(*(part.astype(np.int64) for part in parts_of))
-        times = moments(years, parts_of[1].astype(np.int64), parts_of[2].astype(np.int64), times % 86400.0 / HOUR_S)
+        times, typical = one_year(times)
     station = None
     if "lat" in meta and "lon" in meta:
         station = Station("PVGIS", float(meta["lat"]), float(meta["lon"]), meta.get("altitude_m"))
@@ -273,7 +268,12 @@ def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: P
     wanted = tuple(name for names in publisher.columns.values() for name in names)
     where = "weather"
     plain = read_table(model.file, where, publisher.time, publisher.form, "UTC", wanted, cache)
-    zone = publisher.zone(plain)
+    try:
+        zone, station = publisher.zone(plain), publisher.station(plain)
+    except (ValueError, IndexError) as error:
+        raise SiteError(
+            f"{WHERE}: {plain.name}: the lines above its header give no place or zone as {publisher.name} does: {error}"
+        ) from error
     table = (
         read_table(model.file, where, publisher.time, publisher.form, zone, wanted, cache) if zone != "UTC" else plain
     )
@@ -286,24 +286,13 @@ def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: P
         raise SiteError(
             f"{WHERE}: {table.name}: none of the columns of a file of {publisher.name}: {list(table.numbers)}"
         )
-    station = publisher.station(table)
     name = f"{table.name} ({publisher.name})"
     times, typical = table.times.unix, False
     if publisher.typical:
-        times, typical = _one_year(times, zone)
+        offset_s = publisher.offset_h(plain) * HOUR_S
+        clock, typical = one_year(times + offset_s)
+        times = clock - offset_s
     return Record(name, times, columns, publisher.label_of(table), 0.0, typical, station, table.times.note(table.name))
-
-
-def _one_year(times: Floats, zone: str) -> tuple[Floats, bool]:
-    """The times with months of different years put on one, by the local standard clock."""
-    hours = float(pd.Timedelta(zone.lstrip("+") + ":00" if zone != "UTC" else "0h") / pd.Timedelta(hours=1))
-    whole = np.isfinite(times)
-    local = np.where(whole, times, 0.0) + hours * HOUR_S
-    index = pd.DatetimeIndex(local.astype("datetime64[s]"))
-    years, months, days = (part.to_numpy(dtype=np.int64) for part in (index.year, index.month, index.day))
-    years, typical = year_of(years, months, days)
-    moved = moments(years, months, days, local % 86400.0 / HOUR_S - hours)
-    return np.where(whole, moved, np.nan), typical
 
 
 def _without_unit(table: Table, names: tuple[str, ...]) -> str | None:

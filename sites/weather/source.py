@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import Label
-from tafukt.sites.time_grid import HOUR_S, Ints
+from tafukt.sites.time_grid import DAY_S, HOUR_S, Ints
 
 IRRADIANCES = ("ghi", "dni", "dhi")
 QUANTITIES = (*IRRADIANCES, "temp_air", "wind_speed")
@@ -97,19 +96,26 @@ class Source:
         return self.begin_unix + self.step_s * self.size
 
 
-def year_of(years: Ints, months: Ints, days: Ints) -> tuple[Ints, bool]:
-    """The year of each row of a file, and whether it is a typical one.
+def one_year(clock: Floats) -> tuple[Floats, bool]:
+    """The rows' times by the local clock, on one year where months come from different ones, and whether they do.
 
-    Where the dates rise through the file the years are its own. Where months come from different years all of them
-    are put on one year, a leap year if the file has a 29 February.
+    Where the dates rise through the file the years are its own. Else all are put on one year, a leap year if the file
+    has a 29 February.
     """
-    dates = (years * 12 + months) * 31 + days
-    ahead = np.diff(dates)
-    leap_over = (ahead > 62) & (months[1:] == months[:-1] % 12 + 1) & (np.diff(years) != (months[:-1] == 12))
-    if (ahead >= 0).all() and not leap_over.any():
-        return years, False
-    leap = bool(((months == 2) & (days == 29)).any())
-    return np.full(len(years), TYPICAL_YEAR + leap), True
+    known = ~np.isnan(clock)
+    dates = clock[known].astype(np.int64).astype("datetime64[s]")
+    months = dates.astype("datetime64[M]").astype(np.int64)
+    ahead = np.diff(months)
+    skipped = (ahead > 1) & ((ahead - 1) % 12 == 0)  # the next month, of a later year
+    if (ahead >= 0).all() and not skipped.any():
+        return clock, False
+    days = (dates.astype("datetime64[D]") - dates.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)
+    leap = bool(((months % 12 == 1) & (days == 28)).any())
+    moved = (TYPICAL_YEAR + leap - 1970) * 12 + months % 12
+    begin = moved.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + days
+    result = np.full(len(clock), np.nan)
+    result[known] = begin * float(DAY_S) + clock[known] % DAY_S
+    return result, True
 
 
 def cadence(times: Floats) -> Ints:
@@ -207,4 +213,4 @@ def _changes(rows: Floats, lengths: Ints, where: str) -> tuple[str, ...]:
 
 def stamp(unix: float) -> str:
     """A time as people write it, UTC."""
-    return datetime.fromtimestamp(float(unix), UTC).strftime("%Y-%m-%d %H:%M")
+    return str(np.datetime64(int(unix // 60), "m")).replace("T", " ")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
-from tafukt.sites.time_grid import DAY_S, HOUR_S, Ints
+from tafukt.sites.time_grid import DAY_S, HOUR_S
 
 from tafukt.problems import hint
 
@@ -54,11 +54,17 @@ def _unpack(path: Path, plain: Path, where: str) -> None:
             out.write(piece)
 
 
-def moments(years: Ints, months: Ints, days: Ints, hours: Floats) -> Floats:
-    """Seconds since 1970 of dates and hours, as a clock that never changes would count them."""
-    begin = (years - 1970).astype("datetime64[Y]").astype("datetime64[M]") + (months - 1)
-    whole = begin.astype("datetime64[D]").astype(np.int64) + (days - 1)
-    return np.asarray(whole * float(DAY_S) + hours * HOUR_S)
+def moments(years: Floats, months: Floats, days: Floats, hours: Floats) -> Floats:
+    """Seconds since 1970 of dates and hours by a clock that never changes; not-a-number where there is no such date."""
+    parts = (years, months, days, hours)
+    with np.errstate(invalid="ignore"):
+        lows, highs = (1900.0, 1.0, 1.0, -1.0), (2200.0, 12.0, 31.0, 25.0)
+        within = [(part >= low) & (part <= high) for part, low, high in zip(parts, lows, highs, strict=True)]
+    good = np.logical_and.reduce(within)
+    year, month, day = (np.where(good, part, 1.0).astype(np.int64) for part in parts[:3])
+    begin = (year - 1970).astype("datetime64[Y]").astype("datetime64[M]") + (month - 1)
+    whole = begin.astype("datetime64[D]").astype(np.int64) + (day - 1)
+    return np.where(good, whole * float(DAY_S) + np.where(good, hours, 0.0) * HOUR_S, np.nan)
 
 
 @dataclass(frozen=True)
