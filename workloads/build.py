@@ -15,12 +15,12 @@ from datetime import datetime
 from pathlib import Path
 
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.schema import Demand, GeneratorModel, Place, TraceModel
+from tafukt.workloads.schema import Demand, GeneratorModel, NoJobsModel, Place, TraceModel
 from tafukt.workloads.units import DAY_S
 
 
 def build(
-    model: GeneratorModel | TraceModel,
+    model: GeneratorModel | TraceModel | NoJobsModel,
     places: Sequence[Place],
     start: datetime,
     days: float,
@@ -31,7 +31,7 @@ def build(
 
     Parameters
     ----------
-    model : GeneratorModel or TraceModel
+    model : GeneratorModel, TraceModel or NoJobsModel
     places : sequence of Place
         Every site, also those not yet online.
     start : datetime
@@ -51,6 +51,8 @@ def build(
         raise WorkloadError(f"start: {start.isoformat()} has no time zone")
     if not (days > 0 and math.isfinite(days)):
         raise WorkloadError(f"days: must be above zero, got {days}")
+    if isinstance(model, NoJobsModel):
+        return Demand((), {"kind": "none"})
     if not any(place.population > 0 for place in places):
         raise WorkloadError("no site has inhabitants, so nobody submits jobs; give one a population")
     if isinstance(model, GeneratorModel):

@@ -254,4 +254,10 @@ class TraceModel(Strict):
         return self
 
 
-WorkloadModel = Annotated[GeneratorModel | TraceModel, Field(discriminator="kind")]
+class NoJobsModel(Strict):
+    """No jobs at all: sites of sun, battery and other load alone."""
+
+    kind: Literal["none"] = "none"
+
+
+WorkloadModel = Annotated[GeneratorModel | TraceModel | NoJobsModel, Field(discriminator="kind")]

@@ -25,6 +25,7 @@ from tafukt.experiments.hashing import canonical
 from tafukt.sites.site import SiteModel
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.mix import load_mix
+from tafukt.workloads.schema import NoJobsModel
 from tafukt.workloads.service import service_from
 
 from tafukt.problems import TOLD_MOST
@@ -195,6 +196,8 @@ def _checked(
         experiment = Experiment.model_validate(FILL)
     sites, more = resolve(experiment.sites, file, folder, (base.experiment.sites, base.sites) if base else None)
     problems += more
+    if "workload" not in raw and sites and not any(site.gpus for site in sites.values()):
+        experiment = experiment.model_copy(update={"workload": NoJobsModel()})
     if base is None:
         policies, more = policy_refs(raw.get("policies", list(DEFAULT_POLICIES)), file, folder)
         baseline, others = _baseline(raw.get("baseline", "fifo"), policies, file, folder)

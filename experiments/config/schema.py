@@ -7,7 +7,7 @@ the messages for mistakes and the reference are made of.
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -55,7 +55,9 @@ def _moment(value: Any) -> Any:
 
 
 def _kind(value: Any) -> Any:
-    """A workload that does not say its kind is a generator."""
+    """A workload that does not say its kind is a generator; `workload = "none"` is one without jobs."""
+    if value == "none":
+        return {"kind": "none"}
     return {"kind": "generator", **value} if isinstance(value, dict) else value
 
 
@@ -307,7 +309,8 @@ class Experiment(Table):
     sites: SitesTable = Field(default=SitesTable(), description="The data centres")
     workload: Workload = Field(
         default=GeneratorModel.model_validate({"kind": "generator"}),
-        description="The jobs: a generator, or a trace; the institutes' own mix",
+        description="The jobs: a generator, by default of the institutes' own mix; a trace; or none, as "
+        "where there are no GPUs",
     )
     engine: EngineTable = Field(default=EngineTable(), description="How the simulation goes about it")
     faults: FaultsTable = Field(default=FaultsTable(), description="What breaks, and how often")
@@ -332,7 +335,7 @@ class Experiment(Table):
     def _plausible(cls, value: datetime) -> datetime:
         if not 1950 <= value.year <= 2150:
             raise ValueError("from 1950 to 2150")
-        return value
+        return value.astimezone(UTC)  # one moment, one experiment, however it is written
 
     @field_validator("seeds", "policies")
     @classmethod

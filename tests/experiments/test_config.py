@@ -87,7 +87,7 @@ MISTAKES = [
     ({"workload__kind": "generater"}, "workload.kind", "did you mean 'generator'"),
     ({"workload__laod": 0.5}, "workload.laod", "did you mean 'load'"),
     ({"workload__load": -0.5}, "workload.load", "greater than 0"),
-    ({"workload": {"kind": "trace", "file": "x.csv"}}, "workload.format", "missing"),
+    ({"workload": {"kind": "trace", "file": "x.csv"}}, "workload.gpu_cap", "missing"),
     ({"engine__overrun": "kil"}, "engine.overrun", "did you mean 'kill'"),
     ({"engine__hold_min": float("nan")}, "engine.hold_min", "finite"),
     ({"forecast__error": -1}, "forecast.error", "greater than or equal to 0"),

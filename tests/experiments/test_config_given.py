@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from experiments_kit import run
+from experiments_kit import contents, run
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import check, load
@@ -121,3 +121,62 @@ def test_a_union_speaks_for_its_nearest_member() -> None:
         told = {problem.key: str(problem) for problem in caught.value.problems}
         assert words in told[f"sites.own.here.{key}"]
         assert not any("valid string" in message for message in told.values()), told
+
+
+FARM = """
+name = "farm"
+start = 2025-06-01T00:00:00Z
+days = 7
+policies = ["fifo"]
+[sites.own.farm]
+like = "dakhla"
+cluster.nodes = 0
+pv.kwp = {kwp}
+battery = {battery}
+other = {{ kind = "constant", kw = 10 }}
+"""
+
+
+def test_a_site_of_energy_alone_is_said_in_ten_lines(tmp_path: Path) -> None:
+    """Without sun it draws 10 kW for 168 h; with it, what it draws, sun and battery give the same 1,680 kWh."""
+    assert len(FARM.strip().splitlines()) == 10
+    rows = {}
+    for kwp, battery in ((0, "false"), (60, "false"), (60, "{ kwh = 100 }")):
+        path = tmp_path / "farm.toml"
+        path.write_text(FARM.format(kwp=kwp, battery=battery), encoding="utf-8")
+        outcome = run(path, tmp_path / f"{kwp}{battery[:1]}")
+        assert outcome.ok
+        rows[kwp, battery[:1]] = outcome.rows[0]
+    assert rows[0, "f"]["grid_import_kwh"] == pytest.approx(10 * 168)
+    assert {row["jobs_submitted"] for row in rows.values()} == {0}
+    with_sun, with_both = rows[60, "f"], rows[60, "{"]
+    to_load = with_sun["pv_used_kwh"]
+    assert with_sun["grid_import_kwh"] + to_load == pytest.approx(10 * 168)
+    assert with_both["grid_import_kwh"] < 0.5 * with_sun["grid_import_kwh"]
+    assert with_both["site_kwh"] == pytest.approx(10 * 168)
+
+
+def test_no_jobs_may_be_asked_for_where_there_are_gpus(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    text = (
+        path.read_text().partition("[workload]")[0].replace("[sites.own.here]", 'workload = "none"\n[sites.own.here]')
+    )
+    path.write_text(text, encoding="utf-8")
+    inputs = build(load(path), 1)
+    assert inputs.jobs == ()
+    assert inputs.scenario.sites[0].nodes == 4
+    text = text.replace('workload = "none"', "workload.load = 0.5").replace("cluster.nodes = 4", "cluster.nodes = 0")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="GPUs"):
+        build(load(path), 1)
+
+
+def test_one_moment_is_one_experiment_however_it_is_written(tmp_path: Path) -> None:
+    """The same run id stands for the same bytes, in tables and their metadata."""
+    for name, start in (("utc", "2025-06-01T08:00:00Z"), ("paris", "2025-06-01T10:00:00+02:00")):
+        path = written(tmp_path)
+        path.write_text(path.read_text().replace("2025-06-01T08:00:00Z", start), encoding="utf-8")
+        assert run(path, tmp_path / name).ok
+    utc, paris = contents(tmp_path / "utc"), contents(tmp_path / "paris")
+    assert sum(name.endswith(".parquet") for name in utc) == 6
+    assert [name for name in utc if utc[name] != paris.get(name)] == []
