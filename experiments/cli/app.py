@@ -232,15 +232,17 @@ def compare(
 def plot(
     folder: ResultFolder,
     figure: Annotated[list[str] | None, typer.Option(help="Draw this figure; may be given repeatedly.")] = None,
-    kind: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
+    kind: Annotated[str, typer.Option("--format", help="png, svg, pdf or pgf.")] = "png",
     where: Where = None,
     policy: Annotated[list[str] | None, typer.Option(help="Of this policy; may be given repeatedly.")] = None,
     seed: Seed = None,
+    paper: Annotated[int, typer.Option(min=0, max=2, help="In the size of so many columns of a paper.")] = 0,
+    fonts: Annotated[str, typer.Option(help="sans, serif (as Times) or latex (Computer Modern).")] = "sans",
 ) -> None:
     """Draw the figures of a result folder into DIR/figures."""
     from tafukt.experiments.cli.show import plot_command
 
-    _leave(plot_command(folder, figure or [], kind, where or [], policy or [], seed))
+    _leave(plot_command(folder, figure or [], kind, where or [], policy or [], seed, paper, fonts))
 
 
 @app.command()

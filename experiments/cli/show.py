@@ -68,13 +68,19 @@ def plot_command(
     where: Sequence[str] = (),
     policies: Sequence[str] = (),
     seed: int | None = None,
+    paper: int = 0,
+    fonts: str = "sans",
 ) -> int:
     """Draw the figures of a result folder, or of some of its runs."""
     from tafukt.experiments.figures.catalogue import save_all
+    from tafukt.experiments.figures.style import FONTS
     from tafukt.experiments.results.load import load
 
+    if fonts not in FONTS:
+        message = f"no fonts {fonts!r}; there are {listed(FONTS)}"
+        raise InputError(Problem("", "--fonts", message, nearest(fonts, FONTS)))
     with _figures_left_out() as left_out:
-        paths = save_all(load(folder).only(where, policies, seed), figures, kind)
+        paths = save_all(load(folder).only(where, policies, seed), figures, kind, paper=paper, fonts=fonts)
     for path in paths:
         console().print(f"Wrote {path}")
     return _told(left_out)

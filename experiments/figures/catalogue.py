@@ -9,6 +9,7 @@ The figures themselves are functions `(data, ax=None, *, title=None, legend=True
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -142,6 +143,8 @@ def save_all(
     if kind not in FORMATS:
         message = f"no format {kind!r}; there are {', '.join(FORMATS)}"
         raise InputError(Problem("", "--format", message, nearest(kind, FORMATS)))
+    if kind == "pgf" and shutil.which("xelatex") is None:
+        raise InputError(Problem("", "--format", "pgf needs xelatex, which measures text: install it, or use pdf"))
     target = folder or results.folder / "figures"
     planned = plan(results, names)
     for text in without_data(results, names, planned):

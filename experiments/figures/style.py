@@ -114,6 +114,7 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
     "pdf.fonttype": 42,
     "path.simplify": True,
+    "text.parse_math": False,  # a policy may be called $x^$
 }
 
 
@@ -130,7 +131,12 @@ PAPER: dict[str, Any] = {
 FACES: dict[str, dict[str, Any]] = {
     "sans": {},
     "serif": {"font.family": "STIXGeneral", "mathtext.fontset": "stix"},
-    "latex": {"text.usetex": True, "font.family": "serif", "pgf.rcfonts": False},
+    "latex": {
+        "font.family": ["cmr10", "DejaVu Serif"],
+        "mathtext.fontset": "cm",
+        "axes.formatter.use_mathtext": True,
+        "pgf.rcfonts": False,
+    },
 }
 
 
@@ -143,7 +149,8 @@ def style(paper: int = 0, fonts: str = "sans") -> Iterator[None]:
     paper : int
         0 for the screen; 1 or 2 for the letters of a figure over so many columns of a paper (`PAPER_INCH`).
     fonts : str
-        `sans`; `serif`, which goes with Times and needs nothing installed; `latex`, set by LaTeX itself.
+        `sans`; `serif`, which goes with Times; `latex`, LaTeX's Computer Modern. None needs LaTeX; a PGF file takes
+        the letters of the document that includes it.
 
     Raises
     ------

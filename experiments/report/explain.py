@@ -138,12 +138,54 @@ def explain(results: Results, job: str, policy: str = "", seed: int | None = Non
     InputError
         If there is no such job or run.
     """
-    from tafukt.experiments.figures.catalogue import example_runs
-
-    chosen = bool(policy) or seed is not None
-    run = results.run(policy=policy or None, seed=seed) if chosen else example_runs(results)[-1]
+    run = _chosen(results, policy, seed)
     row = find(run, job)
     return [*_told(run, row), *_energy(row), *_others(results, run, job)]
+
+
+def _chosen(results: Results, policy: str, seed: int | None) -> RunData:
+    """The run asked for, else that of the policy which draws least."""
+    from tafukt.experiments.figures.catalogue import example_runs
+
+    if policy or seed is not None:
+        return results.run(policy=policy or None, seed=seed)
+    return example_runs(results)[-1]
+
+
+WORTH = 6
+"""So many jobs of each kind are worth naming."""
+
+
+def worth_a_look(results: Results, policy: str = "", seed: int | None = None) -> list[Text]:
+    """Which jobs of a run are worth a story: the longest waits, the late, the moved, the killed, the hungriest.
+
+    Raises
+    ------
+    InputError
+        If there is no such run.
+    """
+    from rich.text import Text
+
+    run = _chosen(results, policy, seed)
+    jobs = run.jobs
+    kinds = (
+        ("waited longest", jobs[jobs["wait_h"] > 0], "wait_h", lambda row: hours(row["wait_h"])),
+        ("late", jobs[jobs["deadline_missed"]], "jct_h", lambda row: f"due {moment(row, row['deadline_h'], run.tz)}"),
+        ("moved", jobs[jobs["moves"] > 0], "moves", lambda row: f"{row['moves']} times"),
+        ("paused", jobs[jobs["pauses"] > 0], "pauses", lambda row: f"{row['pauses']} times"),
+        ("killed", jobs[jobs["kills"] > 0], "kills", lambda row: f"{row['kills']} times"),
+        ("took most from the grid", jobs[jobs["grid_kwh"] > 0], "grid_kwh", lambda row: f"{row['grid_kwh']:.1f} kWh"),
+    )
+    lines = [Text(f"Jobs of run {run.name} worth a look, of {len(jobs):,}:", style="bold")]
+    for what, rows, by, said in kinds:
+        if len(rows):
+            first = rows.sort_values([by, "job"], ascending=[False, True]).head(WORTH).to_dict("records")
+            count = f" ({len(rows):,})" if len(rows) > WORTH else ""
+            lines.append(Text(f"  {what}{count}: " + ", ".join(f"{row['job']} ({said(row)})" for row in first)))
+    lines.append(
+        Text(f"Next: tafukt explain {results.folder} JOB --policy {run.row['policy']} --seed {run.row['seed']}")
+    )
+    return lines
 
 
 def find(run: RunData, job: str) -> dict[str, Any]:

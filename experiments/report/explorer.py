@@ -56,7 +56,9 @@ def embedded(results: Results) -> dict[str, Any]:
         if size > BYTES_MOST and runs:
             break
         at = words.of_row(run.row, results.axes)
-        runs.append({"policy": str(run.row["policy"]), "seed": int(run.row["seed"]), "scenario": at, "data": data})
+        where = [f"{axis}={run.row[axis]}" for axis in results.axes]
+        head = {"policy": str(run.row["policy"]), "seed": int(run.row["seed"]), "scenario": at, "where": where}
+        runs.append(head | {"data": data})
     return {
         "flows": [{"key": key, "label": FLOWS[key].label, "colour": FLOWS[key].colour} for key in STACK],
         "load": INK,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tafukt.experiments.errors import InputError, Problem, listed, nearest
 from tafukt.experiments.results.dictionary import KEYS, METRICS
 
 if TYPE_CHECKING:
@@ -126,6 +127,32 @@ def refuse_pooling(summary: pd.DataFrame, shown: Sequence[str] = ()) -> None:
             f"the rows hold several values of {axis!r} ({values}), which this figure would average over: choose one, "
             f"as in summary[summary[{axis!r}] == {summary[axis].iloc[0]!r}]"
         )
+
+
+def named_axis(name: str, axes: Sequence[str]) -> str:
+    """The axis that a person means: by its key, the end of it, or its words.
+
+    Raises
+    ------
+    InputError
+        If there is none, or more than one.
+    """
+    found = [axis for axis in axes if name in (axis, label(axis)) or axis.endswith("." + name)]
+    found = found or [axis for axis in axes if name in axis.split(".")]
+    if len(found) != 1:
+        what = f"{name!r} may be {listed(found)}" if found else f"no axis {name!r}; there are {listed(axes) or 'none'}"
+        raise InputError(Problem("", name, what, nearest(name, axes)))
+    return found[0]
+
+
+def same_value(found: Any, asked: Any) -> bool:
+    """Whether a value of an axis is the one asked for, as a number, as it stands, or in words."""
+    if str(asked) in (str(found), value_text(found)):
+        return True
+    try:
+        return float(found) == float(asked)
+    except (TypeError, ValueError):
+        return False
 
 
 def axis_values(values: pd.Series[Any]) -> list[Any]:

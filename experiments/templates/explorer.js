@@ -255,7 +255,7 @@
         story.append(list);
       }
       const more = document.createElement("p"), code = document.createElement("code");
-      code.textContent = `tafukt explain ${page.folder} ${name} --policy ${run.chosen.policy} --seed ${run.chosen.seed}`;
+      code.textContent = `tafukt explain ${page.folder} ${name} --policy ${run.chosen.policy} --seed ${run.chosen.seed}` + run.chosen.where.map((at) => ` --where ${at}`).join("");
       more.append(found ? "In the terminal: " : "Its whole story: ", code);
       story.append(more);
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import show_records
-from tafukt.experiments.errors import FolderError
+from tafukt.experiments.errors import FolderError, InputError
 
 import tafukt
 
@@ -76,3 +76,20 @@ def test_a_broken_table_is_told(folder: Path) -> None:
             _ = run.events
     finally:
         path.write_bytes(whole)
+
+
+def test_only_some_runs(tmp_path: Path) -> None:
+    axis = {"sites.all.battery.kwh": [0.0, 10.0], "workload.load": [0.3, 0.5]}
+    folder = show_records.write_folder(tmp_path, seeds=(1, 2), axis=axis, count=4, days=1.0)
+    results = tafukt.load(folder)
+    some = results.only({"battery": "10", "load": 0.5}, policies=["solar"], seed=2)
+    assert some.complete[["policy", "seed", "sites.all.battery.kwh", "workload.load"]].to_numpy().tolist() == [
+        ["solar", 2, 10.0, 0.5]
+    ]
+    assert len(results.complete) == 24  # the folder itself is as it was
+    with pytest.raises(InputError, match="no axis 'batery'"):
+        results.only({"batery": 10})
+    with pytest.raises(InputError, match="no run at battery = 11; there are 0"):
+        results.only({"battery": 11})
+    with pytest.raises(InputError, match="no run at policy = solr"):
+        results.only(policies=["solr"])
