@@ -6,6 +6,7 @@ told apart in grey and by colour-blind readers; what is not used is hatched besi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ FACES: dict[str, dict[str, Any]] = {
         "font.family": ["cmr10", "DejaVu Serif"],
         "mathtext.fontset": "cm",
         "axes.formatter.use_mathtext": True,
+        "axes.titleweight": "normal",
         "pgf.rcfonts": False,
     },
 }
@@ -214,6 +216,7 @@ def save(
     }
     more: dict[str, Any] = {"metadata": metadata[kind]} if kind in metadata else {}
     more |= {"dpi": dpi} if dpi else {}
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it remarks on the age of Computer Modern
     with style(paper, fonts):
         figure.savefig(target, format=kind, **more)
 
@@ -283,12 +286,19 @@ def text_points(key: str) -> float:
     return float(FontProperties(size=settings[key]).get_size_in_points())
 
 
+def title_weight() -> str:
+    """Bold, but where the letters have no bold."""
+    import matplotlib as mpl
+
+    return "normal" if "cmr10" in mpl.rcParams["font.family"] else "bold"
+
+
 def finish(ax: Axes, title: str | None, default: str, legend: bool, handles: Sequence[Any] | None = None) -> Axes:
     """Put a legend above the plot if wanted, and the title above that: `default` where `title` is `None`."""
     rows = legend_above(ax, handles) if legend else 0
     text = default if title is None else title
     if text:
-        ax.set_title(text, loc="left", fontweight="bold", pad=6 + rows * 1.45 * text_points("legend.fontsize"))
+        ax.set_title(text, loc="left", fontweight=title_weight(), pad=6 + rows * 1.45 * text_points("legend.fontsize"))
     return ax
 
 

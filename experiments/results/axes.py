@@ -138,7 +138,7 @@ def named_axis(name: str, axes: Sequence[str]) -> str:
         If there is none, or more than one.
     """
     found = [axis for axis in axes if name in (axis, label(axis)) or axis.endswith("." + name)]
-    found = found or [axis for axis in axes if name in axis.split(".")]
+    found = found or [axis for axis in axes if name in (*axis.split("."), *label(axis).split())]
     if len(found) != 1:
         what = f"{name!r} may be {listed(found)}" if found else f"no axis {name!r}; there are {listed(axes) or 'none'}"
         raise InputError(Problem("", name, what, nearest(name, axes)))
