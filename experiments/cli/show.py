@@ -55,7 +55,7 @@ def _figures_left_out() -> Iterator[list[warnings.WarningMessage]]:
 
 def _told(left_out: Sequence[warnings.WarningMessage]) -> int:
     """Say which figures were left out; 1 where one failed, which is never the user's mistake."""
-    lines = [str(item.message) for item in left_out]
+    lines = [str(item.message) for item in left_out if item.category.__name__ == "FigureWarning"]
     for line in lines:
         console(stderr=True).print(f"Note: {line}")
     return int(any("could not be drawn" in line for line in lines))

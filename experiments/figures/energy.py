@@ -20,7 +20,9 @@ from tafukt.experiments.figures.style import (
     energy_of,
     finish,
     local_axis,
+    plot_inches,
     under,
+    wrapped,
     zone_of,
 )
 from tafukt.experiments.figures.window import Window, cut, shade, told, window_of
@@ -235,10 +237,11 @@ def grid_heatmap(
     ax.set_yticks(range(0, 25, 6), [f"{hour:02d}:00" for hour in range(0, 25, 6)])
     ax.invert_yaxis()
     span = len(days)
-    locator: Any = mdates.DayLocator() if span <= 10 else mdates.AutoDateLocator(maxticks=12)
+    most = max(3, int(plot_inches(ax) / 0.6))
+    locator: Any = mdates.DayLocator() if span <= min(10, most) else mdates.AutoDateLocator(minticks=3, maxticks=most)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(mdates.DateFormatter("%-d %b" if span < 300 else "%b %Y"))
-    ax.set_xlabel("local day" + told(window, energy_of(data), zone))
+    ax.set_xlabel(wrapped("local day" + told(window, energy_of(data), zone), ax, "axes.labelsize"))
     ax.set_ylabel(f"local hour ({zone})")
     if legend:
         ax.figure.colorbar(mesh, ax=ax, label="grid import [kWh/h]", pad=0.01)

@@ -40,7 +40,7 @@ def beside_points(ax: Axes, points: Floats, names: Sequence[str], colours: Seque
         if not np.isfinite([x, y]).all():
             continue
         boxes, offsets = _candidates(x, y, LETTER * size * len(name), 1.1 * size)
-        chosen = int(np.argmin(_covered(boxes, np.array(taken), frame) + 0.05 * np.hypot(*offsets.T)))
+        chosen = int(np.argmin(_covered(boxes, np.array(taken), frame) + 0.004 * np.hypot(*offsets.T)))
         taken.append(tuple(boxes[chosen]))
         dx, dy = offsets[chosen]
         across = "center" if abs(dx) < 1e-6 else "left" if dx > 0 else "right"

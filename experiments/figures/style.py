@@ -7,6 +7,9 @@ told apart in grey and by colour-blind readers; what is not used is hatched besi
 from __future__ import annotations
 
 import logging
+import math
+import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -135,7 +138,7 @@ FACES: dict[str, dict[str, Any]] = {
     "latex": {
         "font.family": ["cmr10", "DejaVu Serif"],
         "mathtext.fontset": "cm",
-        "axes.formatter.use_mathtext": True,
+        "axes.unicode_minus": False,
         "axes.titleweight": "normal",
         "pgf.rcfonts": False,
     },
@@ -164,7 +167,8 @@ def style(paper: int = 0, fonts: str = "sans") -> Iterator[None]:
     if paper not in (0, *PAPER_INCH) or fonts not in FONTS:
         raise ValueError(f"paper is 0, 1 or 2, not {paper!r}, and fonts one of {', '.join(FONTS)}, not {fonts!r}")
     settings: Any = STYLE | (PAPER if paper else {}) | FACES[fonts]
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="cmr10 font")  # it would rather set numbers as formulas
         yield
 
 
@@ -238,17 +242,21 @@ def local_axis(ax: Axes, times: Any, tz: str, more: str = "") -> None:
     span_days = (index.max() - index.min()).total_seconds() / 86_400
     locator: Any
     if span_days <= 2.5:
-        locator, text = mdates.HourLocator(byhour=range(0, 24, 6), tz=zone), "%a %H:%M"
+        hours = 6 if plot_inches(ax) > 5 else 12
+        locator, text = mdates.HourLocator(byhour=range(0, 24, hours), tz=zone), "%a %H:%M"
     elif span_days <= 15:
-        locator, text = mdates.DayLocator(tz=zone), "%a %-d %b" if span_days <= 8 else "%-d %b"
+        text = "%a %-d %b" if span_days <= 8 else "%-d %b"
+        every = math.ceil(span_days * (0.85 if span_days <= 8 else 0.6) / plot_inches(ax))
+        locator = mdates.DayLocator(interval=every, tz=zone)
     else:
-        locator, text = mdates.AutoDateLocator(tz=zone, maxticks=9), "%-d %b" if span_days < 300 else "%b %Y"
+        text = "%-d %b" if span_days < 300 else "%b %Y"
+        locator = mdates.AutoDateLocator(tz=zone, minticks=3, maxticks=max(4, min(9, int(plot_inches(ax) / 0.7))))
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(mdates.DateFormatter(text, tz=zone))
     if 2.5 < span_days <= 8:
         ax.xaxis.set_minor_locator(mdates.HourLocator(byhour=(6, 12, 18), tz=zone))
     ax.set_xlim(*mdates.date2num([index.min(), index.max()]))
-    ax.set_xlabel(f"local time ({tz}){more}")
+    ax.set_xlabel(wrapped(f"local time ({tz}){more}", ax, "axes.labelsize"))
 
 
 def legend_above(ax: Axes, handles: Sequence[Any] | None = None) -> int:
@@ -257,7 +265,7 @@ def legend_above(ax: Axes, handles: Sequence[Any] | None = None) -> int:
     if not found:
         return 0
     size = text_points("legend.fontsize")
-    room = ax.get_position().width * ax.figure.get_figwidth() * 72  # type: ignore[union-attr]
+    room = plot_inches(ax) * 72
     widest = max(len(str(item.get_label())) for item in found)
     columns = max(1, min(len(found), int(room / (size * (0.5 * widest + 2.6)))))
     rows = -(-len(found) // columns)
@@ -275,6 +283,17 @@ def legend_above(ax: Axes, handles: Sequence[Any] | None = None) -> int:
         fontsize=size,
     )
     return rows
+
+
+def plot_inches(ax: Axes) -> float:
+    """Width of the plot, as it is before the layout makes room for labels [inch]."""
+    return float(ax.get_position().width * ax.figure.get_figwidth())  # type: ignore[union-attr]
+
+
+def wrapped(text: str, ax: Axes, size: str) -> str:
+    """A text in lines that are no wider than the plot; `size` is the key of its font's size."""
+    letters = int(plot_inches(ax) * 72 / (0.52 * text_points(size)))
+    return "\n".join(textwrap.wrap(text, max(letters, 20)))
 
 
 def text_points(key: str) -> float:
@@ -298,6 +317,7 @@ def finish(ax: Axes, title: str | None, default: str, legend: bool, handles: Seq
     rows = legend_above(ax, handles) if legend else 0
     text = default if title is None else title
     if text:
+        text = wrapped(text, ax, "axes.titlesize")
         ax.set_title(text, loc="left", fontweight=title_weight(), pad=6 + rows * 1.45 * text_points("legend.fontsize"))
     return ax
 

@@ -382,3 +382,29 @@ def test_legend_stands_under_the_title_in_axes_of_ones_own(results: loading.Resu
     title, legend = axes._left_title, axes.get_legend()
     assert title.get_window_extent().y0 >= legend.get_window_extent().y1 - 3
     plt.close(figure)
+
+
+@pytest.mark.parametrize("fonts", ["sans", "serif", "latex"])
+def test_letters_are_letters_whatever_a_policy_is_called(results: loading.Results, fonts: str) -> None:
+    """Dollars, carets and underscores are what they are, no formulas; and no number is printed as one."""
+    import warnings
+
+    rows = results.complete.replace({"policy": {"solar": "$x^$", "wait-for-sun": "a_b%"}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with drawing.paper(1, fonts):
+            figure, axes = new_figure(3.35, 3)
+            drawing.pareto(rows, axes)
+            figure.draw_without_rendering()
+    assert {"$x^$", "a_b%"} <= {text.get_text() for text in axes.texts}
+    assert not any("mathdefault" in text.get_text() for text in axes.get_xticklabels())
+
+
+def test_dates_leave_room_for_one_another_in_one_column(results: loading.Results) -> None:
+    with drawing.paper(1):
+        figure, axes = new_figure(3.35, 2.2)
+        drawing.network_balance(results["fifo"], axes)
+        figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+    assert len(boxes) >= 2
+    assert not any(one.overlaps(two) for one, two in pairwise(boxes))
