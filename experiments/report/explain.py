@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -168,7 +168,7 @@ def worth_a_look(results: Results, policy: str = "", seed: int | None = None) ->
 
     run = _chosen(results, policy, seed)
     jobs = run.jobs
-    kinds = (
+    kinds: tuple[tuple[str, Any, str, Callable[[Any], str]], ...] = (
         ("waited longest", jobs[jobs["wait_h"] > 0], "wait_h", lambda row: hours(row["wait_h"])),
         ("late", jobs[jobs["deadline_missed"]], "jct_h", lambda row: f"due {moment(row, row['deadline_h'], run.tz)}"),
         ("moved", jobs[jobs["moves"] > 0], "moves", lambda row: f"{row['moves']} times"),
