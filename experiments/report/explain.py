@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -150,42 +150,6 @@ def _chosen(results: Results, policy: str, seed: int | None) -> RunData:
     if policy or seed is not None:
         return results.run(policy=policy or None, seed=seed)
     return example_runs(results)[-1]
-
-
-WORTH = 6
-"""So many jobs of each kind are worth naming."""
-
-
-def worth_a_look(results: Results, policy: str = "", seed: int | None = None) -> list[Text]:
-    """Which jobs of a run are worth a story: the longest waits, the late, the moved, the killed, the hungriest.
-
-    Raises
-    ------
-    InputError
-        If there is no such run.
-    """
-    from rich.text import Text
-
-    run = _chosen(results, policy, seed)
-    jobs = run.jobs
-    kinds: tuple[tuple[str, Any, str, Callable[[Any], str]], ...] = (
-        ("waited longest", jobs[jobs["wait_h"] > 0], "wait_h", lambda row: hours(row["wait_h"])),
-        ("late", jobs[jobs["deadline_missed"]], "jct_h", lambda row: f"due {moment(row, row['deadline_h'], run.tz)}"),
-        ("moved", jobs[jobs["moves"] > 0], "moves", lambda row: f"{row['moves']} times"),
-        ("paused", jobs[jobs["pauses"] > 0], "pauses", lambda row: f"{row['pauses']} times"),
-        ("killed", jobs[jobs["kills"] > 0], "kills", lambda row: f"{row['kills']} times"),
-        ("took most from the grid", jobs[jobs["grid_kwh"] > 0], "grid_kwh", lambda row: f"{row['grid_kwh']:.1f} kWh"),
-    )
-    lines = [Text(f"Jobs of run {run.name} worth a look, of {len(jobs):,}:", style="bold")]
-    for what, rows, by, said in kinds:
-        if len(rows):
-            first = rows.sort_values([by, "job"], ascending=[False, True]).head(WORTH).to_dict("records")
-            count = f" ({len(rows):,})" if len(rows) > WORTH else ""
-            lines.append(Text(f"  {what}{count}: " + ", ".join(f"{row['job']} ({said(row)})" for row in first)))
-    lines.append(
-        Text(f"Next: tafukt explain {results.folder} JOB --policy {run.row['policy']} --seed {run.row['seed']}")
-    )
-    return lines
 
 
 def find(run: RunData, job: str) -> dict[str, Any]:

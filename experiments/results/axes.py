@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tafukt.experiments.errors import InputError, Problem, listed, nearest
 from tafukt.experiments.results.dictionary import KEYS, METRICS
 
 if TYPE_CHECKING:
@@ -130,29 +129,16 @@ def refuse_pooling(summary: pd.DataFrame, shown: Sequence[str] = ()) -> None:
 
 
 def named_axis(name: str, axes: Sequence[str]) -> str:
-    """The axis that a person means: by its key, the end of it, or its words.
-
-    Raises
-    ------
-    InputError
-        If there is none, or more than one.
-    """
-    found = [axis for axis in axes if name in (axis, label(axis)) or axis.endswith("." + name)]
-    found = found or [axis for axis in axes if name in (*axis.split("."), *label(axis).split())]
-    if len(found) != 1:
-        what = f"{name!r} may be {listed(found)}" if found else f"no axis {name!r}; there are {listed(axes) or 'none'}"
-        raise InputError(Problem("", name, what, nearest(name, axes)))
-    return found[0]
-
-
-def same_value(found: Any, asked: Any) -> bool:
-    """Whether a value of an axis is the one asked for, as a number, as it stands, or in words."""
-    if str(asked) in (str(found), value_text(found)):
-        return True
-    try:
-        return float(found) == float(asked)
-    except (TypeError, ValueError):
-        return False
+    """The one axis that a name means: its key, the end of it, or a word of it or of its label; "" for none or several."""
+    for means in (
+        lambda axis: name in (axis, label(axis)),
+        lambda axis: axis.endswith("." + name),
+        lambda axis: name in (*axis.split("."), *label(axis).split()),
+    ):
+        found = [axis for axis in axes if means(axis)]
+        if found:
+            return found[0] if len(found) == 1 else ""
+    return ""
 
 
 def axis_values(values: pd.Series[Any]) -> list[Any]:

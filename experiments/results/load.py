@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import FolderError, Problem, nearest
-from tafukt.experiments.results.axes import axes_of
+from tafukt.experiments.results.axes import axes_of, named_axis
 from tafukt.experiments.results.dictionary import KEYS, METRICS
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, StoredResults
 from tafukt.experiments.results.tables import unguarded
@@ -221,7 +221,7 @@ class Results:
         frame = self.summary
         for text in where:
             name, equals, value = (part.strip() for part in text.partition("="))
-            axis = self._axis(name) if equals else ""
+            axis = named_axis(name, self.axes) if equals else ""
             if not axis:
                 axes = ", ".join(self.axes) or "none"
                 raise FolderError(Problem("--where", text, f"should be AXIS=VALUE; axes here: {axes}"))
@@ -232,11 +232,6 @@ class Results:
         narrowed = Results(self.folder)
         narrowed.__dict__["summary"] = frame.reset_index(drop=True)
         return narrowed
-
-    def _axis(self, name: str) -> str:
-        """The one axis that a name means; empty where none or several do."""
-        found = [axis for axis in self.axes if axis == name or axis.endswith(f".{name}")]
-        return found[0] if len(found) == 1 else ""
 
     def _chosen(self, frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
         found = frame[[_same(cell, value) for cell in frame[column]]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import show_records
 from tafukt.experiments.errors import InputError
@@ -93,15 +91,3 @@ def test_a_story_needs_no_more_than_rows(results: loading.Results) -> None:
     assert len(told.timeline[0]) == explain.WIDTH == len(told.timeline[1])
     row = explain.find(run, "job-001") | {"start_h": None, "end_h": None, "wait_h": None}
     assert "rejected" in explain.story(row, [], run.tz).lines[-1]
-
-
-def test_without_a_job_those_worth_a_look_are_named(tmp_path: Path) -> None:
-    folder = show_records.write_folder(tmp_path, seeds=(1,), count=24)
-    results = loading.load(folder)
-    said = "\n".join(line.plain for line in explain.worth_a_look(results, "fifo"))
-    jobs = results["fifo"].jobs
-    longest = jobs.sort_values("wait_h", ascending=False)["job"].iloc[0]
-    assert "waited longest (" in said
-    assert f": {longest} (" in said
-    assert "paused" in said
-    assert "--policy fifo --seed 1" in said
