@@ -129,7 +129,7 @@ def refuse_pooling(summary: pd.DataFrame, shown: Sequence[str] = ()) -> None:
 
 
 def named_axis(name: str, axes: Sequence[str]) -> str:
-    """The one axis that a name means: its key or the end of it, a word of it or of its label; "" for none or several."""
+    """The one axis that a name means: its key or the end of it, or a word of its label; "" for none or several."""
     for means in (
         lambda axis: name in (axis, label(axis)),
         lambda axis: axis.endswith("." + name),
