@@ -44,7 +44,7 @@ from tafukt.sites.supply import SiteSupply, supply
 from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.build import build as build_jobs
 from tafukt.workloads.job import Job, accounting_end_s
-from tafukt.workloads.schema import GeneratorModel, Place, TraceModel
+from tafukt.workloads.schema import Place, WorkloadModel
 from tafukt.workloads.service import service_from, service_load
 
 HOUR_S = 3600.0
@@ -127,7 +127,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     )
 
 
-def _with_its_file(workload: GeneratorModel | TraceModel) -> GeneratorModel | TraceModel:
+def _with_its_file(workload: WorkloadModel) -> WorkloadModel:
     if workload.kind != "trace" or not workload.trace:
         return workload
     from tafukt.experiments.config.traces import with_its_file
@@ -135,7 +135,7 @@ def _with_its_file(workload: GeneratorModel | TraceModel) -> GeneratorModel | Tr
     return with_its_file(workload)
 
 
-def _recorded(workload: GeneratorModel | TraceModel, sites: list[SiteModel], file: str) -> GeneratorModel | TraceModel:
+def _recorded(workload: WorkloadModel, sites: list[SiteModel], file: str) -> WorkloadModel:
     """The workload with the speed of the nodes that its log was recorded on, in place of their name.
 
     Raises
