@@ -211,6 +211,11 @@ class ForecastTable(Table):
     autocorrelation: float = Field(default=0.8, ge=0.0, lt=1.0, description="Of that error from one hour to the next")
     horizon_h: int = Field(default=72, ge=1, le=720, description="How far it looks ahead [h]")
     issue_h: int = Field(default=1, ge=1, le=48, description="Hours between one forecast and the next [h]")
+    slot_min: Literal["auto"] | Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60] = Field(
+        default="auto",
+        description="Slots in which policies that go by a signal plan [min]; `auto`: the smaller of `step_min` and "
+        "an hour; steps under 15 min are taken together as far as price and carbon are the same in them",
+    )
     class_mean_h: Literal["learned", "workload"] | dict[str, Annotated[float, Field(gt=0.0, le=1e5)]] = Field(
         default="learned",
         description='How long the jobs of a class run on the mean, for `duration = "class-mean"`: learned from those '

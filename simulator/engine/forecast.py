@@ -36,6 +36,7 @@ class ForecastSettings:
     nothing is forecast, and never less than nothing. `horizon_h` is how far forecasts look, `issue_h` how often they
     are renewed [h].
 
+    `slot_s` is the length of the slots in which policies that go by a signal plan [s], an hour or a whole part of one.
     `class_mean_s` is how long the jobs of a class run on the mean, by name, where that is known beforehand [s].
     """
 
@@ -44,6 +45,7 @@ class ForecastSettings:
     autocorrelation: float = 0.8
     horizon_h: int = 72
     issue_h: int = 1
+    slot_s: float = HOUR_S
     load: Kind = "persistence"
     carbon: Kind = "noisy"
     price: Kind = "perfect"
@@ -51,40 +53,52 @@ class ForecastSettings:
 
 
 class Forecast:
-    """Hourly forecasts of every site, for the hours from the one of issue on.
+    """Forecasts of every site, hourly or in slots of another length, from the hour of issue on.
 
-    All of them are pure functions of the seed, the site, the hour of issue and the target hour: who asks,
-    and how often, changes nothing. Sites of one country share the error of carbon and of price, because they
-    share its grid.
+    What is called an hour below is a slot where slots are shorter. All of them are pure functions of the seed, the
+    site, the hour of issue and the target hour: who asks, and how often, changes nothing. Sites of one country share
+    the error of carbon and of price, because they share its grid.
     """
 
-    def __init__(self, scenario: Scenario, settings: ForecastSettings, seed: int) -> None:
+    def __init__(self, scenario: Scenario, settings: ForecastSettings, seed: int, slot_s: float = HOUR_S) -> None:
         self.settings = settings
-        self.hours = int(np.ceil(scenario.end_s / HOUR_S))
+        self.slot_s = slot_s
+        self.day = round(DAY_H * HOUR_S / slot_s)  # slots of a day
+        self._scenario = scenario
+        self._issue = round(HOUR_S / slot_s)  # slots of an hour: errors are drawn for every hour of issue
+        self._horizon = round(settings.horizon_h * HOUR_S / slot_s)
+        self._step = round(settings.issue_h * HOUR_S / slot_s)  # slots from one issue to the next
+        self.hours = int(np.ceil(scenario.end_s / slot_s))
         self._seed = seed
         self._sites = scenario.sites
-        self._edges = np.minimum(np.arange(self.hours + 1) * HOUR_S, scenario.end_s)
+        self._edges = np.minimum(np.arange(self.hours + 1) * slot_s, scenario.end_s)
         self._truths: dict[Quantity, Floats] = {}
         self._whites: dict[Quantity, Floats] = {}
         self._steady: dict[Quantity, bool] = {}
         self._issued = -1
         self._now: dict[Quantity, Floats] = {}
         self._noises: dict[Quantity, tuple[int, Floats]] = {}
-        lead_h = np.arange(settings.horizon_h) + 0.5
+        lead_h = (np.arange(self._horizon) + 0.5) * (slot_s / HOUR_S)
         self._spread = settings.error * np.minimum(np.sqrt(lead_h / DAY_H), 2.0)
         self._free: Floats = np.zeros((len(scenario.sites), 0))
         self._fixed = np.array([site.fixed_w for site in scenario.sites])[:, None]
 
     # --- what policies ask ---------------------------------------------------------------------------
 
+    def in_slots(self) -> Forecast:
+        """The same in the slots in which policies that go by a signal plan."""
+        settings = self.settings
+        if settings.slot_s == self.slot_s:
+            return self
+        return Forecast(self._scenario, settings, self._seed, settings.slot_s)
+
     def issue_hour(self, now_s: float) -> int:
         """The hour at which the forecast that is valid now was issued."""
-        step = self.settings.issue_h
-        return int(now_s // HOUR_S) // step * step
+        return int(now_s // self.slot_s) // self._step * self._step
 
     def issued_s(self, now_s: float) -> float:
         """When the forecast that is valid now was issued [s]."""
-        return self.issue_hour(now_s) * HOUR_S
+        return self.issue_hour(now_s) * self.slot_s
 
     def free_w(self, now_s: float) -> tuple[int, Floats]:
         """Sun less all load but IT, from the hour of issue on [W].
@@ -118,7 +132,7 @@ class Forecast:
         values = self._now.get(quantity)
         if values is None:
             hour = self._issued
-            values = self.issued(quantity, hour, min(hour + self.settings.horizon_h, self.hours))
+            values = self.issued(quantity, hour, min(hour + self._horizon, self.hours))
             self._now[quantity] = values
         return values
 
@@ -176,7 +190,7 @@ class Forecast:
 
     def _measured(self, quantity: Quantity, hour: int) -> Floats:
         """What is measured at the beginning of `hour`, shape (sites, 1)."""
-        moment = min(hour * HOUR_S, float(self._edges[-2]))
+        moment = min(hour * self.slot_s, float(self._edges[-2]))
         return np.array([[_profile(site, quantity).at(moment)] for site in self._sites]) + (quantity == "overhead")
 
     def _yesterday(self, quantity: Quantity, hour: int, end: int) -> Floats:
@@ -184,8 +198,8 @@ class Forecast:
         truth = self._truth(quantity)
         if self._steady[quantity]:  # most sites' other load and overhead; any hours will do
             return truth[:, hour:end]
-        past = hour - DAY_H + np.arange(end - hour) % DAY_H
-        if hour >= DAY_H:
+        past = hour - self.day + np.arange(end - hour) % self.day
+        if hour >= self.day:
             return truth[:, past]
         return np.where(past >= 0, truth[:, np.maximum(past, 0)], self._measured(quantity, hour))
 
@@ -194,10 +208,11 @@ class Forecast:
         target = np.arange(hour, end)
         values = self._truth(quantity)
         result = np.empty((len(self._sites), len(target)))
-        for phase in range(DAY_H):
-            seen = np.arange(hour - DAY_H + (phase - hour) % DAY_H, max(hour - SEEN_DAYS * DAY_H - 1, -1), -DAY_H)
+        day = self.day
+        for phase in range(day):
+            seen = np.arange(hour - day + (phase - hour) % day, max(hour - SEEN_DAYS * day - 1, -1), -day)
             source = values[:, seen] if len(seen) else self._measured(quantity, hour)
-            result[:, target % DAY_H == phase] = source.mean(axis=1)[:, None]
+            result[:, target % day == phase] = source.mean(axis=1)[:, None]
         return result
 
     def _white(self, quantity: Quantity) -> Floats:
@@ -217,12 +232,12 @@ class Forecast:
 
     def _noise(self, quantity: Quantity, hour: int, end: int) -> Floats:
         """Factors around one: an autoregressive error over the target hours, growing with lead time."""
-        day, slot = divmod(hour, DAY_H)
+        day, slot = divmod(hour, self.day)
         known = self._noises.get(quantity)
         if known is None or known[0] != day:
             factors = np.maximum(1.0 + self._spread * self._errors_of(quantity, day), 0.0)
             known = self._noises[quantity] = day, factors
-        return known[1][:, slot, : end - hour]
+        return known[1][:, slot // self._issue, : end - hour]
 
     def _errors_of(self, quantity: Quantity, day: int) -> Floats:
         """Errors of unit variance of all that is issued in a day, shape (sites, hours of issue, horizon).
@@ -230,11 +245,12 @@ class Forecast:
         They are drawn by the day: a stream for every hour and site would cost more than all that uses them.
         """
         names = [_stream_name(site, quantity) for site in self._sites]
-        shape = (DAY_H, self.settings.horizon_h)
+        shape = (self.day // self._issue, self._horizon)
         white = {
             name: stream(self._seed, f"forecast/{name}/{day}").standard_normal(shape) for name in dict.fromkeys(names)
         }
-        return _correlated(np.array([white[name] for name in names]), self.settings.autocorrelation)
+        rho = self.settings.autocorrelation ** (self.slot_s / HOUR_S)
+        return _correlated(np.array([white[name] for name in names]), rho)
 
 
 def _profile(site: Site, quantity: Quantity) -> StepProfile:

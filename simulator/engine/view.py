@@ -121,6 +121,8 @@ class View:
         self.scenario: Scenario = state.scenario
         self.sites = tuple(SiteView(index, state, shortage) for index in range(len(state.scenario.sites)))
         self.forecast = forecast
+        # The same in the slots in which policies that go by a signal plan.
+        self.slots = forecast.in_slots()
         self.waiting: Mapping[int, JobState] = MappingProxyType(state.waiting)
         self.running: Mapping[int, JobState] = MappingProxyType(state.running)
         self._clock = state.clock
@@ -309,6 +311,7 @@ class InstituteView(View):
         self.scenario = replace(whole.scenario, sites=(whole.scenario.sites[site],))
         self.sites = (InstituteSite(whole.sites[site]),)
         self.forecast = forecast
+        self.slots = forecast.in_slots()
         self.waiting = OwnJobs(whole.waiting, site, self.seen)
         self.running = OwnJobs(whole.running, site, self.seen)
 

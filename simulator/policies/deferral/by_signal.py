@@ -19,7 +19,7 @@ from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
 from tafukt.simulator.units import HOUR_S, on_grid
 
-MINUTE_H = 1.0 / 60.0
+MINUTE_S = 60.0
 
 
 class BySignal:
@@ -51,25 +51,27 @@ class BySignal:
         """When and where a waiting job starts or goes on; `None` for one that should not wait."""
         if not job.ask.deferrable:
             return None
-        now_h = view.now_s / HOUR_S
+        slot_s = view.slots.slot_s
+        now_h = view.now_s / slot_s
         delay, spans = self._plans.get(job.index, (None, ()))
         if delay is None:
             return self._plan(job, sites, view)
         if not job.saved:
             return delay
-        rest = tuple(span for span in spans if span[1] > now_h + MINUTE_H)
+        rest = tuple(span for span in spans if span[1] > now_h + MINUTE_S / slot_s)
         if len(rest) == len(spans) and spans[0][0] < now_h:  # stopped by somebody else: a new plan
             return self._plan(job, sites, view)
         if len(rest) < len(spans):  # back from a pause: the next span
             if not rest:
                 return None
-            delay = Delay(job, max(clock_s(rest[0][0]), view.now_s), job.saved_at, delay.reason, delay.detail)
+            delay = Delay(job, max(clock_s(slot_s, rest[0][0]), view.now_s), job.saved_at, delay.reason, delay.detail)
             self._plans[job.index] = delay, rest
         return delay
 
     def started(self, job: JobState, site: int, view: View) -> None:
         """What was promised becomes what is expected of the running job."""
-        now_h, promises = view.now_s / HOUR_S, self._ready(view)
+        slot_s = view.slots.slot_s
+        now_h, promises = view.now_s / slot_s, self._ready(view)
         left_s = self.duration.left_s(job, view.now_s) / view.sites[site].spec.node.speed
         _, spans = self._plans.get(job.index, (None, ()))
         spans = tuple(span for span in spans if span[1] > now_h)
@@ -84,7 +86,7 @@ class BySignal:
         late_h = max(now_h - spans[0][0], 0.0)
         kept = ((now_h, max(spans[0][1], now_h)), *spans[1:-1], (spans[-1][0], spans[-1][1] + late_h))
         promises.book(job, site, kept, view, job.gpus)
-        self._due[job.index] = clock_s(spans[0][1])
+        self._due[job.index] = clock_s(slot_s, spans[0][1])
 
     def ended(self, job: JobState) -> None:
         """A job has left its site."""
@@ -95,7 +97,7 @@ class BySignal:
 
     def review(self, view: View) -> Iterator[Action]:
         """Pause whoever has come to the end of a span, and ask to be woken at the next such end."""
-        now = view.now_s
+        now, slot_s = view.now_s, view.slots.slot_s
         for index, due_s in sorted(self._due.items()):
             job = view.running.get(index)
             if job is None or due_s > now + 1e-6:
@@ -105,10 +107,14 @@ class BySignal:
                 continue
             del self._due[index]
             delay, spans = self._plans[index]
-            rest = tuple(span for span in spans if clock_s(span[0]) > now)
+            rest = tuple(span for span in spans if clock_s(slot_s, span[0]) > now)
             left_s = self.duration.left_s(job, now) / view.sites[job.site].spec.node.speed
-            if rest and left_s > job.write_s + job.ask.checkpoint.restart_s and in_time(job, clock_s(rest[0][0]), view):
-                until_s = clock_s(rest[0][0])
+            if (
+                rest
+                and left_s > job.write_s + job.ask.checkpoint.restart_s
+                and in_time(job, clock_s(slot_s, rest[0][0]), view)
+            ):
+                until_s = clock_s(slot_s, rest[0][0])
                 yield Pause(job, self.reason, {"until_s": until_s, "left_h": left_s / HOUR_S, **_numbers(delay)})
         if self._due:
             yield Wake(max(min(self._due.values()), now + 0.01))
@@ -116,18 +122,18 @@ class BySignal:
     # --- planning --------------------------------------------------------------------------------
 
     def _plan(self, job: JobState, sites: Sequence[int], view: View) -> Delay:
-        promises = self._ready(view)
+        promises, slot_s = self._ready(view), view.slots.slot_s
         promises.withdraw(job.index)
         rows = home_first(job, sites, view)
         outlook = self._outlook(job, rows, view, promises)
         row, spans = self.part(outlook)
-        site, start_s = rows[row], clock_s(spans[0][0])
+        site, start_s = rows[row], clock_s(slot_s, spans[0][0])
         promises.book(job, site, spans, view)
         unit = UNITS.get(_name(self.signal), "cost")
         detail: dict[str, Any] = {
             unit: outlook.cost_of(row, spans),
             f"{unit}_now": float(outlook.costs(outlook.starts[:1]).min()),
-            "expected_run_h": float(outlook.left_h[row]),
+            "expected_run_h": float(outlook.left_h[row]) * slot_s / HOUR_S,
         }
         if len(spans) > 1:
             detail["pauses"] = len(spans) - 1
@@ -136,17 +142,17 @@ class BySignal:
         return delay
 
     def _outlook(self, job: JobState, rows: Sequence[int], view: View, promises: HourTable) -> StartOptions:
-        now, ask = view.now_s, job.ask
+        now, ask, slot_s = view.now_s, job.ask, view.slots.slot_s
         speed = np.array([view.sites[i].spec.node.speed for i in rows])
-        left_h = np.maximum(self.duration.left_s(job, now), 60.0) / HOUR_S / speed
+        left_h = np.maximum(self.duration.left_s(job, now), 60.0) / slot_s / speed
         wake_s = max(node.wake_s if node.can_sleep else 0.0 for node in (view.sites[i].spec.node for i in rows))
         leads = leads_s(job, rows, view)
         horizon_s = now + view.forecast.settings.horizon_h * HOUR_S
         late_s = [min(latest_start_s(job, lead, now), horizon_s) for lead in leads]
         latest_s = max(late_s)
-        hour = view.forecast.issue_hour(now)
+        hour = view.slots.issue_hour(now)
         # The last run begins at the latest start, and the day after now is looked at in any case.
-        hours = ceil(max(latest_s, now + 24 * HOUR_S) / HOUR_S + left_h.max()) - hour + 2
+        hours = ceil(max(latest_s, now + 24 * HOUR_S) / slot_s + left_h.max()) - hour + 2
         it_w = np.array([view.sites[i].nodes.draws_w(ask.gpus, ask.intensity) for i in rows])
         rate = self.signal(Asked(it_w, left_h, rows, hours, view, promises, self._expected))
         full = promises.free(rows, slice(hour, hour + hours), ask.gpus, view, spare(rows)) < ask.gpus
@@ -155,9 +161,11 @@ class BySignal:
             rate = np.where(full, 2.0 * most, rate)
         rate = np.round(rate / (TIE * most)) * (TIE * most)  # hours that are alike but for rounding become alike
         checkpoint = ask.checkpoint
-        pause_h = (checkpoint.write_s + wake_s + checkpoint.restart_s) / HOUR_S if ask.interruptible else inf
-        late_h = np.array(late_s) / HOUR_S if min(late_s) < latest_s else None
-        return StartOptions(now / HOUR_S, max(latest_s, now) / HOUR_S, left_h, hour, rate, pause_h, late_h)
+        pause_h = (checkpoint.write_s + wake_s + checkpoint.restart_s) / slot_s if ask.interruptible else inf
+        late_h = np.array(late_s) / slot_s if min(late_s) < latest_s else None
+        return StartOptions(
+            now / slot_s, max(latest_s, now) / slot_s, left_h, hour, rate, pause_h, late_h, view.slots.day
+        )
 
     def _ready(self, view: View) -> HourTable:
         if self._promises is None:
@@ -166,9 +174,9 @@ class BySignal:
         return self._promises
 
 
-def clock_s(time_h: float) -> float:
+def clock_s(slot_s: float, time_h: float) -> float:
     """A planned time as the clock has it [s]: a start planned for now is now, not a rounding later."""
-    return on_grid(time_h * HOUR_S)
+    return on_grid(time_h * slot_s)
 
 
 def in_time(job: JobState, until_s: float, view: View) -> bool:

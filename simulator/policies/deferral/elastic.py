@@ -14,7 +14,7 @@ from tafukt.simulator.engine.actions import Action, Pause, Resize, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import Delay, When
-from tafukt.simulator.policies.deferral.by_signal import MINUTE_H, BySignal, clock_s, in_time, spare
+from tafukt.simulator.policies.deferral.by_signal import MINUTE_S, BySignal, clock_s, in_time, spare
 from tafukt.simulator.policies.deferral.hour_table import HourTable
 from tafukt.simulator.policies.deferral.signals import UNITS, Signal
 from tafukt.simulator.policies.deferral.slots import EPS_H, StartOptions, now
@@ -69,22 +69,24 @@ class Elastic(BySignal):
         """The GPUs of the present hour, as far as there is room."""
         ask = job.ask
         _, schedule = self._schedules.get(job.index, (None, ()))
-        wanted = _at(schedule, view.now_s / HOUR_S) if schedule else ask.gpus
+        slot_s = view.slots.slot_s
+        wanted = _at(schedule, (view.now_s + MINUTE_S) / slot_s) if schedule else ask.gpus
         return max(min(wanted, view.room(site)), ask.gpus_min or ask.gpus), 1.0
 
     def decide(self, job: JobState, sites: Sequence[int], view: View) -> Delay | None:
         """When a waiting job starts or goes on."""
         if not _sizes(job.ask):
             return self.otherwise.decide(job, sites, view) if self.otherwise is not None else None
-        now_h = view.now_s / HOUR_S
+        slot_s = view.slots.slot_s
+        now_h = view.now_s / slot_s
         if job.index not in self._schedules:
             return self._draw_up(job, sites, view)
         delay, schedule = self._schedules[job.index]
-        rest = tuple(stretch for stretch in schedule if stretch.end_h > now_h + MINUTE_H)
+        rest = tuple(stretch for stretch in schedule if stretch.end_h > now_h + MINUTE_S / slot_s)
         if not rest:
             return None
         site = job.saved_at if job.saved else delay.site
-        delay = Delay(job, max(clock_s(rest[0].begin_h), view.now_s), site, delay.reason, delay.detail)
+        delay = Delay(job, max(clock_s(slot_s, rest[0].begin_h), view.now_s), site, delay.reason, delay.detail)
         self._schedules[job.index] = delay, rest
         return delay
 
@@ -94,7 +96,8 @@ class Elastic(BySignal):
             if self.otherwise is not None:
                 self.otherwise.started(job, site, view)
             return
-        now_h, promises = view.now_s / HOUR_S, self._ready(view)
+        slot_s = view.slots.slot_s
+        now_h, promises = view.now_s / slot_s, self._ready(view)
         _, schedule = self._schedules.get(job.index, (None, ()))
         rest = tuple(stretch for stretch in schedule if stretch.end_h > now_h)
         if not rest:
@@ -103,7 +106,7 @@ class Elastic(BySignal):
         self._promise(job, site, (replace(rest[0], begin_h=now_h), *rest[1:]), promises, view)
         if job.ask.elasticity == "malleable" and job.ask.interruptible:
             smaller = job.gpus < rest[0].gpus
-            self._due[job.index] = clock_s(min(rest[0].end_h, now_h + 1.0) if smaller else rest[0].end_h)
+            self._due[job.index] = clock_s(slot_s, min(rest[0].end_h, now_h + 1.0) if smaller else rest[0].end_h)
 
     def ended(self, job: JobState) -> None:
         """A job has left its site."""
@@ -130,31 +133,32 @@ class Elastic(BySignal):
 
     def _next(self, job: JobState, view: View) -> Iterator[Action]:
         """What a job does at the end of a stretch: go on, on as many GPUs or others, or pause."""
-        now_h = view.now_s / HOUR_S
+        slot_s = view.slots.slot_s
+        now_h = view.now_s / slot_s
         del self._due[job.index]
         delay, schedule = self._schedules[job.index]
-        rest = [stretch for stretch in schedule if stretch.end_h > now_h + MINUTE_H]
+        rest = [stretch for stretch in schedule if stretch.end_h > now_h + MINUTE_S / slot_s]
         if not rest:
             return
         checkpoint, following = job.ask.checkpoint, rest[0]
-        costs_h = (job.write_s + checkpoint.restart_s) / HOUR_S
+        costs_h = (job.write_s + checkpoint.restart_s) / slot_s
         numbers = {"left_h": self.duration.left_s(job, view.now_s) / HOUR_S, **delay.detail}
-        if following.begin_h > now_h + MINUTE_H and not in_time(job, clock_s(following.begin_h), view):
+        if following.begin_h > now_h + MINUTE_S / slot_s and not in_time(job, clock_s(slot_s, following.begin_h), view):
             following = replace(following, begin_h=now_h)  # too late to pause: on with the next size
-        if following.begin_h > now_h + MINUTE_H:
-            yield Pause(job, self.reason, {"until_s": clock_s(following.begin_h), **numbers})
+        if following.begin_h > now_h + MINUTE_S / slot_s:
+            yield Pause(job, self.reason, {"until_s": clock_s(slot_s, following.begin_h), **numbers})
             return
-        self._due[job.index] = clock_s(following.end_h)
+        self._due[job.index] = clock_s(slot_s, following.end_h)
         more = following.gpus - job.gpus
         if more > 0 and job.site not in view.fitting(job, (job.site,), more):  # asked again in an hour
-            self._due[job.index] = clock_s(min(following.end_h, now_h + 1.0))
+            self._due[job.index] = clock_s(slot_s, min(following.end_h, now_h + 1.0))
         elif more and following.end_h - now_h > 2.0 * costs_h:  # not for less than the change itself takes
             yield Resize(job, following.gpus, self.reason, {"from_gpus": job.gpus, **numbers})
 
     # --- planning --------------------------------------------------------------------------------
 
     def _draw_up(self, job: JobState, sites: Sequence[int], view: View) -> Delay:
-        promises = self._ready(view)
+        promises, slot_s = self._ready(view), view.slots.slot_s
         rows = home_first(job, sites, view)
         outlook = self._outlook(job, rows, view, promises)
         flexible = job.ask.elasticity == "malleable" and job.ask.interruptible
@@ -177,7 +181,7 @@ class Elastic(BySignal):
             "most_gpus": max(stretch.gpus for stretch in schedule),
             "stretches": len(schedule),
         }
-        delay = Delay(job, max(clock_s(schedule[0].begin_h), view.now_s), rows[row], self.reason, detail)
+        delay = Delay(job, max(clock_s(slot_s, schedule[0].begin_h), view.now_s), rows[row], self.reason, detail)
         self._schedules[job.index] = delay, schedule
         return delay
 
@@ -256,7 +260,7 @@ def _one_size(ask: Ask, outlook: StartOptions, row: int, free: Floats) -> Iterat
 
 def _at(schedule: Schedule, time_h: float) -> int:
     """The GPUs of the stretch that holds a time, or of the next one."""
-    return next((s.gpus for s in schedule if s.end_h > time_h + MINUTE_H), schedule[-1].gpus)
+    return next((s.gpus for s in schedule if s.end_h > time_h), schedule[-1].gpus)
 
 
 @lru_cache(maxsize=4096)

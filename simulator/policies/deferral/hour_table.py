@@ -10,19 +10,22 @@ from tafukt.simulator.engine.view import View
 from tafukt.simulator.units import HOUR_S, Floats
 
 Span = tuple[float, float]
-"""A stretch of running: from, to [h of simulation time]."""
+"""A stretch of running: from, to [slots of simulation time]."""
 
 BEYOND_H = 24 * 21  # how far past the end of the window promises are kept
 
 
 class HourTable:
-    """IT power and GPUs promised, by site and hour; sleeping nodes are part of the power from the start.
+    """IT power and GPUs promised, by site and slot, which is an hour or a part of one.
+
+    Sleeping nodes are part of the power from the start.
 
     `changes` counts, for every site, how often its row has changed.
     """
 
     def __init__(self, view: View) -> None:
-        hours = view.forecast.hours + BEYOND_H
+        self.slot_s = view.slots.slot_s
+        hours = view.slots.hours + round(BEYOND_H * HOUR_S / self.slot_s)
         self.watts: Floats = np.zeros((len(view.sites), hours))
         self.gpus: Floats = np.zeros((len(view.sites), hours))
         self.changes = [0] * len(view.sites)
@@ -42,8 +45,8 @@ class HourTable:
 
     def start(self, job: JobState, site: int, left_s: float, view: View) -> None:
         """What a running job is expected to hold until it ends."""
-        begin = view.now_s / HOUR_S
-        self.book(job, site, ((begin, begin + left_s / HOUR_S),), view, job.gpus)
+        begin = view.now_s / self.slot_s
+        self.book(job, site, ((begin, begin + left_s / self.slot_s),), view, job.gpus)
 
     def withdraw(self, index: int) -> None:
         """Nothing more is promised to a job."""

@@ -32,6 +32,11 @@ class Asked:
     promises: HourTable
     expected: Expected
 
+    @property
+    def slot_s(self) -> float:
+        """The length of an hour here, which is that of a slot [s]."""
+        return self.view.slots.slot_s
+
 
 Signal = Callable[[Asked], Floats]
 """Cost per hour of running in each hour, shape (sites, hours), in the unit of the signal."""
@@ -39,27 +44,27 @@ Signal = Callable[[Asked], Floats]
 
 def grid(asked: Asked) -> Floats:
     """Grid energy that the job would add, after sun and battery [kWh per h]."""
-    return _grid_w(asked) * HOUR_S / KWH_J
+    return _grid_w(asked) * asked.slot_s / KWH_J
 
 
 def carbon(asked: Asked) -> Floats:
     """Carbon of all that the job would draw, at the grid's expected intensity [kg CO2e per h]."""
-    return _all_w(asked) * _ahead(asked, asked.view.forecast.carbon(asked.view.now_s)) * HOUR_S / 1000.0
+    return _all_w(asked) * _ahead(asked, asked.view.slots.carbon(asked.view.now_s)) * asked.slot_s / 1000.0
 
 
 def price(asked: Asked) -> Floats:
     """Price of all that the job would draw, at the grid's tariff [MAD per h]."""
-    return _all_w(asked) * _ahead(asked, asked.view.forecast.price(asked.view.now_s)) * HOUR_S
+    return _all_w(asked) * _ahead(asked, asked.view.slots.price(asked.view.now_s)) * asked.slot_s
 
 
 def grid_carbon(asked: Asked) -> Floats:
     """Carbon of the grid energy that the job would add, after sun and battery [kg CO2e per h]."""
-    return _grid_w(asked) * _ahead(asked, asked.view.forecast.carbon(asked.view.now_s)) * HOUR_S / 1000.0
+    return _grid_w(asked) * _ahead(asked, asked.view.slots.carbon(asked.view.now_s)) * asked.slot_s / 1000.0
 
 
 def grid_price(asked: Asked) -> Floats:
     """Price of the grid energy that the job would add, after sun and battery [MAD per h]."""
-    return _grid_w(asked) * _ahead(asked, asked.view.forecast.price(asked.view.now_s)) * HOUR_S
+    return _grid_w(asked) * _ahead(asked, asked.view.slots.price(asked.view.now_s)) * asked.slot_s
 
 
 SIGNALS: dict[str, Signal] = {
@@ -79,21 +84,21 @@ UNITS = {
 """What the sum of each signal over a run is called, by the name of its function."""
 
 
-def ahead_of(values: Floats, hours: int) -> Floats:
-    """A forecast for `hours` hours: beyond its end its last day is taken to come again."""
+def ahead_of(values: Floats, hours: int, day: int = DAY_H, first: int = 0) -> Floats:
+    """A forecast for `hours` hours from the `first` on: beyond its end its last day, of `day` hours, comes again."""
     known = values.shape[1]
-    index = np.arange(hours)
-    index = np.where(index < known, index, known - DAY_H + (index - known) % DAY_H)
+    index = np.arange(first, first + hours)
+    index = np.where(index < known, index, known - day + (index - known) % day)
     return values[:, np.clip(index, 0, known - 1)]
 
 
 def _ahead(asked: Asked, values: Floats) -> Floats:
-    return ahead_of(values[np.asarray(asked.rows)], asked.hours)
+    return ahead_of(values[np.asarray(asked.rows)], asked.hours, asked.view.slots.day)
 
 
 def _all_w(asked: Asked) -> Floats:
     """What the job would draw at the meter [W]."""
-    return asked.it_w[:, None] * _ahead(asked, asked.view.forecast.per_it(asked.view.now_s))
+    return asked.it_w[:, None] * _ahead(asked, asked.view.slots.per_it(asked.view.now_s))
 
 
 def _grid_w(asked: Asked) -> Floats:
@@ -129,13 +134,10 @@ class Expected:
         `run_h` is how long it is to run on each of the sites [h].
         """
         self._update(rows, view, promises)
-        tiers = self._tiers[np.asarray(rows)]
-        known = tiers.shape[1]
-        index = np.arange(power_w.shape[1])
-        index = np.where(index < known, index, known - DAY_H + (index - known) % DAY_H)
-        tiers = np.moveaxis(tiers[:, np.clip(index, 0, known - 1)], 2, 0)
+        tiers = ahead_of(self._tiers[np.asarray(rows)], power_w.shape[1], view.slots.day)
+        tiers = np.moveaxis(tiers, 2, 0)
         free, stored, stored_cost, given, given_cost, spare, until = tiers
-        given = np.minimum(given, spare / (np.clip(run_h[:, None], 1.0, until) * HOUR_S))
+        given = np.minimum(given, spare / (np.clip(run_h[:, None], 1.0, until) * view.slots.slot_s))
         rest = np.maximum(power_w - free, 0.0)
         from_sun = np.minimum(rest, stored)
         rest = rest - from_sun
@@ -143,7 +145,7 @@ class Expected:
         return np.asarray(from_sun * stored_cost + from_battery * given_cost + rest - from_battery)
 
     def _update(self, rows: Sequence[int], view: View, promises: HourTable) -> None:
-        hour, free = view.forecast.free_w(view.now_s)
+        hour, free = view.slots.free_w(view.now_s)
         if hour != self._hour:
             self._hour = hour
             self._tiers = np.zeros((*free.shape, 7))
@@ -151,17 +153,19 @@ class Expected:
         for i in rows:
             if self._changes[i] != promises.changes[i]:
                 self._changes[i] = promises.changes[i]
-                load = promises.watts[i, hour : hour + free.shape[1]] * view.forecast.per_it(view.now_s)[i]
+                load = promises.watts[i, hour : hour + free.shape[1]] * view.slots.per_it(view.now_s)[i]
                 net = (free[i] - load).tolist()
                 battery = view.sites[i].spec.battery
-                self._tiers[i] = course(net, battery, view.sites[i].stored_j) if battery else _without(net)
+                self._tiers[i] = (
+                    course(net, battery, view.sites[i].stored_j, view.slots.slot_s) if battery else _without(net)
+                )
 
 
 def _without(net_w: list[float]) -> Row:
     return [(max(net, 0.0), 0.0, 0.0, 0.0, 1.0, 0.0, 1.0) for net in net_w]
 
 
-def course(net_w: list[float], battery: Battery, stored_j: float) -> Row:
+def course(net_w: list[float], battery: Battery, stored_j: float, slot_s: float = HOUR_S) -> Row:
     """The tiers of a site with a battery, given what sun leaves over in each hour (< 0: what is missing) [W]."""
     low, high = battery.soc_min * battery.capacity_j, battery.soc_max * battery.capacity_j
     into, out = battery.eta_charge, battery.eta_discharge
@@ -169,12 +173,12 @@ def course(net_w: list[float], battery: Battery, stored_j: float) -> Row:
     stored = min(max(stored_j, low), high)
     for net in net_w:
         if net > 0:
-            power = min(net, battery.charge_w, (high - stored) / (into * HOUR_S))
-            stored += power * into * HOUR_S
+            power = min(net, battery.charge_w, (high - stored) / (into * slot_s))
+            stored += power * into * slot_s
             moves.append((power, 0.0, stored))
         else:
-            power = min(-net, battery.discharge_w, (stored - low) * out / HOUR_S)
-            stored -= power / out * HOUR_S
+            power = min(-net, battery.discharge_w, (stored - low) * out / slot_s)
+            stored -= power / out * slot_s
             moves.append((0.0, power, stored))
     tiers: Row = []
     worth = out  # grid energy that a joule in the battery at the end of this hour will save

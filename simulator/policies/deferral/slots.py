@@ -25,10 +25,12 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class StartOptions:
-    """What a job's hours would cost.
+    """What a job's hours would cost; where slots are shorter than an hour, what is called an hour is a slot.
 
     Attributes
     ----------
+    day : int
+        Slots of a day.
     now_h, latest_h : float
         Now, and the latest start that meets the deadline on any site [h of simulation time].
     left_h : array, shape (sites,)
@@ -51,6 +53,7 @@ class StartOptions:
     rate: Floats
     pause_h: float
     late_h: Floats | None = None
+    day: int = DAY_H
 
     def late(self, row: int) -> float:
         """The latest start on one site [h of simulation time]."""
@@ -74,9 +77,15 @@ class StartOptions:
 
     @property
     def starts(self) -> Floats:
-        """Times at which a start is considered: now and every whole hour up to the latest start [h]."""
+        """Times at which a start is considered: whole hours of the clock, and whole hours after now [h].
+
+        One of the two holds a start at which a window costs least wherever its length is a whole number of hours.
+        """
         whole = np.arange(np.floor(self.now_h) + 1.0, self.latest_h + EPS_H)
-        return np.concatenate(([self.now_h], whole))
+        after = np.arange(self.now_h, self.latest_h + EPS_H)
+        if abs(self.now_h - round(self.now_h)) < EPS_H or not len(after):
+            return np.concatenate(([self.now_h], whole))
+        return np.sort(np.concatenate((after, whole)))
 
     def rate_at(self, times_h: Floats) -> Floats:
         """What running costs per hour at each of some times, shape (sites, times)."""
@@ -221,7 +230,7 @@ def _least(values: Floats, tie: float) -> tuple[int, int]:
 def _day_quantile(outlook: StartOptions, quantile: float) -> Floats:
     """The quantile of the next day's rates, for every site."""
     first = int(outlook.now_h) - outlook.hour
-    return np.asarray(np.quantile(outlook.rate[:, first : first + DAY_H], quantile, axis=1))
+    return np.asarray(np.quantile(outlook.rate[:, first : first + outlook.day], quantile, axis=1))
 
 
 def _below(outlook: StartOptions, row: int, limit: float) -> tuple[Span, ...]:

@@ -59,7 +59,8 @@ def test_the_lowest_slot_knows_no_duration_and_the_lowest_window_does() -> None:
 def test_parts_of_hours_count_as_parts() -> None:
     view = outlook([4.0, 2.0, 1.0, 5.0], left=1.5, at=0.5, slack=3.0)
     assert view.costs(np.array([0.5, 1.0, 2.0]))[0] == pytest.approx([0.5 * 4 + 2, 2 + 0.5, 1 + 2.5])
-    assert lowest_window(view) == (0, ((1.0, 2.5),))
+    # Beside hours of the clock a start in whole hours from now is looked at: half of the hour at 2, all of that at 1.
+    assert lowest_window(view) == (0, ((1.5, 3.0),))
 
 
 def test_no_start_lies_after_the_latest_one_and_ties_go_to_the_earliest_then_the_first_row() -> None:
