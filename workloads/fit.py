@@ -203,6 +203,93 @@ def fit_tables(folder: Path, cluster: str, jobs_per_day: float = 1000.0, seed: i
     return Fit(mix, jobs_per_day, quality | {"jobs_drawn": len(drawn["gpus"])})
 
 
+# Sizes that people ask for; what a table gives in between is where its figure was sampled.
+USUAL_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+GPU_TIME_TABLE = "trace_gpu_time_by_gpu_count_cdf_pct.csv"
+ROUNDS = 400
+
+
+def fit_tables_by_size(folder: Path, cluster: str, jobs_per_day: float = 1000.0, seed: int = 1) -> Fit:
+    """Fit a mix to the tables of `fit_tables` and to the share of GPU time by size: a class for each size.
+
+    Of all joint distributions of size and runtime that have both tables as margins and each size's mean runtime as its
+    share of GPU time says, the one of the largest entropy: within a size, runtimes are those of all jobs, weighted by a
+    power of the runtime.
+
+    Raises
+    ------
+    WorkloadError
+        If a table or the column is missing.
+    """
+    (seconds, duration_cdf), (sizes, gpu_cdf) = (_cdf(folder / name, cluster) for name in TABLES)
+    time_sizes, time_cdf = _cdf(folder / GPU_TIME_TABLE, cluster)
+    gangs = np.array([g for g in USUAL_SIZES if g <= sizes[np.diff(gpu_cdf, prepend=0.0) > 5e-4].max() * 1.1], float)
+    weight = np.diff(_at(gangs, sizes, gpu_cdf), prepend=0.0)
+    share = np.diff(_at(gangs, time_sizes, time_cdf), prepend=0.0)
+    edges = np.concatenate(([0.5 * seconds[0]], seconds))
+    mass = np.diff(np.concatenate(([0.0], duration_cdf)))
+    keep = mass > 0
+    low, high, mass = edges[:-1][keep], edges[1:][keep], mass[keep]
+    middle = (high - low) / np.log(high / low)  # mean of a bin in which the logarithm is uniform
+    mean = share / (weight * gangs) * float(mass @ middle) / float((share / gangs).sum())
+    joint = _joint(mass, weight, np.log(middle), middle, mean)
+    classes = {}
+    for column, gang in enumerate(gangs.astype(int).tolist()):
+        cumulative = np.concatenate(([0.0], np.cumsum(joint[:, column]) / joint[:, column].sum()))
+        pairs = [
+            (float(p), float(h)) for p, h in zip(cumulative, np.concatenate((low[:1], high)) / 3600.0, strict=True)
+        ]
+        rising = [pair for i, pair in enumerate(pairs) if i == 0 or pair[0] > pairs[i - 1][0] + 1e-9]
+        rising[-1] = (1.0, rising[-1][1])
+        base = _class(f"g{gang}"[:4], np.array([gang]), np.ones(2)).model_dump()
+        classes[f"gpus_{gang}"] = ClassModel.model_validate({**base, "runtime_quantiles_h": rising})
+    counts = {f"gpus_{int(gang)}": float(part) for gang, part in zip(gangs, weight, strict=True)}
+    mix = _mix(f"tables of {cluster}, by size", load_mix("institutes", Path()).arrival, classes, counts)
+    drawn = _draw(mix, jobs_per_day, datetime(2026, 1, 5, tzinfo=UTC), 28.0, seed)
+    work = drawn["gpus"] * drawn["duration"]
+    of_time = np.array([float(work[drawn["gpus"] <= gang].sum() / work.sum()) for gang in gangs])
+    quality = {
+        "ks_duration": round(float(np.abs(_share_up_to(drawn["duration"], seconds) - duration_cdf).max()), 4),
+        "ks_gpus": round(float(np.abs(_share_up_to(drawn["gpus"], gangs) - _at(gangs, sizes, gpu_cdf)).max()), 4),
+        "ks_gpu_time": round(float(np.abs(of_time - np.cumsum(share)).max()), 4),
+        "mean_runtime_s": round(float(drawn["duration"].mean())),
+        "jobs_drawn": len(drawn["gpus"]),
+    }
+    return Fit(mix, jobs_per_day, quality)
+
+
+def _at(gangs: Floats, sizes: Floats, cdf: Floats) -> Floats:
+    """The share up to each gang; all of what is larger counts to the largest."""
+    values = cdf[np.searchsorted(sizes, gangs, side="right") - 1].copy()
+    values[-1] = 1.0
+    return np.asarray(values)
+
+
+def _joint(mass: Floats, weight: Floats, log_s: Floats, middle_s: Floats, mean_s: Floats) -> Floats:
+    """Joint shares of runtime bins (rows) and sizes (columns) by iterative scaling of a tilted product."""
+    bins = np.ones(len(mass))
+    joint = np.outer(mass, weight)
+    for _ in range(ROUNDS):
+        columns = []
+        for part, wanted in zip(weight, mean_s, strict=True):
+            tilt = _tilt(mass * bins, log_s, middle_s, wanted)
+            shape = mass * bins * np.exp(tilt * (log_s - log_s.mean()))
+            columns.append(part * shape / shape.sum())
+        joint = np.array(columns).T
+        bins *= mass / joint.sum(axis=1)
+    return np.asarray(joint)
+
+
+def _tilt(base: Floats, log_s: Floats, middle_s: Floats, wanted_s: float) -> float:
+    """The power of the runtime by which shares are weighted so that their mean is as wanted, by bisection."""
+    low, high = -20.0, 20.0
+    for _ in range(60):
+        tilt = (low + high) / 2.0
+        shape = base * np.exp(tilt * (log_s - log_s.mean()))
+        low, high = (tilt, high) if float(shape @ middle_s / shape.sum()) < wanted_s else (low, tilt)
+    return tilt
+
+
 def _share_up_to(sample: Floats, at: Floats) -> Floats:
     return np.asarray(np.searchsorted(np.sort(sample), at, side="right") / len(sample))
 

@@ -12,8 +12,8 @@ from tafukt.experiments.figures import workload as figures
 from tafukt.workloads import describe
 from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.fit import fit_tables, fit_trace
-from tafukt.workloads.mix import MixModel
+from tafukt.workloads.fit import fit_tables, fit_tables_by_size, fit_trace
+from tafukt.workloads.mix import MixModel, load_mix
 from tafukt.workloads.schema import Place
 from tafukt.workloads.service import service_from, service_load
 from tafukt.workloads.traces.formats import load_table
@@ -85,6 +85,40 @@ def test_fit_to_the_tables(shared_data: Path, cluster: str) -> None:
     quality = fit_tables(shared_data, cluster).quality
     assert quality["ks_duration"] < 0.02
     assert quality["ks_gpus"] < 0.02
+
+
+def test_fit_by_size_has_the_gpu_time_of_the_tables_too(shared_data: Path) -> None:
+    fit = fit_tables_by_size(shared_data, "Philly")
+    assert fit.quality["ks_duration"] < 0.01
+    assert fit.quality["ks_gpus"] < 0.01
+    assert fit.quality["ks_gpu_time"] < 0.05
+    bundled = load_mix("philly-like", Path())
+    assert set(bundled.classes) == set(fit.mix.classes)
+    for name, model in bundled.classes.items():
+        assert model.mean_runtime_s(1, 1e9) == pytest.approx(fit.mix.classes[name].mean_runtime_s(1, 1e9), rel=0.01)
+
+
+def test_philly_like_jobs_are_as_published() -> None:
+    """Means and shares that Jeon et al. 2019 and Hu et al. 2024 print of Philly's 117,325 jobs."""
+    model = workload_from(
+        {
+            "mix": "philly-like",
+            "jobs_per_day_per_million": 100,
+            "gang_cap": 32,
+            "runtime_cap_h": 720,
+            "estimates": "exact",
+        }
+    )
+    jobs = build(model, [Place("x", "X", 1e6, 64)], START, 300, 1, Path()).jobs
+    gpus = np.array([job.ask.gpus for job in jobs])
+    hours = np.array([job.runtime_s for job in jobs]) / 3600
+    assert (gpus == 1).mean() == pytest.approx(0.824, abs=0.005)
+    assert (gpus <= 8).mean() == pytest.approx(0.989, abs=0.003)
+    assert hours.mean() * 3600 == pytest.approx(18_006, rel=0.08)
+    assert np.median(hours) * 3600 == pytest.approx(874, rel=0.1)
+    work = gpus * hours
+    assert work[gpus <= 8].sum() / work.sum() == pytest.approx(0.88, abs=0.04)
+    assert work[gpus == 1].sum() / work.sum() == pytest.approx(0.164, abs=0.04)
 
 
 def test_tables_that_are_not_there(shared_data: Path, tmp_path: Path) -> None:
