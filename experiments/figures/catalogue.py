@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tafukt.experiments.figures.compare as compare
+import tafukt.experiments.figures.energy as energy
+import tafukt.experiments.figures.jobs as jobs
 from tafukt.experiments.errors import InputError, Problem, nearest
-from tafukt.experiments.figures import compare, energy, jobs
 from tafukt.experiments.figures.map import site_map
 from tafukt.experiments.figures.style import FORMATS, MOST_IN_COLOUR, new_figure, paper_size, save, style
 from tafukt.experiments.figures.window import shared
