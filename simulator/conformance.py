@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.view import Policy, View
-from tafukt.simulator.errors import BreachError, PolicyError
+from tafukt.simulator.errors import BreachError, PolicyCrash, PolicyEndless, PolicyError, PolicyWrote
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Grid, Link, NodeType, Quota, Scenario, Site
 from tafukt.simulator.units import DAY_S, HOUR_S, Floats
@@ -201,6 +202,7 @@ CHECKS = {
     "impossible": "asks only for what is possible",
     "residency": "keeps jobs where their data may be",
     "crash": "does not fail",
+    "writes": "writes into nothing that it is handed",
     "endless": "comes to an end",
     "future": "decides by the past alone",
     "order": "does not depend on the order of dictionaries",
@@ -219,10 +221,6 @@ class Finding:
     check: str
     case: str
     message: str
-
-
-class Endless(Exception):
-    """A policy asks for round after round without end."""
 
 
 class Shuffled(Mapping[int, JobState]):
@@ -244,8 +242,9 @@ class Shuffled(Mapping[int, JobState]):
 class _Watched:
     """A policy whose rounds are counted, and which may see jobs in another order."""
 
-    def __init__(self, policy: Policy, shuffle: bool) -> None:
+    def __init__(self, policy: Policy, shuffle: bool, watch: bool) -> None:
         self._policy = policy
+        self._watch = watch
         self._shuffle = shuffle
         self._rounds = 0
         self.name = policy.name
@@ -260,8 +259,37 @@ class _Watched:
         """As the policy; an error after too many."""
         self._rounds += 1
         if self._rounds > ROUNDS_MOST:
-            raise Endless(f"{ROUNDS_MOST:,} rounds by {view.now_s / HOUR_S:.1f} h")
-        return self._policy.round(self._view)
+            raise PolicyEndless(f"{ROUNDS_MOST:,} rounds by {view.now_s / HOUR_S:.1f} h")
+        return self._watched(view) if self._watch else self._policy.round(self._view)
+
+    def _watched(self, view: View) -> Iterator[Any]:
+        """The actions of a round; between two of them the policy must have changed nothing."""
+        before = _handed(view)
+        for action in self._policy.round(self._view):
+            self._compare(before, view)
+            yield action
+            before = _handed(view)
+        self._compare(before, view)
+
+    def _compare(self, before: Any, view: View) -> None:
+        if _handed(view) != before:
+            raise PolicyWrote(f"policy {self.name!r} has written into a job or into nodes at {view.now_s:g} s")
+
+
+_OF_A_JOB = attrgetter(
+    "index", "ask", "phase", "site", "sites", "gpus", "held", "cap", "allocation", "done_gpu_s", "safe_gpu_s",
+    "held_until_s", "queued_at", "saved_at", "since_s", "started_s", "rate", "interval_s", "power_w", "active",
+)  # fmt: skip
+
+
+def _handed(view: View) -> Any:
+    """All that jobs and nodes are, to be compared."""
+    jobs = [_OF_A_JOB(job) for jobs in (view.waiting, view.running) for job in jobs.values()]
+    nodes = [
+        (*c.free, *c.level, c.asleep, c.down, c.offline, c.awake, c.active, c.free_gpus, c.busy_gpus)
+        for c in (site.nodes for site in view.sites)
+    ]
+    return jobs, nodes
 
 
 def check(factory: Callable[[], Policy]) -> list[Finding]:
@@ -277,6 +305,8 @@ def check(factory: Callable[[], Policy]) -> list[Finding]:
         record, finding = _attempt(factory(), case)
         if record is None:
             found += [finding] if finding else []
+            if finding and finding.check == "writes":  # after this nothing else can be relied on
+                break
             continue
         found += _starved(case, record)
         found += _repeated(factory, case, record)
@@ -285,6 +315,8 @@ def check(factory: Callable[[], Policy]) -> list[Finding]:
     return list({(f.check, f.message): f for f in found}.values())
 
 
+# To look after every action whether anything was written into takes time: once, in the plainest case.
+_WATCHED = "three sites with sun"
 # Where supply is short the engine itself foresees it, and quotas or links add nothing to these checks.
 _ONLY_ONCE = ("short of supply", "quotas", "data on the way")
 
@@ -292,13 +324,14 @@ _ONLY_ONCE = ("short of supply", "quotas", "data on the way")
 def _attempt(policy: Policy, case: Case, shuffle: bool = False) -> tuple[Record | None, Finding | None]:
     """One run; what it broke where it did not come to its end."""
     try:
-        watched = _Watched(policy, shuffle)
+        watched = _Watched(policy, shuffle, watch=case.name == _WATCHED)
         return simulate(case.scenario, case.jobs, watched, seed=1, settings=case.settings), None
+    except (PolicyCrash, PolicyEndless, PolicyWrote) as error:
+        kind = {PolicyCrash: "crash", PolicyEndless: "endless", PolicyWrote: "writes"}[type(error)]
+        return None, Finding(kind, case.name, str(error))
     except PolicyError as error:
         kind = "residency" if "may not run on" in str(error) or "cannot move to" in str(error) else "impossible"
         return None, Finding(kind, case.name, str(error))
-    except Endless as error:
-        return None, Finding("endless", case.name, str(error))
     except BreachError:
         raise  # ours, not the policy's
     except Exception as error:

@@ -149,6 +149,8 @@ class ActionExecutor:
             case Hold():
                 self._hold(action)
             case Wake():
+                if not abs(action.until_s) < inf:
+                    raise PolicyError(f"policy {self.state.policy.name!r} asks for a round at {action.until_s} s")
                 self.wake_at(action.until_s)
             case Pause() | Move() | Resize() | Cap():
                 self._interrupt(action)
@@ -207,8 +209,8 @@ class ActionExecutor:
         self.phases.refuse(job, action.reason, action.detail)
 
     def _hold(self, action: Hold) -> None:
-        if action.until_s <= self.clock.now:
-            raise self._refusal(action, "a hold must end in the future")
+        if not self.clock.now < action.until_s < inf:
+            raise self._refusal(action, f"a hold must end in the future, not at {action.until_s} s")
         action.job.held_until_s = action.until_s
         self.wake_at(action.until_s)
         told = (action.until_s, action.site, action.reason)

@@ -28,11 +28,17 @@ from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.engine.view import Institutes, Policy, View
+from tafukt.simulator.errors import PolicyCrash, PolicyEndless, SimulationError
 from tafukt.simulator.grid_requests.control import GridRequests
+from tafukt.simulator.handed import check_untouched, prints_of
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
 from tafukt.workloads.job import Job, in_order
+
+# What a policy may do before it is taken to be without end: rounds at one instant, rounds in a row in which nothing
+# begins, ends or changes its power (every minute for 138 days), and actions in one round.
+ROUNDS_AT_ONCE_MOST, IDLE_ROUNDS_MOST, ACTIONS_MOST = 1_000, 200_000, 2_000_000
 
 
 class Engine:
@@ -65,6 +71,9 @@ class Engine:
         ).tolist()
         self._rounds = 0
         self._round_due = False
+        # For the watchdog: rounds since anything but a round happened, and when the last ones were.
+        self._idle_rounds = self._rounds_now = 0
+        self._last_round_s = -1.0
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -82,7 +91,7 @@ class Engine:
         if self.requests is not None:
             self.requests.begin()
         self.faults.begin()
-        self.policy.begin(self.view)
+        self._begin_policy()
         if state.jobs:
             self._feed(0)
         queue, step = clock._queue, clock.step
@@ -101,6 +110,7 @@ class Engine:
     def _arrive(self, event: SimEvent) -> None:
         index: int = event._value
         state, ask = self.state, self.state.jobs[index].ask
+        self._idle_rounds = 0
         if index + 1 < len(state.jobs):
             self._feed(index + 1)
         job = JobState(index, ask, self.eligibility.allowed(ask))
@@ -148,6 +158,7 @@ class Engine:
     def _power_changed(self, site: int) -> None:
         """What runs at a site, or what may run there, has changed: tell the books."""
         state = self.state
+        self._idle_rounds = 0
         cluster, now = state.clusters[site], state.clock.now
         state.room[site] = cluster.largest()
         state.ledgers[site].set_it(now, cluster.changed(now))
@@ -170,11 +181,56 @@ class Engine:
     def _round(self) -> None:
         self._round_due = False
         self._rounds += 1
-        execute = self.executor.execute
-        for action in self.policy.round(self.view):
-            execute(action)
+        self._watch_rounds()
+        execute, given, ours = self.executor.execute, 0, False
+        try:
+            for action in self.policy.round(self.view):
+                ours, given = True, given + 1
+                execute(action)
+                ours = False
+                if given > ACTIONS_MOST:
+                    raise PolicyEndless(f"{self._told()}: it gives more than {ACTIONS_MOST:,} actions in one round")
+        except SimulationError:
+            raise
+        except Exception as error:
+            if ours:  # the engine's own fault
+                raise
+            raise self._crash("round", error) from error
         if self.federation is not None:
             self.federation.offload()
+
+    def _begin_policy(self) -> None:
+        try:
+            self.policy.begin(self.view)
+        except SimulationError:
+            raise
+        except Exception as error:
+            raise self._crash("begin", error) from error
+
+    def _crash(self, where: str, error: Exception) -> PolicyCrash:
+        return PolicyCrash(f"{self._told()}: its {where} fails with {type(error).__name__}: {error}")
+
+    def _told(self) -> str:
+        return f"policy {self.policy.name!r} at {self.state.clock.now:g} s"
+
+    def _watch_rounds(self) -> None:
+        """The watchdog: a policy may wake itself, but not for ever.
+
+        Raises
+        ------
+        PolicyEndless
+            After too many rounds at one instant, or in a row in which nothing else happened.
+        """
+        now = self.state.clock.now
+        if now != self._last_round_s:
+            self._last_round_s, self._rounds_now = now, 0
+        self._rounds_now += 1
+        self._idle_rounds += 1
+        if self._rounds_now > ROUNDS_AT_ONCE_MOST:
+            raise PolicyEndless(f"{self._told()}: it asks for round after round at this instant")
+        if self._idle_rounds > IDLE_ROUNDS_MOST:
+            said = f"{IDLE_ROUNDS_MOST:,} rounds in a row have changed nothing; it wakes itself too often"
+            raise PolicyEndless(f"{self._told()}: {said}")
 
 
 def simulate(
@@ -184,6 +240,7 @@ def simulate(
     *,
     seed: int = 0,
     settings: Settings | None = None,
+    check_handed: bool = True,
 ) -> Record:
     """Run one policy on one scenario.
 
@@ -196,6 +253,8 @@ def simulate(
     seed : int
         Names the random streams of forecasts and faults; jobs and sky have been drawn already.
     settings : Settings, optional
+    check_handed : bool
+        Whether jobs and scenario are compared before and after the run, lest the policy wrote into them.
 
     Raises
     ------
@@ -205,6 +264,7 @@ def simulate(
         If an invariant does not hold; a fault of Tafukt, never of the input.
     """
     # A run makes many small objects and no cycles worth looking for: a seventh of its time would go there.
+    before = prints_of(jobs, scenario) if check_handed else None
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -215,5 +275,7 @@ def simulate(
         by_name = replace(scenario, sites=tuple(sites))
         return Engine(by_name, jobs, policy, seed, settings or Settings()).run().arranged_as(scenario)
     finally:
+        if before is not None:
+            check_untouched(before, jobs, scenario, policy.name)
         if collecting:
             gc.enable()

@@ -112,6 +112,7 @@ class Forecast:
         self._renew(now_s)
         if not self._free.shape[1]:
             self._free = self.ahead("sun", now_s) - self.ahead("load", now_s) - self._fixed
+            self._free.flags.writeable = False
         return self._issued, self._free
 
     def per_it(self, now_s: float) -> Floats:
@@ -133,6 +134,7 @@ class Forecast:
         if values is None:
             hour = self._issued
             values = self.issued(quantity, hour, min(hour + self._horizon, self.hours))
+            values.flags.writeable = False  # all who ask are handed the same
             self._now[quantity] = values
         return values
 

@@ -160,6 +160,23 @@ def broken(view):
 """
 
 
+SCRIBE = """
+def scribe(view):
+    for job in view.waiting.values():
+        object.__setattr__(job.ask, "gpus", 1)
+    return ()
+"""
+
+
+def test_a_policy_that_writes_into_its_jobs_harms_no_other(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SCRIBE)
+    (alone,) = run(experiment, tmp_path / "alone", "policies=['fifo']").rows
+    scribe, fifo = run(experiment, tmp_path / "out", "policies=['mine.py:scribe', 'fifo']").rows
+    assert scribe["status"] == "failed"
+    assert "has written into" in scribe["reason"]
+    assert fifo["draw_kwh"] == alone["draw_kwh"]
+
+
 def test_a_run_that_fails_does_not_stop_the_others(experiment: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(POLICY)
     out = tmp_path / "out"
@@ -168,12 +185,12 @@ def test_a_run_that_fails_does_not_stop_the_others(experiment: Path, tmp_path: P
     assert not outcome.ok
     failed, fifo, lazy = outcome.rows
     assert failed["status"] == "failed"
-    assert failed["reason"] == "RuntimeError: no idea"
+    assert failed["reason"].endswith("its round fails with RuntimeError: no idea")
     assert fifo["status"] == lazy["status"] == "complete"
     assert lazy["draw_kwh"] == fifo["draw_kwh"]
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["status"] == "failed"
-    assert manifest["runs"][failed["run"]]["reason"] == "RuntimeError: no idea"
+    assert manifest["runs"][failed["run"]]["reason"] == failed["reason"]
     with (out / "summary.csv").open() as stream:
         assert [row["status"] for row in csv.DictReader(stream)] == ["failed", "complete", "complete"]
     again = replay(out)
