@@ -11,9 +11,10 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from tafukt.simulator.engine.settings import Respond
 from tafukt.simulator.power_caps import A100, A100_SOURCE, MEASURED, SOURCE
+from tafukt.simulator.units import DAY_S
 from tafukt.sites.site import SiteModel, catalogue
 from tafukt.workloads.schema import GeneratorModel, WorkloadModel
 
@@ -245,6 +246,17 @@ class OutputTable(Table):
         return value
 
 
+class AccountTable(Table):
+    """An account of the steady state beside that of the whole window: a part of the arrivals, and what they cause."""
+
+    warm_up_days: float = Field(
+        default=0.0, ge=0.0, le=1000.0, description="Arrivals before the account begins, while the sites fill [days]"
+    )
+    cool_down_days: float = Field(
+        default=0.0, ge=0.0, le=1000.0, description="Arrivals that go on after the account has ended [days]"
+    )
+
+
 class BestKnownTable(Table):
     """How the best known schedule is found."""
 
@@ -327,6 +339,9 @@ class Experiment(Table):
         "catalogue, other keys change it",
     )
     forecast: ForecastTable = Field(default=ForecastTable(), description="What policies know of what is to come")
+    account: AccountTable | None = Field(
+        default=None, description="An account of the steady state, `account_draw_kwh`; none where it is not given"
+    )
     output: OutputTable = Field(default=OutputTable(), description="What is written of each run")
     matrix: MatrixTable = Field(default=MatrixTable(), description="Axes that are varied")
 
@@ -349,6 +364,19 @@ class Experiment(Table):
         if twice:
             raise ValueError(f"listed twice: {', '.join(twice)}")
         return values
+
+    @model_validator(mode="after")
+    def _account_lasts(self) -> Experiment:
+        if self.account and self.account.warm_up_days + self.account.cool_down_days >= self.days:
+            raise ValueError(f"account: nothing of the {self.days} days of arrivals lies between warm-up and cool-down")
+        return self
+
+    @property
+    def account_s(self) -> tuple[float, float] | None:
+        """From when to when the account of the steady state lasts [s]; `None` where there is none."""
+        if self.account is None:
+            return None
+        return self.account.warm_up_days * DAY_S, (self.days - self.account.cool_down_days) * DAY_S
 
     @property
     def step_s(self) -> float:

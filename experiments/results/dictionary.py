@@ -73,8 +73,8 @@ LABELS = {
 """Headings of columns whose names do not say it; the one list that tables and figures take them from."""
 
 PERCENT = (
-    "grid_cut", "captured", "renewable_fraction", "self_consumption", "utilisation", "deadline_miss_rate",
-    "battery_fade", "grid_events_met",
+    "grid_cut", "account_cut", "captured", "renewable_fraction", "self_consumption", "utilisation",
+    "deadline_miss_rate", "battery_fade", "grid_events_met",
 )  # fmt: skip
 
 
@@ -108,6 +108,13 @@ ENERGY_METRICS: tuple[Column, ...] = (
         "kWh",
         "What `grid_cut`, `captured` and the bound speak of: grid_import + unserved + "
         "max(0, stored_start - stored_end) / charging efficiency, summed over sites",
+    ),
+    _number(
+        "account_draw_kwh",
+        "kWh",
+        "Draw of the account of `[account]`: of the jobs that arrive in it, whenever they run, and of the sites beside "
+        "all jobs while it lasts; blank without one",
+        True,
     ),
     _number("pv_available_kwh", "kWh", "AC energy that the PV arrays could give"),
     _number("pv_used_kwh", "kWh", "PV energy to the load and to batteries"),
@@ -146,6 +153,12 @@ COMPARISON_METRICS: tuple[Column, ...] = (
         "1",
         "1 - draw per GPU-hour of work done / that of the baseline: beside `grid_cut` where jobs are refused, since "
         "work that is not done draws nothing",
+        True,
+    ),
+    _number(
+        "account_cut",
+        "1",
+        "1 - account_draw / account_draw of the baseline; blank where `grid_cut` is, and without an account",
         True,
     ),
     _number("bound_draw_kwh", "kWh", "Lower bound on the draw of any schedule of these jobs, knowing all", True),

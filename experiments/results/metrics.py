@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tafukt.experiments.results.account import account_draw_kwh
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J, jobs_columns
 from tafukt.experiments.results.grid_events import grid_event_metrics
 from tafukt.simulator.record import Record, SiteEnergy
@@ -41,8 +42,9 @@ def summary(
     costs: Mapping[str, SiteCosts] | None = None,
     attributed: Mapping[str, Floats] | None = None,
     times: Times | None = None,
+    account_s: tuple[float, float] | None = None,
 ) -> dict[str, float | int]:
-    """Every metric of one run but the three comparisons; NaN where one has no meaning.
+    """Every metric of one run but the comparisons; NaN where one has no meaning.
 
     Parameters
     ----------
@@ -51,11 +53,14 @@ def summary(
         Demand charge and battery replacement; without it both are zero.
     attributed, times : mapping, optional
         The results of `attribution.jobs_columns` and `job_times`, where they are at hand already.
+    account_s : tuple, optional
+        From when to when the account of the steady state lasts [s].
     """
     if attributed is None:
         attributed = jobs_columns(record)
     return {
         **energy_metrics(record),
+        "account_draw_kwh": account_draw_kwh(record, attributed, *account_s) if account_s else math.nan,
         **money_metrics(record, costs or {}),
         **job_metrics(record, times),
         **grid_event_metrics(record),
@@ -88,6 +93,7 @@ def comparison(
     blank = {
         "grid_cut": math.nan,
         "grid_cut_per_work": math.nan,
+        "account_cut": math.nan,
         "bound_draw_kwh": bound,
         "best_known_draw_kwh": best,
         "captured": math.nan,
@@ -106,7 +112,10 @@ def comparison(
     # Folders of earlier versions do not know how much work was done.
     done, base_done = (float(each.get("work_done_gpu_hours") or 0.0) for each in (run, baseline))
     per_work = 1.0 - draw / done * base_done / base if base > 0 and done > 0 and base_done > 0 else math.nan
-    return blank | {"grid_cut": grid_cut, "grid_cut_per_work": per_work, "captured": captured}
+    account, base_account = (float(each.get("account_draw_kwh") or math.nan) for each in (run, baseline))
+    account_cut = 1.0 - account / base_account  # NaN without an account
+    cuts = {"grid_cut": grid_cut, "grid_cut_per_work": per_work, "account_cut": account_cut}
+    return blank | cuts | {"captured": captured}
 
 
 def _undone(run: Mapping[str, Any]) -> bool:

@@ -71,7 +71,8 @@ def _simulated(run: Run) -> Files:
     policy, ours = run.policy.load(), run.policy.given in PRESETS
     record = simulate(inputs.scenario, inputs.jobs, policy, seed=seed, settings=inputs.settings, check_handed=not ours)
     attributed, times = jobs_columns(record), job_times(record)
-    row = {**head(run, "complete"), **results.metric_values(summary(record, inputs.costs, attributed, times))}
+    measured = summary(record, inputs.costs, attributed, times, inputs.experiment.account_s)
+    row = {**head(run, "complete"), **results.metric_values(measured)}
     files = _tables(record, inputs, run.policy.label, seed, attributed, times)
     if (
         inputs.experiment.bound
@@ -156,7 +157,8 @@ def cell_best(cell: Case, begun: bytes = b"") -> Iterator[Files]:
             if found is not None:
                 record, about["how"] = better(record, *given, cell.seed, found, how)
     yield {f"best/{name}": data for name, data in _tables(record, inputs, "best-known", cell.seed).items()}
-    yield {"best.json": json_bytes({**about, **results.metric_values(summary(record, inputs.costs))})}
+    measured = summary(record, inputs.costs, account_s=inputs.experiment.account_s)
+    yield {"best.json": json_bytes({**about, **results.metric_values(measured)})}
 
 
 def bound_bytes(bound: Bound) -> bytes:
