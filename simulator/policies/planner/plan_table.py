@@ -161,6 +161,30 @@ class PlanTable:
         full = taken + gpus > self.capacity[rows][:, None] + 1e-6
         return np.where(full, FULL * power, drawn) / 1e3, power / 1e3
 
+    def drawn_kwh(self, site: int, loads_w: Floats) -> Floats:
+        """What a site would draw over the span with more IT power, its battery walked exactly, shape (candidates,).
+
+        `loads_w` is of shape (candidates, span). What the battery holds in the end is taken off, as the load that it
+        will carry [kWh].
+        """
+        hours = slice(self.first, self.first + self.span_h)
+        net = self._free[site] - (self._watts[site, hours] + loads_w) * self.per_it[site]
+        battery = self._view.sites[site].spec.battery
+        if battery is None:
+            return np.asarray(np.maximum(-net, 0.0).sum(axis=1) / 1e3)
+        size = (battery.soc_max - battery.soc_min) * battery.capacity_j / HOUR_S
+        stored = np.full(len(net), min(self._stored[site] / HOUR_S, size))
+        drawn = np.zeros(len(net))
+        for power in net.T:
+            lacking = np.maximum(-power, 0.0)
+            into = np.minimum(
+                np.minimum(np.maximum(power, 0.0), battery.charge_w), (size - stored) / battery.eta_charge
+            )
+            given = np.minimum(np.minimum(lacking, battery.discharge_w), stored * battery.eta_discharge)
+            stored = stored + into * battery.eta_charge - given / battery.eta_discharge
+            drawn += lacking - given
+        return (drawn - stored * battery.eta_discharge) / 1e3
+
     def _refresh(self) -> None:
         for site in self._stale:
             self._price(self._view.sites[site])

@@ -22,6 +22,9 @@ from tafukt.simulator.policies.planner.learning import Survival
 from tafukt.simulator.policies.planner.plan_table import Plan, PlanTable, cheapest_hours, cheapest_window
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 
+# How often an hour of a lone job's plan is moved at the most (a choice).
+MOVES_MOST = 24
+
 # Phases in which a job keeps its site.
 STAYS = ("fetching", "waking", "restarting", "running")
 
@@ -316,6 +319,10 @@ class Planner:
         # A job that is known before it comes begins with its first whole hour.
         begin = min(max(ceil((ask.submit_s - view.now_s) / HOUR_S), 0), span - n)
         hours, at, total = self._search(job, need, cost[:, begin:], energy[:, 0], here)
+        if (
+            here < 0 and not fitting and not book.plans
+        ):  # nobody else is planned: what each choice draws is known exactly
+            hours, at = self._alone_at(job, need, rows, it_w, span - begin, (hours, at))
         hours = hours + begin
         now_kwh = float((cost[:, :n] @ (need.share * need.chance))[here if stays else slice(None)].min())
         detail = {"cost_kwh": total, "cost_now_kwh": now_kwh, "hours": need.hours}
@@ -324,6 +331,45 @@ class Planner:
         book.enter(job.index, plan)
         if kept is not None and old is not None:
             book.restore(old, plan, kept)
+
+    def _alone_at(
+        self, job: JobState, need: Need, rows: Ints, it_w: Floats, span: int, found: tuple[Ints, Ints]
+    ) -> tuple[Ints, Ints]:
+        """The hours and rows of a job beside whom nobody is planned, by walking each site's battery for every choice.
+
+        Every run in one piece is tried; one that may stop then has single hours moved for as long as that saves, each
+        stop at what it costs. `found` is what `_search` has found, which is where that begins if it is better.
+        """
+        book, n, weights = self._book, need.n, need.share * need.chance
+        base = [float(book.drawn_kwh(int(site), np.zeros((1, book.span_h)))[0]) for site in rows]
+        stop_kwh = (job.ask.checkpoint.write_s + job.ask.checkpoint.restart_s) / HOUR_S * it_w / 1e3
+
+        def costs(row: int, chosen: Ints) -> Floats:
+            """What choices of hours cost at a site, shape (choices, n)."""
+            loads = np.zeros((len(chosen), book.span_h))
+            np.put_along_axis(loads, chosen, np.broadcast_to(it_w[row] * weights, chosen.shape), axis=1)
+            stops = (np.diff(chosen, axis=1) > 1).sum(axis=1)
+            return book.drawn_kwh(int(rows[row]), loads) - base[row] + stops * stop_kwh[row]
+
+        windows = np.arange(span - n + 1)[:, None] + np.arange(n)
+        by_row = np.array([costs(row, windows) for row in range(len(rows))])
+        start, row = divmod(int(np.argmin(by_row.T)), len(rows))
+        best, hours = float(by_row[row, start]), windows[start]
+        if not job.ask.interruptible or span == n:
+            return hours, np.full(n, row)
+        if (found[1] == found[1][0]).all() and (cost := costs(int(found[1][0]), found[0][None])[0]) < best:
+            best, hours, row = float(cost), found[0], int(found[1][0])
+        for _ in range(MOVES_MOST):
+            others = np.setdiff1d(np.arange(span), hours)
+            moved = np.repeat(hours[None], n * len(others), axis=0)
+            moved[np.arange(len(moved)), np.repeat(np.arange(n), len(others))] = np.tile(others, n)
+            moved.sort(axis=1)
+            cost = costs(row, moved)
+            at = int(np.argmin(cost))
+            if cost[at] >= best - 1e-9:
+                break
+            best, hours = float(cost[at]), moved[at]
+        return hours, np.full(n, row)
 
     def _span_h(self, job: JobState, hours: float) -> int:
         """Hours from the present one on in which the job must be done."""
