@@ -42,7 +42,7 @@
       run.x = run.minutes.map((m) => run.start + m * 60);
       run.x.push(run.start + run.end * 60);
       const site = run.sites.includes(pickSite.value) ? pickSite.value : "";
-      options(pickSite, [["", `all ${run.sites.length} sites`], ...distinct(run.sites)], site);
+      options(pickSite, run.sites.length > 1 ? [["", `all ${run.sites.length} sites`], ...distinct(run.sites)] : [["", run.sites[0]]], site);
       byId("job-names").replaceChildren(...run.jobs.id.slice(0, 500).map((name) => new Option(name)));
       story.replaceChildren();
       draw(before);
