@@ -12,8 +12,9 @@ from typing import Any, Self
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, PiecewiseCooling, PVModel
-from tafukt.sites.schema.fields import Hourly, Instant, Monthly, NotNegative, Section, SourceModel
+from tafukt.sites.schema.fields import Hourly, Instant, Monthly, Section, SourceModel
 from tafukt.sites.schema.grid import GridModel, OtherModel, TariffModel
+from tafukt.sites.schema.ranges import SitePower
 from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, Weather
 from tafukt.sites.time_grid import zone_of
 
@@ -48,7 +49,7 @@ class SiteModel(Section):
     cluster: ClusterModel = Field(default_factory=ClusterModel)  # type: ignore[arg-type]
     cooling: Cooling = Field(default_factory=PiecewiseCooling)  # type: ignore[arg-type]
     grid: GridModel = Field(default_factory=GridModel)  # type: ignore[arg-type]
-    fixed_kw: NotNegative = Field(0.0, description="power drawn always, beside IT and cooling [kW]")
+    fixed_kw: SitePower = Field(0.0, description="power drawn always, beside IT and cooling [kW]")
     other: OtherModel = Field(default_factory=OtherModel)  # type: ignore[arg-type]
     sources: dict[str, SourceModel] = Field(default_factory=dict, description="where its figures come from")
 

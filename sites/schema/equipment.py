@@ -6,6 +6,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from tafukt.sites.schema.fields import Instant, NotNegative, Positive, Section, SeriesModel, Share
+from tafukt.sites.schema.ranges import (
+    Capacity,
+    DailyLoss,
+    NodePower,
+    Overhead,
+    SitePower,
+    TempCoefficient,
+    YearlyLoss,
+)
 
 
 class ConstantSoiling(Section):
@@ -26,7 +35,7 @@ class AccumulatingSoiling(Section):
     """Dust that gathers from day to day until rain or a brush takes it off."""
 
     kind: Literal["accumulating"] = "accumulating"
-    rate_per_day: Share = Field(0.003, description="loss added per dry day; by zone, BACKGROUND KNOWLEDGE")
+    rate_per_day: DailyLoss = Field(0.003, description="loss added per dry day; by zone, BACKGROUND KNOWLEDGE")
     cleaning_days: int = Field(
         14, ge=0, le=36_525, description="days between cleanings, 0 for never; BACKGROUND KNOWLEDGE"
     )
@@ -58,8 +67,8 @@ class LossesModel(Section):
 class PVModel(Section):
     """A PV array and its inverter, after PVWatts."""
 
-    kwp: NotNegative | None = Field(None, description="size [kW at standard conditions]; wins over kwp_per_node")
-    kwp_per_node: NotNegative = Field(12.0, description="size per GPU node [kW]: CHOICE")
+    kwp: SitePower | None = Field(None, description="size [kW at standard conditions]; wins over kwp_per_node")
+    kwp_per_node: SitePower = Field(12.0, description="size per GPU node [kW]: CHOICE")
     mount: Literal["fixed", "tracking"] = Field("fixed", description="fixed, or one horizontal north-south axis")
     tilt_deg: float = Field(30.0, ge=0.0, le=90.0, description="tilt from the horizontal, of a fixed array [deg]")
     azimuth_deg: float | None = Field(
@@ -72,7 +81,7 @@ class PVModel(Section):
     albedo: Share = Field(0.2, description="share of light the ground gives back; pvlib: 0.2-0.25")
     dc_ac_ratio: Positive = Field(1.2, description="array over inverter power; PVWatts version 5")
     inverter_efficiency: float = Field(0.98, gt=0, le=1, description="at nominal power; BACKGROUND KNOWLEDGE, medium")
-    temp_coeff_per_c: float = Field(-0.0037, le=0, description="of power [1/degC]; poly/mono PERC, BACKGROUND")
+    temp_coeff_per_c: TempCoefficient = Field(-0.0037, description="of power [1/degC]; poly/mono PERC, BACKGROUND")
     temp_model: Literal[
         "open_rack_glass_glass",
         "open_rack_glass_polymer",
@@ -81,7 +90,7 @@ class PVModel(Section):
     ] = Field("open_rack_glass_polymer", description="SAPM cell temperature, SAND2004-3535")
     losses: LossesModel = Field(default_factory=LossesModel)  # type: ignore[arg-type]
     soiling: Soiling = Field(default_factory=AccumulatingSoiling)  # type: ignore[arg-type]
-    degradation_per_year: Share = Field(0.005, description="loss per year of age; Atlas Solar README, medium")
+    degradation_per_year: YearlyLoss = Field(0.005, description="loss per year of age; Atlas Solar README, medium")
     age_years: NotNegative = Field(0.0, description="age at the start of the experiment [years]")
     series: SeriesModel | None = Field(None, description="a ready AC power series [kW] in place of the model")
 
@@ -92,11 +101,11 @@ Strategy = Literal["self-consumption", "peak-shaving", "tariff", "carbon"]
 class BatteryModel(Section):
     """A battery at its AC terminals, and when it is used."""
 
-    kwh: NotNegative | None = Field(None, description="capacity when new [kWh]; wins over kwh_per_node")
-    kwh_per_node: NotNegative = Field(10.0, description="capacity per GPU node [kWh]: CHOICE")
+    kwh: Capacity | None = Field(None, description="capacity when new [kWh]; wins over kwh_per_node")
+    kwh_per_node: Capacity = Field(10.0, description="capacity per GPU node [kWh]: CHOICE")
     c_rate: Positive = Field(0.5, description="power over capacity [1/h]; 0.25-0.5, BACKGROUND KNOWLEDGE")
-    charge_kw: NotNegative | None = Field(None, description="largest charging power [kW]; wins over c_rate")
-    discharge_kw: NotNegative | None = Field(None, description="largest discharging power [kW]; wins over c_rate")
+    charge_kw: SitePower | None = Field(None, description="largest charging power [kW]; wins over c_rate")
+    discharge_kw: SitePower | None = Field(None, description="largest discharging power [kW]; wins over c_rate")
     eta_charge: float = Field(0.922, gt=0, le=1, description="AC to battery; root of 85 % AC to AC, NREL ATB, medium")
     eta_discharge: float = Field(
         0.922, gt=0, le=1, description="battery to AC; root of 85 % AC to AC, NREL ATB, medium"
@@ -114,7 +123,7 @@ class BatteryModel(Section):
     )
     end_of_life: float = Field(0.8, gt=0, lt=1, description="share of the capacity at which it is replaced")
     strategy: Strategy = Field("self-consumption", description="when to charge and discharge")
-    peak_kw: NotNegative | None = Field(None, description="peak-shaving: import to keep below [kW]")
+    peak_kw: SitePower | None = Field(None, description="peak-shaving: import to keep below [kW]")
     charge_below_mad_per_kwh: NotNegative | None = Field(None, description="tariff: default the lowest price")
     discharge_above_mad_per_kwh: NotNegative | None = Field(None, description="tariff: default the highest price")
     charge_below_g_per_kwh: NotNegative | None = Field(None, description="carbon: default its lower quartile")
@@ -138,9 +147,9 @@ class NodeModel(Section):
 
     title: str = ""
     gpus: int = Field(8, gt=0, le=1024)
-    idle_kw: NotNegative = Field(description="power of an empty node that is awake [kW]")
-    loaded_kw: NotNegative = Field(description="power with all GPUs at work [kW]")
-    sleep_kw: NotNegative = Field(description="power of a node asleep [kW]")
+    idle_kw: NodePower = Field(description="power of an empty node that is awake [kW]")
+    loaded_kw: NodePower = Field(description="power with all GPUs at work [kW]")
+    sleep_kw: NodePower = Field(description="power of a node asleep [kW]")
     wake_s: NotNegative = Field(180.0, description="what waking takes [s]: CHOICE")
     sleep_after_min: NotNegative = Field(10.0, description="minutes empty before it sleeps: CHOICE")
     can_sleep: bool = Field(True, description="whether empty nodes sleep at all")
@@ -166,7 +175,7 @@ class ConstantCooling(Section):
     """The same overhead at every temperature."""
 
     kind: Literal["constant"] = "constant"
-    overhead: NotNegative = Field(0.2, description="overhead power per watt of IT load; 0.2, trade press, low")
+    overhead: Overhead = Field(0.2, description="overhead power per watt of IT load; 0.2, trade press, low")
 
 
 class PiecewiseCooling(Section):

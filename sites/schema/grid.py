@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.fields import FilePath, Fill, Instant, NotNegative, Positive, Section, SeriesModel, Share
 from tafukt.sites.schema.grid_events import GridEventModel
+from tafukt.sites.schema.ranges import DemandCharge, Intensity, Price, SitePower
 
 _RANGE = re.compile(r"^(\d{1,2})(?::(\d{2})|(\.\d+))?\s*[-\u2013]\s*(\d{1,2})(?::(\d{2})|(\.\d+))?$")
 _HOLIDAY = re.compile(r"^(\d{4}-)?\d{2}-\d{2}$")
@@ -23,7 +24,7 @@ class ConstantCarbon(Section):
     """One carbon intensity at all times."""
 
     kind: Literal["constant"] = "constant"
-    g_per_kwh: NotNegative = Field(604.0, description="CHOICE inside the published 551-710 gCO2e/kWh")
+    g_per_kwh: Intensity = Field(604.0, description="CHOICE inside the published 551-710 gCO2e/kWh")
 
 
 class HourlyCarbon(Section):
@@ -72,8 +73,8 @@ class Band(Section):
     """
 
     name: str
-    mad_per_kwh: NotNegative
-    export_mad_per_kwh: NotNegative = 0.0
+    mad_per_kwh: Price
+    export_mad_per_kwh: Price = 0.0
     winter: str
     summer: str
     weekend: str | None = Field(None, description="hours on Saturdays and Sundays, in both seasons")
@@ -95,7 +96,7 @@ class TariffModel(Section):
     title: str = ""
     summer_months: tuple[int, ...] = Field((4, 5, 6, 7, 8, 9), description="months with summer hours")
     holidays: tuple[str, ...] = Field((), description="local dates: 2025-01-01, or 01-01 for every year")
-    demand_mad_per_kw_month: NotNegative = Field(0.0, description="on the largest 15-minute mean of a month")
+    demand_mad_per_kw_month: DemandCharge = Field(0.0, description="on the largest 15-minute mean of a month")
     bands: tuple[Band, ...] = Field(min_length=1)
     source: str = ""
     confidence: str = ""
@@ -153,8 +154,8 @@ PAID_EXPORT_SHARE = 0.2
 class GridModel(Section):
     """The connection: limits, tariff, carbon, outages."""
 
-    import_limit_kw: NotNegative | None = Field(None, description="none: unlimited")
-    export_limit_kw: NotNegative | None = Field(None, description="none: unlimited; 0: no export")
+    import_limit_kw: SitePower | None = Field(None, description="none: unlimited")
+    export_limit_kw: SitePower | None = Field(None, description="none: unlimited; 0: no export")
     export_cap_share: Share | None = Field(
         None,
         description="export over generation that is paid; what is above it is exported unpaid. None: 0.2 of what a "
@@ -162,10 +163,10 @@ class GridModel(Section):
     )
     tariff: str | TariffModel = Field("mv_default", description="a tariff of the catalogue, or one's own")
     price_mad_per_kwh: SeriesModel | None = Field(None, description="a price series in place of the bands")
-    export_mad_per_kwh: NotNegative | SeriesModel | None = Field(
+    export_mad_per_kwh: Price | SeriesModel | None = Field(
         None, description="one export price, or a series, in place of the bands'"
     )
-    demand_mad_per_kw_month: NotNegative | None = Field(None, description="in place of the tariff's")
+    demand_mad_per_kw_month: DemandCharge | None = Field(None, description="in place of the tariff's")
     carbon: Carbon = Field(default_factory=HourlyCarbon)  # type: ignore[arg-type]
     outages: OutagesModel = Field(default_factory=OutagesModel)  # type: ignore[arg-type]
     events: tuple[GridEventModel, ...] = Field((), description="requests of the grid to draw less")
@@ -175,7 +176,7 @@ class OtherModel(Section):
     """Load other than the cluster's: none, a constant, a shape by hour and month, or a CSV series [kW]."""
 
     kind: Literal["none", "constant", "shape", "csv"] = "none"
-    kw: NotNegative = Field(0.0, description="power, or its yearly mean under a shape [kW]")
+    kw: SitePower = Field(0.0, description="power, or its yearly mean under a shape [kW]")
     shape: str = Field("office", description="a shape of the catalogue")
     series: SeriesModel | None = None
 

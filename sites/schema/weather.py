@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
-from tafukt.sites.schema.fields import FilePath, Fill, Instant, Label, Monthly, NotNegative, Positive, Section
+from tafukt.sites.schema.fields import FilePath, Fill, Instant, Label, Monthly, Positive, Section
+from tafukt.sites.schema.ranges import Wind
 
 
 class ClimateModel(Section):
@@ -16,16 +17,22 @@ class ClimateModel(Section):
     tmin_c: Monthly = Field(description="mean daily minimum of the air temperature [degC]")
     ghi_kwh_m2_y: float | None = Field(None, description="yearly irradiation, for reference [kWh/m2]")
     pv_yield_kwh_kwp_y: float | None = Field(None, description="published PV yield to check against [kWh/kWp]")
-    wind_speed_ms: NotNegative = Field(3.0, description="mean wind at 10 m [m/s]; 3.0 where none was found: choice")
+    wind_speed_ms: Wind = Field(3.0, description="mean wind at 10 m [m/s]; 3.0 where none was found: choice")
 
     @model_validator(mode="after")
     def _plausible(self) -> Self:
         for month, (low, high) in enumerate(zip(self.tmin_c, self.tmax_c, strict=True), 1):
+            if not -80.0 <= low <= high <= 60.0 and low <= high:
+                kelvin = f"; as kelvin it would be {high - 273.15:.3g}" if 200.0 < high < 333.0 else ""
+                raise ValueError(f"tmin_c {low}, tmax_c {high} in month {month} are not within -80 to 60 degC{kelvin}")
             if low > high:
                 raise ValueError(f"tmin_c {low} is above tmax_c {high} in month {month}")
         for month, value in enumerate(self.ghi_kwh_m2_d, 1):
             if not 0.0 <= value <= 12.5:
-                raise ValueError(f"ghi_kwh_m2_d {value} in month {month} is not between 0 and 12.5 kWh/m2/day")
+                raise ValueError(
+                    f"ghi_kwh_m2_d {value} in month {month} is not between 0 and 12.5 kWh/m2/day"
+                    + (f"; as MJ/m2/day it would be {value / 3.6:.3g}" if 12.5 < value <= 45.0 else "")
+                )
         return self
 
 

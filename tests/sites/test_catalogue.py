@@ -129,3 +129,29 @@ def test_all_mistakes_are_named_at_once() -> None:
     with pytest.raises(SiteError) as caught:
         site_from({"lat": 100, "pv": {"kwpp": 1}, "battery": {"c_rate": 0}}, "dakhla", "f")
     assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"pv": {"kwp": 1.2e8}}, "pv.kwp.*as W it would be 120000 kW"),
+        ({"fixed_kw": 2e6}, "fixed_kw.*as W it would be 2000 kW"),
+        ({"battery": {"kwh": 5e8}}, "battery.kwh.*as Wh it would be 500000 kWh"),
+        ({"cluster": {"node": {"like": "a100", "loaded_kw": 6500.0}}}, "loaded_kw.*as W it would be 6.5 kW"),
+        ({"grid": {"import_limit_kw": 5e8}}, "import_limit_kw.*as W it would be 500000 kW"),
+        ({"grid": {"demand_mad_per_kw_month": 40000.0}}, "as MAD/MW it would be 40 MAD/kW"),
+        ({"grid": {"export_mad_per_kwh": 180.0}}, "as MAD/MWh it would be 0.18 MAD/kWh"),
+        ({"grid": {"carbon": {"kind": "constant", "g_per_kwh": 0.6}}}, "as kg/kWh it would be 600 g/kWh"),
+        ({"grid": {"carbon": {"kind": "constant", "g_per_kwh": 604000.0}}}, "as g/MWh it would be 604 g/kWh"),
+        ({"pv": {"temp_coeff_per_c": -0.37}}, "temp_coeff_per_c.*as %/degC it would be -0.0037"),
+        ({"pv": {"soiling": {"kind": "accumulating", "rate_per_day": 0.3}}}, "rate_per_day.*as % it would be 0.003"),
+        ({"pv": {"degradation_per_year": 0.5}}, "degradation_per_year.*as % it would be 0.005"),
+        ({"cooling": {"kind": "constant", "overhead": 20.0}}, "overhead.*as % it would be 0.2"),
+        ({"climate": {"wind_speed_ms": 108.0}}, "wind_speed_ms.*as km/h it would be 30 m/s"),
+        ({"climate": {"ghi_kwh_m2_d": [18.0] * 12}}, "as MJ/m2/day it would be 5"),
+        ({"climate": {"tmax_c": [303.15] * 12, "tmin_c": [290.0] * 12}}, "as kelvin it would be 30"),
+    ],
+)
+def test_a_value_in_another_unit_is_refused_with_the_unit_that_would_fit(table: dict[str, Any], words: str) -> None:
+    with pytest.raises(SiteError, match=words):
+        site_from({"like": "dakhla", "name": "x"} | table, None, "t")
