@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.config.validated_range import outside
@@ -14,6 +16,7 @@ def notes(loaded: Loaded, inputs: Inputs) -> list[str]:
         *(f"{site}: {note}" for site, lines in inputs.weather_notes.items() for note in lines),
         *inputs.notes.get("told", ()),
         *_not_searched(loaded, inputs),
+        *_not_looked_at(loaded, inputs),
     ]
     return list(dict.fromkeys(found))
 
@@ -27,3 +30,28 @@ def _not_searched(loaded: Loaded, inputs: Inputs) -> list[str]:
 
     why = why_not(inputs.scenario, inputs.jobs, inputs.settings)
     return [f"best_known: {why}; the best schedule known is that of a planner told everything"] if why else []
+
+
+def _not_looked_at(loaded: Loaded, inputs: Inputs) -> list[str]:
+    """How far ahead policies look, where some jobs may wait for longer."""
+    from tafukt.simulator.policies.presets import PLANNERS
+    from tafukt.simulator.units import HOUR_S
+
+    longest_h = max((job.ask.slack_s for job in inputs.jobs if isfinite(job.ask.slack_s)), default=0.0) / HOUR_S
+    horizon_h = inputs.settings.forecast.horizon_h
+    told = []
+    if longest_h > horizon_h:
+        what = f"jobs may wait for up to {longest_h:,.0f} h, and forecasts show {horizon_h} h"
+        told.append(f"forecast.horizon_h: {what}: no start is planned later than that")
+    for policy in loaded.policies:
+        table = policy.written if isinstance(policy.written, dict) else {"like": policy.label}
+        like = table.get("like")
+        if like not in PLANNERS:
+            continue
+        planned_h = table.get("horizon_h", PLANNERS[like].horizon_h)
+        if min(longest_h, horizon_h) > planned_h:
+            key = f'{{ like = "{like}", horizon_h = ... }}'
+            told.append(
+                f"{policy.label} plans {planned_h} h ahead of the forecast's {horizon_h}: `horizon_h`, as in {key}"
+            )
+    return told

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jobs_kit as kit
 import numpy as np
 import pytest
+from tafukt.experiments.config.load import check
+from tafukt.experiments.config.notes import _not_looked_at
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.scenario import Grid, NodeType, Scenario, Site
@@ -59,3 +63,24 @@ def test_starts_are_sought_as_far_as_the_forecast_goes(name: str) -> None:
     where = best_at(range(120, 122), days=9)
     assert start_s(name, where, 150.0, horizon_h=168) == 120 * HOUR_S
     assert start_s(name, where, 150.0, horizon_h=72) <= 72 * HOUR_S
+
+
+@pytest.mark.parametrize(
+    ("policies", "horizon_h", "told"),
+    [
+        (["fifo"], 72, ["forecast.horizon_h: jobs may wait for up to 150 h, and forecasts show 72 h"]),
+        (["planner"], 168, ["planner plans 48 h ahead of the forecast's 168"]),
+        ([{"name": "mine", "like": "planner", "horizon_h": 100}], 168, ["mine plans 100 h ahead"]),
+        ([{"name": "mine", "like": "planner", "horizon_h": 150}, "wait-for-sun"], 168, []),
+    ],
+)
+def test_what_limits_the_horizon_is_said(policies: list[Any], horizon_h: int, told: list[str]) -> None:
+    job = kit.job("j", 0, 1, 100, slack_s=150 * HOUR_S)
+    loaded = check(
+        {"name": "x", "start": "2025-12-01T00:00:00Z", "days": 1, "policies": policies, "baseline": "fifo"},
+        "x.toml", Path(),
+    )  # fmt: skip
+    settings = SimpleNamespace(forecast=ForecastSettings(horizon_h=horizon_h))
+    found = _not_looked_at(loaded, SimpleNamespace(jobs=[job], settings=settings))  # type: ignore[arg-type]
+    assert len(found) == len(told)
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True))
