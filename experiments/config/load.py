@@ -56,6 +56,7 @@ class Loaded:
     policies: tuple[PolicyRef, ...]
     baseline: PolicyRef
     axes: tuple[Axis, ...] = ()
+    base: dict[str, Any] = field(default_factory=dict)
     scenarios: dict[str, Loaded] = field(default_factory=dict, compare=False, repr=False)
 
     def at(self, values: Mapping[str, Any]) -> Loaded:
@@ -161,9 +162,34 @@ def check(raw: toml.Document, file: str, folder: Path) -> Loaded:
             if found is not None:
                 resolved[canonical(values)] = found
     problems += _too_many(loaded, axes, file)
+    base, more = _base_of(loaded.experiment.baseline_scenario, axes, file)
+    problems += more
     if problems:
         raise InputError(in_file_order(problems, raw))
-    return replace(loaded, axes=tuple(axes), scenarios=resolved if axes else {canonical({}): loaded})
+    return replace(loaded, axes=tuple(axes), base=base, scenarios=resolved if axes else {canonical({}): loaded})
+
+
+def _base_of(given: Mapping[str, Any], axes: Sequence[Axis], file: str) -> tuple[dict[str, Any], list[Problem]]:
+    """The values of all axes that the baseline scenario settles: an axis whole, also where one key of it is named."""
+    base: dict[str, Any] = {}
+    problems: list[Problem] = []
+    known = [key for axis in axes for key in axis.keys]
+    wanted = dict(toml.flat(dict(given)))
+    for key in wanted:
+        if key not in known:
+            message = f"is no axis of the matrix; its axes: {listed(known)}"
+            problems.append(Problem(file, f"baseline_scenario.{key}", message, nearest(key, known)))
+    for axis in axes:
+        named = {key: wanted[key] for key in axis.keys if key in wanted}
+        rows = [dict(zip(axis.keys, row, strict=True)) for row in axis.rows]
+        fitting = [row for row in rows if all(canonical(row[key]) == canonical(v) for key, v in named.items())]
+        if named and not fitting:
+            key, value = next(iter(named.items()))
+            message = f"{shown(value)} is none of the values of the matrix: {listed(shown(row[key]) for row in rows)}"
+            problems.append(Problem(file, f"baseline_scenario.{key}", message))
+        elif named:
+            base |= fitting[0]
+    return base, problems
 
 
 def _changed(loaded: Loaded, values: Mapping[str, Any]) -> tuple[Loaded | None, list[Problem]]:

@@ -23,7 +23,7 @@ from tafukt.strict import Strict
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 RUNS_LIMIT = 100_000
 STEPS_LIMIT = 50_000_000
-FIXED_KEYS = ("name", "question", "seeds", "policies", "baseline", "matrix", "bound", "best_known")
+FIXED_KEYS = ("name", "question", "seeds", "policies", "baseline", "matrix", "bound", "best_known", "baseline_scenario")
 """Keys that are no part of a scenario, and so cannot be an axis of a matrix."""
 
 
@@ -311,6 +311,10 @@ class Experiment(Table):
         '"lowest-window", signal = "carbon"}; `file.py:name` and `module:name` of one\'s own',
     )
     baseline: str = Field(default="fifo", description="The policy that all are compared with")
+    baseline_scenario: dict[str, Any] = Field(
+        default={},
+        description="The scenario that the others are compared with: keys of the matrix and a value of each",
+    )
     coordination: Literal["regional", "federated", "root"] = Field(
         default="root",
         description="Who decides: each institute alone, institutes with the root taking overflow, or the root",

@@ -176,6 +176,18 @@ COMPARISON_METRICS: tuple[Column, ...] = (
         "under 1 % of the baseline's draw, or where either run left work undone or refused jobs",
         True,
     ),
+    _number(
+        "draw_against_base_kwh",
+        "kWh",
+        "Draw less that of the baseline scenario under the same policy and seed; blank without `baseline_scenario`, "
+        "and where either run left work undone",
+        True,
+    ),
+    _number("cost_against_base_mad", "MAD", "The same of the cost", True),
+    _number("emissions_against_base_kg", "kg", "The same of the emissions", True),
+    _number("draw_against_base_kwh_per_year", "kWh/yr", "draw_against_base_kwh x 8766 h / window_h", True),
+    _number("cost_against_base_mad_per_year", "MAD/yr", "cost_against_base_mad x 8766 h / window_h", True),
+    _number("emissions_against_base_kg_per_year", "kg/yr", "emissions_against_base_kg x 8766 h / window_h", True),
 )
 
 MONEY_METRICS: tuple[Column, ...] = (

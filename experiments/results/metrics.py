@@ -118,6 +118,28 @@ def comparison(
     return blank | cuts | {"captured": captured}
 
 
+YEAR_H = 8766.0
+AGAINST_BASE = {
+    "draw_against_base_kwh": "draw_kwh",
+    "cost_against_base_mad": "cost_mad",
+    "emissions_against_base_kg": "emissions_kg",
+}
+
+
+def against_base(run: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, float]:
+    """The columns of a run against the same policy and seed in the baseline scenario; NaN for blank.
+
+    A year's worth is the window's, as often as a year holds it, which means something where it stands for the year.
+    """
+    known = base is not None and not _undone(run) and not _undone(base)
+    found = {}
+    for name, metric in AGAINST_BASE.items():
+        one, other = (run.get(metric), base.get(metric)) if known and base is not None else (None, None)
+        change = math.nan if one is None or other is None else float(one) - float(other)
+        found |= {name: change, f"{name}_per_year": change * YEAR_H / float(run.get("window_h") or math.nan)}
+    return found
+
+
 def _undone(run: Mapping[str, Any]) -> bool:
     return bool(run["jobs_left"] > 0 or run["work_left_gpu_hours"] > 0)
 

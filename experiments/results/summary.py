@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from tafukt.experiments.results.dictionary import COMPARISON_METRICS, METRICS
-from tafukt.experiments.results.metrics import comparison
+from tafukt.experiments.results.metrics import against_base, comparison
 from tafukt.experiments.results.stored import StoredResults
 from tafukt.experiments.results.tables import metric_values
 
@@ -37,9 +37,23 @@ def rows_of(folder: StoredResults, manifest: Mapping[str, Any] | None = None) ->
     for run_id, row in rows.items():
         cells.setdefault(cell_of[run_id], []).append(row)
     best = {cell: _best_known(folder, cell, members) for cell, members in cells.items()}
+    base_of = _bases(rows, manifest)
     return [
-        _compared(row, cell := cell_of[run_id], baselines.get(cell), best[cell], folder) for run_id, row in rows.items()
+        _compared(row, cell := cell_of[run_id], baselines.get(cell), best[cell], folder, base_of(row))
+        for run_id, row in rows.items()
     ]
+
+
+def _bases(rows: Mapping[str, Row], manifest: Mapping[str, Any]) -> Callable[[Row], Row | None]:
+    """What finds the run of the baseline scenario that a row is held against: of its policy, seed and other axes."""
+    settled: Mapping[str, Any] = manifest.get("baseline_scenario") or {}
+    axes = [key for keys in manifest["axes"] for key in keys]
+
+    def place(row: Row, values: Mapping[str, Any]) -> tuple[str, ...]:
+        return (row["policy"], str(row["seed"]), *(repr(values.get(axis, row.get(axis))) for axis in axes))
+
+    done = {place(row, {}): row for row in rows.values() if row["status"] == "complete"} if settled else {}
+    return lambda row: done.get(place(row, settled))
 
 
 def _best_known(folder: StoredResults, cell: str, rows: Sequence[Row]) -> float | None:
@@ -57,12 +71,14 @@ def _best_known(folder: StoredResults, cell: str, rows: Sequence[Row]) -> float 
     return min((row["draw_kwh"] for row in able if (row["deadline_miss_rate"] or 0.0) <= missed), default=None)
 
 
-def _compared(row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: StoredResults) -> Row:
+def _compared(
+    row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: StoredResults, base: Row | None
+) -> Row:
     """A row with its comparisons: with the baseline and the best of its cell, and the bound of its cell or its own."""
     if row["status"] != "complete":
         return row
     bound = folder.json(f"runs/{row['run']}/bound.json") or folder.json(f"cells/{cell}.bound.json") or {}
-    found = comparison(row, baseline, bound.get("bound_draw_kwh"), best_kwh)
+    found = comparison(row, baseline, bound.get("bound_draw_kwh"), best_kwh) | against_base(row, base)
     values = metric_values({**row, **found})
     return {key: values[key] if key in COMPARED else value for key, value in row.items()}
 

@@ -18,11 +18,11 @@ from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST, SUMMARY
 from tafukt.experiments.results.summary import Row, header, rows_of
 from tafukt.experiments.results.tables import csv_bytes, json_bytes
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.matrix import Run, input_files
+from tafukt.experiments.runs.matrix import Run, axis_label, input_files
 
 PACKAGES = ("highspy", "numpy", "pandas", "pvlib", "pyarrow", "pydantic", "scipy", "simpy")
 NOTES_MOST = 200
-MAY_DIFFER = ("question", "seeds", "policies", "matrix", "baseline")
+MAY_DIFFER = ("question", "seeds", "policies", "matrix", "baseline", "baseline_scenario")
 """Keys of the document that are not compared as they stand: text, what may be extended, and places."""
 
 
@@ -51,6 +51,7 @@ def manifest_of(loaded: Loaded, runs: Sequence[Run], folder: Folder) -> dict[str
         "inputs": inputs_of(loaded, folder),
         "policies": {ref.label: {"given": ref.given, "sha256": ref.digest} for ref in loaded.policies},
         "baseline": loaded.baseline.label,
+        "baseline_scenario": {key: axis_label(value) for key, value in loaded.base.items()},
         "seeds": loaded.experiment.seeds,
         "axes": [list(axis.keys) for axis in loaded.axes],
         "runs": {run.run_id: _entry(run, summaries[run.run_id]) for run in runs},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.schema import FIXED_KEYS
 from tafukt.experiments.errors import InputError, Problem, shown
-from tafukt.experiments.hashing import digest, file_digest, source_digest
+from tafukt.experiments.hashing import canonical, digest, file_digest, source_digest
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,13 @@ def _by_contents(value: Any, hashes: dict[str, str]) -> Any:
     if isinstance(value, list | tuple):
         return [_by_contents(inner, hashes) for inner in value]
     return f"sha256:{hashes[value]}" if isinstance(value, str) and value in hashes else value
+
+
+def axis_label(value: Any) -> Any:
+    """The value of an axis as it stands in a summary."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, int | float | str) else canonical(value)
 
 
 def run_id(cell: Case, policy: PolicyRef) -> str:

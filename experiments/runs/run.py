@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tafukt.experiments.config.notes import notes as all_notes
 from tafukt.experiments.config.scenario import Inputs, build
-from tafukt.experiments.hashing import canonical
 from tafukt.experiments.results import tables as results
 from tafukt.experiments.results.attribution import KWH_J, jobs_columns
 from tafukt.experiments.results.metrics import HOUR_S, Times, job_times, summary
 from tafukt.experiments.results.tables import json_bytes
-from tafukt.experiments.runs.matrix import Case, Run
+from tafukt.experiments.runs.matrix import Case, Run, axis_label
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import PRESETS
 from tafukt.simulator.record import Record
@@ -41,14 +39,8 @@ def head(run: Run, status: str) -> dict[str, Any]:
         "status": status,
         "policy": run.policy.label,
         "seed": run.cell.seed,
-        **{key: _label(value) for key, value in run.cell.axes.items()},
+        **{key: axis_label(value) for key, value in run.cell.axes.items()},
     }
-
-
-def _label(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value if isinstance(value, int | float | str) else canonical(value)
 
 
 def execute(run: Run) -> Files:

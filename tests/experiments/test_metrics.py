@@ -24,7 +24,7 @@ def record() -> Record:
 
 def test_summary_has_exactly_the_metrics_of_the_dictionary(record: Record) -> None:
     run = metrics.summary(record)
-    run |= metrics.comparison(run, None, None)
+    run |= metrics.comparison(run, None, None) | metrics.against_base(run, None)
     assert sorted(run) == sorted(column.name for column in dictionary.METRICS)
 
 
