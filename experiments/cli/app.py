@@ -96,11 +96,14 @@ def validate(experiment: Experiment, settings: Settings = None) -> None:
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.toml"),
+    trace: Annotated[Path | None, typer.Option(metavar="LOG", help="Of this log; its columns are looked at.")] = None,
+    weather: Annotated[Path | None, typer.Option(metavar="FILE", help="With this weather: EPW, PVGIS or CSV.")] = None,
+    at: Annotated[str, typer.Option(metavar="LAT,LON", help="At this place, as in 45.07,7.69.")] = "",
 ) -> None:
-    """Write a commented first experiment."""
-    from tafukt.experiments.cli.run import init_command
+    """Write a commented first experiment, of your own log, weather and place where they are given."""
+    from tafukt.experiments.cli.first import init_command
 
-    _leave(init_command(file))
+    _leave(init_command(file, trace, weather, at))
 
 
 @app.command()

@@ -237,8 +237,8 @@ def export_command(folder: Path, table: str, policy: str, seed: int | None, wher
         sys.stdout.write(csv_bytes(list(map(str, frame.columns)), map(_plain, rows)).decode())
     else:
         records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        rows = [dict(zip(row, _plain(row.values()), strict=True)) for row in records]
-        json.dump(rows, sys.stdout, ensure_ascii=False)
+        plain = [dict(zip(row, _plain(row.values()), strict=True)) for row in records]
+        json.dump(plain, sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
     return 0
 

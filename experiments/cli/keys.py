@@ -56,7 +56,7 @@ def _step(node: Schema, part: str, definitions: Schema) -> Iterator[Schema]:
     """What a part of a key leads to: a property, a kind of a union, or any name where names are free."""
     members = list(_members(node, definitions))
     tagged = [m for m in members if _kind(m) == part]
-    if tagged and not any(part in m.get("properties", {}) for m in members):
+    if tagged:  # a kind wins over a key of the same name, which its own table explains
         yield from tagged
         return
     for member in members:

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from tafukt.experiments.cli.pace import Pace
@@ -16,7 +15,6 @@ from tafukt.experiments.cli.text import console, next_command, plural, print_com
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
-from tafukt.experiments.errors import InputError, Problem
 from tafukt.experiments.results.answer import answer
 from tafukt.experiments.results.summary import failed, least_possible
 from tafukt.experiments.runs import session
@@ -185,22 +183,6 @@ def validate_command(experiment: str, settings: Sequence[str]) -> int:
         out.print(f"  {what}: about {duration(estimated / processes)} in {plural(processes, 'process', 'processes')}")
     else:
         out.print(f"  all of it is complete in {plan.folder.path}")
-    return 0
-
-
-def init_command(file: Path) -> int:
-    """Write a commented first experiment; an existing file is never overwritten."""
-    text = (files("tafukt.experiments") / "templates" / "first_experiment.toml").read_text(encoding="utf-8")
-    if file.is_dir():
-        file = file / "experiment.toml"
-    try:
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise InputError(Problem(str(file), "", "is there already; name another file")) from None
-    except OSError as error:
-        raise InputError(Problem(str(file), "", f"cannot be written: {error.strerror}")) from None
-    console().print(f"Wrote {file}. Next: tafukt validate {file}, then tafukt run {file}")
     return 0
 
 

@@ -178,11 +178,17 @@ def workloads_command(name: str, plot: bool) -> int:
         return 0
     if name in mix.catalogue() or name.endswith(".toml"):
         workload, notes = _example(name)
+    elif name in traces.formats():
+        for line in _columns(name):
+            out.print(line)
+        return 0
     elif Path(name).is_file():
         workload, notes = describe.of_file(Path(name))
     else:
-        known = list(mix.catalogue())
-        raise InputError(Problem(name, "", f"no such file, and no mix; mixes: {listed(known)}", nearest(name, known)))
+        known = [*mix.catalogue(), *traces.formats()]
+        raise InputError(
+            Problem(name, "", f"no such file, mix or format; known: {listed(known)}", nearest(name, known))
+        )
     _tell(describe.facts(workload) | {"notes": notes})
     if plot:
         from tafukt.experiments.figures.workload import save
@@ -190,6 +196,22 @@ def workloads_command(name: str, plot: bool) -> int:
         path = save(workload, Path(f"{Path(name).name.partition('.')[0]}.png"))
         out.print(f"Wrote {path}")
     return 0
+
+
+def _columns(name: str) -> list[str]:
+    """The columns of a trace format, as its map has them."""
+    from tafukt.workloads.traces.column_map import ColumnModel, catalogue, column_map
+
+    if name not in catalogue():
+        return [f"{name}: columns as its own publisher defines them; no column map is needed"]
+    found = column_map(name, Path())
+    lines = [f"{name}: {found.title} ({found.source})", f"  {'column':20} {'unit':9} what it is"]
+    for role in type(found).model_fields:
+        column = getattr(found, role)
+        if isinstance(column, ColumnModel):
+            need = "" if not column.optional else " (may be missing)"
+            lines.append(f"  {column.column:20} {column.unit:9} {role.replace('_', ' ')}{need}")
+    return [*lines, 'Other names or units: a map of your own, as in format = "mine.toml"; tafukt schema workload.trace']
 
 
 def _example(mix: str) -> tuple[Workload, dict[str, Any]]:

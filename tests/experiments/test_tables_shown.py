@@ -157,3 +157,35 @@ def test_a_dry_run_simulates_and_writes_nothing(folder: Path, capsys: pytest.Cap
     assert not new.exists()
     assert command("run", experiment, "-o", str(folder), "--dry-run", "--set", "bound=false") == 0
     assert "Nothing is missing." in capsys.readouterr().out
+
+
+def test_a_first_experiment_of_ones_own_log_weather_and_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tafukt.experiments.config.load import load
+
+    rows = [f"j{hour},2025-06-01T{hour:02d}:00:00Z,3600,4" for hour in range(8)]
+    log = tmp_path / "logs" / "mine.csv"
+    log.parent.mkdir()
+    log.write_text("job_id,submit,runtime_s,gpus\n" + "\n".join(rows) + "\n")
+    new = tmp_path / "e.toml"
+    assert command("init", str(new), "--trace", str(log), "--at", "33.9,-6.8") == 0
+    loaded = load(new)
+    assert (loaded.sites["here"].lat, loaded.sites["here"].lon) == (33.9, -6.8)
+    workload = loaded.experiment.workload
+    assert workload.kind == "trace"
+    assert (workload.file, workload.format) == ("logs/mine.csv", "own")
+    assert command("run", str(new), "-o", str(tmp_path / "out"), "--quiet", "--set", "bound=false") == 0
+    log.write_text("job,when,gpus\n")
+    assert command("init", str(tmp_path / "f.toml"), "--trace", str(log)) == 2
+    assert "has the columns job, when, gpus, which are those of no format" in capsys.readouterr().err
+    for at in ("91,0", "north", "1,2,3", "nan,0"):
+        assert command("init", str(tmp_path / "f.toml"), "--at", at) == 2
+    assert not (tmp_path / "f.toml").exists()
+
+
+def test_the_columns_of_a_format_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("workloads", "own") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:2] == ["runtime_s", "s"] for line in lines)
+    assert any(line.split()[0] == "deadline" and "may be missing" in line for line in lines)
