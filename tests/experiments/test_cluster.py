@@ -35,7 +35,11 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr("tafukt.experiments.runs.session.CELL_S", 0.0)  # as if the runs were long: each goes alone
         session.carry_out(session.plan(loaded, tmp_path / "alone"), cluster=cluster.scheduler_address)
     told = [row.get("reason", row["status"]) for row in outcome.rows]
-    assert [reason.split(" at ")[0] for reason in told] == ["complete", "complete", "PolicyCrash: policy 'broken'"] * 2
+    assert [reason.split(" at ")[0] for reason in told] == [
+        "complete",
+        "complete",
+        "PolicyCrash: policy 'mine:broken'",
+    ] * 2
     assert told[2].endswith("its round fails with RuntimeError: no idea")
     assert seen[-1] == (6, 6, 1.0)
     assert [row["status"] for row in calm.rows] == [row["status"] for row in outcome.rows]
