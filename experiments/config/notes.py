@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from typing import Any
 
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
@@ -44,11 +45,12 @@ def _not_looked_at(loaded: Loaded, inputs: Inputs) -> list[str]:
         what = f"jobs may wait for up to {longest_h:,.0f} h, and forecasts show {horizon_h} h"
         told.append(f"forecast.horizon_h: {what}: no start is planned later than that")
     for policy in loaded.policies:
-        table = policy.written if isinstance(policy.written, dict) else {"like": policy.label}
+        written: Any = policy.written
+        table: dict[str, Any] = written if isinstance(written, dict) else {"like": policy.label}
         like = table.get("like")
         if like not in PLANNERS:
             continue
-        planned_h = table.get("horizon_h", PLANNERS[like].horizon_h)
+        planned_h = int(table.get("horizon_h", PLANNERS[like].horizon_h))
         if min(longest_h, horizon_h) > planned_h:
             key = f'{{ like = "{like}", horizon_h = ... }}'
             told.append(

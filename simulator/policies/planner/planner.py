@@ -349,7 +349,7 @@ class Planner:
             loads = np.zeros((len(chosen), book.span_h))
             np.put_along_axis(loads, chosen, np.broadcast_to(it_w[row] * weights, chosen.shape), axis=1)
             stops = (np.diff(chosen, axis=1) > 1).sum(axis=1)
-            return book.drawn_kwh(int(rows[row]), loads) - base[row] + stops * stop_kwh[row]
+            return np.asarray(book.drawn_kwh(int(rows[row]), loads) - base[row] + stops * stop_kwh[row])
 
         windows = np.arange(span - n + 1)[:, None] + np.arange(n)
         by_row = np.array([costs(row, windows) for row in range(len(rows))])
