@@ -228,8 +228,6 @@ def test_bundled_experiments_run_in_a_shortened_form(name: str, tmp_path: Path) 
     if jobs and "runtime_cap_h" not in document["workload"]:
         document["workload"]["runtime_cap_h"] = 12
     copy = tmp_path / "short.toml"
-    if trace:
-        document["workload"]["file"] = str((path.parent / trace).resolve())
     copy.write_text(config_toml.text(document))
     outcome = session.carry_out(session.plan(load(copy, short), tmp_path / "out"))
     assert outcome.ok, [row.get("reason") for row in outcome.rows]
