@@ -132,7 +132,7 @@ def against_base(run: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict
     A year's worth is the window's, as often as a year holds it, which means something where it stands for the year.
     """
     known = base is not None and not _undone(run) and not _undone(base)
-    found = {}
+    found: dict[str, float] = {}
     for name, metric in AGAINST_BASE.items():
         one, other = (run.get(metric), base.get(metric)) if known and base is not None else (None, None)
         change = math.nan if one is None or other is None else float(one) - float(other)
