@@ -1,4 +1,4 @@
-"""What can go wrong inside a simulation.
+"""Errors of a simulation, by whose fault they are.
 
 SimulationError
  ├── BreachError    an invariant does not hold: a fault of Tafukt's own

@@ -1,4 +1,4 @@
-"""What a simulation is given beside its jobs: sites with their supply, all in seconds, watts and joules."""
+"""Scenario of a simulation, all but its jobs: sites with their supply, all in seconds, watts and joules."""
 
 from __future__ import annotations
 

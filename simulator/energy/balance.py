@@ -1,4 +1,4 @@
-"""Whether the books of a site close; this runs after every run."""
+"""Balance of the books of a site, checked after every run."""
 
 from __future__ import annotations
 

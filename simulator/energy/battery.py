@@ -1,4 +1,4 @@
-"""How a battery fills and empties: closed forms, so that cutting an interval in two changes nothing.
+"""Battery state equation in closed form, so that cutting an interval in two changes nothing.
 
 While a power p is constant at the AC terminals, the stored energy s obeys
 

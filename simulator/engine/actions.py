@@ -1,4 +1,4 @@
-"""What a policy may ask of the engine; each action carries its reason and the numbers it rested on."""
+"""Actions that a policy may ask for; each carries its reason and the numbers it rested on."""
 
 from __future__ import annotations
 

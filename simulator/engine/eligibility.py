@@ -1,4 +1,4 @@
-"""Who may run where: residency, size, coordination and quotas. The engine refuses what breaks them."""
+"""Eligibility of jobs for sites: residency, size, coordination and quotas. The engine refuses what breaks them."""
 
 from __future__ import annotations
 

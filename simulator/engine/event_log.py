@@ -1,4 +1,4 @@
-"""What is written down while a simulation runs: occupancy, events and outcomes."""
+"""Log of a running simulation: occupancy, events and outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy may know of the future: forecasts that know when they were issued.
+"""Forecasts, which are all that a policy knows of the future, and which know when they were issued.
 
 A forecast issued at the beginning of an hour rests on the hours before it, on what is measured at that very
 moment, and, for the kinds `perfect`, `noisy` and `white` alone, on the truth: there the truth is what the forecast is

@@ -1,4 +1,4 @@
-"""What must hold after every run, whatever the input; a breach names the job, the site and the time."""
+"""Invariants of every run, whatever the input; a breach names the job, the site and the time."""
 
 from __future__ import annotations
 

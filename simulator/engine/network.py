@@ -1,4 +1,4 @@
-"""What travels between sites: data sets, once per site, and checkpoints, over links that transfers share.
+"""Transfers between sites: data sets, once per site, and checkpoints, over links that transfers share.
 
 Bandwidth is shared max-min fairly (progressive filling; Bertsekas and Gallager, Data Networks, 1992, section
 6.5.2): all transfers grow alike until a link is full, those on it stay, the others go on. Rates change, and

@@ -1,4 +1,4 @@
-"""When supply falls short: outages and import limits, who may start, and when a site takes up work again."""
+"""Shortage of supply: outages and import limits, who may start, and when a site takes up work again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine is told beside scenario, jobs and policy."""
+"""Settings of the engine, beside scenario, jobs and policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy sees: a live, read-only window on the engine. No true runtime, nothing of the future."""
+"""View of the system for a policy: a live, read-only window on the engine. No true runtime, nothing of the future."""
 
 from __future__ import annotations
 
