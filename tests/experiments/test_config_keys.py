@@ -69,7 +69,7 @@ def test_text_and_lists_are_no_numbers() -> None:
     silent = []
     for key in KEYS:
         if key.types and not key.types - {int, float, bool}:
-            silent += [key.title for value in ("", "5", "nan", {}) if not told(key, value)]
+            silent += [key.title for value in ("", "5", "nan") if not told(key, value)]
     assert silent == []
     for key in KEYS:  # an empty list is right for some; it is never a traceback
         told(key, [])
