@@ -67,7 +67,7 @@ def _simulated(run: Run) -> Files:
     row = {**head(run, "complete"), **results.metric_values(measured)}
     files = _tables(record, inputs, run.policy.label, seed, attributed, times)
     if (
-        inputs.experiment.bound
+        run.cell.loaded.experiment.bound
         and row["jobs_left"] == 0
         and (bound := own_bound(record, inputs, seed, times)) is not None
     ):
@@ -132,7 +132,8 @@ def cell_best(cell: Case, begun: bytes = b"") -> Iterator[Files]:
     """
     from tafukt.simulator.policies.planner.clairvoyant import best_known
 
-    inputs, wanted = inputs_of(cell), inputs_of(cell).experiment.best_known
+    # What a cell's kept inputs say of the best schedule may be another experiment's: it is no part of the cell.
+    inputs, wanted = inputs_of(cell), cell.loaded.experiment.best_known
     given = inputs.scenario, inputs.jobs, inputs.settings
     record, about = best_known(*given, cell.seed), {"how": "planned knowing all"}
     if not isinstance(wanted, bool) and wanted.search:

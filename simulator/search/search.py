@@ -34,7 +34,7 @@ CHUNK = 50_000
 class SearchSettings:
     """How long a search goes on, and how hot it is at its beginning and end [kWh]."""
 
-    steps: int = 800_000
+    steps: int = 500_000
     hot_kwh: float = 3.0
     cold_kwh: float = 0.05
 
