@@ -30,12 +30,13 @@ def compiled(function: Function) -> Function:
 
 @cache
 def _kept() -> str:
-    """Where machine code is kept: by the hash of all files that it is made of, since functions call across files."""
+    """Where machine code is kept: by the hash of all files that it is made of: functions call across files."""
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
         return given
     total = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        total.update(path.read_bytes())
+        content = path.read_bytes()
+        total.update(content if b"@compiled" in content else b"")
     root = os.environ.get("TAFUKT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tafukt"
     return str(Path(root) / "compiled" / total.hexdigest()[:16])
