@@ -171,7 +171,7 @@ PRESETS: dict[str, Preset] = {
     "as-logged": Preset(
         AsLogged,
         "Starts every job when and where the replayed log says that it ran; without a log as fifo.",
-        "the log's own schedule; the natural baseline of whoever has one",
+        "the log's own schedule, the natural baseline of whoever has one: a choice",
     ),
     # By expected grid draw, after sun and battery.
     "sun-threshold": Preset(

@@ -203,7 +203,7 @@ def test_an_experiment_tells_where_a_table_is_wrong(table: dict[str, Any], told:
 
 def test_an_installed_package_offers_policies_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     offered = importlib.metadata.EntryPoint("theirs", "tafukt.simulator.policies.presets:PRESETS", "tafukt.policies")
-    function = SimpleNamespace(name="theirs", load=lambda: lambda view: None)
+    function = SimpleNamespace(name="theirs", module="theirs", load=lambda: lambda view: None)
     assert offered.group == "tafukt.policies"
     monkeypatch.setattr(
         "tafukt.experiments.config.policies.entry_points", lambda group: [function] if group == offered.group else []
