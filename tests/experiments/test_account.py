@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import jobs_kit as kit
+import builders.jobs as kit
 import pytest
-from experiments_kit import run, tiny
+from builders.experiments import run, tiny
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.results.account import account_draw_kwh

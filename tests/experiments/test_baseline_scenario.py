@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from experiments_kit import run, tiny
+from builders.experiments import run, tiny
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import InputError
 

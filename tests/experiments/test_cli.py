@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from experiments_kit import tiny
+from builders.experiments import tiny
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml as config_toml
 from tafukt.experiments.config.load import load

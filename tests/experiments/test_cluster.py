@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from experiments_kit import contents, tiny
+from builders.experiments import contents, tiny
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.runs import session

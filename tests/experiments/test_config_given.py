@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from experiments_kit import contents, run
+from builders.experiments import contents, run
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import check, load

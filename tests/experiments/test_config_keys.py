@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schema_keys import Key, every_key, put
+from builders.schema_keys import Key, every_key, put
 from tafukt.experiments.config.load import check
 from tafukt.experiments.errors import InputError
 

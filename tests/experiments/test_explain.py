@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import builders.records as records_of
 import pytest
-import show_records
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.report import explain
 from tafukt.experiments.report import explain as explain_words
@@ -12,7 +12,7 @@ from tafukt.experiments.results import load as loading
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> loading.Results:
-    folder = show_records.write_folder(tmp_path_factory.mktemp("folder"), seeds=(1,), count=12)
+    folder = records_of.write_folder(tmp_path_factory.mktemp("folder"), seeds=(1,), count=12)
     return loading.load(folder)
 
 

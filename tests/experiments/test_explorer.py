@@ -12,9 +12,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import builders.records as records_of
 import numpy as np
 import pytest
-import show_records
 from tafukt.experiments.report import explorer, report
 from tafukt.experiments.report.pareto import points
 from tafukt.experiments.results import load as loading
@@ -33,7 +33,7 @@ const wrong = console.error; console.error = (...all) => { faults.push(all.join(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = show_records.write_folder(tmp_path_factory.mktemp("explore"), seeds=(1, 2), count=12)
+    made: Path = records_of.write_folder(tmp_path_factory.mktemp("explore"), seeds=(1, 2), count=12)
     return made
 
 

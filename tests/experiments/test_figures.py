@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import builders.records as records_of
 import numpy as np
 import pandas as pd
 import pytest
-import show_records
 from matplotlib.text import Text
 from tafukt.experiments import figures as drawing
 from tafukt.experiments.errors import InputError
@@ -23,14 +23,14 @@ from tafukt.experiments.results import load as loading
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> loading.Results:
-    folder = show_records.write_folder(tmp_path_factory.mktemp("plain"), seeds=(1, 2, 3), count=16)
+    folder = records_of.write_folder(tmp_path_factory.mktemp("plain"), seeds=(1, 2, 3), count=16)
     return loading.load(folder)
 
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> loading.Results:
     axis = {"sites.all.pv.kwp": [1.0, 2.0], "workload.load": [0.3, 0.5]}
-    folder = show_records.write_folder(
+    folder = records_of.write_folder(
         tmp_path_factory.mktemp("matrix"), policies=("fifo", "solar"), seeds=(1,), axis=axis, count=6
     )
     return loading.load(folder)
@@ -279,7 +279,7 @@ def test_no_axis_is_pooled_in_silence(matrix: loading.Results) -> None:
 
 def test_a_third_axis_makes_panels(tmp_path: Path) -> None:
     axis = {"sites.all.pv.kwp": [1.0, 2.0], "workload.load": [0.3, 0.5], "workload.slack_h": [0.0, 6.0]}
-    folder = show_records.write_folder(tmp_path, policies=("fifo", "solar"), seeds=(1,), axis=axis, count=3, days=1.0)
+    folder = records_of.write_folder(tmp_path, policies=("fifo", "solar"), seeds=(1,), axis=axis, count=3, days=1.0)
     results = loading.load(folder)
     planned = [item for item in figures.plan(results, ["heatmap"]) if "draw_kwh" in item.name]
     assert len(planned) == 6  # three pairs, two panels each

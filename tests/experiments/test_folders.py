@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from experiments_kit import contents, run, tiny
+from builders.experiments import contents, run, tiny
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import FolderError, InputError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs_kit import flat, job, run, scenario, site
+from builders.jobs import flat, job, run, scenario, site
 from tafukt.experiments.results.grid_events import grid_event_metrics, grid_event_rows
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.scenario import Grid, GridEvent, NodeType

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import builders.records as records_of
 import pytest
-import show_records
 from tafukt.experiments.errors import FolderError
 
 import tafukt
@@ -13,7 +13,7 @@ import tafukt
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = show_records.write_folder(
+    made: Path = records_of.write_folder(
         tmp_path_factory.mktemp("folder"),
         axis={"workload.load": [0.3, 0.5]},
         seeds=(1,),
@@ -80,7 +80,7 @@ def test_a_broken_table_is_told(folder: Path) -> None:
 
 def test_an_axis_is_named_by_its_key_its_end_or_a_word(tmp_path: Path) -> None:
     axis = {"sites.all.battery.kwh": [0.0, 10.0], "workload.load": [0.3, 0.5]}
-    folder = show_records.write_folder(tmp_path, seeds=(1, 2), axis=axis, count=4, days=1.0)
+    folder = records_of.write_folder(tmp_path, seeds=(1, 2), axis=axis, count=4, days=1.0)
     results = tafukt.load(folder)
     for name in ("sites.all.battery.kwh", "battery.kwh", "kwh", "battery"):
         some = results.only([f"{name}=10", "load=0.5"], ["solar"], 2).complete

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import builders.records as records_of
 import numpy as np
 import pytest
-import show_records
 from numpy.typing import NDArray
 from tafukt.experiments.results import attribution, dictionary, metrics
 from tafukt.experiments.results import metrics as costs
@@ -19,7 +19,7 @@ from tafukt.workloads.job import Ask, Dataset, Job, Tenant, Truth
 
 @pytest.fixture(scope="module")
 def record() -> Record:
-    return show_records.record(unserved_from_s=0.9 * 86_400)
+    return records_of.record(unserved_from_s=0.9 * 86_400)
 
 
 def test_summary_has_exactly_the_metrics_of_the_dictionary(record: Record) -> None:
@@ -74,7 +74,7 @@ def _one_site(power_w: list[float], step_s: float = 60.0) -> SiteEnergy:
     """One site that only imports, a constant power in each step."""
     power = np.array(power_w)
     zero = np.zeros(len(power))
-    flows = dict.fromkeys(show_records.FLOWS, zero) | {"import_to_load": power}
+    flows = dict.fromkeys(records_of.FLOWS, zero) | {"import_to_load": power}
     return SiteEnergy(
         edges_s=np.arange(len(power) + 1) * step_s,
         it_w=power,
@@ -106,7 +106,7 @@ def _job(name: str, region: str, submit: float, runtime: float, slack: float, gp
 
 
 def test_job_metrics_by_hand() -> None:
-    base = show_records.record(count=3)
+    base = records_of.record(count=3)
     jobs = (
         _job("a", "R0", 0.0, 3600.0, 0.0),  # waits an hour and misses its deadline
         _job("b", "R0", 0.0, 2.0, math.inf),  # two seconds: the threshold of 10 s binds
@@ -128,7 +128,7 @@ def test_job_metrics_by_hand() -> None:
 
 
 def test_utilisation_stops_at_the_last_arrival_and_counts_sites_once_online() -> None:
-    base = show_records.record(count=1)
+    base = records_of.record(count=1)
     late = replace(base.scenario.sites[1], online_s=1800.0)
     scenario = replace(base.scenario, sites=(base.scenario.sites[0], late))
     occupancy = replace(
@@ -180,7 +180,7 @@ def _jobs_w(record: Record, site: int) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_jobs_and_rest_and_pool_add_up_to_the_total(seed: int) -> None:
-    record = show_records.record(seed=seed, unserved_from_s=0.9 * 86_400)
+    record = records_of.record(seed=seed, unserved_from_s=0.9 * 86_400)
     jobs = attribution.jobs_columns(record)
     rest: dict[str, float] = {}
     pool: dict[str, float] = {}
@@ -209,7 +209,7 @@ def test_jobs_and_rest_and_pool_add_up_to_the_total(seed: int) -> None:
 
 
 def test_what_the_pool_carries_is_what_is_mixed_into_it() -> None:
-    record = show_records.record()
+    record = records_of.record()
     energy, battery = record.energy[0], record.scenario.sites[0].battery
     assert isinstance(battery, Battery)
     carried = energy.total_j(attribution.pool_rates(energy)["pool_emissions_kg"])
@@ -219,7 +219,7 @@ def test_what_the_pool_carries_is_what_is_mixed_into_it() -> None:
 
 def test_a_lone_job_carries_its_data_centre_but_not_the_offices() -> None:
     """Site 1 has 1 kW of offices: they stay with the site."""
-    record = show_records.record(count=24)
+    record = records_of.record(count=24)
     energy = record.energy[1]
     share = _jobs_w(record, 1) / energy.it_w
     busy = int(np.argmax(share))
@@ -230,7 +230,7 @@ def test_a_lone_job_carries_its_data_centre_but_not_the_offices() -> None:
 
 def test_an_occupancy_inside_a_segment_is_shared_exactly() -> None:
     """A job that hands over to one of the same power leaves no edge in the ledger."""
-    base = show_records.record(count=1, sites=1)
+    base = records_of.record(count=1, sites=1)
     energy = base.energy[0]
     whole = attribution.jobs_columns(base)["energy_kwh"][0]
     occupancy = base.occupancy

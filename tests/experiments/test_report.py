@@ -7,9 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import builders.records as records_of
 import numpy as np
 import pytest
-import show_records
 from tafukt.experiments.errors import FolderError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report import report
@@ -26,7 +26,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = show_records.write_folder(
+    made: Path = records_of.write_folder(
         tmp_path_factory.mktemp("report"), seeds=(1, 2, 3), count=10, days=1.0, name=f"evil {EVIL}", question=EVIL
     )
     return made
@@ -95,8 +95,8 @@ def test_numbers_are_given_with_their_worth() -> None:
 def test_a_site_without_jobs_is_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A microgrid: no job, no waiting, no utilisation; its energy is told all the same."""
     columns = [np.zeros(0, np.float64 if i in (2, 3, 5) else np.int64) for i in range(7)]
-    monkeypatch.setattr(show_records, "jobs_and_occupancy", lambda *_: ((), [], Occupancy(*columns)))
-    folder = show_records.write_folder(tmp_path, policies=("fifo", "solar"), seeds=(1,), count=0, days=1.0)
+    monkeypatch.setattr(records_of, "jobs_and_occupancy", lambda *_: ((), [], Occupancy(*columns)))
+    folder = records_of.write_folder(tmp_path, policies=("fifo", "solar"), seeds=(1,), count=0, days=1.0)
     monkeypatch.setattr(figures, "FIGURES", {n: f for n, f in figures.FIGURES.items() if n not in ("site", "network")})
     page = report.page(loading.load(folder))
     assert "less grid electricity than fifo" in page

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from experiments_kit import contents, run, tiny
+from builders.experiments import contents, run, tiny
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import FolderError, InputError

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import builders.records as records_of
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import show_records
 from tafukt.experiments.results import attribution, dictionary, metrics, tables
 from tafukt.experiments.results import tables as results
 from tafukt.simulator.record import Record
@@ -22,7 +22,7 @@ START = datetime(2025, 12, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def record() -> Record:
-    return show_records.record(unserved_from_s=0.9 * 86_400)
+    return records_of.record(unserved_from_s=0.9 * 86_400)
 
 
 def _frames(record: Record, step_s: float = 3600.0, events: str = "all") -> dict[str, pd.DataFrame]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from experiments_kit import run, tiny
+from builders.experiments import run, tiny
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.cli.keys import key_lines
 from tafukt.experiments.errors import FolderError, InputError

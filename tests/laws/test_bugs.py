@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import jobs_kit as kit
+import builders.jobs as kit
 import numpy as np
 import pytest
 from tafukt.experiments.config.load import check

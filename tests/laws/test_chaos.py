@@ -12,7 +12,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-import jobs_kit as kit
+import builders.jobs as kit
 import pytest
 from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.event_queue import Kind

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import jobs_kit
+import builders.cases as kit
+import builders.jobs as build
 import pytest
-import trust_kit as kit
 from tafukt.simulator.engine.actions import Start
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.policies.order import shortest
@@ -50,23 +50,23 @@ SINGLE = NodeType("single", 1, 0.0, 1000.0, 0.0)
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_an_empty_institute_starts_its_job_at_once(name: str) -> None:
     """A full site elsewhere is no concern of the one at which nobody waits."""
-    jobs = [jobs_kit.job("A1", 0, 1, 100), jobs_kit.job("A2", 1, 1, 100), jobs_kit.job("B1", 2, 1, 100, home="s1")]
-    sites = [jobs_kit.site(f"s{i}", 1, SINGLE) for i in range(2)]
-    record = jobs_kit.run(jobs, jobs_kit.scenario(sites, coordination="regional"), policy(name))
-    assert jobs_kit.starts(record)["B1"] == 2.0
+    jobs = [build.job("A1", 0, 1, 100), build.job("A2", 1, 1, 100), build.job("B1", 2, 1, 100, home="s1")]
+    sites = [build.site(f"s{i}", 1, SINGLE) for i in range(2)]
+    record = build.run(jobs, build.scenario(sites, coordination="regional"), policy(name))
+    assert build.starts(record)["B1"] == 2.0
 
 
 def test_each_institute_has_its_own_reservation() -> None:
     """The head of one site is no reason to keep the head of another waiting."""
     jobs = [
-        jobs_kit.job("A1", 0, 4, 5000), jobs_kit.job("A2", 1, 4, 100), jobs_kit.job("B1", 2, 2, 100, home="s1"),
-        jobs_kit.job("B2", 3, 4, 100, home="s1"), jobs_kit.job("B3", 4, 2, 3000, home="s1"),
+        build.job("A1", 0, 4, 5000), build.job("A2", 1, 4, 100), build.job("B1", 2, 2, 100, home="s1"),
+        build.job("B2", 3, 4, 100, home="s1"), build.job("B3", 4, 2, 3000, home="s1"),
     ]  # fmt: skip
-    sites = [jobs_kit.site(f"s{i}", 4, SINGLE) for i in range(2)]
-    where = jobs_kit.scenario(sites, coordination="regional")
+    sites = [build.site(f"s{i}", 4, SINGLE) for i in range(2)]
+    where = build.scenario(sites, coordination="regional")
     strict = ListScheduler("sjf-strict", Parts(order=shortest, backfill="none"))
     for one in (policy("easy"), policy("conservative"), policy("fcfs"), strict):
-        begun = jobs_kit.starts(jobs_kit.run(jobs, where, one))
+        begun = build.starts(build.run(jobs, where, one))
         assert (begun["B2"], begun["B3"]) == (102.0, 202.0), one.name
 
 
@@ -84,8 +84,8 @@ def test_a_function_of_the_users_own_sees_one_institute_at_a_time() -> None:
             if view.fitting(job, view.sites_for(job), job.ask.gpus):
                 yield Start(job, 0)
 
-    jobs = [jobs_kit.job("A1", 0, 1, 100), jobs_kit.job("A2", 1, 1, 100), jobs_kit.job("B1", 2, 1, 100, home="s1")]
-    sites = [jobs_kit.site(f"s{i}", 1, SINGLE) for i in range(2)]
-    record = jobs_kit.run(jobs, jobs_kit.scenario(sites, coordination="regional"), FunctionPolicy("own", own))
-    assert jobs_kit.starts(record) == {"A1": 0.0, "A2": 100.0, "B1": 2.0}
+    jobs = [build.job("A1", 0, 1, 100), build.job("A2", 1, 1, 100), build.job("B1", 2, 1, 100, home="s1")]
+    sites = [build.site(f"s{i}", 1, SINGLE) for i in range(2)]
+    record = build.run(jobs, build.scenario(sites, coordination="regional"), FunctionPolicy("own", own))
+    assert build.starts(record) == {"A1": 0.0, "A2": 100.0, "B1": 2.0}
     assert seen == {("s0", "A1"), ("s0", "A2"), ("s1", "B1"), ("s0",), ("s1",)}

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import builders.cases as kit
 import numpy as np
 import pytest
-import trust_kit as kit
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from tafukt.experiments.runs.selftest import attribution_gap, gpu_gap

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import builders.cases as kit
 import numpy as np
 import pytest
-import trust_kit as kit
 from tafukt.experiments.results import metrics
 
 

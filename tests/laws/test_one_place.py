@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import replace
 
-import jobs_kit as kit
+import builders.jobs as kit
 import numpy as np
 import pytest
 from tafukt.simulator import random_streams

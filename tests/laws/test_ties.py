@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations
 
-import jobs_kit
+import builders.cases as kit
+import builders.jobs as build
 import numpy as np
 import pytest
-import trust_kit as kit
 from tafukt.simulator.policies.presets import PRESETS, policy
 from tafukt.simulator.record import FLOWS
 from tafukt.simulator.scenario import NodeType
@@ -62,20 +62,20 @@ SINGLE = NodeType("single", 1, 0.0, 1000.0, 0.0)
 
 @pytest.mark.parametrize("name", sorted(set(PRESETS) - {"carbon-scaler", "sun-elastic"}))
 def test_among_equal_sites_a_job_goes_home(name: str) -> None:
-    sites = [jobs_kit.site(f"s{i}", 2, SINGLE) for i in range(3)]
-    jobs = [jobs_kit.job("j", 0, 1, 600, home="s1", slack_s=7200.0)]
-    record = jobs_kit.run(jobs, jobs_kit.scenario(sites), policy(name))
+    sites = [build.site(f"s{i}", 2, SINGLE) for i in range(3)]
+    jobs = [build.job("j", 0, 1, 600, home="s1", slack_s=7200.0)]
+    record = build.run(jobs, build.scenario(sites), policy(name))
     assert record.scenario.sites[record.outcomes[0].site].name == "s1"
 
 
 @pytest.mark.parametrize("name", ["fcfs", "fifo", "easy", "easy-sjbf", "conservative", "sjf", "edf", "las", "srtf"])
 def test_jobs_of_one_second_go_in_the_order_of_the_file(name: str) -> None:
     """9 stands before 10, though "10" comes before "9" as a text."""
-    jobs = [jobs_kit.job("8", 0, 1, 100), jobs_kit.job("9", 5, 1, 100), jobs_kit.job("10", 5, 1, 100)]
-    one = jobs_kit.scenario([jobs_kit.site(nodes=1, node=SINGLE)])
-    assert jobs_kit.starts(jobs_kit.run(jobs, one, policy(name))) == {"8": 0.0, "9": 100.0, "10": 200.0}
+    jobs = [build.job("8", 0, 1, 100), build.job("9", 5, 1, 100), build.job("10", 5, 1, 100)]
+    one = build.scenario([build.site(nodes=1, node=SINGLE)])
+    assert build.starts(build.run(jobs, one, policy(name))) == {"8": 0.0, "9": 100.0, "10": 200.0}
 
 
 def test_the_order_of_jobs_is_that_of_submission_and_then_of_the_file() -> None:
-    jobs = [jobs_kit.job(name, time, 1, 1) for name, time in (("b", 7.0), ("z", 3.0), ("a", 7.0), ("10", 3.0))]
+    jobs = [build.job(name, time, 1, 1) for name, time in (("b", 7.0), ("z", 3.0), ("a", 7.0), ("10", 3.0))]
     assert [job.ask.job_id for job in in_order(jobs)] == ["z", "10", "b", "a"]

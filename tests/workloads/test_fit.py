@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.workloads import workload_from
 from tafukt.experiments.figures import workload as figures
 from tafukt.workloads import describe
 from tafukt.workloads.build import build
@@ -19,7 +20,6 @@ from tafukt.workloads.service import service_from, service_load
 from tafukt.workloads.traces.formats import load_table
 from tafukt.workloads.traces.table import TraceTable
 from tafukt.workloads.units import DAY_S
-from workloads_kit import workload_from
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
 PLACES = [Place("casablanca", "CSE", 7.7e6, 80), Place("rabat", "RSK", 5.1e6, 80)]

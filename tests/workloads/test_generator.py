@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.workloads import mistakes, workload_from
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tafukt.workloads import streams
@@ -20,7 +21,6 @@ from tafukt.workloads.job import Job
 from tafukt.workloads.mix import catalogue, load_mix
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
 from tafukt.workloads.units import TICK_S
-from workloads_kit import mistakes, workload_from
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
 HERE = Path(__file__).parent

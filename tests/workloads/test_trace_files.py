@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders.workloads import mistakes, workload_from
 from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Job
 from tafukt.workloads.schema import Demand, Place
 from tafukt.workloads.traces import files
 from tafukt.workloads.traces.formats import load_table, sniff
-from workloads_kit import mistakes, workload_from
 
 START = datetime(2025, 6, 1, tzinfo=UTC)
 PLACES = [Place("rabat", "RSK", 5.1e6, 80), Place("fes", "FME", 4.5e6, 80)]

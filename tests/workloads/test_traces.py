@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.workloads import mistakes, workload_from
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tafukt.workloads.build import build
@@ -21,7 +22,6 @@ from tafukt.workloads.traces.column_map import ColumnMap, catalogue, column_map
 from tafukt.workloads.traces.formats import sniff
 from tafukt.workloads.traces.readers import read_table
 from tafukt.workloads.traces.swf import read_swf
-from workloads_kit import mistakes, workload_from
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
 PLACES = [Place("casablanca", "CSE", 7.7e6, 80), Place("rabat", "RSK", 5.1e6, 80), Place("fes", "FME", 4.5e6, 80)]

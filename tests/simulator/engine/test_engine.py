@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jobs_kit as kit
+import builders.jobs as kit
 import numpy as np
 import pytest
 from tafukt.simulator.engine import job_state as checkpoints

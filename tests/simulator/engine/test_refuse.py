@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import jobs_kit as kit
+import builders.jobs as kit
 import pytest
 from tafukt.experiments.results import metrics
 from tafukt.simulator.engine.actions import Action, Pause, Refuse, Start

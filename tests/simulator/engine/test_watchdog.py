@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import jobs_kit as kit
+import builders.jobs as kit
 import numpy as np
 import pytest
 from tafukt.simulator.conformance import check

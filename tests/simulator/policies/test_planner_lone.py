@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-import jobs_kit as kit
+import builders.cases as cases_of
+import builders.jobs as kit
 import numpy as np
 import pytest
-import trust_kit
 from tafukt.simulator.engine.actions import Action, Pause, Start, Wake
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.policies.presets import policy
@@ -59,7 +59,7 @@ class Hours:
 
 
 def draw_kwh(record: Record) -> float:
-    return sum(trust_kit.draw_j(record, index) for index in range(len(record.scenario.sites))) / 3.6e6
+    return sum(cases_of.draw_j(record, index) for index in range(len(record.scenario.sites))) / 3.6e6
 
 
 def run_kwh(job: Job, where: Scenario, one: Any) -> float:

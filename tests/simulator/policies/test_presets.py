@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jobs_kit as kit
+import builders.jobs as kit
 import numpy as np
 import pytest
 from tafukt.simulator.engine.actions import Start

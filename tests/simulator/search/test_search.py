@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import jobs_kit as kit
+import builders.jobs as kit
 import numpy as np
 import pytest
 from tafukt.simulator.energy.battery import stepper
