@@ -47,7 +47,7 @@ def rows_of(folder: StoredResults, manifest: Mapping[str, Any] | None = None) ->
 def _bases(rows: Mapping[str, Row], manifest: Mapping[str, Any]) -> Callable[[Row], Row | None]:
     """What finds the run of the baseline scenario that a row is held against: of its policy, seed and other axes."""
     settled: Mapping[str, Any] = manifest.get("baseline_scenario") or {}
-    axes = [key for keys in manifest["axes"] for key in keys]
+    axes = [key for keys in manifest.get("axes", ()) for key in keys]
 
     def place(row: Row, values: Mapping[str, Any]) -> tuple[str, ...]:
         return (row["policy"], str(row["seed"]), *(repr(values.get(axis, row.get(axis))) for axis in axes))
@@ -85,7 +85,7 @@ def _compared(
 
 def header(manifest: Mapping[str, Any]) -> list[str]:
     """The columns of summary.csv: keys, axes, metrics."""
-    axes = [key for keys in manifest["axes"] for key in keys]
+    axes = [key for keys in manifest.get("axes", ()) for key in keys]
     return ["run", "status", "policy", "seed", *axes, *(column.name for column in METRICS)]
 
 
