@@ -18,6 +18,7 @@ from tafukt.experiments.figures.style import (
     dates,
     finish,
     local_axis,
+    named,
     series,
     under,
     zone_of,
@@ -204,7 +205,7 @@ def waiting_cdf(
             color=GREYED if grey else look.colour,
             linestyle=look.stroke,
             linewidth=0.7 if grey else None,
-            label=name,
+            label=named(str(name)),
         )
     _waiting_axis(ax, longest)
     ax.set_ylim(0, 1.005)

@@ -54,6 +54,7 @@ def beside_points(ax: Axes, points: Floats, names: Sequence[str], colours: Seque
             va="center",
             fontsize=size,
             color=colour,
+            parse_math=False,
             zorder=5,
             arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.4, "shrinkA": 0, "shrinkB": 3} if far else None,
         ).set_in_layout(False)
@@ -96,6 +97,7 @@ def at_line_ends(
             va="center",
             fontsize=size,
             color=colour,
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.4, "shrinkA": 0, "shrinkB": 2},
         )
 

@@ -319,7 +319,23 @@ def finish(ax: Axes, title: str | None, default: str, legend: bool, handles: Seq
     if text:
         text = wrapped(text, ax, "axes.titlesize")
         ax.set_title(text, loc="left", fontweight=title_weight(), pad=6 + rows * 1.45 * text_points("legend.fontsize"))
+    _no_formulas(ax)
     return ax
+
+
+def _no_formulas(ax: Axes) -> None:
+    """Take every text of the axes as it stands, also where they are drawn outside of `style()`: `$x^$` is a name."""
+    from matplotlib.text import Text
+
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.get_ticklabels()  # which makes the ticks of names
+    for text in ax.findobj(Text):
+        text.set_parse_math(False)  # type: ignore[attr-defined]
+
+
+def named(name: str) -> str:
+    """A name as the label of a legend, which leaves out those that begin with an underscore."""
+    return "\N{ZERO WIDTH SPACE}" * name.startswith("_") + name
 
 
 def energy_of(data: Any) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -220,7 +222,7 @@ def test_a_packed_folder_needs_nothing_else(tmp_path: Path) -> None:
 
 # --- names ------------------------------------------------------------------------------------------------
 
-NAMES = ["شمس", "ⵜⴰⴼⵓⴽⵜ", "NA", "None", "nan", "-mine", "=1+1", "'=odd", "$x^$", "a b", "null"]
+NAMES = ["شمس", "ⵜⴰⴼⵓⴽⵜ", "NA", "None", "nan", "-mine", "=1+1", "'=odd", "$x^$", "a b", "null", "_odd"]
 
 
 def test_policies_may_be_called_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,6 +241,30 @@ def test_policies_may_be_called_anything(tmp_path: Path, capsys: pytest.CaptureF
     assert all(path.name.isascii() and not path.name.startswith("-") for path in (out / "runs").iterdir())
     assert command("compare", str(out)) == 0
     assert command("replay", str(out), "--workers", "1") == 0
+    assert command("report", str(out)) == 0, "every figure could be drawn"
+    page = unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert all(f'data-policy="{name}"' in page for name in NAMES)
+    assert command("plot", str(out), "--figure", "policies") == 0
+
+
+def test_names_in_figures_are_letters_also_outside_of_our_style() -> None:
+    """`$x^$` is no formula that cannot be set, `$x$` no italic x, and a legend does not leave out `_odd`."""
+    import pandas as pd
+    from matplotlib.text import Text
+
+    names = ["$x^$", "$x$", "_odd", "back\\slash", "50 %"]
+    jobs = {name: pd.DataFrame({"wait_h": [0.5, 1.0]}) for name in names}
+    columns = ("draw_kwh", "wait_mean_h", "grid_cut", "deadline_miss_rate", "bound_draw_kwh")
+    rows = pd.DataFrame([{"policy": n, "seed": 1, **dict.fromkeys(columns, float(i))} for i, n in enumerate(names)])
+    for ax in (
+        tafukt.figures.waiting_cdf(jobs),
+        tafukt.figures.waiting_rows(jobs),
+        tafukt.figures.policies(rows),
+        tafukt.figures.pareto(rows),
+    ):
+        ax.figure.savefig(io.BytesIO(), format="svg")
+        shown = {text.get_text().strip("\u200b") for text in ax.findobj(Text) if not text.get_parse_math()}
+        assert set(names) <= shown
 
 
 def test_two_values_of_an_axis_that_are_one_are_refused(experiment: Path, tmp_path: Path) -> None:
