@@ -69,7 +69,8 @@ def test_a_scaled_scenario_is_that_of_scaled_sites(tiny: Loaded) -> None:
 
     rebuilt = build(check(document, "sized", tiny.folder), 1).scenario
     for one, two in zip(doubled.sites, rebuilt.sites, strict=True):
-        assert np.allclose(one.pv.values, two.pv.values, rtol=1e-9)
+        # supply enters on a grid of 2**-10 W: before it is scaled here, after it there
+        assert np.allclose(one.pv.values, two.pv.values, rtol=1e-9, atol=2**-8)
         assert one.battery is not None
         assert two.battery is not None
         assert one.battery.capacity_j == pytest.approx(two.battery.capacity_j)
