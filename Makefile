@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 FOLDERS := sites workloads simulator experiments
-EXPERIMENT ?= morocco_week
+EXPERIMENT ?= morocco_month
 
-.PHONY: run test test-slow lint bench docs dist clean
+.PHONY: run test test-slow lint bench docs dist paper clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.user
@@ -35,6 +35,12 @@ docs: $(VENV)/.docs
 	cd .links/tafukt && ln -s ../../tafukt/* . && for f in $(FOLDERS); do ln -s ../../$$f $$f; done
 	$(BIN)/python docs/make_reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# The figure of the paper, from its own experiment.
+paper: $(VENV)/.user
+	$(BIN)/tafukt run paper/figure.toml -o build/paper
+	$(BIN)/tafukt plot build/paper --figure pareto --format pdf --paper 1
+	cp build/paper/figures/pareto*.pdf paper/pareto.pdf
 
 # The wheel and the source archive, checked as the index would.
 dist: $(VENV)/.dev
