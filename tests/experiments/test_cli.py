@@ -218,6 +218,7 @@ def test_bundled_experiments_run_in_a_shortened_form(name: str, tmp_path: Path) 
         pytest.skip(f"{trace} is fetched when a user asks")
     short = ["days=1", "step_min=60", "seeds=[1]", "bound=false", "drain_days=3"]
     document.pop("account", None)  # a day has no weeks to leave out
+    document["policies"] = document["policies"][:8]  # each policy has its own tests
     axes = dict(config_toml.flat({key: value for key, value in document.get("matrix", {}).items() if key != "zip"}))
     for key, values in axes.items():
         config_toml.put(document, f"matrix.{key}", values[:: max(1, len(values) - 1)][:2], name)

@@ -170,7 +170,10 @@ def test_anything_may_die_at_any_instant() -> None:
     assert kill_everything("fifo") > 200
 
 
-@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"fifo"}))
+SOLVES = pytest.param("budget-planner", marks=pytest.mark.slow)  # a programme each hour: a minute
+
+
+@pytest.mark.parametrize("name", [*sorted(set(PRESETS) - {"fifo", "budget-planner"}), SOLVES])
 def test_anything_may_die_under_any_policy(name: str) -> None:
     """A systematic tenth of all instants; all of them in the slow run."""
     assert kill_everything(name, 23) > 5

@@ -262,7 +262,7 @@ class Anything:
             yield Wake(view.now_s + float(rng.integers(10, 400)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_no_job_is_lost_and_no_work_made_whatever_happens(seed: int) -> None:
     """Random policy, faults, caps, sizes, links: all jobs end once, and what they ran adds up to their work."""
