@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from tafukt.experiments.results.load import Results
 
 COMPARED = ("draw_kwh", "grid_cut", "captured", "renewable_fraction", "wait_mean_h", "deadline_miss_rate")
-GIVEN_UP = ("captured", "renewable_fraction", "deadline_miss_rate", "wait_mean_h")
+GIVEN_UP = (
+    "captured", "renewable_fraction", "emissions_against_base_kg", "emissions_against_base_kg_per_year",
+    "cost_against_base_mad", "draw_against_base_kwh", "deadline_miss_rate", "wait_mean_h",
+)  # fmt: skip
 """Columns that a narrow terminal does without, the first of them first."""
 SHARES = ("grid_cut", "renewable_fraction", "deadline_miss_rate", "utilisation", "self_consumption")
 FORMATS = ("text", "markdown", "latex", "csv")
@@ -31,6 +34,7 @@ def compare_command(
 ) -> int:
     """Means with their intervals for each folder, paired differences, and what a reader must know."""
     from tafukt.experiments.results import statistics
+    from tafukt.experiments.results.answer import against_base
     from tafukt.experiments.results.load import load
 
     if form not in FORMATS:
@@ -57,6 +61,10 @@ def compare_command(
         pairs += statistics.between(opened[0], other, paired)
     if pairs:
         _pairs(pairs)
+    for results in opened:
+        rows = results.complete.to_dict(orient="records")
+        for line in against_base(rows, results.baseline_scenario, results.axes):
+            console().print(line)
     for line in dict.fromkeys(told):
         console().print(f"Note: {line}")
     return 0
@@ -88,10 +96,12 @@ def _value(metric: str, value: float, half: float) -> str:
 
 def _frame(results: Results, metrics: Sequence[str]) -> Any:
     from tafukt.experiments.results import statistics
-    from tafukt.experiments.results.summary import LIMITS
+    from tafukt.experiments.results.summary import AGAINST_BASE, LIMITS
 
-    usual = tuple(metrics) == COMPARED and results.complete["best_known_draw_kwh"].notna().any()
-    shown = tuple(dict.fromkeys((*metrics, *(LIMITS if usual else ()))))
+    usual, rows = tuple(metrics) == COMPARED, results.complete
+    more = LIMITS if usual and rows["best_known_draw_kwh"].notna().any() else ()
+    more += AGAINST_BASE if usual and rows["draw_against_base_kwh"].notna().any() else ()
+    shown = tuple(dict.fromkeys((*metrics, *more)))
     return statistics.means(results.complete, results.axes, shown), shown
 
 

@@ -15,7 +15,7 @@ from tafukt.experiments.cli.text import console, next_command, plural, print_com
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
-from tafukt.experiments.results.answer import answer
+from tafukt.experiments.results.answer import against_base, answer
 from tafukt.experiments.results.summary import failed, least_possible
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.processes import processors
@@ -59,6 +59,8 @@ def run_command(
         out = console()
         print_comparison(outcome.rows, loaded)
         for sentence in answer(outcome.rows, loaded.baseline.label, loaded.axis_keys):
+            out.print(sentence)
+        for sentence in against_base(outcome.rows, plan.folder.manifest()["baseline_scenario"], loaded.axis_keys):
             out.print(sentence)
         if least := least_possible(outcome.rows, loaded.axis_keys):
             out.print(least)

@@ -26,6 +26,15 @@ COLUMNS = (
     ("cost_mad", "cost\nMAD", "{:,.0f}"),
     ("emissions_kg", "CO2e\nkg", "{:,.0f}"),
 )
+AGAINST_COLUMNS = (
+    ("draw_against_base_kwh", "against\nbase\nkWh", "{:+,.0f}"),
+    ("cost_against_base_mad", "against\nbase\nMAD", "{:+,.0f}"),
+    ("emissions_against_base_kg", "against\nbase\nkg", "{:+,.0f}"),
+    ("draw_against_base_kwh_per_year", "a year\nkWh", "{:+,.0f}"),
+    ("cost_against_base_mad_per_year", "a year\nMAD", "{:+,.0f}"),
+    ("emissions_against_base_kg_per_year", "a year\nkg", "{:+,.0f}"),
+)
+"""Beside the others where there is a baseline scenario; `a year` is a year's worth of the difference."""
 WIDTH = 120
 NARROW = 80
 FIRST_MARK = 0xF0000  # of the private use area: no text holds it
@@ -109,8 +118,9 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
     seeds = len({row["seed"] for row in rows})
     title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
     blocks = list(_blocks(rows, axes).items())
-    texts = {name: text for name, _, text in COLUMNS}
-    headings = {name: heading for name, heading, _ in COLUMNS}
+    columns = COLUMNS + (AGAINST_COLUMNS if loaded.base else ())
+    texts = {name: text for name, _, text in columns}
+    headings = {name: heading for name, heading, _ in columns}
 
     def build(kept: Sequence[str]) -> Table:
         table = new_table(title)
@@ -134,8 +144,9 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
             left_over -= len(policies)
         return table
 
-    ranked = ("battery_wear_mad", "captured", "emissions_kg", "cost_mad", "renewable_fraction")
-    print_blocks(fitted(build, [name for name, _, _ in COLUMNS], ranked), [key for key, _ in blocks])
+    ranked = ("captured", "emissions_kg", "cost_mad", "renewable_fraction", "emissions_against_base_kg", "wait_mean_h")
+    ranked += ("cost_against_base_mad", "draw_against_base_kwh")
+    print_blocks(fitted(build, [name for name, _, _ in columns], ranked), [key for key, _ in blocks])
 
 
 def _blocks(rows: Sequence[Row], axes: Sequence[str]) -> dict[str, dict[str, list[Row]]]:

@@ -330,7 +330,7 @@ def _no_formulas(ax: Axes) -> None:
     for axis in (ax.xaxis, ax.yaxis):
         axis.get_ticklabels()  # which makes the ticks of names
     for text in ax.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]
+        text.set_parse_math(False)
 
 
 def named(name: str) -> str:

@@ -23,11 +23,12 @@ from tafukt.experiments.report.explorer import embedded
 from tafukt.experiments.report.pareto import points
 from tafukt.experiments.report.sources import assumptions
 from tafukt.experiments.results import statistics
+from tafukt.experiments.results.answer import against_base
 from tafukt.experiments.results.answer import answer as sentences
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.load import Results, load
 from tafukt.experiments.results.numbers import number_text
-from tafukt.experiments.results.summary import LIMITS, least_possible
+from tafukt.experiments.results.summary import AGAINST_BASE, LIMITS, least_possible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +126,7 @@ def context(results: Results) -> dict[str, Any]:
         "assumptions": assumptions(results.experiment, _site_models(results)),
         "runs": _runs(results),
         "provenance": _provenance(results),
-        "glossary": [column("summary", name) for name in (*COLUMNS, *LIMITS)],
+        "glossary": [column("summary", name) for name in (*COLUMNS, *LIMITS, *AGAINST_BASE)],
     }
 
 
@@ -138,6 +139,7 @@ def answer(results: Results) -> list[str]:
     rows = frame.to_dict(orient="records")
     return [
         *sentences(rows, results.baseline, results.axes, lambda values: statistics.mean_interval(values)[1]),
+        *against_base(rows, results.baseline_scenario, results.axes),
         least_possible(rows, results.axes),
         _setting(frame),
     ]
@@ -165,6 +167,7 @@ def _range(values: pd.Series[float], text: str) -> str:
 def _comparison(results: Results) -> dict[str, Any]:
     """Means over seeds for each scenario and policy."""
     columns = COLUMNS + (LIMITS if results.complete["best_known_draw_kwh"].notna().any() else ())
+    columns += AGAINST_BASE if results.complete["draw_against_base_kwh"].notna().any() else ()
     table = statistics.means(results.complete, results.axes, columns)
     heads = [{"text": "policy", "unit": ""}] + [_head(name) for name in columns]
     groups: dict[str, list[dict[str, Any]]] = {}

@@ -14,6 +14,10 @@ from tafukt.experiments.results.numbers import number_text
 Row = Mapping[Any, Any]
 HalfWidth = Callable[[Sequence[float]], float]
 """Of the confidence interval of a mean; NaN where there is none."""
+AGAINST_MOST = 12
+"""Sentences on scenarios against the baseline scenario; the rest is in the table."""
+YEAR_MOST_DAYS = 350.0
+"""A shorter window is said where a year's worth of it is."""
 SCENARIO_MOST = 60
 """Characters in which a scenario is named."""
 
@@ -199,6 +203,30 @@ def _range_of_draw(found: Mapping[str, Mapping[str, Contender]], number: int) ->
         f"({least[low].policy} at {_short(low)}) to {least[high].draw_kwh:,.0f} kWh ({least[high].policy} at "
         f"{_short(high)})."
     ]
+
+
+def against_base(rows: Iterable[Row], base: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
+    """What each scenario draws, costs and emits more or less than the baseline scenario in a year, by policy."""
+    units = (
+        ("draw_against_base_kwh", "kWh"),
+        ("cost_against_base_mad", "MAD"),
+        ("emissions_against_base_kg", "kg CO2e"),
+    )
+    told = []
+    for name, members in (scenarios(rows, axes) if base else {}).items():
+        if all(members[0][axis] == value or str(members[0][axis]) == str(value) for axis, value in base.items()):
+            continue
+        other = scenario(base, base.values())
+        days = mean(members, "window_h") / 24.0
+        year = "a year" if days > YEAR_MOST_DAYS else f"a year, from a window of {days:.0f} days"
+        for policy in dict.fromkeys(row["policy"] for row in members):
+            mine = [row for row in members if row["policy"] == policy]
+            means = [(mean(mine, f"{metric}_per_year"), unit) for metric, unit in units]
+            known = [number_text("{:+,.0f}", value) + f" {unit}" for value, unit in means if not math.isnan(value)]
+            if known:
+                told.append(f"{name} against {other} under {policy}: {_and(known)} {year}.")
+    more = [f"{len(told) - AGAINST_MOST} more in summary.csv."] if len(told) > AGAINST_MOST else []
+    return told[:AGAINST_MOST] + more
 
 
 def _short(text: str) -> str:

@@ -155,6 +155,11 @@ class Results:
         """The policy that all are compared with."""
         return str(self.manifest.get("baseline", self.experiment.get("baseline", "fifo")))
 
+    @property
+    def baseline_scenario(self) -> dict[str, Any]:
+        """The values of axes that scenarios are held against; empty without `baseline_scenario`."""
+        return dict(self.manifest.get("baseline_scenario") or {})
+
     @cached_property
     def summary(self) -> pd.DataFrame:
         """`summary.csv`: one row per run."""

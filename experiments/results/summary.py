@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from tafukt.experiments.results.dictionary import COMPARISON_METRICS, METRICS
+from tafukt.experiments.results.metrics import AGAINST_BASE as against
 from tafukt.experiments.results.metrics import against_base, comparison
 from tafukt.experiments.results.stored import StoredResults
 from tafukt.experiments.results.tables import metric_values
@@ -14,6 +15,8 @@ from tafukt.experiments.results.tables import metric_values
 Row = dict[str, Any]
 LIMITS = ("bound_draw_kwh", "best_known_draw_kwh")
 """Between which the least possible draw lies."""
+AGAINST_BASE = tuple(f"{name}{of}" for of in ("", "_per_year") for name in against)
+"""Columns against the same policy and seed in the baseline scenario."""
 COMPARED = tuple(column.name for column in COMPARISON_METRICS)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 from builders.experiments import run, tiny
+from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import InputError
 
@@ -65,3 +67,43 @@ def test_a_baseline_scenario_that_is_not_there_is_told(base: str, key: str, word
     with pytest.raises(InputError) as caught:
         load(written(tmp_path, base))
     assert words in {problem.key: str(problem) for problem in caught.value.problems}[f"baseline_scenario.{key}"]
+
+
+def test_run_compare_and_report_say_it_policy_by_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By hand from the draws, costs and emissions of summary.csv: means over the seeds, and 8766 h a year."""
+    path, out = tmp_path / "tiny.toml", tmp_path / "out"
+    text = "[matrix]\nsites.all.battery.kwh = [5, 7.5]\n[baseline_scenario]\nsites.all.battery.kwh = 5\n"
+    path.write_text(tiny(seeds=(1, 2)) + text, encoding="utf-8")
+    shown = {}
+    for words in (["run", str(path), "-o", str(out), "--workers", "1", "--set", "bound=false"], ["compare", str(out)]):
+        assert guarded(lambda words=words: app(words, standalone_mode=False)) == 0  # type: ignore[misc]
+        shown[words[0]] = capsys.readouterr().out
+    assert guarded(lambda: app(["report", str(out)], standalone_mode=False)) == 0
+    shown["report"] = (out / "report.html").read_text(encoding="utf-8")
+    rows = list(csv.DictReader((out / "summary.csv").open(encoding="utf-8")))
+    for policy in ("fifo", "solar"):
+        small, large = (
+            [row for row in rows if row["policy"] == policy and row["sites.all.battery.kwh"] == kwh]
+            for kwh in ("5", "7.5")
+        )
+        assert [row["seed"] for row in small] == [row["seed"] for row in large] == ["1", "2"]
+        years = [
+            sum(
+                (float(more[metric]) - float(less[metric])) * 8766.0 / float(more["window_h"])
+                for less, more in zip(small, large, strict=True)
+            )
+            / 2
+            for metric in ("draw_kwh", "cost_mad", "emissions_kg")
+        ]
+        kwh, mad, kg = (f"{year:+,.0f}" for year in years)
+        days = sum(float(row["window_h"]) for row in large) / 2 / 24
+        year = f"a year, from a window of {days:.0f} days."
+        sentence = f"battery 7.5 kWh against battery 5 kWh under {policy}: {kwh} kWh, {mad} MAD and {kg} kg CO2e {year}"
+        assert years[0] < -1.0
+        for command, told in shown.items():
+            assert sentence in told, command
+        for command in ("run", "compare"):
+            line = next(line for line in shown[command].split("battery 7.5 kWh")[1].splitlines() if policy in line)
+            assert kwh in line.split(), command
+        assert kwh.replace("-", "−") in shown["report"], "the row of the table"
+    assert "battery 5 kWh against" not in shown["run"] + shown["compare"] + shown["report"]
