@@ -172,7 +172,6 @@ def scenario_lines(inputs: Inputs) -> list[str]:
         f"{plural(len(sites), 'site')} with {plural(gpus, 'GPU')}; with the first seed there are "
         f"{plural(len(inputs.jobs), 'job')} of {submitted:,.0f} GPU-hours",
         f"accounting window: {inputs.scenario.end_s / 86_400:.0f} days from {inputs.experiment.start.isoformat()}",
-        *_export_note(inputs),
     ]
 
 
@@ -183,15 +182,3 @@ def tell_notes(lines: Sequence[str]) -> None:
         err.print(f"Note: {line}", style="yellow")
     if len(lines) > NOTES_SHOWN:
         err.print(f"Note: and {len(lines) - NOTES_SHOWN} more; tafukt validate tells all", style="yellow")
-
-
-def _export_note(inputs: Inputs) -> list[str]:
-    """What of the export is paid, where a site may feed in at all."""
-    feeding = [site for site in inputs.scenario.sites if site.grid.export_limit_w > 0 and site.pv.values.any()]
-    shares = {site.grid.export_cap_share for site in feeding}
-    if not shares:
-        return []
-    if shares == {1.0}:
-        return ["export: all of it is paid; grid.export_cap_share says otherwise"]
-    told = " or ".join(f"{share:.0%}" for share in sorted(shares))
-    return [f"export: paid up to {told} of the window's generation; what is above it is exported unpaid"]

@@ -16,10 +16,23 @@ def notes(loaded: Loaded, inputs: Inputs) -> list[str]:
         *outside(loaded),
         *(f"{site}: {note}" for site, lines in inputs.weather_notes.items() for note in lines),
         *inputs.notes.get("told", ()),
+        *_paid_export(inputs),
         *_not_searched(loaded, inputs),
         *_not_looked_at(loaded, inputs),
     ]
     return list(dict.fromkeys(found))
+
+
+def _paid_export(inputs: Inputs) -> list[str]:
+    """What of the export is paid, where a site may feed in at all."""
+    feeding = [site for site in inputs.scenario.sites if site.grid.export_limit_w > 0 and site.pv.values.any()]
+    shares = {site.grid.export_cap_share for site in feeding}
+    if not shares:
+        return []
+    if shares == {1.0}:
+        return ["export: all of it is paid; grid.export_cap_share says otherwise"]
+    told = " or ".join(f"{share:.0%}" for share in sorted(shares))
+    return [f"export: paid up to {told} of the window's generation; what is above it is exported unpaid"]
 
 
 def _not_searched(loaded: Loaded, inputs: Inputs) -> list[str]:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tafukt.experiments.cli.text import scenario_lines
+from builders.experiments import tiny
+from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load
+from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
+from tafukt.experiments.report.report import context
+
+import tafukt
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,23 @@ mix = "institutes"
 load = 0.1
 """
     )
-    inputs = build(load(file), 1)
+    loaded = load(file)
+    inputs = build(loaded, 1)
     assert [site.grid.export_cap_share for site in inputs.scenario.sites] == [share]
-    told = [line for line in scenario_lines(inputs) if line.startswith("export: ")]
+    told = [line for line in notes(loaded, inputs) if line.startswith("export: ")]
     assert (said in told[0]) if said else not told
+
+
+def test_run_manifest_and_report_say_all_that_validate_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "tiny.toml", tmp_path / "out"
+    file.write_text(tiny())
+    said = []
+    for words in (["validate", str(file)], ["run", str(file), "-o", str(out), "--workers", "1"]):
+        assert guarded(lambda words=words: app(words, standalone_mode=False)) == 0  # type: ignore[misc]
+        both = capsys.readouterr()
+        lines = (both.out + both.err).splitlines()
+        said.append({line.split("Note: ")[1] for line in lines if "Note: " in line})
+    assert any(note.startswith("export: ") for note in said[0])
+    results = tafukt.load(out)
+    assert said[0] == said[1] == set(results.manifest["notes"])
+    assert said[0] <= set(context(results)["warnings"])
