@@ -178,18 +178,23 @@ class Record:
 
     def arranged_as(self, scenario: Scenario) -> Record:
         """The same, with the sites in the order in which another scenario of the same sites has them."""
-        at = np.array([*(scenario.site_index(site.name) for site in self.scenario.sites), -1], dtype=np.int64)
+        places = [*(scenario.site_index(site.name) for site in self.scenario.sites), -1]
+        at = np.array(places, dtype=np.int64)
         for outcome in self.outcomes:
-            outcome.site = int(at[outcome.site])
+            outcome.site = places[outcome.site]
         back = np.argsort(at[:-1])
         return replace(
             self,
             scenario=scenario,
             occupancy=replace(self.occupancy, site=at[self.occupancy.site]),
             energy=[self.energy[i] for i in back.tolist()],
-            events=[event._replace(site=int(at[event.site])) for event in self.events],
-            transfers=[t._replace(source=int(at[t.source]), target=int(at[t.target])) for t in self.transfers],
-            requests=[request._replace(site=int(at[request.site])) for request in self.requests],
+            # There are several for each job, and `_replace` takes three times as long.
+            events=[
+                Event(time_s, kind, job, places[site], reason, detail)
+                for time_s, kind, job, site, reason, detail in self.events
+            ],
+            transfers=[t._replace(source=places[t.source], target=places[t.target]) for t in self.transfers],
+            requests=[request._replace(site=places[request.site]) for request in self.requests],
         )
 
     @property

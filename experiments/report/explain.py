@@ -46,15 +46,18 @@ class Story:
     timeline: tuple[str, ...]
 
 
-def story(job: Row, events: Sequence[Row], tz: str) -> Story:
-    """A job's story from its row of jobs.parquet and its rows of events.parquet, in local time of `tz`."""
+def story(job: Row, events: Sequence[Row], tz: str, timeline: bool = True) -> Story:
+    """A job's story from its row of jobs.parquet and its rows of events.parquet, in local time of `tz`.
+
+    Where only its words are wanted, of thousands of jobs, `timeline` is better false.
+    """
     kind = " · ".join(str(job[name]) for name in ("job_class", "function", "programme", "residency") if job[name])
     found = steps(job, events, tz)
     lines = [f"{moment(job, step.time_h, tz)}  {step.text}" for step in found]
     if not known(job["end_h"]):
         lines.append(f"{'':18}{ended(job, events)}")
     end_h = job["end_h"] if known(job["end_h"]) else found[-1].time_h
-    bar = _bar(found, float(job["submit_h"]), float(end_h))
+    bar = _bar(found, float(job["submit_h"]), float(end_h)) if timeline else ""
     return Story(
         f"{job['job']}  {kind}  (tenant of {job['region']})",
         tuple(lines),

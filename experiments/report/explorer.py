@@ -176,7 +176,9 @@ def _jobs(
         by_job.setdefault(event["job"], []).append({str(key): value for key, value in event.items()})
     told = []
     for row in shown.head(stories).to_dict("records"):
-        found = story({str(key): value for key, value in row.items()}, by_job.get(row["job"], []), run.tz)
+        found = story(
+            {str(key): value for key, value in row.items()}, by_job.get(row["job"], []), run.tz, timeline=False
+        )
         told.append([found.headline, *found.lines])
     return {
         "id": [str(name) for name in shown["job"]],

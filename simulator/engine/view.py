@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import replace
 from heapq import heappop, heappush
@@ -21,7 +21,7 @@ from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import Listener, State
 from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.power_caps import speed
-from tafukt.simulator.scenario import GridEvent, Scenario
+from tafukt.simulator.scenario import GridEvent, NodeType, Scenario
 from tafukt.simulator.scenario import Site as SiteSpec
 from tafukt.workloads.job import Ask
 
@@ -103,6 +103,12 @@ def _without_future(spec: SiteSpec) -> SiteSpec:
     return replace(spec, grid=replace(spec.grid, events=())) if spec.grid.events else spec
 
 
+def _node_kinds(sites: Sequence[SiteView]) -> tuple[int, ...]:
+    """For each site the first that has the same nodes: what goes by the nodes alone is worked out once for all."""
+    first: dict[NodeType, int] = {}
+    return tuple(first.setdefault(site.spec.node, index) for index, site in enumerate(sites))
+
+
 class View:
     """The whole system now. `waiting` and `running` map a job's index to its `JobState`."""
 
@@ -120,6 +126,7 @@ class View:
         self._shortage = shortage
         self.scenario: Scenario = state.scenario
         self.sites = tuple(SiteView(index, state, shortage) for index in range(len(state.scenario.sites)))
+        self.node_kinds = _node_kinds(self.sites)
         self.forecast = forecast
         # The same in the slots in which policies that go by a signal plan.
         self.slots = forecast.in_slots()
@@ -310,6 +317,7 @@ class InstituteView(View):
         self._lives: dict[int, InstituteJob] = {}
         self.scenario = replace(whole.scenario, sites=(whole.scenario.sites[site],))
         self.sites = (InstituteSite(whole.sites[site]),)
+        self.node_kinds = (0,)
         self.forecast = forecast
         self.slots = forecast.in_slots()
         self.waiting = OwnJobs(whole.waiting, site, self.seen)

@@ -57,6 +57,9 @@ class Fit:
             self.free[node] -= held
 
 
+_NEVER = Fit(inf)
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """A promise to one job: so many GPUs of this site, when `fit` says."""
@@ -105,7 +108,7 @@ class Reservations:
         before = self.current
         if before is not None and before.job is job and not self._stale and before.time_s > now_s:
             return False
-        gpus, best, first, own = group[0], -1, Fit(inf), view.scenario.site_index(job.ask.home)
+        gpus, best, first, first_s, own = group[0], -1, _NEVER, inf, view.scenario.site_index(job.ask.home)
         found = self._found.get(gpus)
         if found is None:
             found = self._found[gpus] = [None] * len(view.sites)
@@ -113,9 +116,10 @@ class Reservations:
             fit = found[site]
             if fit is None or fit.time_s <= now_s:
                 fit = found[site] = earliest_fit(view.sites[site].nodes, view.running_at(site), gpus, now_s)
-            if fit.time_s < first.time_s or (fit.time_s == first.time_s and site == own):
-                best, first = site, fit
-        self.current = Reservation(job, gpus, best, first) if first.time_s < inf else None
+            time_s = fit.time_s
+            if time_s < first_s or (time_s == first_s and site == own):
+                best, first, first_s = site, fit, time_s
+        self.current = Reservation(job, gpus, best, first) if first_s < inf else None
         self._stale = False
         return before is None or self.current is None or before.job is not job or before.fit is not first
 
@@ -157,8 +161,9 @@ def earliest_fit(cluster: Cluster, running: Iterable[JobState], gpus: int, now_s
     # The last need is met by any node that meets one before it; nearly always it is the only one.
     level, count = needs[-1]
     whole, wholes = needs[0]
+    several = len(needs) > 1
     lacking = count - sum([f >= level for f in free])
-    lacking_wholes = wholes - sum([f >= whole for f in free]) if len(needs) > 1 else 0
+    lacking_wholes = wholes - sum([f >= whole for f in free]) if several else 0
     time_s = inf
     for end, _, allocation in sorted([(ends_s(life, now_s), life.index, life.allocation) for life in running]):
         if end > time_s:
@@ -168,14 +173,14 @@ def earliest_fit(cluster: Cluster, running: Iterable[JobState], gpus: int, now_s
             free[node] = after = before + held
             if before < level <= after:
                 lacking -= 1
-            if before < whole <= after and len(needs) > 1:
+            if several and before < whole <= after:
                 lacking_wholes -= 1
         if lacking <= 0 and lacking_wholes <= 0:
             time_s = end
     if time_s == inf:
         return Fit(inf)
     spare = [(level, -lacking)]
-    return Fit(time_s, free, [(whole, -lacking_wholes), *spare] if len(needs) > 1 else spare)
+    return Fit(time_s, free, [(whole, -lacking_wholes), *spare] if several else spare)
 
 
 def _needs(cluster: Cluster, gpus: int) -> list[tuple[int, int]]:

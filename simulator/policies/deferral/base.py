@@ -56,9 +56,9 @@ def leads_s(job: JobState, sites: Iterable[int], view: View) -> list[float]:
     if view.scenario.links:
         return [lead_s(job, site, view) for site in sites]
     known: dict[int, float] = {}
-    found = []
+    found, kinds = [], view.node_kinds
     for site in sites:
-        kind = id(view.sites[site].spec.node)
+        kind = kinds[site]
         if kind not in known:
             known[kind] = lead_s(job, site, view)
         found.append(known[kind])
