@@ -99,7 +99,7 @@ def _frame(results: Results, metrics: Sequence[str]) -> Any:
     from tafukt.experiments.results.summary import AGAINST_BASE, LIMITS
 
     usual, rows = tuple(metrics) == COMPARED, results.complete
-    more = LIMITS if usual and rows["best_known_draw_kwh"].notna().any() else ()
+    more: tuple[str, ...] = LIMITS if usual and rows["best_known_draw_kwh"].notna().any() else ()
     more += AGAINST_BASE if usual and rows["draw_against_base_kwh"].notna().any() else ()
     shown = tuple(dict.fromkeys((*metrics, *more)))
     return statistics.means(results.complete, results.axes, shown), shown

@@ -144,7 +144,14 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
             left_over -= len(policies)
         return table
 
-    ranked = ("captured", "emissions_kg", "cost_mad", "renewable_fraction", "emissions_against_base_kg", "wait_mean_h")
+    ranked: tuple[str, ...] = (
+        "captured",
+        "emissions_kg",
+        "cost_mad",
+        "renewable_fraction",
+        "emissions_against_base_kg",
+        "wait_mean_h",
+    )
     ranked += ("cost_against_base_mad", "draw_against_base_kwh")
     print_blocks(fitted(build, [name for name, _, _ in columns], ranked), [key for key, _ in blocks])
 
