@@ -35,6 +35,11 @@ AGAINST_COLUMNS = (
     ("emissions_against_base_kg_per_year", "a year\nkg", "{:+,.0f}"),
 )
 """Beside the others where there is a baseline scenario; `a year` is a year's worth of the difference."""
+GIVEN_UP = (
+    "captured", "emissions_kg", "cost_mad", "renewable_fraction", "emissions_against_base_kg", "wait_mean_h",
+    "cost_against_base_mad", "draw_against_base_kwh",
+)  # fmt: skip
+"""Columns that a narrow terminal does without, the first of them first."""
 WIDTH = 120
 NARROW = 80
 FIRST_MARK = 0xF0000  # of the private use area: no text holds it
@@ -144,16 +149,7 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
             left_over -= len(policies)
         return table
 
-    ranked: tuple[str, ...] = (
-        "captured",
-        "emissions_kg",
-        "cost_mad",
-        "renewable_fraction",
-        "emissions_against_base_kg",
-        "wait_mean_h",
-    )
-    ranked += ("cost_against_base_mad", "draw_against_base_kwh")
-    print_blocks(fitted(build, [name for name, _, _ in columns], ranked), [key for key, _ in blocks])
+    print_blocks(fitted(build, [name for name, _, _ in columns], GIVEN_UP), [key for key, _ in blocks])
 
 
 def _blocks(rows: Sequence[Row], axes: Sequence[str]) -> dict[str, dict[str, list[Row]]]:

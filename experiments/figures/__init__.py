@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         power_balance,
         sun_and_load,
     )
+    from tafukt.experiments.figures.grid import grid_request
     from tafukt.experiments.figures.jobs import attribution, gantt, waiting_cdf, waiting_rows
     from tafukt.experiments.figures.map import site_map
     from tafukt.experiments.figures.style import paper, save
@@ -30,6 +31,7 @@ _WHERE = {
     "energy": (
         "battery_state", "energy_by_site", "grid_heatmap", "network_balance", "power_balance", "sun_and_load",
     ),
+    "grid": ("grid_request",),
     "jobs": ("attribution", "gantt", "waiting_cdf", "waiting_rows"),
     "map": ("site_map",),
     "style": ("paper", "save"),
@@ -44,6 +46,7 @@ __all__ = [
     "energy_by_site",
     "gantt",
     "grid_heatmap",
+    "grid_request",
     "matrix_heatmap",
     "matrix_lines",
     "network_balance",

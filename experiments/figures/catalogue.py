@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tafukt.experiments.figures.compare as compare
 import tafukt.experiments.figures.energy as energy
+import tafukt.experiments.figures.grid as grid
 import tafukt.experiments.figures.jobs as jobs
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.figures.map import site_map
@@ -324,6 +325,21 @@ def _plan_waiting(results: Results) -> Iterator[Planned]:
     yield Planned("waiting_cdf", _named("waiting_cdf", results), caption, size, lambda ax: function(tables, ax))
 
 
+def _plan_grid_requests(results: Results) -> Iterator[Planned]:
+    """The largest request that the baseline met with, under each of the example runs."""
+    runs = example_runs(results)
+    if not runs[0].grid_asked:
+        return
+    request = grid.largest_request(runs[0].grid_events)
+    yield from _for_runs(
+        "grid_requests",
+        f"Import of {request[0]} over a request of the grid",
+        _wide,
+        lambda run, ax, _: grid.grid_request(run, ax, request=request),
+        "y",
+    )(results)
+
+
 def _plan_map(results: Results) -> Iterator[Planned]:
     places = results.sites
     if not all("lat" in places.get(name, {}) for name in set(example_runs(results)[-1].energy["site"])):
@@ -459,6 +475,7 @@ FIGURES: dict[str, Figure] = {
         ),
     ),
     "waiting_cdf": Figure("how long jobs wait under each policy", _plan_waiting),
+    "grid_requests": Figure("import against target and baseline over the largest request", _plan_grid_requests),
     "lines": Figure("metrics along each axis of the matrix", _plan_lines),
     "heatmap": Figure("metrics over each pair of axes of the matrix", _plan_heatmaps),
 }

@@ -243,6 +243,7 @@ def local_axis(ax: Axes, times: Any, tz: str, more: str = "") -> None:
     locator: Any
     if span_days <= 2.5:
         hours = 6 if plot_inches(ax) > 5 else 12
+        hours = max(1, hours // 6) if span_days <= 0.35 else hours
         locator, text = mdates.HourLocator(byhour=range(0, 24, hours), tz=zone), "%a %H:%M"
     elif span_days <= 15:
         text = "%a %-d %b" if span_days <= 8 else "%-d %b"

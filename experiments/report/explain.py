@@ -255,6 +255,7 @@ WORDS = {
     "emissions_kg_now": "had it started at once:",
     "cost_mad_now": "had it started at once:",
     "gpus": "GPUs:",
+    "missing_w": "still missing:",
     "from_gpus": "before:",
     "most_gpus": "most GPUs:",
 }
@@ -264,6 +265,7 @@ UNITS = {
     "_kwh": "kWh",
     "_mad": "MAD",
     "_kw": "kW",
+    "_w": "W",
     "_gb": "GB",
     "_kg": "kg CO2e",
     "_h": "h",
@@ -339,7 +341,7 @@ def event_words(event: TableRow, job: TableRow, tz: str, again: bool = False) ->
         "resize": f"given another number of GPUs on {site}",
         "kill": f"killed on {site}",
         "offload": f"handed to the root, which may send it to {site}" if site else "handed to the root",
-        "cap": f"its power was capped on {site}",
+        "cap": _cap_words(site, detail.pop("cap", None)) if kind == "cap" else "",
     }.get(kind, f"{kind} on {site}" if site else kind)
     if kind == "hold" and until is not None:
         text += f" until {moment(job, until / HOUR_S, tz)}"
@@ -349,6 +351,15 @@ def event_words(event: TableRow, job: TableRow, tz: str, again: bool = False) ->
     why = reason.replace("_", " ") if again else reason_words(reason)
     numbers = ", ".join(quantity(key, value) for key, value in detail.items())
     return "; ".join(part for part in (text + (f": {why}" if why else ""), numbers) if part)
+
+
+def _cap_words(site: str, cap: float | None) -> str:
+    """What a change of its cap means for a job; 1 is no cap."""
+    if cap is None:
+        return f"its power was capped on {site}"
+    if cap >= 1.0:
+        return f"its power was no longer capped on {site}"
+    return f"its power was capped on {site} at {cap:.0%} of what it draws above idle"
 
 
 def reason_words(reason: str) -> str:

@@ -26,6 +26,7 @@ from tafukt.experiments.results import statistics
 from tafukt.experiments.results.answer import against_base
 from tafukt.experiments.results.answer import answer as sentences
 from tafukt.experiments.results.dictionary import column
+from tafukt.experiments.results.grid_events import TIERS
 from tafukt.experiments.results.load import Results, load
 from tafukt.experiments.results.numbers import number_text
 from tafukt.experiments.results.summary import AGAINST_BASE, LIMITS, least_possible
@@ -47,6 +48,9 @@ COLUMNS = (
     "deadline_miss_rate",
     "jobs_left",
 )
+REQUESTS_MOST = 200
+"""Rows of the grid's requests in a page; all are in the folder."""
+REQUEST_SUMS = ("asked_kwh", "delivered_kwh", "shortfall_kwh", "income_mad")
 PAIRED = ("draw_kwh", "emissions_kg", "cost_mad", "wait_mean_h", "jct_mean_h")
 
 
@@ -123,6 +127,7 @@ def context(results: Results) -> dict[str, Any]:
         "scenarios": bool(results.axes),
         "figures": [_figure(item, drawn, n) for n, (item, drawn) in enumerate(figures.draw_all(planned), 1)],
         "sites": _sites(results),
+        "grid_requests": _grid_requests(results),
         "assumptions": assumptions(results.experiment, _site_models(results)),
         "runs": _runs(results),
         "provenance": _provenance(results),
@@ -225,6 +230,48 @@ def _sites(results: Results) -> dict[str, Any]:
     heads = ["site", "region", "status", "GPUs", "jobs ended here", "load [kWh]", "sun [kWh]", "grid import [kWh]"]
     heads += ["emissions [kg]", "share of the sun"]
     return {"policy": str(run.row["policy"]), "seed": run.row["seed"], "heads": heads, "rows": rows}
+
+
+def _grid_requests(results: Results) -> list[dict[str, Any]]:
+    """What the grid asked of each site under the policies that are shown, and what came of it; the largest of many."""
+    tables = []
+    for run in figures.example_runs(results):
+        if not run.grid_asked:
+            continue
+        asked = run.grid_events
+        kept = asked.nlargest(REQUESTS_MOST, "asked_kwh").sort_values(["start_h", "site"], kind="stable")
+        begun = kept["start_utc"].dt.tz_convert(run.tz)
+        tables.append(
+            {
+                "policy": str(run.row["policy"]),
+                "seed": run.row["seed"],
+                "tz": run.tz,
+                "number": len(asked),
+                "left_out": len(asked) - len(kept),
+                "met": int(asked["met"].sum()),
+                "sums": {name: f"{asked[name].sum():,.0f}" for name in REQUEST_SUMS},
+                "rows": [
+                    [
+                        _cell(row["site"]),
+                        _cell(f"{begin:%Y-%m-%d %H:%M}"),
+                        *(_amount(float(row[name])) for name in REQUEST_SUMS[:3]),
+                        _cell("yes" if row["met"] else f"no: {row['minutes_above']} min above"),
+                        *(_cell(*_percent(float(row[f"throughput_{tier}"]))) for tier in TIERS),
+                        _amount(float(row["income_mad"])),
+                    ]
+                    for begin, (_, row) in zip(begun, kept.iterrows(), strict=True)
+                ],
+            }
+        )
+    return tables
+
+
+def _amount(value: float) -> dict[str, Any]:
+    return _cell(number_text("{:,.1f}", value).replace("-", "−"), value)
+
+
+def _percent(share: float) -> tuple[str, float]:
+    return "" if math.isnan(share) else f"{share:.0%}", share
 
 
 def _site_models(results: Results) -> Mapping[str, Any] | None:

@@ -80,6 +80,11 @@ class RunData(Mapping[str, "pd.DataFrame"]):
         """
         return self._read("grid_events")
 
+    @property
+    def grid_asked(self) -> bool:
+        """Whether the grid asked for anything in this run."""
+        return (self.folder / "grid_events.parquet").is_file()
+
     @cached_property
     def metadata(self) -> dict[str, str]:
         """What the run's tables say of themselves: start, time zone, policy."""

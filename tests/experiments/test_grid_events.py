@@ -8,8 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.experiments import tiny
 from builders.jobs import flat, job, run, scenario, site
+from tafukt.experiments.errors import InputError
+from tafukt.experiments.figures import catalogue as figures
+from tafukt.experiments.report.explain import explain
+from tafukt.experiments.report.report import context, page
 from tafukt.experiments.results.grid_events import grid_event_metrics, grid_event_rows
+from tafukt.experiments.results.load import Results
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.scenario import Grid, GridEvent, NodeType
 
@@ -56,15 +62,19 @@ def test_a_run_without_requests_has_a_blank_account() -> None:
     assert np.isnan(found["grid_events_met"])
 
 
-def test_an_experiment_with_requests_keeps_most_of_them(tmp_path: Path) -> None:
-    results = tafukt.run(
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return tafukt.run(
         "demand_response",
         set={"days": 3, "policies": ["fifo"], "sites.use": ["rabat", "dakhla", "fes"], "sites.all.grid.events": [
             {"per_year": 730.0, "between": "19-21", "hours": 3.0, "cut": 0.25, "ramp_down_min": 15.0}
         ]},
-        output=tmp_path / "out",
+        output=tmp_path_factory.mktemp("requests") / "out",
         workers=1,
     )  # fmt: skip
+
+
+def test_an_experiment_with_requests_keeps_most_of_them(results: Results) -> None:
     row = results.complete.iloc[0]
     events = results["fifo"].grid_events
     assert len(events) == row["grid_events"] >= 3
@@ -72,3 +82,52 @@ def test_an_experiment_with_requests_keeps_most_of_them(tmp_path: Path) -> None:
     assert row["grid_events_met"] >= 0.9
     assert row["floors_broken"] == 0
     assert row["balance_residual_kwh"] < 1e-6
+
+
+def test_the_report_has_a_row_for_each_request(results: Results) -> None:
+    (shown,) = context(results)["grid_requests"]
+    asked = results["fifo"].grid_events.sort_values(["start_h", "site"], kind="stable")
+    assert (shown["number"], shown["met"], shown["left_out"]) == (len(asked), int(asked["met"].sum()), 0)
+    for cells, (_, row) in zip(shown["rows"], asked.iterrows(), strict=True):
+        begin = row["start_utc"].tz_convert("Africa/Casablanca")
+        assert [cell["text"] for cell in cells[:2]] == [row["site"], f"{begin:%Y-%m-%d %H:%M}"]
+        assert [float(cell["key"]) for cell in (*cells[2:5], cells[-1])] == [
+            row[name] for name in ("asked_kwh", "delivered_kwh", "shortfall_kwh", "income_mad")
+        ]
+        assert (cells[5]["text"] == "yes") == row["met"]
+    assert '<h2 id="grid">Grid requests</h2>' in page(results)
+
+
+def test_the_figure_shows_import_target_and_baseline_of_the_largest_request(results: Results) -> None:
+    asked = results["fifo"].grid_events
+    row = asked.sort_values("asked_kwh").iloc[-1]
+    (planned,) = figures.plan(results, ["grid_requests"])
+    ax = figures.draw(planned).axes[0]
+    assert row["site"] in ax.get_title(loc="left")
+    assert {"grid import", "load", "baseline", "target"} == {text.get_text() for text in ax.get_legend().get_texts()}
+    (target,) = (line for line in ax.lines if line.get_label() == "target")
+    assert target.get_ydata().tolist() == [row["baseline_kw"], row["target_kw"], row["target_kw"]]
+    days = np.diff(target.get_xdata())
+    assert days * 1440 == pytest.approx([15.0, 165.0], abs=1e-3), "a ramp of 15 minutes in a request of three hours"
+    (bought,) = (patch for patch in ax.patches if patch.get_label() == "grid import")
+    energy = results["fifo"].energy
+    here = energy[(energy["site"] == row["site"]) & (energy["time_h"] + energy["step_h"] > row["start_h"] - 1.0)]
+    first = here.iloc[: len(bought.get_data().values)]
+    assert bought.get_data().values == pytest.approx(first["grid_import_kwh"] / first["step_h"])
+
+
+def test_a_run_without_requests_has_neither_section_nor_figure(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(tiny(policies=("fifo",)))
+    plain = tafukt.run(tmp_path / "tiny.toml", set={"bound": False}, output=tmp_path / "out", workers=1)
+    assert context(plain)["grid_requests"] == []
+    with pytest.raises(InputError, match="no data for the figure 'grid_requests'"):
+        figures.plan(plain, ["grid_requests"])
+
+
+def test_the_story_of_a_job_says_that_the_grid_asked(results: Results) -> None:
+    events = results["fifo"].events
+    capped = events[(events["kind"] == "cap") & (events["reason"] == "the grid asks for less")]
+    told = "\n".join(str(line) for line in explain(results, str(capped["job"].iloc[0])))
+    assert "its power was capped on" in told
+    assert "of what it draws above idle: the grid asks for less; still missing:" in told
+    assert "its power was no longer capped on" in told
