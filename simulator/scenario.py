@@ -107,8 +107,8 @@ class GridEvent:
     From `start_s` the import is to fall within `ramp_down_s` to `to_w` [W], or by the share `cut` below a baseline: the
     mean load net of the sun in the quarter of an hour `before` the start, or in the same hours of ten `days` before.
     It is to stay there until `end_s`, and may be back where it was `ramp_up_s` later. Nobody knows of it before
-    `notice_s`. Every joule less than the baseline earns `pay_per_j`, every joule above the request costs
-    `penalty_per_j` [MAD/J].
+    `notice_s`. Every joule less than the baseline, as far as it was asked, earns `pay_per_j`, every joule above the
+    request costs `penalty_per_j` [MAD/J].
     """
 
     start_s: float

@@ -404,7 +404,9 @@ GRID_EVENTS: tuple[Column, ...] = (
     _number("reached_min", "min", "From its start to the first minute at or below the target", True),
     _number("overshoot_kw", "kW", "By how much a minute of the two hours after the recovery exceeded the baseline"),
     _number("rebound_kwh", "kWh", "Import above the baseline in the two hours after the recovery"),
-    _number("income_mad", "MAD", "Paid for what was delivered, less the penalty for the shortfall"),
+    _number(
+        "income_mad", "MAD", "Paid for what was delivered, up to what was asked, less the penalty for the shortfall"
+    ),
     _number("throughput_firm", "1", "Mean throughput of firm jobs that ran when it began, by GPUs", True),
     _number("throughput_90", "1", "The same of jobs with a floor of 0.9", True),
     _number("throughput_75", "1", "The same of jobs with a floor of 0.75", True),

@@ -63,6 +63,7 @@ def _row(record: Record, request: GridRequest, start: datetime) -> dict[str, Any
     reached = np.flatnonzero(whole <= request.target_w + ABOVE * max(request.baseline_w, KW_W))
     asked_w = max(request.baseline_w - request.target_w, 0.0)
     delivered_j = float(np.sum(np.maximum(request.baseline_w - during, 0.0))) * MINUTE_S
+    paid_j = float(np.sum(np.clip(request.baseline_w - during, 0.0, asked_w))) * MINUTE_S
     shortfall_j = float(np.sum(np.where(missed, above, 0.0))) * MINUTE_S
     return {
         "site": site.name,
@@ -82,7 +83,7 @@ def _row(record: Record, request: GridRequest, start: datetime) -> dict[str, Any
         "reached_min": float(reached[0]) if len(reached) else math.nan,
         "overshoot_kw": float(np.max(after, initial=request.baseline_w) - request.baseline_w) / KW_W,
         "rebound_kwh": float(np.sum(np.maximum(after - request.baseline_w, 0.0))) * MINUTE_S / KWH_J,
-        "income_mad": delivered_j * event.pay_per_j - shortfall_j * event.penalty_per_j,
+        "income_mad": paid_j * event.pay_per_j - shortfall_j * event.penalty_per_j,
         **_throughput(record, request, event, end_s),
     }
 

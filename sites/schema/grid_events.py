@@ -34,7 +34,7 @@ class GridEventModel(Section):
     notice_min: NotNegative = Field(15.0, le=1e6, description="how long before its start it is announced: CHOICE")
     ramp_down_min: Positive = Field(5.0, le=1440.0, description="how long the draw may take to fall: CHOICE")
     ramp_up_min: Positive = Field(15.0, le=1440.0, description="how slowly the draw comes back afterwards: CHOICE")
-    pay_mad_per_kwh: NotNegative = Field(0.0, description="paid for each kWh below the baseline")
+    pay_mad_per_kwh: NotNegative = Field(0.0, description="paid for each kWh below the baseline, as far as asked")
     penalty_mad_per_kwh: NotNegative = Field(0.0, description="owed for each kWh above the request")
 
     @model_validator(mode="after")
