@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tafukt
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.schema import Experiment
 from tafukt.simulator.policies.presets import PRESETS
 from tafukt.simulator.policies.registry import PARTS, QUESTIONS, references, says
 from tafukt.sites.site import SiteModel
-
-import tafukt
 
 DOCS = Path(__file__).resolve().parent
 OUT = DOCS / "reference"

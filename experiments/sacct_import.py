@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
+
 from tafukt.sites.site import node_types
 from tafukt.workloads.traces.sacct import gpu_types, gpus_of, nodes_of, read_sacct, sacct_log
 from tafukt.workloads.traces.table import Integrity, TraceTable, gpu_hours

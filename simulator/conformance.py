@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.job_state import JobState

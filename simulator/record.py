@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import Floats, Ints
 from tafukt.workloads.job import Job

@@ -9,6 +9,7 @@ from math import inf
 from typing import Literal
 
 import numpy as np
+
 from tafukt.simulator.units import Floats
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from tafukt.sites.profile import Floats
 
 _HASH_BYTES = hashlib.sha256().digest_size

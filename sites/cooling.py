@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.equipment import ChillerCooling, ConstantCooling, PiecewiseCooling
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
 from tafukt.sites.schema.fields import SourceModel
 from tafukt.sites.site import SiteModel, carbon_tables, catalogue, load_shapes
 

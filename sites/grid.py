@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import SeriesModel
 from tafukt.sites.schema.grid import (

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.grid import hours as clock_hours
 from tafukt.sites.schema.grid_events import GridEventModel

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.sites.cooling import overhead
 from tafukt.sites.profile import Floats
 from tafukt.sites.pv import ac_power, age_factor, soiling_loss

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 import pvlib
+
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.equipment import AccumulatingSoiling, ConstantSoiling, PVModel
 from tafukt.sites.time_grid import DAY_S, Ints, months_of, stream, years_of

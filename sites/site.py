@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
+
+from tafukt.problems import hint
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, PiecewiseCooling, PVModel
 from tafukt.sites.schema.fields import Hourly, Instant, Monthly, Section, SourceModel
@@ -17,8 +19,6 @@ from tafukt.sites.schema.grid import GridModel, OtherModel, TariffModel
 from tafukt.sites.schema.ranges import SitePower
 from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, Weather
 from tafukt.sites.time_grid import zone_of
-
-from tafukt.problems import hint
 from tafukt.strict import valid_part
 
 __all__ = ["SiteError", "SiteModel", "catalogue", "node_types", "site_from"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from tafukt.sites.cache import Entry, default_folder, file_hash, kept, key_of
 from tafukt.sites.errors import SiteError
 from tafukt.sites.grid import carbon, export_prices, other_kw, outages, prices

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.workloads.job import Job
 from tafukt.workloads.traces.formats import load_table, sniff
 from tafukt.workloads.traces.table import STATUS, TraceTable

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tafukt.problems import hint
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import generate
 from tafukt.workloads.mix import ArrivalModel, ClassModel, DatasetModel, FunctionModel, MixModel, load_mix
 from tafukt.workloads.schema import GeneratorModel, Place
 from tafukt.workloads.traces.table import TraceTable
 from tafukt.workloads.units import DAY_S, Floats
-
-from tafukt.problems import hint
 
 # Gangs are grouped into classes by these lower bounds: runtimes differ with size.
 SIZE_BOUNDS = (1, 2, 5, 9, 33)

@@ -23,14 +23,14 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tafukt.problems import hint
 from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, SpeedUp, Tenant, Truth, in_order
 from tafukt.workloads.mix import ClassModel, MixModel, event_floor, load_mix
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
 from tafukt.workloads.units import DAY_S, SHARE_STEP, TICK_S, YEAR_S, Floats, Ints, whole
-
-from tafukt.problems import hint
 
 MIN_RUNTIME_S = 1.0
 # Steps of the evenly spread sequences of (runtime, size): from day to day powers of the plastic number's

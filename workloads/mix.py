@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
-from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.job import Residency
-from tafukt.workloads.units import Floats
 
 from tafukt.problems import hint
 from tafukt.strict import Strict, problems_of
+from tafukt.workloads.errors import WorkloadError
+from tafukt.workloads.job import Residency
+from tafukt.workloads.units import Floats
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
-from tafukt.workloads.job import Elasticity, Job, Residency
 
 from tafukt.strict import Strict
+from tafukt.workloads.job import Elasticity, Job, Residency
 
 DEFAULT_LOAD = 0.55
 

@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from pydantic import Field, ValidationError
-from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.schema import Place
-from tafukt.workloads.units import DAY_S, Floats
 
 from tafukt.problems import hint
 from tafukt.strict import Strict, problems_of
+from tafukt.workloads.errors import WorkloadError
+from tafukt.workloads.schema import Place
+from tafukt.workloads.units import DAY_S, Floats
 
 Rate = Annotated[float, Field(ge=0, le=1e6)]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from tafukt.experiments.cli.stop import INTERRUPTED, Stopped, Terminated
 
 app = typer.Typer(

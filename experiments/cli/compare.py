@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+
 from tafukt.experiments.cli.text import console, fitted, heading_mark, new_table, print_blocks
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.results.numbers import number_text

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.results.answer import mean

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.policies import PolicyRef, policy_refs
 from tafukt.experiments.config.schema import (
@@ -22,14 +23,13 @@ from tafukt.experiments.config.schema import (
 from tafukt.experiments.config.sites import resolve
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.hashing import canonical
+from tafukt.problems import TOLD_MOST
 from tafukt.sites.site import SiteModel
+from tafukt.strict import in_file_order, sound, valid_part
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.mix import load_mix
 from tafukt.workloads.schema import NoJobsModel
 from tafukt.workloads.service import service_from
-
-from tafukt.problems import TOLD_MOST
-from tafukt.strict import in_file_order, sound, valid_part
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.units import TICKS_PER_S, on_grid
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.supply import SiteSupply

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.config.load import Loaded, too_many_steps
 from tafukt.experiments.config.rounding import STEPS, rounded, rounded_job, rounded_supply
 from tafukt.experiments.config.schema import Experiment, FaultsTable, NetworkTable, QuotaTable

@@ -12,13 +12,13 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
 from tafukt.simulator.engine.settings import Respond
 from tafukt.simulator.power_caps import A100, A100_SOURCE, MEASURED, SOURCE
 from tafukt.simulator.units import DAY_S
 from tafukt.sites.site import SiteModel, catalogue
-from tafukt.workloads.schema import GeneratorModel, WorkloadModel
-
 from tafukt.strict import Strict
+from tafukt.workloads.schema import GeneratorModel, WorkloadModel
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 RUNS_LIMIT = 100_000

@@ -10,7 +10,6 @@ from tafukt.experiments.config.schema import SitesTable
 from tafukt.experiments.config.toml import Document
 from tafukt.experiments.errors import Problem, listed, nearest, shown
 from tafukt.sites.site import SiteError, SiteModel, catalogue, merged, site_from
-
 from tafukt.strict import Location, dotted
 
 MOROCCO = "morocco"

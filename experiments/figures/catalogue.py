@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 import tafukt.experiments.figures.compare as compare
 import tafukt.experiments.figures.energy as energy
 import tafukt.experiments.figures.grid as grid
@@ -31,6 +32,7 @@ from tafukt.experiments.results.dictionary import column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
     from tafukt.experiments.results.load import Results, RunData
 
 Drawer = Callable[["Axes"], Any]

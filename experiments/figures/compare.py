@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.figures.labels import at_line_ends, beside_points
 from tafukt.experiments.figures.style import (
     BOUND,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from tafukt.experiments.figures.style import (
     BATTERY,
     FLOWS,

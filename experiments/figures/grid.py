@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
 from tafukt.experiments.figures.style import (
     BOUND,
     GRID,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.figures.style import MUTED
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.figures.style import GRID, MUTED, SUN, axes_or_new, energy_of, finish, under
 
 if TYPE_CHECKING:

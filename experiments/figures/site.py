@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from tafukt.experiments.figures.style import COOL, FAINT, INK, SUN, WARM
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.grid import band_table

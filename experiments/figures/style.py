@@ -235,6 +235,7 @@ def dates() -> Any:
 def local_axis(ax: Axes, times: Any, tz: str, more: str = "") -> None:
     """Label an x axis of UTC times (a column or an index) in local time, and say so, and what more there is."""
     import pandas as pd
+
     from tafukt.sites.time_grid import zone_of as zone_named
 
     mdates, zone = dates(), zone_named(tz)  # matplotlib knows names alone, and no offsets

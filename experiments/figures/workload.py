@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from tafukt.experiments.figures.style import FAINT, INK, SUN
 from tafukt.workloads.describe import Workload, arrivals_by_hour, arrivals_by_weekday, facts
 from tafukt.workloads.units import Ints

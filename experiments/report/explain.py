@@ -18,6 +18,7 @@ from tafukt.sites.time_grid import zone_of
 
 if TYPE_CHECKING:
     from rich.text import Text
+
     from tafukt.experiments.results.load import Results, RunData
 
 WIDTH = 72

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.figures.catalogue import example_runs
 from tafukt.experiments.figures.energy import STACK
 from tafukt.experiments.figures.jobs import lanes, stays
@@ -25,6 +26,7 @@ from tafukt.experiments.results import axes as words
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from tafukt.experiments.results.load import Results, RunData
 
 Floats = NDArray[np.float64]

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from tafukt.experiments.figures.style import SERIES, series
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from tafukt.experiments.results.attribution import KWH_J, held, rest_rates
 from tafukt.simulator.record import Record
 from tafukt.simulator.units import Floats

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.results.dictionary import ATTRIBUTED
 from tafukt.simulator.record import Occupancy, Record, SiteEnergy
 from tafukt.simulator.scenario import Site

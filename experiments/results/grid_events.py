@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.results.attribution import KWH_J
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.record import GridRequest, Occupancy, Record

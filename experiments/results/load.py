@@ -189,6 +189,7 @@ class Results:
     def _rows_on_disk(self) -> pd.DataFrame:
         """The summary as it would be written now."""
         import pandas as pd
+
         from tafukt.experiments.results.summary import header, rows_of
 
         rows = rows_of(self._stored, self.manifest)

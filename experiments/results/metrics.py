@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.results.account import account_draw_kwh
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J, jobs_columns
 from tafukt.experiments.results.grid_events import grid_event_metrics

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.results.axes import scenario
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from tafukt.experiments.results.load import Results
 
 CONFIDENCE = 0.95

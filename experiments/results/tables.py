@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.results import attribution
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J
 from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow_schema, names

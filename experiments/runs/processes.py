@@ -130,6 +130,7 @@ def context() -> BaseContext:
     if sys.platform != "linux" or threading.active_count() > 1:
         return multiprocessing.get_context("spawn")
     import pyarrow.parquet  # noqa: F401  (once for all workers)
+
     import tafukt.experiments.runs.run  # noqa: F401
 
     return multiprocessing.get_context("fork")

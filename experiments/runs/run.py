@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.experiments.config.notes import notes as all_notes
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results import tables as results

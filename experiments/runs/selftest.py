@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.results.dictionary import COMPARISON_METRICS, METRICS
 from tafukt.experiments.runs.processes import Pool, WorkFailed, begin_worker

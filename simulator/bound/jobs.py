@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+
 from tafukt.simulator.bound.program import Bools, Work
 from tafukt.simulator.engine.eligibility import Eligibility
 from tafukt.simulator.scenario import Scenario

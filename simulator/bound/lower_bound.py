@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+
 from tafukt.simulator.bound.jobs import Demand, demand_of, work_of
 from tafukt.simulator.bound.program import (
     J_PER_KWH,

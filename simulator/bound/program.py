@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # The programme is written in kW, h and kWh, so that its numbers lie near one and the solver's absolute

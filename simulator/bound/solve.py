@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
+
 from tafukt.simulator.bound.program import LinearProgram
 from tafukt.simulator.units import Floats, Ints
 

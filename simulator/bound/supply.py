@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+
 from tafukt.simulator.bound.program import Supply
 from tafukt.simulator.energy import battery as fade
 from tafukt.simulator.failures import FaultSettings, node_outages

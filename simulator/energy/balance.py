@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.errors import BreachError
 from tafukt.simulator.record import FLOWS, SiteEnergy

@@ -14,6 +14,7 @@ from math import exp, expm1, log1p
 from typing import NamedTuple
 
 import numpy as np
+
 from tafukt.simulator.scenario import Battery
 from tafukt.sites.profile import StepProfile
 

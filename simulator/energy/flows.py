@@ -10,6 +10,7 @@ from math import inf
 from typing import NamedTuple
 
 import numpy as np
+
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.energy.ledger import SiteLedger, Supply, step_index
 from tafukt.simulator.record import FLOWS, SiteEnergy

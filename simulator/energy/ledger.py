@@ -13,6 +13,7 @@ from enum import IntEnum
 from math import exp, expm1, inf
 
 import numpy as np
+
 from tafukt.simulator.energy import battery as fade
 from tafukt.simulator.energy.battery import Advance, law, stepper
 from tafukt.simulator.scenario import Battery, Site, import_band

@@ -13,6 +13,7 @@ from math import inf
 
 import numpy as np
 from simpy.events import Event as SimEvent
+
 from tafukt.simulator.energy.balance import residual
 from tafukt.simulator.energy.flows import settle_flows
 from tafukt.simulator.engine.actions import ActionExecutor

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.record import NOTHING, Event, Occupancy, Outcome
 from tafukt.workloads.job import Job

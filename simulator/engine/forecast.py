@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
 from tafukt.simulator.random_streams import stream
 from tafukt.simulator.scenario import Scenario, Site
 from tafukt.simulator.units import DAY_H, HOUR_S, Floats

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import inf, isnan
 
 import numpy as np
+
 from tafukt.simulator.engine import job_state as checkpoints
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.job_state import JobState

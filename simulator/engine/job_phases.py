@@ -26,6 +26,7 @@ from tafukt.simulator.units import TICKS_PER_S, on_grid
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
+
     from tafukt.simulator.engine.cluster import Allocation
 
 _RUN = KINDS["run"]

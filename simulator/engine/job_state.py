@@ -6,6 +6,7 @@ from math import ceil, inf, sqrt
 from typing import Literal
 
 from simpy.events import Event
+
 from tafukt.simulator.engine.cluster import Allocation
 from tafukt.workloads.job import Ask, Checkpoint
 

@@ -7,6 +7,7 @@ from math import floor, inf
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from tafukt.simulator.energy.ledger import ROUNDING, SiteLedger, Supply
 from tafukt.simulator.engine.event_queue import Kind, cancel
 from tafukt.simulator.engine.job_phases import JobPhases

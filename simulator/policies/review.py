@@ -7,6 +7,7 @@ from math import inf
 from typing import Protocol
 
 import numpy as np
+
 from tafukt.simulator.engine.actions import Action, Pause, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import SiteView, View

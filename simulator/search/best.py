@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.presets import policy

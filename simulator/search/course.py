@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.simulator.search.compiled import compiled
 from tafukt.simulator.units import Floats, Ints
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.search.compiled import compiled
 from tafukt.simulator.search.course import FAR, REMOVED, UNPLACED_KWH, apply, bring_up, copy_plan, retime, trial, walk
 from tafukt.simulator.search.places import best

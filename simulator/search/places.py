@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.search.compiled import compiled
 from tafukt.simulator.search.course import (
     EPS,

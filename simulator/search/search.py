@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from tafukt.simulator.random_streams import stream
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.search import moves

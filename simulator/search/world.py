@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil, inf
 
 import numpy as np
+
 from tafukt.simulator.engine.eligibility import Eligibility
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.scenario import Battery, Scenario

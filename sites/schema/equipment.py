@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+
 from tafukt.sites.schema.fields import Instant, NotNegative, Positive, Section, SeriesModel, Share
 from tafukt.sites.schema.ranges import (
     Capacity,

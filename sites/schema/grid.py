@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
+
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.fields import FilePath, Fill, Instant, NotNegative, Positive, Section, SeriesModel, Share
 from tafukt.sites.schema.grid_events import GridEventModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+
 from tafukt.sites.schema.fields import FilePath, Instant, NotNegative, Positive, Section, Share
 
 Month = Annotated[int, Field(ge=1, le=12)]

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
+
 from tafukt.sites.errors import SiteError
 
 Floats = NDArray[np.float64]

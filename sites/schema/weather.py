@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
+
 from tafukt.sites.schema.fields import FilePath, Fill, Instant, Label, Monthly, Positive, Section
 from tafukt.sites.schema.ranges import Wind
 

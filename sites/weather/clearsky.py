@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pvlib
 from scipy.interpolate import CubicSpline
+
 from tafukt.sites.profile import Floats
 from tafukt.sites.time_grid import DAY_S, HOUR_S, Ints, day_of_year, years_of
 

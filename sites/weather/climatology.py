@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import lfilter
 from scipy.special import betaincinv, ndtr
+
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.site import sky_facts

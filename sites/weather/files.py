@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from tafukt.sites.cache import default_folder
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats

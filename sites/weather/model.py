@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pvlib
+
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.site import SiteModel

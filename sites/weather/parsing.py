@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from tafukt.problems import hint
 from tafukt.sites.cache import Entry
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.time_grid import zone_of
 from tafukt.sites.weather.tables import Times, column_named, moments, opened
-
-from tafukt.problems import hint
 
 _SEPARATORS = ",;\t|"
 _HEAD_LINES = 80  # no publisher's preamble is longer

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import Label
 from tafukt.sites.weather.source import IRRADIANCES, Station

@@ -7,6 +7,7 @@ from math import gcd
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import SeriesModel

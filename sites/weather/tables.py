@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from tafukt.problems import hint
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.time_grid import DAY_S, HOUR_S
-
-from tafukt.problems import hint
 
 # A year of measurements by the minute has some 50 MB; what unpacks to more is no weather.
 MAX_UNPACKED_BYTES = 500_000_000

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.sites.profile import Floats
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import DAY_S, Ints, Span, day_of_year

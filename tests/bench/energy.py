@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+
+from bench.jobs import Row, in_units
 from tafukt.simulator.energy.balance import residual
 from tafukt.simulator.energy.flows import settle_flows
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Site, Tariff
 from tafukt.sites.profile import StepProfile
-
-from bench.jobs import Row, in_units
 
 SITES, DAYS, STEP_S, DAY_S = 12, 365, 300.0, 86_400.0
 KWH_J = 3.6e6

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import simpy
+
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site

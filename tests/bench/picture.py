@@ -13,10 +13,10 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
-from tafukt.experiments.figures.compare import pareto
-from tafukt.experiments.figures.energy import network_balance
 
 import tafukt
+from tafukt.experiments.figures.compare import pareto
+from tafukt.experiments.figures.energy import network_balance
 
 WORDS = {"fifo": "Jobs start as they come", "wait-for-sun": "Jobs wait for the sun", "planner": "Jobs are planned"}
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.jobs import Row
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import build
 from tafukt.simulator.engine.actions import Action
@@ -14,8 +15,6 @@ from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.planner.budget import BudgetPlanner
 from tafukt.simulator.policies.planner.planner import Planner
 from tafukt.simulator.units import HOUR_S
-
-from bench.jobs import Row
 
 EXPERIMENT = Path(__file__).resolve().parents[2] / "experiments" / "bundled" / "morocco_week.toml"
 LIMIT_MS = 50.0

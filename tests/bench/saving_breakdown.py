@@ -16,6 +16,7 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.results.metrics import draw_kwh

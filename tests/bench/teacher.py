@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results.attribution import held, jobs_columns, rest_rates

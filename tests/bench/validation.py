@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.engine.engine import simulate
@@ -195,6 +196,7 @@ def sun() -> Iterator[Row]:
     """Position and clear sky against pvlib's own functions; the middle of a clear day against solar noon."""
     import pandas as pd
     import pvlib
+
     from tafukt.sites.site import catalogue, site_from
     from tafukt.sites.supply import supply
     from tafukt.sites.time_grid import span

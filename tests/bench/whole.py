@@ -29,6 +29,7 @@ def _spent(call: Callable[[], object]) -> float:
 def supply_rows() -> list[Row]:
     """Supply of twelve site-years at five minutes, through pvlib and from the cache."""
     import pvlib  # noqa: F401  (importing it is not what is measured)
+
     from tafukt.sites.site import catalogue
     from tafukt.sites.supply import supply
 
@@ -181,12 +182,12 @@ def overhead_row(repeats: int = 15) -> Row:
 def growth_rows() -> list[Row]:
     """How time grows with ten times as many jobs, sites and steps; 10 is linear."""
     import numpy as np
+
+    from bench.jobs import DAY_S, small_sites
     from tafukt.simulator.engine.engine import simulate
     from tafukt.simulator.policies.presets import policy
     from tafukt.simulator.scenario import Scenario
     from tafukt.workloads.job import Ask, Dataset, Job, Tenant, Truth
-
-    from bench.jobs import DAY_S, small_sites
 
     def jobs(count: int, days: float, sites: int) -> list[Job]:
         """Jobs of one offered load, spread over the sites."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.event_queue import Kind
 from tafukt.simulator.engine.settings import Settings

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 from numpy.typing import NDArray
+
 from tafukt.experiments.results import metrics
 from tafukt.experiments.results import tables as results
 from tafukt.simulator.record import FLOWS, Event, Occupancy, Outcome, Record, SiteEnergy

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+
 from tafukt.experiments.config.schema import Experiment
 from tafukt.sites.site import SiteModel
+from tafukt.strict import _kinds, _models_in
 from tafukt.workloads.mix import ClassModel
 from tafukt.workloads.service import ServiceModel
-
-from tafukt.strict import _kinds, _models_in
 
 SITE = "sites.own.x"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from tafukt.experiments.config.schema import Experiment
-from tafukt.workloads.schema import GeneratorModel, TraceModel, WorkloadModel
 
+from tafukt.experiments.config.schema import Experiment
 from tafukt.strict import problems_of
+from tafukt.workloads.schema import GeneratorModel, TraceModel, WorkloadModel
 
 _MODEL: TypeAdapter[GeneratorModel | TraceModel] = TypeAdapter(WorkloadModel)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+
 from tafukt.experiments.cli.app import main
 
 matplotlib.use("Agg")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tafukt.experiments.config.policies import policy_refs
 from tafukt.simulator.conformance import cases, check
 from tafukt.simulator.engine.engine import simulate

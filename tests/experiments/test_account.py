@@ -8,6 +8,7 @@ from pathlib import Path
 import builders.jobs as kit
 import pytest
 from builders.experiments import run, tiny
+
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.results.account import account_draw_kwh

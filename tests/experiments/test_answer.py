@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench.saving_breakdown import it_kwh, work_kwh
+
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.simulator.engine.engine import simulate

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders.experiments import run, tiny
+
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import InputError

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import tomli_w
 from builders.experiments import run
+
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures.catalogue import FigureWarning, draw, plan, save_all
 from tafukt.experiments.report.report import write_report

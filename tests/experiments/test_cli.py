@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from builders.experiments import tiny
+
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml as config_toml
 from tafukt.experiments.config.load import load

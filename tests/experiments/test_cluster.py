@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders.experiments import contents, tiny
+
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.runs import session

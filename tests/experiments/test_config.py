@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import check, load

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from builders.experiments import contents, run
+
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import check, load

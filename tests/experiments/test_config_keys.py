@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from builders.schema_keys import Key, every_key, put
+
 from tafukt.experiments.config.load import check
 from tafukt.experiments.errors import InputError
 

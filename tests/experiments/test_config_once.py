@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from builders.experiments import contents, run, tiny
+
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.scenario import build

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders.experiments import contents, run, tiny
+
 from tafukt.experiments.config import scenario
 from tafukt.experiments.config.load import check
 from tafukt.experiments.config.rounding import STEPS, rounded_job

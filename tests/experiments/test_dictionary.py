@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tafukt.experiments.results import dictionary
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builders.records as records_of
 import pytest
+
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.report import explain
 from tafukt.experiments.report import explain as explain_words

@@ -15,6 +15,7 @@ from typing import Any
 import builders.records as records_of
 import numpy as np
 import pytest
+
 from tafukt.experiments.report import explorer, report
 from tafukt.experiments.report.pareto import points
 from tafukt.experiments.results import load as loading

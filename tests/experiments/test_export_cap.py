@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from builders.experiments import tiny
+
+import tafukt
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.report.report import context
-
-import tafukt
 
 
 @pytest.mark.parametrize(

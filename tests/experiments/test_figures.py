@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+
 from tafukt.experiments import figures as drawing
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures

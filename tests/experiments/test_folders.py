@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from builders.experiments import contents, run, tiny
+
+import tafukt
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load
 from tafukt.experiments.errors import FolderError, InputError
@@ -23,8 +25,6 @@ from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.pack import pack
 from tafukt.experiments.runs.replay import replay
-
-import tafukt
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from builders.experiments import tiny
 from builders.jobs import flat, job, run, scenario, site
+
+import tafukt
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report.explain import explain
@@ -18,8 +20,6 @@ from tafukt.experiments.results.grid_events import grid_event_metrics, grid_even
 from tafukt.experiments.results.load import Results
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.scenario import Grid, GridEvent, NodeType
-
-import tafukt
 
 HOUR, KWH = 3600.0, 3.6e6
 NODE = NodeType("n", 8, 1000.0, 5000.0, 100.0, caps=MEASURED)

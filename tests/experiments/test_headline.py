@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tafukt.experiments.results.answer import answer
 from tafukt.experiments.results.numbers import number_text
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import builders.records as records_of
 import pytest
-from tafukt.experiments.errors import FolderError
 
 import tafukt
+from tafukt.experiments.errors import FolderError
 
 
 @pytest.fixture(scope="module")

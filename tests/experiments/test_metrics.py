@@ -10,6 +10,7 @@ import builders.records as records_of
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from tafukt.experiments.results import attribution, dictionary, metrics
 from tafukt.experiments.results import metrics as costs
 from tafukt.simulator.record import Outcome, Record, SiteEnergy, Transfer

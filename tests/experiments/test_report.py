@@ -10,6 +10,7 @@ from pathlib import Path
 import builders.records as records_of
 import numpy as np
 import pytest
+
 from tafukt.experiments.errors import FolderError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report import report

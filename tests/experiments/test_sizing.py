@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders.experiments import tiny as text
+
 from tafukt.experiments.cli.run import size_command
 from tafukt.experiments.config.load import Loaded, load
 from tafukt.experiments.config.scenario import build

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+
 from tafukt.experiments.results import statistics
 
 VALUES = [10.0, 12.0, 9.0, 11.5, 10.7]

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from tafukt.experiments.results import attribution, dictionary, metrics, tables
 from tafukt.experiments.results import tables as results
 from tafukt.simulator.record import Record

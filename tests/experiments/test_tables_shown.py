@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from builders.experiments import run, tiny
+
+import tafukt
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.cli.keys import key_lines
 from tafukt.experiments.errors import FolderError, InputError
-
-import tafukt
 
 ROOT = Path(__file__).resolve().parents[2]
 AXIS = "\n[matrix]\nsites.all.battery.kwh = [0, 1000]\n"

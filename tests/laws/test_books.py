@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from tafukt.simulator.energy.ledger import SiteLedger, Supply, step_index
 from tafukt.simulator.scenario import Battery, Grid, NodeType, PeakShaving, Site, Strategy
 from tafukt.sites.profile import StepProfile

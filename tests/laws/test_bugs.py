@@ -10,6 +10,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.experiments.config.load import check
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.results.attribution import jobs_columns

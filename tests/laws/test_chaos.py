@@ -14,6 +14,7 @@ from typing import Any
 
 import builders.jobs as kit
 import pytest
+
 from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.event_queue import Kind
 from tafukt.simulator.engine.settings import Settings

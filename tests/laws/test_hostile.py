@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import check, load
 from tafukt.experiments.errors import InputError

@@ -7,6 +7,7 @@ from dataclasses import replace
 import builders.cases as kit
 import builders.jobs as build
 import pytest
+
 from tafukt.simulator.engine.actions import Start
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.policies.order import shortest

@@ -11,6 +11,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.invariants import check_cluster, check_ends, check_jobs

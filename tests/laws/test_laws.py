@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
+
 from tafukt.experiments.runs.selftest import attribution_gap, gpu_gap
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.engine.actions import Wake

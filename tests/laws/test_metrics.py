@@ -5,6 +5,7 @@ from __future__ import annotations
 import builders.cases as kit
 import numpy as np
 import pytest
+
 from tafukt.experiments.results import metrics
 
 

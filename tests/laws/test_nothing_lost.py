@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+
 from tafukt.experiments.cli.app import app
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.schema import schema

@@ -9,6 +9,7 @@ from dataclasses import replace
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator import random_streams
 from tafukt.simulator.bound.supply import down_s, gpu_power_w, node_base_w
 from tafukt.simulator.failures import FaultSettings

@@ -9,6 +9,7 @@ import builders.cases as kit
 import builders.jobs as build
 import numpy as np
 import pytest
+
 from tafukt.simulator.policies.presets import PRESETS, policy
 from tafukt.simulator.record import FLOWS
 from tafukt.simulator.scenario import NodeType

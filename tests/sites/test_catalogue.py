@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tafukt.sites.describe import COLUMNS, facts, listing
 from tafukt.sites.site import SiteError, catalogue, node_types, site_from
 

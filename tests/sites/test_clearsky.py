@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pvlib
 import pytest
+
 from tafukt.sites.pv import Irradiance, ac_power, kept, poa_global
 from tafukt.sites.schema.equipment import PVModel
 from tafukt.sites.site import catalogue, site_from

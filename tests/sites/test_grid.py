@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+
 from tafukt.sites.cooling import overhead
 from tafukt.sites.grid import outages
 from tafukt.sites.pv import age_factor, soiling_loss

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import ValidationError
+
 from tafukt.sites.errors import SiteError
 from tafukt.sites.grid_events import PlannedEvent, grid_events
 from tafukt.sites.schema.grid_events import GridEventModel

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+
 from tafukt.sites.site import site_from
 from tafukt.sites.supply import supply
 

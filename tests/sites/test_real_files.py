@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tafukt.sites.inherited import inherited
 from tafukt.sites.site import SiteError, SiteModel, catalogue, site_from
 from tafukt.sites.supply import SiteSupply, supply

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tafukt.sites.grid import kind_of_day
 from tafukt.sites.schema.grid import DAYS, TariffModel, day_tables
 from tafukt.sites.site import SiteError, SiteModel, catalogue, node_types, site_from

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tafukt.sites.profile import Floats
 from tafukt.sites.site import catalogue, site_from, sky_facts
 from tafukt.sites.supply import supply

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tafukt.sites.cache import default_folder
 from tafukt.sites.site import SiteError, catalogue, site_from
 from tafukt.sites.supply import supply

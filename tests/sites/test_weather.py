@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pvlib
 import pytest
+
 from tafukt.sites.describe import weather_report
 from tafukt.sites.site import SiteError, SiteModel, site_from
 from tafukt.sites.supply import supply

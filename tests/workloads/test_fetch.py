@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.traces import trace_folder
 from tafukt.workloads.errors import WorkloadError

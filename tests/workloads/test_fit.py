@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders.workloads import workload_from
+
 from tafukt.experiments.figures import workload as figures
 from tafukt.workloads import describe
 from tafukt.workloads.build import build

@@ -13,6 +13,7 @@ import pytest
 from builders.workloads import mistakes, workload_from
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tafukt.workloads import streams
 from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.traces.cells import elapsed_s
 from tafukt.workloads.traces.formats import load_table, sniff

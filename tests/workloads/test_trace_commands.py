@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.workloads.mix import MixModel
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders.workloads import mistakes, workload_from
+
 from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Job

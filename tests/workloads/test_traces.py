@@ -14,6 +14,7 @@ import pytest
 from builders.workloads import mistakes, workload_from
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.schema import Demand, Place

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.workloads.traces.column_map import SIZES_GB, UNIT_S, ColumnModel
 from tafukt.workloads.traces.table import Clock
 from tafukt.workloads.units import DAY_S, Floats

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.traces.table import STATUS
-from tafukt.workloads.units import DAY_S, HOUR_S
 
 from tafukt.problems import hint
 from tafukt.strict import Strict, problems_of
+from tafukt.workloads.errors import WorkloadError
+from tafukt.workloads.traces.table import STATUS
+from tafukt.workloads.units import DAY_S, HOUR_S
 
 UNIT_S = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": HOUR_S, "d": DAY_S}
 SIZES_GB = {"MB": 1e-3, "GB": 1.0}

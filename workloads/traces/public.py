@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, cast
 
 from pydantic import Field
-from tafukt.workloads.errors import WorkloadError
 
 from tafukt.problems import hint
 from tafukt.strict import Strict
+from tafukt.workloads.errors import WorkloadError
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = 60.0

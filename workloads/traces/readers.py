@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tafukt.problems import hint
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.traces.cells import LogClock, numbers, text_of
 from tafukt.workloads.traces.column_map import ColumnMap, ColumnModel, status_code
 from tafukt.workloads.traces.files import MAX_ROWS, MAX_UNPACKED_BYTES, TraceStream, opened
 from tafukt.workloads.traces.table import UNFINISHED, Integrity, TraceTable, gpu_hours, table_of
 from tafukt.workloads.units import Ints
-
-from tafukt.problems import hint
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tafukt.problems import hint
 from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import paused_collection
@@ -22,8 +24,6 @@ from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces.formats import load_table
 from tafukt.workloads.traces.table import STATUS, Integrity, TraceTable, gpu_hours, rows_shown
 from tafukt.workloads.units import DAY_S, HOUR_S, Floats, Ints
-
-from tafukt.problems import hint
 
 # A copied job is submitted within this time of its original [s]; a choice that keeps the shape of the day.
 COPY_SPREAD_S = 3600.0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.traces.cells import LogClock, elapsed_s, text_of
 from tafukt.workloads.traces.column_map import SLURM, status_code

@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.traces.files import opened
 from tafukt.workloads.traces.table import Clock, Integrity, TraceTable, gpu_hours, table_of

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Ending
 from tafukt.workloads.units import DAY_S, HOUR_S, Floats, Ints

@@ -7,6 +7,7 @@ from math import ceil, inf
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.engine.actions import Action, Pause, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View

@@ -10,6 +10,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.engine.actions import Action, Pause, Resize, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View

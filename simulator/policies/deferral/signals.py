@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.hour_table import HourTable
 from tafukt.simulator.scenario import Battery

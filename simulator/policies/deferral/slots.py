@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+
 from tafukt.simulator.policies.deferral.hour_table import Span
 from tafukt.simulator.units import DAY_H, Floats
 

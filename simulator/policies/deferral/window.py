@@ -8,6 +8,7 @@ from math import floor, inf
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View

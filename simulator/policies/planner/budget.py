@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from tafukt.simulator.bound.jobs import Demand, work_of
 from tafukt.simulator.bound.lower_bound import plan_of
 from tafukt.simulator.bound.program import Supply, build

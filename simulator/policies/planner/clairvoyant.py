@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
+
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.job_state import JobState

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import exp
 
 import numpy as np
+
 from tafukt.simulator.units import Floats
 
 BINS = 20

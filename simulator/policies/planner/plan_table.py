@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from tafukt.simulator.engine.view import SiteView, View
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 

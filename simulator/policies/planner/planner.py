@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 import numpy as np
+
 from tafukt.simulator.engine.actions import Action, Hold, Move, Pause, Start, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+
 from tafukt.simulator.bound.lower_bound import Bound, lower_bound
 from tafukt.simulator.engine.actions import Cap, Move, Pause, Start, Wake
 from tafukt.simulator.engine.engine import simulate

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tafukt.simulator.bound.jobs import demand_of, work_of
 from tafukt.simulator.bound.lower_bound import Bound, lower_bound
 from tafukt.simulator.bound.program import build

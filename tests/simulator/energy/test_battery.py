@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
+
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.scenario import Battery
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tafukt.simulator.energy.balance import residual
 from tafukt.simulator.energy.flows import settle_flows, split_segment
 from tafukt.simulator.energy.ledger import SiteLedger, Supply

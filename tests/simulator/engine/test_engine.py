@@ -8,6 +8,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.engine import job_state as checkpoints
 from tafukt.simulator.engine.actions import Hold, Move, Pause, Resize, Start
 from tafukt.simulator.engine.event_queue import Clock, Kind, cancel

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tafukt.simulator import power_caps as caps
 from tafukt.simulator.engine.actions import Cap, Move, Pause, Resize, Start
 from tafukt.simulator.errors import PolicyError

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+
 from tafukt.simulator.engine.forecast import Forecast, ForecastSettings, Kind, Quantity
 from tafukt.simulator.scenario import Grid, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile

@@ -8,6 +8,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.engine.actions import Move, Pause, Start
 from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.policies.presets import policy

@@ -8,6 +8,7 @@ from math import inf
 
 import numpy as np
 import pytest
+
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.presets import policy

@@ -7,6 +7,7 @@ from typing import Any
 
 import builders.jobs as kit
 import pytest
+
 from tafukt.experiments.results import metrics
 from tafukt.simulator.engine.actions import Action, Pause, Refuse, Start
 from tafukt.simulator.errors import PolicyError

@@ -10,6 +10,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.conformance import check
 from tafukt.simulator.engine.actions import Hold, Start, Wake
 from tafukt.simulator.engine.engine import simulate

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from builders.jobs import flat, run, scenario, site
 from builders.jobs import job as make_job
+
 from tafukt.simulator.power_caps import MEASURED, power_for, speed
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Grid, GridEvent, NodeType, Scenario

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import builders.jobs as kit
+
 from tafukt.simulator.policies.presets import policy
 from tafukt.workloads.job import Job
 

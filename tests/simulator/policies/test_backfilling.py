@@ -12,6 +12,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.scenario import NodeType
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tafukt.experiments.config.load import check
 from tafukt.experiments.config.policies import policy_refs
 from tafukt.experiments.errors import InputError

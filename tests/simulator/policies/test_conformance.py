@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tafukt.simulator.conformance import CHECKS, cases, check, other_future, renamed
 from tafukt.simulator.engine.actions import Action, Hold, Pause, Resize, Start, Wake
 from tafukt.simulator.engine.job_state import JobState

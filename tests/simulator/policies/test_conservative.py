@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tafukt.simulator.engine.actions import Start
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.failures import FaultSettings

@@ -9,6 +9,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.experiments.config.load import check
 from tafukt.experiments.config.notes import _not_looked_at
 from tafukt.simulator.engine.forecast import ForecastSettings

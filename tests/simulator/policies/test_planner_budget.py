@@ -8,6 +8,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings

@@ -10,6 +10,7 @@ import builders.cases as cases_of
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.engine.actions import Action, Pause, Start, Wake
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.policies.presets import policy

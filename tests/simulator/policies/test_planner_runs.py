@@ -8,6 +8,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.planner.budget import BudgetPlanner

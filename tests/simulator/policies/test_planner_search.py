@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from tafukt.simulator.policies.planner.learning import Survival
 from tafukt.simulator.policies.planner.plan_table import cheapest_hours, cheapest_window
 

@@ -8,6 +8,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.experiments.config.load import check
 from tafukt.experiments.config.scenario import _steady, build
 from tafukt.simulator.engine.forecast import ForecastSettings

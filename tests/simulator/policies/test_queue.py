@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.policies.queue import ReadyQueue, SortedJobs
 from tafukt.simulator.scenario import NodeType

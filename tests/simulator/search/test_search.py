@@ -11,6 +11,7 @@ from typing import Any
 import builders.jobs as kit
 import numpy as np
 import pytest
+
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.failures import FaultSettings
