@@ -21,6 +21,7 @@ from tafukt.simulator.engine.eligibility import Eligibility, Federation
 from tafukt.simulator.engine.event_queue import Kind
 from tafukt.simulator.engine.faults import NodeFaults
 from tafukt.simulator.engine.forecast import Forecast
+from tafukt.simulator.engine.grid_requests.control import GridRequests
 from tafukt.simulator.engine.invariants import check_cluster, check_ends, check_jobs, recorded_it_j
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
@@ -30,7 +31,6 @@ from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.engine.view import Institutes, Policy, View
 from tafukt.simulator.errors import PolicyCrash, PolicyEndless, SimulationError
-from tafukt.simulator.grid_requests.control import GridRequests
 from tafukt.simulator.handed import check_untouched, prints_of
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario

@@ -10,7 +10,7 @@ from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.failures import FaultSettings
 
 Respond = Literal["least-loss", "caps-first", "pause-first", "battery-first", "none"]
-"""What gives way first when the grid asks a site to draw less; see `simulator.grid_requests.respond`."""
+"""What gives way first when the grid asks a site to draw less; see `simulator.engine.grid_requests.respond`."""
 
 
 @dataclass(frozen=True)

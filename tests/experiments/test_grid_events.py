@@ -1,4 +1,4 @@
-"""The account of the grid's requests, on the case that `tests/simulator/grid_requests` works out by hand."""
+"""The account of the grid's requests, on the case that `tests/simulator/engine/grid_requests` works out by hand."""
 
 from __future__ import annotations
 

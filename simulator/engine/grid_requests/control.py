@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tafukt.simulator.energy.ledger import Supply
 from tafukt.simulator.engine.event_queue import Kind
+from tafukt.simulator.engine.grid_requests.respond import respond
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
-from tafukt.simulator.grid_requests.respond import respond
 from tafukt.simulator.record import GridRequest
 from tafukt.simulator.scenario import GridEvent
 from tafukt.simulator.units import DAY_S, on_grid
