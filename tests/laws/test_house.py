@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator, Mapping, Set
 from functools import cache
 from pathlib import Path
@@ -105,3 +106,20 @@ def test_nobody_but_who_runs_simulations_imports_the_engine() -> None:
         if (taken := {n for n in imports(path) if n.startswith(f"{engine}.")} - {f"{engine}.simulate"})
     }
     assert not reached, "others call `simulate`; the engine itself is nobody's"
+
+
+def test_every_sub_package_has_its_plan() -> None:
+    """`make lint` holds every folder to its layers in pyproject.toml; here, that none is forgotten."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    contracts = [c for c in settings["importlinter"]["contracts"] if c["type"] == "layers"]
+    plans = {container: contract["layers"] for contract in contracts for container in contract["containers"]}
+    packages = {
+        name for name in settings["setuptools"]["packages"] if not name.startswith("tafukt.simulator.policies.")
+    }
+    assert plans.keys() == packages
+    known = {name for package in PACKAGES for name in modules(package)}
+    for container, layers in plans.items():
+        named = [name for layer in layers for name in layer.split(" | ")]
+        assert len(named) == len(set(named))
+        firm = {f"{container}.{name}" for name in named if not name.startswith("(")}
+        assert firm <= known, "`make lint` cannot hold to its place what does not exist"
