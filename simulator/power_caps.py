@@ -1,8 +1,10 @@
-"""Speed under a power cap: what a GPU still does when it may draw less."""
+"""Speed under a power cap: what a GPU still does when it may draw less, by what the job does."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+
+from tafukt.workloads.job import PowerCurve
 
 Caps = tuple[tuple[float, float], ...]
 
@@ -15,8 +17,9 @@ MEASURED: Caps = ((0.6, 0.85), (0.81, 0.936), (1.0, 1.0))
 SOURCE = "McDonald et al. 2022, Great Power, Great Responsibility, https://doi.org/10.18653/v1/2022.findings-naacl.151"
 # Means over the workloads of a kind, of jobs on A100 GPUs capped at 100, 200, 250, 300, 350 and 400 W; the share of the
 # power above idle takes 55 W a GPU as idle, which is a choice: the measurements say nothing of it.
-A100: dict[str, Caps] = {
-    "a100-pre-training": (
+A100_IDLE_W = 55.0
+A100: dict[PowerCurve, Caps] = {
+    "pre-training": (
         (0.142, 0.186),
         (0.433, 0.629),
         (0.581, 0.784),
@@ -24,7 +27,7 @@ A100: dict[str, Caps] = {
         (0.862, 0.923),
         (1.0, 1.0),
     ),
-    "a100-fine-tuning": (
+    "fine-tuning": (
         (0.155, 0.234),
         (0.486, 0.796),
         (0.646, 0.891),
@@ -32,7 +35,7 @@ A100: dict[str, Caps] = {
         (0.911, 0.974),
         (1.0, 1.0),
     ),
-    "a100-inference": (
+    "inference": (
         (0.137, 0.225),
         (0.446, 0.781),
         (0.596, 0.871),
@@ -44,6 +47,12 @@ A100: dict[str, Caps] = {
 A100_SOURCE = (
     "power-cap sweep of the Emerald AI demonstration of May 2025, github.com/ai-emerald/emerald-ai-demo-may-2025"
 )
+# The table of each name that an experiment may give: under `a100` of those jobs that have no curve of their own.
+CURVES: dict[str, Caps] = {
+    "a100": A100["pre-training"],
+    **{f"a100-{name}": caps for name, caps in A100.items()},
+    "v100": MEASURED,
+}
 CONFIDENCE = "0.81: high, on V100; 0.6: low, extrapolated"
 
 

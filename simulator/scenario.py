@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from tafukt.simulator.power_caps import Caps
 from tafukt.simulator.units import Floats
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask
@@ -24,7 +25,8 @@ class NodeType:
     `speed` is the work per GPU relative to the reference GPU; `sleep_after_s` is how long an empty node
     idles before it sleeps [s], infinite where nodes never sleep; `wake_s` is what waking takes [s], at
     idle power. `caps` is the speed under a power cap: (share of the power above idle, share of the full
-    speed), from the lowest cap that it takes to (1, 1); empty where it takes none.
+    speed), from the lowest cap that it takes to (1, 1); empty where it takes none. `other_caps` are the same of jobs
+    of another power curve, by its name.
     """
 
     name: str
@@ -35,7 +37,15 @@ class NodeType:
     wake_s: float = 0.0
     sleep_after_s: float = math.inf
     speed: float = 1.0
-    caps: tuple[tuple[float, float], ...] = ()
+    caps: Caps = ()
+    other_caps: tuple[tuple[str, Caps], ...] = ()
+
+    def caps_of(self, ask: Ask) -> Caps:
+        """Speed of a job under a power cap, as `caps`."""
+        for name, caps in self.other_caps:
+            if name == ask.power_curve:
+                return caps
+        return self.caps
 
     @property
     def can_sleep(self) -> bool:

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from tafukt.problems import hint
 from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, SpeedUp, Tenant, Truth, in_order
-from tafukt.workloads.mix import ClassModel, MixModel, event_floor, load_mix
+from tafukt.workloads.job import TIERS, Ask, Checkpoint, Dataset, Ending, Job, SpeedUp, Tenant, Truth, in_order
+from tafukt.workloads.mix import ClassModel, MixModel, load_mix
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
 from tafukt.workloads.units import DAY_S, SHARE_STEP, TICK_S, YEAR_S, Floats, Ints, whole
 
@@ -620,7 +620,8 @@ def _assembled(
             priority=mix.functions[tenant.function].priority,
             intensity=classes[name].intensity,
             job_class=name,
-            event_floor=event_floor(classes[name].flexibility),
+            event_floor=TIERS[classes[name].flexibility],
+            power_curve=classes[name].power_curve,
             elasticity=elastic.kind if stretches else "rigid",
             gpus_min=least,
             gpus_max=most,

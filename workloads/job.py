@@ -10,6 +10,12 @@ from typing import Literal
 Residency = Literal["regional", "national", "open"]
 Ending = Literal["done", "failed", "cancelled"]
 Elasticity = Literal["rigid", "moldable", "malleable"]
+PowerCurve = Literal["pre-training", "fine-tuning", "inference"]
+"""What a job does, as far as its speed under a power cap depends on it."""
+Tier = Literal["firm", "0.9", "0.75", "0.5", "pausable"]
+"""What the grid may ask of a job: nothing, a least mean throughput during a request, or that it pauses."""
+TIERS: dict[Tier, float] = {"firm": 1.0, "0.9": 0.9, "0.75": 0.75, "0.5": 0.5, "pausable": 0.0}
+"""The least mean throughput of each tier while the grid asks for less, as a share of the full speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,8 @@ class Ask:
         Power drawn, as a share of the loaded power of its part of the node [0..1].
     event_floor : float
         Least mean throughput while the grid asks for less, as a share of the full speed: 1 firm, 0 may be paused.
+    power_curve : str
+        Whose speed under a power cap it has: `pre-training`, `fine-tuning` or `inference`.
     elasticity, gpus_min, gpus_max, speedup
         For elastic jobs: the sizes it can take and the throughput at each. `gpus_min` and `gpus_max` of
         0 mean `gpus`.
@@ -122,6 +130,7 @@ class Ask:
     intensity: float = 1.0
     job_class: str = ""
     event_floor: float = 1.0
+    power_curve: PowerCurve = "pre-training"
     elasticity: Elasticity = "rigid"
     gpus_min: int = 0
     gpus_max: int = 0

@@ -8,7 +8,7 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 from statistics import NormalDist
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from tafukt.problems import hint
 from tafukt.strict import Strict, problems_of
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.job import Residency
+from tafukt.workloads.job import PowerCurve, Residency, Tier
 from tafukt.workloads.units import Floats
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -64,14 +64,6 @@ class FunctionModel(Strict):
     basis: str = ""
 
 
-Tier = Literal["firm", "0.9", "0.75", "0.5", "pausable"]
-
-
-def event_floor(tier: Tier) -> float:
-    """Least mean throughput of a tier while the grid asks for less, as a share of the full speed."""
-    return 1.0 if tier == "firm" else 0.0 if tier == "pausable" else float(tier)
-
-
 class ClassModel(Strict):
     """One class of jobs: its sizes, runtimes, slack, and what becomes of it."""
 
@@ -90,6 +82,9 @@ class ClassModel(Strict):
     interruptible_share: Share = Field(description="share of the jobs that may be paused and moved")
     flexibility: Tier = Field(
         "firm", description="what the grid may ask of it: firm, a least mean throughput (0.9, 0.75, 0.5), or pausable"
+    )
+    power_curve: PowerCurve = Field(
+        "pre-training", description="whose speed under a power cap it has, where `engine.power_caps` knows one for each"
     )
     checkpoint_gb: float = Field(0.0, ge=0, le=1e9, description="what a move transfers [GB]")
     checkpoint_write_s: float = Field(0.0, ge=0, le=1e6)

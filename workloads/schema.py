@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from tafukt.strict import Strict
-from tafukt.workloads.job import Elasticity, Job, Residency
+from tafukt.workloads.job import Elasticity, Job, PowerCurve, Residency, Tier
 
 DEFAULT_LOAD = 0.55
 
@@ -145,11 +145,18 @@ class GeneratorModel(Strict):
         return table
 
 
+class TraceClassModel(Strict):
+    """What is stated of the jobs of one class of a trace."""
+
+    flexibility: Tier | None = Field(None, description="what the grid may ask of it; default: that of all jobs")
+    power_curve: PowerCurve | None = Field(None, description="its speed under a power cap; default: that of all jobs")
+
+
 class TraceModel(Strict):
     """Jobs that a real cluster ran. What the trace does not say is stated here: nothing is filled silently.
 
-    Where the trace has a column for slack or deadline, interruptible, priority, checkpoint, home or data set, what a
-    row says there holds, and the key here is for rows that say nothing.
+    Where the trace has a column for slack or deadline, interruptible, priority, checkpoint, tier, home or data set,
+    what a row says there holds, and the key here is for rows that say nothing.
     """
 
     kind: Literal["trace"] = "trace"
@@ -215,6 +222,17 @@ class TraceModel(Strict):
     checkpoint_write_s: float = Field(30.0, ge=0, le=1e6, description="choice [s]")
     restart_s: float = Field(240.0, ge=0, le=1e6, description="choice [s]")
     intensity: float = Field(1.0, ge=0, le=1.5, description="power as a share of the loaded power (choice)")
+    flexibility: Tier = Field(
+        "firm",
+        description="what the grid may ask of a job: firm, a least mean throughput (0.9, 0.75, 0.5), or pausable",
+    )
+    power_curve: PowerCurve = Field(
+        "pre-training",
+        description="whose speed under a power cap its jobs have, where `engine.power_caps` knows one for each (choice)",
+    )
+    classes: dict[str, TraceClassModel] = Field(
+        default={}, description="the two above by class, as the trace's column of classes calls it"
+    )
 
     @field_validator("tz")
     @classmethod

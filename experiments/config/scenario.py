@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tafukt.experiments.config.load import Loaded, too_many_steps
 from tafukt.experiments.config.rounding import STEPS, rounded, rounded_job, rounded_supply
-from tafukt.experiments.config.schema import Experiment, FaultsTable, NetworkTable, QuotaTable
+from tafukt.experiments.config.schema import EngineTable, Experiment, FaultsTable, NetworkTable, QuotaTable
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.results.metrics import SiteCosts, billing_months
 from tafukt.simulator.engine.forecast import ForecastSettings
@@ -102,9 +102,8 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     given = supply(sites, start, end_s / DAY_S, experiment.step_s, seed)
     given = {name: rounded_supply(found) for name, found in given.items()}
     service = _service(experiment, places, end_s)
-    caps = experiment.engine.caps
     scenario = Scenario(
-        sites=tuple(site_of(s, given[s.name], start, end_s, caps, service.get(s.name)) for s in sites),
+        sites=tuple(site_of(s, given[s.name], start, end_s, experiment.engine, service.get(s.name)) for s in sites),
         end_s=end_s,
         step_s=experiment.step_s,
         country=_country(sites),
@@ -300,7 +299,7 @@ def site_of(
     given: SiteSupply,
     start: datetime,
     end_s: float,
-    caps: Sequence[tuple[float, float]],
+    engine: EngineTable,
     service_w: NDArray[np.float64] | None = None,
 ) -> Site:
     """The simulator's site.
@@ -312,8 +311,8 @@ def site_of(
     start : datetime
     end_s : float
         End of the accounting window [s].
-    caps : sequence of (share of power, share of speed)
-        Of its GPUs under a power cap.
+    engine : EngineTable
+        Says how fast its GPUs are under a power cap.
     service_w : array, optional
         What a service for citizens draws here beside all else, per supply step [W].
     """
@@ -330,7 +329,7 @@ def site_of(
     return Site(
         name=site.name,
         region=site.region,
-        node=_node(site.node, caps),
+        node=_node(site.node, engine),
         nodes=site.cluster.nodes,
         pv=given.pv_w,
         overhead=given.overhead,
@@ -386,7 +385,7 @@ def _limit_w(limit_kw: float | None) -> float:
     return math.inf if limit_kw is None else limit_kw * KW_W
 
 
-def _node(node: NodeModel, caps: Sequence[tuple[float, float]]) -> NodeType:
+def _node(node: NodeModel, engine: EngineTable) -> NodeType:
     never = not node.can_sleep or node.sleep_after_min is None
     return NodeType(
         name=node.title,
@@ -397,7 +396,8 @@ def _node(node: NodeModel, caps: Sequence[tuple[float, float]]) -> NodeType:
         wake_s=node.wake_s,
         sleep_after_s=math.inf if never else (node.sleep_after_min or 0.0) * MINUTE_S,
         speed=node.speed,
-        caps=tuple((float(power), float(speed)) for power, speed in caps),
+        caps=engine.caps,
+        other_caps=engine.other_caps,
     )
 
 

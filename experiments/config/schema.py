@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from tafukt.simulator.engine.settings import Respond
-from tafukt.simulator.power_caps import A100, A100_SOURCE, MEASURED, SOURCE
+from tafukt.simulator.power_caps import A100, A100_IDLE_W, A100_SOURCE, CURVES, MEASURED, SOURCE
 from tafukt.simulator.units import DAY_S
 from tafukt.sites.site import SiteModel, catalogue
 from tafukt.strict import Strict
@@ -94,7 +94,7 @@ class SitesTable(Table):
         return own
 
 
-CapTable = Literal["a100-pre-training", "a100-fine-tuning", "a100-inference"]
+CapTable = Literal["a100", "a100-pre-training", "a100-fine-tuning", "a100-inference", "v100"]
 
 
 class EngineTable(Table):
@@ -120,9 +120,11 @@ class EngineTable(Table):
     )
     power_caps: CapTable | list[tuple[Share, Share]] = Field(
         default=[],
-        description="Speed of a GPU under a power cap: [share of the power above idle, share of the speed], rising "
-        f"to [1, 1]; empty, the default: nodes take no cap; measured: {[list(point) for point in MEASURED]}, {SOURCE}; "
-        f"or one of {', '.join(A100)}, {A100_SOURCE}",
+        description="Speed of a GPU under a power cap. a100: each job by the `power_curve` of its class; "
+        f"{', '.join(f'a100-{name}' for name in A100)}: one of these curves for all jobs ({A100_SOURCE}; idle of "
+        f"{A100_IDLE_W:g} W a GPU is a choice); v100: {[list(point) for point in MEASURED]} for all ({SOURCE}); or "
+        "points [share of the power above idle, share of the speed], rising to [1, 1]; empty, the default: nodes "
+        "take no cap",
     )
 
     @field_validator("power_caps")
@@ -138,7 +140,16 @@ class EngineTable(Table):
     @property
     def caps(self) -> tuple[tuple[float, float], ...]:
         """The table of speeds under power caps."""
-        return A100[self.power_caps] if isinstance(self.power_caps, str) else tuple(self.power_caps)
+        if not isinstance(self.power_caps, str):
+            return tuple((float(power), float(speed)) for power, speed in self.power_caps)
+        return CURVES[self.power_caps]
+
+    @property
+    def other_caps(self) -> tuple[tuple[str, tuple[tuple[float, float], ...]], ...]:
+        """The tables of jobs of another curve, where each has its own."""
+        return (
+            tuple((name, caps) for name, caps in A100.items() if caps != self.caps) if self.power_caps == "a100" else ()
+        )
 
 
 class FaultsTable(Table):

@@ -149,7 +149,8 @@ def _speed(record: Record, index: int, site: int, gpus: float, power_w: float) -
     """Share of the full speed at which a job ran, from the power that it drew."""
     node, ask = record.scenario.sites[site].node, record.jobs[index].ask
     full_w = node.dynamic_w * ask.intensity * ask.gpus
-    if full_w <= 0.0 or not node.caps:
+    caps = node.caps_of(ask)
+    if full_w <= 0.0 or not caps:
         return 1.0
     cap = (power_w - gpus * node.idle_w / node.gpus) / full_w
-    return speed(node.caps, min(max(cap, node.caps[0][0]), 1.0))
+    return speed(caps, min(max(cap, caps[0][0]), 1.0))

@@ -82,11 +82,12 @@ def gpu_power_w(site: Site, intensities: Interval = (0.0, 1.0)) -> tuple[float, 
     dynamic = node.dynamic_w
     if not node.caps:
         return still, dynamic
+    points = {(1.0, 1.0), *node.caps, *(point for _, caps in node.other_caps for point in caps)}
     low, high = intensities if intensities[1] > intensities[0] else (0.0, max(intensities[1], 1.0))
 
     def cheapest(intensity: float) -> float:
         # Between two points of the table power over speed is a ratio of linear functions, hence monotone.
-        return min((still + share * intensity * dynamic) / speed for share, speed in (*node.caps, (1.0, 1.0)))
+        return min((still + share * intensity * dynamic) / speed for share, speed in points)
 
     slope = (cheapest(high) - cheapest(low)) / (high - low)
     return cheapest(low) - slope * low, slope

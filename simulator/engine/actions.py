@@ -266,7 +266,7 @@ class ActionExecutor:
         self.phases.save(job, action.gpus)
 
     def _check_cap(self, action: Start | Cap, site: int) -> None:
-        caps = self.scenario.sites[site].node.caps
+        caps = self.scenario.sites[site].node.caps_of(action.job.ask)
         lowest = caps[0][0] if caps else 1.0
         if not lowest <= action.cap <= 1:
             raise self._refusal(action, f"a power cap must lie in [{lowest:g}, 1] here, not {action.cap}")

@@ -166,22 +166,26 @@ def _speeds(
     gpus = np.array([ask.gpus for ask in asks], dtype=np.float64)[job]
     intensity = np.array([ask.intensity for ask in asks])[job]
     slow, fast = gpus.copy(), gpus.copy()
+    curve = np.array([ask.power_curve for ask in asks])[job]
+    curves = sorted({ask.power_curve for ask in asks})
     for index, spec in enumerate(scenario.sites):
         mine, node = site == index, spec.node
         slow[mine] *= node.speed
         fast[mine] *= node.speed
-        if node.caps:
-            idle_w = held[mine] * node.idle_w / node.gpus
-            full_w = gpus[mine] * intensity[mine] * node.dynamic_w
-            share = np.divide(power_w[mine] - idle_w, full_w, out=np.ones_like(full_w), where=full_w > 0)
-            at, does = (np.array(column) for column in zip(*node.caps, strict=True))
-            slow[mine] *= np.where(full_w > 0, np.interp(share, at, does), does[0])
-            fast[mine] *= np.where(full_w > 0, np.interp(share, at, does), 1.0)
+        for name in curves if node.caps else ():
+            caps, those = dict(node.other_caps).get(name, node.caps), mine & (curve == name)
+            idle_w = held[those] * node.idle_w / node.gpus
+            full_w = gpus[those] * intensity[those] * node.dynamic_w
+            share = np.divide(power_w[those] - idle_w, full_w, out=np.ones_like(full_w), where=full_w > 0)
+            at, does = (np.array(column) for column in zip(*caps, strict=True))
+            slow[those] *= np.where(full_w > 0, np.interp(share, at, does), does[0])
+            fast[those] *= np.where(full_w > 0, np.interp(share, at, does), 1.0)
     elastic = np.array([ask.speedup is not None for ask in asks])[job]
     for row in np.flatnonzero(elastic).tolist():
         node = scenario.sites[int(site[row])].node
         low, high = _elastic(asks[int(job[row])], int(held[row]), node.gpus if settings.remainder == "whole" else 1)
-        slow[row], fast[row] = low * node.speed * (node.caps[0][1] if node.caps else 1.0), high * node.speed
+        caps = node.caps_of(asks[int(job[row])])
+        slow[row], fast[row] = low * node.speed * (caps[0][1] if caps else 1.0), high * node.speed
     return slow, fast
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, get_args
 
-from tafukt.simulator import power_caps as caps
 from tafukt.simulator.engine import job_state as checkpoints
 from tafukt.simulator.engine.eligibility import Eligibility
 from tafukt.simulator.engine.event_log import CODE_OF, KINDS
@@ -21,6 +20,7 @@ from tafukt.simulator.engine.network import Network
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.errors import BreachError
 from tafukt.simulator.failures import software_faults
+from tafukt.simulator.power_caps import speed
 from tafukt.simulator.record import NOTHING, EndState
 from tafukt.simulator.units import TICKS_PER_S, on_grid
 
@@ -84,8 +84,9 @@ class JobPhases:
         job.allocation, job.gpus, job.cap = allocation, gpus, cap
         job.held = gpus if len(allocation) == 1 else sum(held for _, held in allocation)
         job.rate = node.speed * (gpus if gpus == ask.gpus else ask.rate(gpus))
+        job.caps = node.caps_of(ask) if node.other_caps else node.caps
         if cap != 1.0:
-            job.rate *= caps.speed(node.caps, cap)
+            job.rate *= speed(job.caps, cap)
         if self._fail or ask.checkpoint.interval_s is not None:
             job.interval_s = checkpoints.interval_s(ask.checkpoint, self.faults.rate_per_s(len(allocation)))
         if self.eligibility.has_quotas:
@@ -200,12 +201,9 @@ class JobPhases:
             self.note("cap", job, reason, {"cap": cap, **detail})
         self._bank(job)
         cancel(job.event)
-        job.rate *= caps.speed(self.clusters[job.site].node.caps, cap) / self._cap_speed(job)
+        job.rate *= speed(job.caps, cap) / speed(job.caps, job.cap)
         job.cap = cap
         self._run(job)
-
-    def _cap_speed(self, job: JobState) -> float:
-        return caps.speed(self.clusters[job.site].node.caps, job.cap)
 
     def _until_fault_s(self, job: JobState) -> float:
         """Running time to the next software fault of a job [s]."""

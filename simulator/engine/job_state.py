@@ -8,6 +8,7 @@ from typing import Literal
 from simpy.events import Event
 
 from tafukt.simulator.engine.cluster import Allocation
+from tafukt.simulator.power_caps import Caps
 from tafukt.workloads.job import Ask, Checkpoint
 
 Phase = Literal["queued", "fetching", "waking", "restarting", "running", "saving", "moving", "ended"]
@@ -38,6 +39,8 @@ class JobState:
         When the present phase began [s]; when it ends, where that is known: not while it runs.
     started_s : float
         When its present stay on a site began [s].
+    caps : tuple of (float, float)
+        Its speed under a power cap on the nodes that it is or was last on, see `simulator.power_caps`.
     rate : float
         Work per second while it runs [reference GPU-s per s].
     interval_s, write_s : float
@@ -54,6 +57,7 @@ class JobState:
         "ask",
         "at_risk",
         "cap",
+        "caps",
         "done_gpu_s",
         "event",
         "expected_s",
@@ -90,6 +94,7 @@ class JobState:
         self.site = self.queued_at = self.saved_at = -1
         self.gpus = self.held = ask.gpus
         self.cap = 1.0
+        self.caps: Caps = ()
         self.allocation: Allocation = ()
         self.done_gpu_s = self.safe_gpu_s = self.into_s = 0.0
         self.since_s = self.started_s = self.until_s = ask.submit_s

@@ -409,11 +409,15 @@ def _cap(guard: ShortageControl, site: int, until_s: float) -> None:
     jobs = [job for job in jobs_at(state, site) if job.running]
     if not node.caps or ledger.supply is Supply.NONE:
         return
-    for cap in sorted((share for share, _ in node.caps if share < 1.0), reverse=True):
-        spared = sum(max(job.cap - cap, 0.0) * job.ask.intensity * job.gpus for job in jobs)
+    levels = sorted({share for job in jobs for share, _ in job.caps if share < 1.0}, reverse=True)
+    for level in levels:  # none is capped below what its own curve allows
+        caps = [max(level, job.caps[0][0]) for job in jobs]
+        spared = sum(
+            max(job.cap - cap, 0.0) * job.ask.intensity * job.gpus for job, cap in zip(jobs, caps, strict=True)
+        )
         enough = guard.outlooks[site].falls_short_s(ledger.it_w - spared * node.dynamic_w, until_s) == inf
-        if enough or cap == node.caps[0][0]:
-            for job in jobs:
+        if enough or level == levels[-1]:
+            for job, cap in zip(jobs, caps, strict=True):
                 if job.cap > cap:
                     watch.capped.setdefault(job.index, job.cap)
                     guard.phases.set_power_cap(job, cap, _reason(guard, site))

@@ -184,7 +184,7 @@ class View:
         """
         ask, node = job.ask, self.sites[site].spec.node
         gpus = gpus or ask.gpus
-        rate = ask.rate(gpus) * node.speed * speed(node.caps, cap)
+        rate = ask.rate(gpus) * node.speed * speed(node.caps_of(ask), cap)
         worked = max(ask.estimate_s * ask.gpus - job.done_gpu_s, 0.0) / rate
         nodes = -(-gpus // node.gpus)
         interval = interval_s(ask.checkpoint, self._fault_rate_per_s(nodes))

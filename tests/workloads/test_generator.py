@@ -268,7 +268,7 @@ def test_every_number_of_the_catalogue_says_where_it_comes_from() -> None:
         texts += [d.basis for d in mix.datasets.values()] + [f.basis for f in mix.functions.values()]
         for model in mix.classes.values():
             keys = {"gpus", "runtime", "slack_h", "interruptible_share", "checkpoint", "outcome", "intensity"}
-            assert keys <= set(model.basis) <= keys | {"flexibility"}
+            assert keys <= set(model.basis) <= keys | {"flexibility", "power_curve"}
             texts += model.basis.values()
         assert all(text.lower().startswith(("fact", "choice")) for text in texts)
 

@@ -38,7 +38,7 @@ SLURM: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 ROLES = (
     "submit", "gpus", "runtime", "start", "end", "id", "cluster", "kind", "estimate", "status", "slack", "deadline",
-    "interruptible", "priority", "checkpoint", "home", "dataset", "dataset_gb", "place",
+    "interruptible", "priority", "checkpoint", "tier", "home", "dataset", "dataset_gb", "place",
 )  # fmt: skip
 
 
@@ -100,6 +100,9 @@ class ColumnMap(Strict):
     interruptible: ColumnModel | None = Field(None, description='whether it may be paused, unit "flag"')
     priority: ColumnModel | None = Field(None, description="larger is more important")
     checkpoint: ColumnModel | None = Field(None, description='size of its checkpoint, unit "GB" or "MB"')
+    tier: ColumnModel | None = Field(
+        None, description='what the grid may ask of it: firm, 0.9, 0.75, 0.5 or pausable, unit "text"'
+    )
     home: ColumnModel | None = Field(None, description="site of its tenant")
     dataset: ColumnModel | None = Field(None, description="name of the data that it read")
     dataset_gb: ColumnModel | None = Field(None, description='size of that data, unit "GB" or "MB"')

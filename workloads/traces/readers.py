@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tafukt.problems import hint
 from tafukt.workloads.errors import WorkloadError
+from tafukt.workloads.job import TIERS
 from tafukt.workloads.traces.cells import LogClock, numbers, text_of
 from tafukt.workloads.traces.column_map import ColumnMap, ColumnModel, status_code
 from tafukt.workloads.traces.files import MAX_ROWS, MAX_UNPACKED_BYTES, TraceStream, opened
@@ -31,7 +32,7 @@ HEADER_LINES = 40
 # What the fields of a line are divided by once its blanks have been taken as separators.
 UNIT_SEPARATOR = "\x1f"
 NEEDED = ("submit", "gpus", "runtime")
-TEXTS = ("id", "cluster", "kind", "home", "dataset", "place")
+TEXTS = ("id", "cluster", "kind", "tier", "home", "dataset", "place")
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,11 @@ def _parse(
             reject(f"column {model.column!r} holds an unknown status", out[role] < 0, column, words)
         elif role in TEXTS:
             out[role] = text_of(column, model.pattern)
+            if role == "tier":
+                unknown = ~np.isin(out[role].astype(str), ("", *TIERS))
+                reject(
+                    f"column {model.column!r} holds an unknown tier", unknown, column, f"; known: {', '.join(TIERS)}"
+                )
         else:
             out[role] = numbers(column, model, clock, decimal_comma)
             needed = role in NEEDED

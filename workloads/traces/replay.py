@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,7 +19,19 @@ from tafukt.problems import hint
 from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import paused_collection
-from tafukt.workloads.job import Ask, Checkpoint, Dataset, Ending, Job, Tenant, Truth, in_order
+from tafukt.workloads.job import (
+    TIERS,
+    Ask,
+    Checkpoint,
+    Dataset,
+    Ending,
+    Job,
+    PowerCurve,
+    Tenant,
+    Tier,
+    Truth,
+    in_order,
+)
 from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces.formats import load_table
 from tafukt.workloads.traces.table import STATUS, Integrity, TraceTable, gpu_hours, rows_shown
@@ -366,6 +378,8 @@ class _Asked:
     datasets: list[Dataset]
     start_s: Floats
     places: list[str]
+    floors: list[float]
+    curves: list[PowerCurve]
 
 
 def _asked(
@@ -389,6 +403,7 @@ def _asked(
     if table.checkpoint_gb is not None:
         sizes = np.where(table.checkpoint_gb[at] >= 0, table.checkpoint_gb[at], model.checkpoint_gb)
     kinds = {size: Checkpoint(size, model.checkpoint_write_s, model.restart_s) for size in np.unique(sizes).tolist()}
+    curves = _curves(model, table)
     start = np.full(len(at), np.nan)
     if table.start_s is not None:
         start = picked.rows.submit_s + (table.start_s - table.submit_s)[at]
@@ -400,7 +415,39 @@ def _asked(
         datasets=_datasets(model, table, picked, sites),
         start_s=start,
         places=_places(table, picked, sites),
+        floors=_floors(model, table, picked),
+        curves=[curves[kind] for kind in table.kind[at].tolist()],
     )
+
+
+def _curves(model: TraceModel, table: TraceTable) -> list[PowerCurve]:
+    """The power curve of each class of the trace.
+
+    Raises
+    ------
+    WorkloadError
+        If the experiment speaks of a class that the trace does not have.
+    """
+    for name in model.classes:
+        if name not in table.kinds:
+            known = [kind for kind in table.kinds if kind]
+            has = hint(name, known) if known else "it has no column of classes"
+            raise WorkloadError(f"workload.classes: the trace has no class {name!r}; {has}")
+    given = (model.classes.get(name) for name in table.kinds)
+    return [(one and one.power_curve) or model.power_curve for one in given]
+
+
+def _floors(model: TraceModel, table: TraceTable, picked: _Picked) -> list[float]:
+    """The least throughput of each job while the grid asks for less: by its row, its class, or that of all jobs."""
+    given = (model.classes.get(name) for name in table.kinds)
+    by_class = np.array([TIERS[(one and one.flexibility) or model.flexibility] for one in given])
+    floors = by_class[table.kind[picked.index]]
+    if table.tier is not None:
+        said = np.array([TIERS.get(cast(Tier, name), np.nan) for name in table.tier.names])[
+            table.tier.code[picked.index]
+        ]
+        floors = np.where(np.isnan(said), floors, said)
+    return [float(floor) for floor in floors]
 
 
 def _datasets(model: TraceModel, table: TraceTable, picked: _Picked, sites: Sequence[Place]) -> list[Dataset]:
@@ -458,9 +505,10 @@ def _jobs(
     )  # fmt: skip
     for (
         index, copy, turn, submit, runtime, gpus, home, wanted, chain, cluster, kind, status, row, slack, may_stop,
-        priority, start, checkpoint, dataset, place,
+        priority, start, checkpoint, dataset, place, floor, curve,
     ) in zip(
-        *(column.tolist() for column in columns), asked.checkpoints, asked.datasets, asked.places, strict=True
+        *(column.tolist() for column in columns), asked.checkpoints, asked.datasets, asked.places, asked.floors,
+        asked.curves, strict=True,
     ):  # fmt: skip
         who = tenants.get((home, cluster))
         if who is None:
@@ -486,6 +534,8 @@ def _jobs(
                 interruptible=may_stop,
                 priority=priority,
                 intensity=model.intensity,
+                event_floor=floor,
+                power_curve=curve,
                 job_class=table.kinds[kind] or "trace",
                 logged_start_s=start + part * runtime if start == start else None,
                 logged_site=place,

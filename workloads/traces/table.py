@@ -85,6 +85,7 @@ class TraceTable:
     priority: Floats | None = None
     checkpoint_gb: Floats | None = None
     dataset_gb: Floats | None = None
+    tier: Names | None = None
     home: Names | None = None
     dataset: Names | None = None
     place: Names | None = None
@@ -107,7 +108,7 @@ def table_of(data: dict[str, Any], report: Integrity, zero_gpus: str, clock: Clo
     """Check parsed columns, and put what makes sense into a table.
 
     `data` holds `row submit gpus runtime` and, where the file has them, `estimate status cluster kind id start slack
-    deadline interruptible priority checkpoint dataset_gb home dataset place`. All times are on the log's own clock.
+    deadline interruptible priority checkpoint dataset_gb tier home dataset place`. All times are on the log's own clock.
     """
     clock = clock or Clock()
     row = data["row"]
@@ -200,7 +201,7 @@ def _selected(data: dict[str, Any], keep: NDArray[np.bool_], clock: Clock) -> Tr
     submit = data["submit"][keep]
     midnight = DAY_S * np.floor(submit.min() / DAY_S) if n else 0.0
     nothing = Names(np.zeros(n, dtype=np.int64), ("",))
-    texts = [role for role in ("cluster", "kind", "home", "dataset", "place") if role in data]
+    texts = [role for role in ("cluster", "kind", "tier", "home", "dataset", "place") if role in data]
     names = {role: Names.of(data[role][keep]) for role in texts}
     cluster, kind = names.get("cluster", nothing), names.get("kind", nothing)
 
@@ -230,6 +231,7 @@ def _selected(data: dict[str, Any], keep: NDArray[np.bool_], clock: Clock) -> Tr
         priority=number("priority"),
         checkpoint_gb=number("checkpoint"),
         dataset_gb=number("dataset_gb"),
+        tier=names.get("tier"),
         home=names.get("home"),
         dataset=names.get("dataset"),
         place=names.get("place"),
