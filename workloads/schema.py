@@ -228,7 +228,7 @@ class TraceModel(Strict):
     )
     power_curve: PowerCurve = Field(
         "pre-training",
-        description="whose speed under a power cap its jobs have, where `engine.power_caps` knows one for each (choice)",
+        description="whose speed under a power cap its jobs have, where `engine.power_caps` knows several: a choice",
     )
     classes: dict[str, TraceClassModel] = Field(
         default={}, description="the two above by class, as the trace's column of classes calls it"

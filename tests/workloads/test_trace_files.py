@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -334,3 +335,31 @@ def test_too_many_rows_are_refused_on_the_way(tmp_path: Path, monkeypatch: pytes
 def test_numbers_that_are_none_are_refused(keys: dict[str, Any]) -> None:
     number = {"inf": np.inf, "nan": np.nan, "1e18": 1e18}
     assert mistakes(BASE | {key: number.get(str(value), value) for key, value in keys.items()})
+
+
+def test_what_the_grid_may_ask_is_said_by_the_row_its_class_or_for_all(tmp_path: Path) -> None:
+    rows = [
+        "a,2024-05-06T10:00:00,3600,4,training,0.9",
+        "b,2024-05-06T11:00:00,3600,1,training,",
+        "c,2024-05-06T12:00:00,3600,1,test,pausable",
+        "d,2024-05-06T13:00:00,3600,1,test,",
+    ]
+    write(tmp_path, rows, HEAD + ",class,tier")
+    classes = {"training": {"flexibility": "0.5", "power_curve": "fine-tuning"}}
+    found = jobs(tmp_path, flexibility="0.75", classes=classes, power_curve="inference")
+    assert [found[name].ask.event_floor for name in "abcd"] == [0.9, 0.5, 0.0, 0.75]
+    assert [found[name].ask.power_curve for name in "abcd"] == ["fine-tuning"] * 2 + ["inference"] * 2
+    assert {job.ask.event_floor for job in jobs(tmp_path, bad_rows="drop").values()} == {0.9, 1.0, 0.0}
+
+
+def test_an_unknown_tier_or_class_is_told(tmp_path: Path) -> None:
+    write(tmp_path, [ROWS[0] + ",training,0.8", ROWS[1] + ",training,firm"], HEAD + ",class,tier")
+    known = "'0.8'; known: firm, 0.9, 0.75, 0.5, pausable"
+    with pytest.raises(WorkloadError, match=re.escape(f"column 'tier' holds an unknown tier: 1 row (2): {known}")):
+        replay(tmp_path)
+    write(tmp_path, [ROWS[0] + ",training"], HEAD + ",class")
+    with pytest.raises(WorkloadError, match=r"workload.classes: the trace has no class 'trainin'; .*'training'"):
+        replay(tmp_path, classes={"trainin": {"flexibility": "firm"}})
+    told = mistakes({**BASE, "classes": {"training": {"flexibility": "0.8"}}})
+    assert "workload.classes.training.flexibility" in told
+    assert "pausable" in told

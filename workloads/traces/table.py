@@ -108,7 +108,8 @@ def table_of(data: dict[str, Any], report: Integrity, zero_gpus: str, clock: Clo
     """Check parsed columns, and put what makes sense into a table.
 
     `data` holds `row submit gpus runtime` and, where the file has them, `estimate status cluster kind id start slack
-    deadline interruptible priority checkpoint dataset_gb tier home dataset place`. All times are on the log's own clock.
+    deadline interruptible priority checkpoint dataset_gb tier home dataset place`. All times are on the log's own
+    clock.
     """
     clock = clock or Clock()
     row = data["row"]
