@@ -162,6 +162,8 @@ class Site:
     `other` is what else the site runs (offices, services) [W]. All profiles share the scenario's grid.
     While the grid is out, sun and battery serve the load only where the site is `islandable`. The battery's
     fade is applied at `midnights_s` [s], by the ambient temperature `temp_air` [degC] (25 degC without one).
+    `nodes_online` says from when [s] how many of its nodes are in service, in order, where that is not always all of
+    them; the node with the highest number goes first. It is planned, so everybody knows it beforehand.
     """
 
     name: str
@@ -178,6 +180,7 @@ class Site:
     is_root: bool = False
     islandable: bool = False
     online_s: float = 0.0
+    nodes_online: tuple[tuple[float, int], ...] = ()
     temp_air: StepProfile | None = None
     midnights_s: tuple[float, ...] = ()
 
@@ -185,6 +188,38 @@ class Site:
     def gpus(self) -> int:
         """All GPUs of the site."""
         return self.node.gpus * self.nodes
+
+    def nodes_at(self, time_s: float) -> int:
+        """How many nodes are in service at a time, by plan."""
+        before = [count for at_s, count in self.nodes_online if at_s <= time_s]
+        return before[-1] if before else self.nodes
+
+    def least_nodes(self, begin_s: float, end_s: float) -> int:
+        """The fewest nodes that are in service at any time from `begin_s` up to `end_s` [s], by plan."""
+        return min([self.nodes_at(begin_s), *(count for at_s, count in self.nodes_online if begin_s < at_s < end_s)])
+
+    def withdrawn(self, node: int, end_s: float) -> list[tuple[float, float]]:
+        """When a node is out of service, by plan, up to `end_s` [s]: disjoint and in order."""
+        found: list[tuple[float, float]] = []
+        out_s = -1.0
+        for at_s, count in self.nodes_online:
+            if count <= node and out_s < 0:
+                out_s = at_s
+            elif count > node and out_s >= 0:
+                found.append((out_s, at_s))
+                out_s = -1.0
+        if out_s >= 0:
+            found.append((out_s, end_s))
+        return [(begin, min(stop, end_s)) for begin, stop in found if begin < end_s]
+
+    def withdrawn_gpu_s(self, times_s: Floats) -> Floats:
+        """GPU-seconds withdrawn by plan from the site's coming online up to each of some times."""
+        total = np.zeros(len(times_s))
+        for node in range(min((count for _, count in self.nodes_online), default=self.nodes), self.nodes):
+            for begin, stop in self.withdrawn(node, math.inf):
+                begin, stop = max(begin, self.online_s), max(stop, self.online_s)
+                total += np.clip(times_s, begin, stop) - begin
+        return total * self.node.gpus
 
 
 @dataclass(frozen=True)

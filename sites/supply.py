@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tafukt.sites.cache import Entry, default_folder, file_hash, kept, key_of
+from tafukt.sites.capacity import nodes_online
 from tafukt.sites.errors import SiteError
 from tafukt.sites.grid import carbon, export_prices, other_kw, outages, prices
 from tafukt.sites.grid_events import PlannedEvent, grid_events
@@ -43,6 +44,8 @@ class SiteSupply:
         Disjoint, in order: start and end [s].
     events : tuple of PlannedEvent
         Requests of the grid to draw less, in order.
+    nodes_online : tuple of (float, int)
+        From when [s] how many nodes are in service, in order; empty where that is always all of them.
     notes : tuple of str
         What was filled, repaired or inherited.
     """
@@ -57,6 +60,7 @@ class SiteSupply:
     carbon_g_per_kwh: StepProfile
     outages: tuple[tuple[float, float], ...] = ()
     events: tuple[PlannedEvent, ...] = ()
+    nodes_online: tuple[tuple[float, int], ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -127,6 +131,8 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
     price = profile("price", money, lambda: prices(grid, site.tariff, site.tz, span, cache))
     export = profile("export", money, lambda: export_prices(grid, site.tariff, site.tz, span, cache))
     green = profile("carbon", (grid.carbon.model_dump_json(), site.tz), lambda: carbon(grid, site.tz, span, cache))
+    online, told = nodes_online(site.cluster, span, cache)
+    notes.extend(told)
     other = profile("other", (site.other.model_dump_json(), site.tz), lambda: _watts(site, span, cache))
     return SiteSupply(
         pv_w=StepProfile(pv_w, step),
@@ -139,6 +145,7 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
         carbon_g_per_kwh=green,
         outages=outages(grid.outages, site.name, span, seed),
         events=grid_events(grid.events, site.name, site.fixed_kw, site.tz, span, seed),
+        nodes_online=online,
         notes=tuple(dict.fromkeys(notes)),
     )
 

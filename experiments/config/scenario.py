@@ -36,6 +36,7 @@ from tafukt.simulator.scenario import (
     Strategy,
     Tariff,
 )
+from tafukt.simulator.units import on_grid
 from tafukt.sites.grid_events import PlannedEvent
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.schema.equipment import BatteryModel, NodeModel
@@ -341,6 +342,7 @@ def site_of(
         is_root=site.is_root,
         islandable=site.is_islandable,
         online_s=online_s(site, start),
+        nodes_online=tuple((on_grid(at_s), count) for at_s, count in given.nodes_online),
         temp_air=given.temp_air_c,
         midnights_s=midnights_s(start, end_s, site.tz),
     )

@@ -124,7 +124,8 @@ def pool_rates(energy: SiteEnergy) -> dict[str, Floats]:
 
 
 def online_gpus(site: Site, edges_s: Floats) -> Floats:
-    """GPUs of the site that are online in each bin, as a mean over the bin, shape (n,)."""
+    """GPUs of the site that are online and in service in each bin, as a mean over the bin, shape (n,)."""
     begins, ends = edges_s[:-1], edges_s[1:]
     share = np.clip((ends - site.online_s) / (ends - begins), 0.0, 1.0)
-    return np.asarray(site.gpus * share)
+    gpus = site.gpus * share
+    return np.asarray(gpus - np.diff(site.withdrawn_gpu_s(edges_s)) / (ends - begins) if site.nodes_online else gpus)

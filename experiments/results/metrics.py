@@ -346,7 +346,9 @@ def utilisation(record: Record, times: Times) -> float:
     occupancy = record.occupancy
     overlap = np.clip(np.minimum(occupancy.end_s, last) - occupancy.start_s, 0.0, None)
     busy = float(np.sum(overlap * occupancy.gpus))
-    online = sum(site.gpus * max(0.0, last - site.online_s) for site in record.scenario.sites)
+    sites = record.scenario.sites
+    online = sum(site.gpus * max(0.0, last - site.online_s) for site in sites)
+    online -= sum(float(site.withdrawn_gpu_s(np.array([last]))[0]) for site in sites if site.nodes_online)
     return _ratio(busy, online)
 
 

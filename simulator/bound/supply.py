@@ -94,14 +94,28 @@ def gpu_power_w(site: Site, intensities: Interval = (0.0, 1.0)) -> tuple[float, 
 
 
 def down_s(site: Site, end_s: float, faults: FaultSettings | None, seed: int) -> list[Interval]:
-    """When each node is down, by the engine's own draws, nodes one after the other [s]."""
-    intervals = []
-    for node in range(site.nodes if faults else 0):
+    """When each node is down, by the engine's own draws and as planned, nodes one after the other [s]."""
+    intervals: list[Interval] = []
+    least = min((count for _, count in site.nodes_online), default=site.nodes)
+    for node in range(0 if faults else least, site.nodes):
+        down = site.withdrawn(node, end_s)
         for failed_s, repaired_s in node_outages(faults or FaultSettings(), seed, site.name, node):
             if failed_s >= end_s:
                 break
-            intervals.append((failed_s, min(repaired_s, end_s)))
+            down.append((failed_s, min(repaired_s, end_s)))
+        intervals += _union(down)
     return intervals
+
+
+def _union(intervals: Sequence[Interval]) -> list[Interval]:
+    """The same times without overlaps."""
+    found: list[Interval] = []
+    for begin, end in sorted(intervals):
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((begin, end))
+    return found
 
 
 def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interval]) -> dict[str, Floats]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
-from tafukt.simulator.engine.cluster import Allocation
+from tafukt.simulator.engine.cluster import Allocation, Cluster
 from tafukt.simulator.engine.eligibility import Eligibility
 from tafukt.simulator.engine.event_queue import Kind
+from tafukt.simulator.engine.faults import NodeCapacity
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.network import Network
@@ -122,6 +123,7 @@ class ActionExecutor:
         network: Network,
         phases: JobPhases,
         shortage: ShortageControl | None,
+        capacity: NodeCapacity | None = None,
     ) -> None:
         self.state = state
         self.scenario = state.scenario
@@ -132,6 +134,7 @@ class ActionExecutor:
         self.network = network
         self.phases = phases
         self.shortage = shortage
+        self.capacity = capacity
         self._wakes: set[float] = set()
         self._holds: dict[int, tuple[float, int, str]] = {}  # what was last told of each job's hold
 
@@ -193,12 +196,23 @@ class ActionExecutor:
         if action.nodes:
             allocation = cluster.as_asked(action.nodes, gpus)
         else:
-            allocation = None if cluster.offline else cluster.place(gpus, action.avoid)
+            allocation = None if cluster.offline else self._placed(action, cluster, gpus)
         if allocation is None:
             raise self._refusal(action, f"{name} has no room for {gpus} GPUs")
         self.phases.start(job, site, allocation, gpus, action.cap)
         if self.log.changes:
             self.log.note(self.clock.now, "start", job.index, site, action.reason, action.detail)
+
+    def _placed(self, action: Start, cluster: Cluster, gpus: int) -> Allocation | None:
+        """The nodes that a job takes: for whom no pause is possible, such as stay in service for so long."""
+        ask = action.job.ask
+        if self.capacity is not None and not ask.interruptible:
+            until_s = self.clock.now + ask.estimate_s * ask.gpus / (ask.rate(gpus) * cluster.node.speed)
+            leaving = self.capacity.leaving(action.site, until_s)
+            found = cluster.place(gpus, action.avoid | leaving) if leaving else None
+            if found is not None:
+                return found
+        return cluster.place(gpus, action.avoid)
 
     def _refuse(self, action: Refuse) -> None:
         job = action.job

@@ -19,7 +19,7 @@ from tafukt.simulator.energy.flows import settle_flows
 from tafukt.simulator.engine.actions import ActionExecutor
 from tafukt.simulator.engine.eligibility import Eligibility, Federation
 from tafukt.simulator.engine.event_queue import Kind
-from tafukt.simulator.engine.faults import NodeFaults
+from tafukt.simulator.engine.faults import NodeCapacity, NodeFaults
 from tafukt.simulator.engine.forecast import Forecast
 from tafukt.simulator.engine.grid_requests.control import GridRequests
 from tafukt.simulator.engine.invariants import check_cluster, check_ends, check_jobs, recorded_it_j
@@ -58,13 +58,15 @@ class Engine:
         self.network = Network(scenario, state.clock)
         self.phases = JobPhases(state, self.eligibility, self.network, seed)
         self.faults = NodeFaults(state, self.phases, seed)
+        planned = any(s.nodes_online for s in scenario.sites)
+        self.capacity = NodeCapacity(state, self.phases, self.faults) if planned else None
         self.federation = Federation(state, self.eligibility, self.network) if self.eligibility.federated else None
         # A grid that never fails nor runs short needs no watching.
         asked = any(s.grid.events for s in scenario.sites)
         weak = asked or any(s.grid.outages or s.grid.import_limit_w < inf for s in scenario.sites)
         self.shortage = ShortageControl(state, self.phases) if weak else None
         self.requests = GridRequests(state, self.shortage) if asked and self.shortage is not None else None
-        self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage)
+        self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage, self.capacity)
         forecast = Forecast(scenario, settings.forecast, seed)
         self.view = View(state, self.eligibility, self.network, self.shortage, forecast)
         self._submits_s: list[float] = (
@@ -92,6 +94,8 @@ class Engine:
         if self.requests is not None:
             self.requests.begin()
         self.faults.begin()
+        if self.capacity is not None:
+            self.capacity.begin()
         self._begin_policy()
         if state.jobs:
             self._feed(0)

@@ -38,6 +38,10 @@ def check_jobs(
         mine = occupancy.site == site
         times = np.concatenate((occupancy.start_s[mine], occupancy.end_s[mine]))
         change = np.concatenate((occupancy.gpus[mine], -occupancy.gpus[mine]))
+        if spec.nodes_online:  # what is withdrawn is held by nobody, and can be held by nobody else
+            at_s, counts = zip(*spec.nodes_online, strict=True)
+            times = np.concatenate((times, np.array(at_s)))
+            change = np.concatenate((change, -np.diff((spec.nodes, *counts)) * spec.node.gpus))
         order = np.lexsort((change, times))  # at one instant GPUs are given back before they are taken
         held = np.cumsum(change[order])
         if len(held) and held.max() > spec.gpus:

@@ -31,6 +31,7 @@ def obstacle(scenario: Scenario, jobs: Sequence[Job], settings: Settings) -> str
         "the grid asks for less": any(site.grid.events for site in sites),
         "a battery follows a strategy": any(site.battery and site.battery.strategy for site in sites),
         "a site comes later": any(site.online_s > 0 for site in sites),
+        "nodes are withdrawn": any(site.nodes_online for site in sites),
         "things break": faults.node_mtbf_s < inf or faults.hazard_per_s > 0,
         "jobs are killed at their estimate": settings.overrun == "kill",
         "jobs save themselves periodically": any(job.ask.checkpoint.interval_s for job in jobs),

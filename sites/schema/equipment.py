@@ -165,11 +165,32 @@ class NodeModel(Section):
         return self
 
 
+class WithdrawnModel(Section):
+    """Nodes that are taken out of service for a while, as for maintenance; known beforehand."""
+
+    start: Instant
+    hours: Positive = Field(le=87_600)
+    nodes: int | None = Field(None, ge=1, le=1_000_000, description="how many; none: all of them")
+
+
 class ClusterModel(Section):
     """The nodes of a site. No capacity of the institutes is published: ten nodes each is a CHOICE."""
 
     node: str | NodeModel = Field("a100", description="a node of the catalogue, or one of one's own")
     nodes: int = Field(10, ge=0, le=1_000_000, description="number of nodes: CHOICE")
+    withdrawn: tuple[WithdrawnModel, ...] = Field((), description="nodes out of service on given dates, as planned")
+    nodes_online: SeriesModel | None = Field(
+        None, description="or a series of how many nodes are in service; whole nodes, rounded down"
+    )
+
+    @model_validator(mode="after")
+    def _one_calendar(self) -> Self:
+        if self.withdrawn and self.nodes_online is not None:
+            raise ValueError("withdrawn and nodes_online say the same thing in two ways; give one of them")
+        for number, each in enumerate(self.withdrawn):
+            if each.nodes is not None and each.nodes > self.nodes:
+                raise ValueError(f"withdrawn[{number}].nodes = {each.nodes}: there are only {self.nodes} nodes")
+        return self
 
 
 class ConstantCooling(Section):
