@@ -24,7 +24,15 @@ GIVEN_UP = (
     "cost_against_base_mad", "draw_against_base_kwh", "deadline_miss_rate", "wait_mean_h",
 )  # fmt: skip
 """Columns that a narrow terminal does without, the first of them first."""
-SHARES = ("grid_cut", "renewable_fraction", "deadline_miss_rate", "utilisation", "self_consumption")
+SHARES = (
+    "grid_cut",
+    "emissions_cut",
+    "cost_cut",
+    "renewable_fraction",
+    "deadline_miss_rate",
+    "utilisation",
+    "self_consumption",
+)
 FORMATS = ("text", "markdown", "latex", "csv")
 TABLES = ("summary", "jobs", "energy", "events")
 EXPORTS = ("csv", "json")
@@ -97,16 +105,19 @@ def _value(metric: str, value: float, half: float) -> str:
 
 def _frame(results: Results, metrics: Sequence[str]) -> Any:
     from tafukt.experiments.results import statistics
-    from tafukt.experiments.results.summary import AGAINST_BASE, LIMITS
+    from tafukt.experiments.results.objective import limits_of
+    from tafukt.experiments.results.summary import AGAINST_BASE
 
     usual, rows = tuple(metrics) == COMPARED, results.complete
-    more: tuple[str, ...] = LIMITS if usual and rows["best_known_draw_kwh"].notna().any() else ()
+    more: tuple[str, ...] = limits_of(rows) if usual else ()
     more += AGAINST_BASE if usual and rows["draw_against_base_kwh"].notna().any() else ()
     shown = tuple(dict.fromkeys((*metrics, *more)))
     return statistics.means(results.complete, results.axes, shown), shown
 
 
 def _means(results: Results, metrics: Sequence[str]) -> None:
+    from tafukt.experiments.results.objective import DRAW, OBJECTIVES
+
     frame, shown = _frame(results, metrics)
     groups = list(dict.fromkeys(frame["group"]))
 
@@ -124,7 +135,9 @@ def _means(results: Results, metrics: Sequence[str]) -> None:
             table.add_row(f"  {row['policy']}" if group else row["policy"], str(row["seeds"]), *cells)
         return table
 
-    print_blocks(fitted(build, shown, GIVEN_UP), groups)
+    other = any(one.cut in shown for one in OBJECTIVES.values() if one is not DRAW)
+    given_up = (*GIVEN_UP[1:], "grid_cut", GIVEN_UP[0]) if other else GIVEN_UP
+    print_blocks(fitted(build, shown, given_up), groups)
 
 
 def _pairs(pairs: Sequence[Any]) -> None:

@@ -15,6 +15,7 @@ from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.results.answer import mean
 from tafukt.experiments.results.axes import scenario
 from tafukt.experiments.results.numbers import number_text
+from tafukt.experiments.results.objective import DRAW, OBJECTIVES
 from tafukt.experiments.results.summary import Row
 
 COLUMNS = (
@@ -36,6 +37,12 @@ AGAINST_COLUMNS = (
     ("emissions_against_base_kg_per_year", "a year\nkg", "{:+,.0f}"),
 )
 """Beside the others where there is a baseline scenario; `a year` is a year's worth of the difference."""
+OBJECTIVE_COLUMNS = {
+    "emissions": ("emissions_cut", "CO2e\ncut", "{:.1%}"),
+    "cost": ("cost_cut", "cost\ncut", "{:.1%}"),
+}
+"""Beside the others where the experiment's objective is not the draw."""
+KEPT = {name: ("captured", OBJECTIVES[name].metric) for name in OBJECTIVE_COLUMNS}
 GIVEN_UP = (
     "captured", "emissions_kg", "cost_mad", "renewable_fraction", "emissions_against_base_kg", "wait_mean_h",
     "cost_against_base_mad", "draw_against_base_kwh",
@@ -124,7 +131,12 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
     seeds = len({row["seed"] for row in rows})
     title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
     blocks = list(_blocks(rows, axes).items())
-    columns = COLUMNS + (AGAINST_COLUMNS if loaded.base else ())
+    objective = OBJECTIVES[loaded.experiment.objective]
+    columns: tuple[tuple[str, str, str], ...] = (
+        COLUMNS if objective is DRAW else (*COLUMNS[:2], OBJECTIVE_COLUMNS[objective.name], *COLUMNS[2:])
+    )
+    columns += AGAINST_COLUMNS if loaded.base else ()
+    given_up = GIVEN_UP if objective is DRAW else [name for name in GIVEN_UP if name not in KEPT[objective.name]]
     texts = {name: text for name, _, text in columns}
     headings = {name: heading for name, heading, _ in columns}
 
@@ -150,7 +162,7 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
             left_over -= len(policies)
         return table
 
-    print_blocks(fitted(build, [name for name, _, _ in columns], GIVEN_UP), [key for key, _ in blocks])
+    print_blocks(fitted(build, [name for name, _, _ in columns], given_up), [key for key, _ in blocks])
 
 
 def _blocks(rows: Sequence[Row], axes: Sequence[str]) -> dict[str, dict[str, list[Row]]]:

@@ -330,8 +330,12 @@ class Experiment(Table):
         default="root",
         description="Who decides: each institute alone, institutes with the root taking overflow, or the root",
     )
+    objective: Literal["draw", "emissions", "cost"] = Field(
+        default="draw",
+        description="What bound, best known schedule and `captured` speak of: grid draw, emissions, or cost",
+    )
     bound: bool = Field(
-        default=True, strict=True, description="Whether to compute the clairvoyant lower bound on the draw"
+        default=True, strict=True, description="Whether to compute the clairvoyant lower bound on the objective"
     )
     best_known: Annotated[bool, Field(strict=True)] | BestKnownTable = Field(
         default=False,

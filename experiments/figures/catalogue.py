@@ -29,6 +29,7 @@ from tafukt.experiments.figures.style import FORMATS, MOST_IN_COLOUR, new_figure
 from tafukt.experiments.figures.window import shared
 from tafukt.experiments.results import axes as words
 from tafukt.experiments.results.dictionary import column
+from tafukt.experiments.results.objective import objective_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -378,7 +379,8 @@ def _plan_lines(results: Results) -> Iterator[Planned]:
     height = max(3.6, 0.8 + 0.125 * many)
     for axis in results.axes:
         for at, rows in _panels(results, (axis,)):
-            for metric in ("draw_kwh", "grid_cut", "captured"):
+            objective = objective_of(rows.to_dict("records")).metric
+            for metric in dict.fromkeys(("draw_kwh", "grid_cut", objective, "captured")):
                 if rows[metric].notna().any() and rows[axis].nunique() > 1:
                     title = f"{column('summary', metric).label} along {words.label(axis)}{', at ' + at if at else ''}"
                     name = "_".join(filter(None, ("lines", _slug(words.label(axis)), metric, _slug(at))))

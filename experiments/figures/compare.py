@@ -29,6 +29,7 @@ from tafukt.experiments.figures.style import (
 )
 from tafukt.experiments.results.axes import axis_label, axis_values, label, refuse_pooling, value_text
 from tafukt.experiments.results.dictionary import column
+from tafukt.experiments.results.objective import OBJECTIVES, Objective, objective_of
 from tafukt.experiments.results.statistics import FEWEST_SEEDS, mean_interval
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def policies(
     legend: bool = True,
     policies: Sequence[str] | None = None,
 ) -> Axes:
-    """Grid draw of each policy, most first, with the clairvoyant bound as a line and the cut beside each bar.
+    """The objective of each policy, most first, with the clairvoyant bound as a line and the cut beside each bar.
+
+    The objective is the grid draw where the rows have no bound on emissions or cost.
 
     Raises
     ------
@@ -88,7 +91,8 @@ def policies(
     """
     summary = rows_of(data)
     refuse_pooling(summary)
-    groups = _by_policy(summary, "draw_kwh").sort_values("mean", ascending=False, kind="stable")
+    objective = objective_of(summary.to_dict("records"))
+    groups = _by_policy(summary, objective.metric).sort_values("mean", ascending=False, kind="stable")
     ax = axes_or_new(ax, height=1.1 + 0.36 * len(groups))
     names, means = groups.index.tolist(), groups["mean"].to_numpy()
     errors = groups["half"].fillna(0.0).to_numpy()
@@ -96,26 +100,29 @@ def policies(
     bars = ax.barh(names, means, color=colours, height=0.66, zorder=2)
     if (errors > 0).any():
         ax.errorbar(means, range(len(names)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=3, zorder=3)
-    limits = _limits(summary)
+    limits = _limits(summary, objective)
     lines = [
-        ax.axvline(kwh, color=BOUND, linewidth=1.6, linestyle=stroke, zorder=4, label=text)
-        for kwh, text, stroke in limits
+        ax.axvline(least, color=BOUND, linewidth=1.6, linestyle=stroke, zorder=4, label=text)
+        for least, text, stroke in limits
     ]
     for bar, name, mean, error in zip(bars, names, means, errors, strict=True):
         y = bar.get_y() + bar.get_height() / 2
-        text = _beside_bar(summary[summary["policy"] == name])
-        ax.annotate(text, (mean + error, y), xytext=(5, 0), textcoords="offset points", va="center")
+        text = _beside_bar(summary[summary["policy"] == name], objective)
+        ax.annotate(text, (max(mean + error, 0.0), y), xytext=(5, 0), textcoords="offset points", va="center")
     ax.invert_yaxis()
-    ax.set_xlim(0, float((means + errors).max()) * 1.34 or 1.0)
+    # Draw and emissions begin at zero; a cost may lie below it, with its bound.
+    low = min(0.0, float((means - errors).min()) * 1.05, *(least * 1.05 for least, *_ in limits))
+    ax.set_xlim(low, float((means + errors).max()) * 1.34 - 0.34 * low or 1.0)
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.set_xlabel(label_of("draw_kwh") + _seeds(summary))
-    return finish(ax, title, "Grid draw of each policy", legend and bool(lines), lines)
+    ax.set_xlabel(label_of(objective.metric) + _seeds(summary))
+    default = f"{_capital(column('summary', objective.metric).label)} of each policy"
+    return finish(ax, title, default, legend and bool(lines), lines)
 
 
-def _beside_bar(rows: pd.DataFrame) -> str:
+def _beside_bar(rows: pd.DataFrame, objective: Objective) -> str:
     """What a policy saves, and what that costs in waiting and lateness."""
-    cut, wait = rows["grid_cut"].mean(), rows["wait_mean_h"].mean()
+    cut, wait = rows[objective.cut].mean(), rows["wait_mean_h"].mean()
     late = rows["deadline_miss_rate"].mean()
     parts = [] if math.isnan(cut) or abs(cut) < 5e-4 else [f"{-cut:+.1%}"]
     parts += [] if math.isnan(wait) else [f"waits {wait:.1f} h"]
@@ -123,12 +130,12 @@ def _beside_bar(rows: pd.DataFrame) -> str:
     return ", ".join(parts).replace("-", "−")
 
 
-def _limits(summary: pd.DataFrame) -> list[tuple[float, str, str]]:
-    """Between what the least possible draw lies, as a mean over seeds [kWh], with label and line style."""
+def _limits(summary: pd.DataFrame, objective: Objective) -> list[tuple[float, str, str]]:
+    """Between what the least possible lies, as a mean over seeds, with label and line style."""
     found = []
     for name, text, stroke in (
-        ("bound_draw_kwh", "lower bound: nobody can draw less", "--"),
-        ("best_known_draw_kwh", "best known schedule: knows all, and is possible", ":"),
+        (objective.bound, objective.bounded, "--"),
+        (objective.best_known, objective.known, ":"),
     ):
         if name in summary and summary[name].notna().any():
             found.append((float(summary.groupby("seed")[name].max().mean()), text, stroke))
@@ -194,9 +201,10 @@ def pareto(
             zorder=3,
             markerfacecolor=(look.colour if name in bright else GREYED) if index in front else "white",
         )
+    objective = objective_of(summary.to_dict("records"))
     lines = [
-        ax.axhline(kwh, color=BOUND, linewidth=1.4, linestyle=stroke, label=text.partition(":")[0])
-        for kwh, text, stroke in (_limits(summary) if y == "draw_kwh" else ())
+        ax.axhline(least, color=BOUND, linewidth=1.4, linestyle=stroke, label=text.partition(":")[0])
+        for least, text, stroke in (_limits(summary, objective) if y == objective.metric else ())
     ]
     _pareto_axes(ax, x, y)
     finish(ax, title, "What a lower draw costs; filled where none is better in both", legend and bool(lines), lines)
@@ -326,8 +334,9 @@ def matrix_lines(
             drawn.append(name)
             colours.append(look.colour if name in bright else MUTED)
     lines = []
-    if metric == "draw_kwh" and summary["bound_draw_kwh"].notna().any():
-        least = summary.groupby([x, "seed"])["bound_draw_kwh"].max().groupby(level=0).mean()
+    bound = next((one.bound for one in OBJECTIVES.values() if one.metric == metric), "")
+    if bound in summary and summary[bound].notna().any():
+        least = summary.groupby([x, "seed"])[bound].max().groupby(level=0).mean()
         lines = ax.plot(places, [least.get(value, np.nan) for value in values], "--", color=BOUND, label="lower bound")
     if (numeric and len(values) <= 12) or not numeric:
         ax.set_xticks(places, [_short(value) for value in values])

@@ -29,7 +29,8 @@ from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.grid_events import TIERS
 from tafukt.experiments.results.load import Results, load
 from tafukt.experiments.results.numbers import number_text
-from tafukt.experiments.results.summary import AGAINST_BASE, LIMITS, least_possible
+from tafukt.experiments.results.objective import LIMITS, OBJECTIVE_CUTS, limits_of
+from tafukt.experiments.results.summary import AGAINST_BASE, least_possible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +132,7 @@ def context(results: Results) -> dict[str, Any]:
         "assumptions": assumptions(results.experiment, _site_models(results)),
         "runs": _runs(results),
         "provenance": _provenance(results),
-        "glossary": [column("summary", name) for name in (*COLUMNS, *LIMITS, *AGAINST_BASE)],
+        "glossary": [column("summary", name) for name in (*COLUMNS, *OBJECTIVE_CUTS, *LIMITS, *AGAINST_BASE)],
     }
 
 
@@ -171,7 +172,7 @@ def _range(values: pd.Series[float], text: str) -> str:
 
 def _comparison(results: Results) -> dict[str, Any]:
     """Means over seeds for each scenario and policy."""
-    columns = COLUMNS + (LIMITS if results.complete["best_known_draw_kwh"].notna().any() else ())
+    columns = tuple(dict.fromkeys((*COLUMNS, *limits_of(results.complete))))
     columns += AGAINST_BASE if results.complete["draw_against_base_kwh"].notna().any() else ()
     table = statistics.means(results.complete, results.axes, columns)
     heads = [{"text": "policy", "unit": ""}] + [_head(name) for name in columns]

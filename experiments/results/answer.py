@@ -10,6 +10,7 @@ from typing import Any
 from tafukt.experiments.errors import listed
 from tafukt.experiments.results.axes import scenario
 from tafukt.experiments.results.numbers import number_text
+from tafukt.experiments.results.objective import DRAW, Objective, objective_of
 
 Row = Mapping[Any, Any]
 HalfWidth = Callable[[Sequence[float]], float]
@@ -114,7 +115,23 @@ def _of_one(rows: Sequence[Row], baseline: str, half: HalfWidth | None) -> list[
         what = "as much" if not any(digit in more for digit in "123456789") else f"{more} more"
         nearest = f"the nearest, {near.policy}, draws {what}{over}"
         return [f"No policy draws less grid electricity than {baseline}; {nearest}.", *_refused(base), *told]
-    return [_headline(best, base, over), *_punctual(found.values(), best, base), *_refused(best), *told]
+    objective = objective_of(rows)
+    mine = [] if objective is DRAW else _of_objective(rows, found, baseline, objective)
+    head = _headline(best, base, over, objective is DRAW)
+    return [head, *mine, *_punctual(found.values(), best, base), *_refused(best), *told]
+
+
+def _of_objective(
+    rows: Sequence[Row], found: Mapping[str, Contender], baseline: str, objective: Objective
+) -> list[str]:
+    """Who has least of an objective that is not the draw, and what it captures of what could be saved at most."""
+    values = {name: mean([row for row in rows if row["policy"] == name], objective.metric) for name in found}
+    best, unit = min(values, key=lambda name: values[name]), objective.unit
+    if best == baseline:
+        return [f"No policy has {objective.fewer} than {baseline}: {values[best]:,.0f} {unit}."]
+    told = f"{best} has the least {objective.name}: {values[best]:,.0f} instead of {values[baseline]:,.0f} {unit}"
+    share = found[best].captured
+    return [f"{told}, which captures {share:.0%} of what could be saved at most." if share > 0 else f"{told}."]
 
 
 def _saves(one: Contender) -> bool:
@@ -122,7 +139,7 @@ def _saves(one: Contender) -> bool:
     return one.grid_cut >= 0.0005
 
 
-def _headline(best: Contender, base: Contender, over: str) -> str:
+def _headline(best: Contender, base: Contender, over: str, shared: bool) -> str:
     kwh = f"{best.draw_kwh:,.0f} instead of {base.draw_kwh:,.0f} kWh{over}"
     costs = []
     if not math.isnan(best.wait_h) and not math.isnan(base.wait_h):
@@ -131,7 +148,7 @@ def _headline(best: Contender, base: Contender, over: str) -> str:
         costs.append(f"{_share(best.late)} of the deadlines are missed instead of {_share(base.late)}")
     spread = "" if math.isnan(best.cut_half) else f" (± {best.cut_half * 100:.1f} points, 95 %)"
     cut = f"{best.policy} draws {best.grid_cut:.1%}{spread} less grid electricity than {base.policy}: {kwh}"
-    share = f" It captures {best.captured:.0%} of what could be saved at most." if best.captured > 0 else ""
+    share = f" It captures {best.captured:.0%} of what could be saved at most." if best.captured > 0 and shared else ""
     return (f"{cut}; {', and '.join(costs)}." if costs else f"{cut}.") + share
 
 

@@ -64,6 +64,12 @@ LABELS = {
     "deadline_miss_rate": "deadlines missed",
     "bound_draw_kwh": "least possible",
     "best_known_draw_kwh": "best known",
+    "emissions_cut": "emissions cut",
+    "cost_cut": "cost cut",
+    "bound_emissions_kg": "least emissions possible",
+    "best_known_emissions_kg": "least emissions known",
+    "bound_cost_mad": "least cost possible",
+    "best_known_cost_mad": "least cost known",
     "draw_against_base_kwh_per_year": "draw against base, a year",
     "cost_against_base_mad_per_year": "cost against base, a year",
     "emissions_against_base_kg_per_year": "emissions against base, a year",
@@ -76,7 +82,8 @@ LABELS = {
 """Headings of columns whose names do not say it; the one list that tables and figures take them from."""
 
 PERCENT = (
-    "grid_cut", "account_cut", "captured", "renewable_fraction", "self_consumption", "utilisation",
+    "grid_cut", "account_cut", "emissions_cut", "cost_cut", "captured", "renewable_fraction", "self_consumption",
+    "utilisation",
     "deadline_miss_rate", "battery_fade", "grid_events_met",
 )  # fmt: skip
 
@@ -164,6 +171,10 @@ COMPARISON_METRICS: tuple[Column, ...] = (
         "1 - account_draw / account_draw of the baseline; blank where `grid_cut` is, and without an account",
         True,
     ),
+    _number("emissions_cut", "1", "1 - emissions / emissions of the baseline; blank where `grid_cut` is", True),
+    _number(
+        "cost_cut", "1", "1 - cost / cost of the baseline; blank where `grid_cut` is, and where that earns money", True
+    ),
     _number("bound_draw_kwh", "kWh", "Lower bound on the draw of any schedule of these jobs, knowing all", True),
     _number(
         "best_known_draw_kwh",
@@ -173,10 +184,31 @@ COMPARISON_METRICS: tuple[Column, ...] = (
         True,
     ),
     _number(
+        "bound_emissions_kg",
+        "kg",
+        'Lower bound on the emissions of any schedule of these jobs, where `objective = "emissions"`',
+        True,
+    ),
+    _number(
+        "best_known_emissions_kg",
+        "kg",
+        "Least emissions known to be possible: of the schedule that is best known for its draw, or of a run, likewise; "
+        "no schedule is looked for by emissions",
+        True,
+    ),
+    _number(
+        "bound_cost_mad",
+        "MAD",
+        'Lower bound on the cost of any schedule of these jobs, where `objective = "cost"`: import at its price less '
+        "what export earns; the demand charge, never negative, is left out of it",
+        True,
+    ),
+    _number("best_known_cost_mad", "MAD", "Least cost known to be possible, as with emissions", True),
+    _number(
         "captured",
         "1",
-        "(baseline - draw) / (baseline - bound), never clipped; blank where the denominator is "
-        "under 1 % of the baseline's draw, or where either run left work undone or refused jobs",
+        "(baseline - run) / (baseline - bound) of the experiment's `objective`, by default the draw; never clipped; "
+        "blank where the denominator is under 1 % of the baseline, or where either left work undone or refused jobs",
         True,
     ),
     _number(

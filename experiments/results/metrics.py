@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tafukt.experiments.results.account import account_draw_kwh
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J, jobs_columns
 from tafukt.experiments.results.grid_events import grid_event_metrics
+from tafukt.experiments.results.objective import DRAW, LIMITS, OBJECTIVES, Objective
 from tafukt.simulator.record import Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
 from tafukt.sites.time_grid import zone_of
@@ -76,8 +77,9 @@ def summary(
 def comparison(
     run: Mapping[str, Any],
     baseline: Mapping[str, Any] | None,
-    bound_draw_kwh: float | None,
-    best_known_draw_kwh: float | None = None,
+    bound: float | None,
+    best_known: float | None = None,
+    objective: Objective = DRAW,
 ) -> dict[str, float]:
     """The columns `dictionary.COMPARISON_METRICS` of a run against its baseline and bound; NaN for blank.
 
@@ -85,27 +87,29 @@ def comparison(
     ----------
     run, baseline : mapping
         Metrics of the run and of the baseline of the same scenario and seed (`None` where it is missing).
-    bound_draw_kwh : float or None
-        The bound that the run is held against [kWh].
-    best_known_draw_kwh : float or None
-        The least draw known to be possible [kWh].
+    bound : float or None
+        The bound that the run is held against, in the unit of the objective.
+    best_known : float or None
+        The least known to be possible.
+    objective : Objective
+        What `bound`, `best_known` and `captured` speak of.
     """
-    bound, best = (math.nan if kwh is None else float(kwh) for kwh in (bound_draw_kwh, best_known_draw_kwh))
+    least, best = (math.nan if value is None else float(value) for value in (bound, best_known))
     blank = {
         "grid_cut": math.nan,
         "grid_cut_per_work": math.nan,
         "account_cut": math.nan,
-        "bound_draw_kwh": bound,
-        "best_known_draw_kwh": best,
+        "emissions_cut": math.nan,
+        "cost_cut": math.nan,
+        **dict.fromkeys(LIMITS, math.nan),
+        objective.bound: least,
+        objective.best_known: best,
         "captured": math.nan,
     }
     if baseline is None or _undone(run) or _undone(baseline):
         return blank
     draw, base = float(run["draw_kwh"]), float(baseline["draw_kwh"])
-    saving = base - draw
-    grid_cut = saving / base if base > 0 else math.nan
-    room = base - bound
-    captured = saving / room if base > 0 and room >= CAPTURED_FLOOR * base else math.nan
+    captured = _captured(run, baseline, least, objective)
     if run.get("jobs_refused") or baseline.get(
         "jobs_refused"
     ):  # the bound of less work is no measure of a cut against more
@@ -115,8 +119,26 @@ def comparison(
     per_work = 1.0 - draw / done * base_done / base if base > 0 and done > 0 and base_done > 0 else math.nan
     account, base_account = (float(each.get("account_draw_kwh") or math.nan) for each in (run, baseline))
     account_cut = 1.0 - account / base_account  # NaN without an account
-    cuts = {"grid_cut": grid_cut, "grid_cut_per_work": per_work, "account_cut": account_cut}
+    cuts = {one.cut: _cut(run.get(one.metric), baseline.get(one.metric)) for one in OBJECTIVES.values()}
+    cuts |= {"grid_cut_per_work": per_work, "account_cut": account_cut}
     return blank | cuts | {"captured": captured}
+
+
+def _cut(value: float | None, base: float | None) -> float:
+    """How much less than the baseline's a value is, as a share of it; NaN where that one is not above zero."""
+    return 1.0 - float(value) / float(base) if value is not None and base is not None and base > 0 else math.nan
+
+
+def _captured(run: Mapping[str, Any], baseline: Mapping[str, Any], least: float, objective: Objective) -> float:
+    """The share that a run saves of what the bound leaves to save; NaN where that is next to nothing.
+
+    A cost may be negative, where export earns more than import costs.
+    """
+    value, base = (row.get(objective.metric) for row in (run, baseline))
+    if value is None or base is None:
+        return math.nan
+    room = float(base) - least
+    return (float(base) - float(value)) / room if room > 0 and room >= CAPTURED_FLOOR * abs(base) else math.nan
 
 
 YEAR_H = 8766.0

@@ -9,12 +9,11 @@ from typing import Any
 from tafukt.experiments.results.dictionary import COMPARISON_METRICS, METRICS
 from tafukt.experiments.results.metrics import AGAINST_BASE as against
 from tafukt.experiments.results.metrics import against_base, comparison
+from tafukt.experiments.results.objective import DRAW, OBJECTIVES, Objective, objective_of
 from tafukt.experiments.results.stored import StoredResults
 from tafukt.experiments.results.tables import metric_values
 
 Row = dict[str, Any]
-LIMITS = ("bound_draw_kwh", "best_known_draw_kwh")
-"""Between which the least possible draw lies."""
 AGAINST_BASE = tuple(f"{name}{of}" for of in ("", "_per_year") for name in against)
 """Columns against the same policy and seed in the baseline scenario."""
 COMPARED = tuple(column.name for column in COMPARISON_METRICS)
@@ -39,12 +38,18 @@ def rows_of(folder: StoredResults, manifest: Mapping[str, Any] | None = None) ->
     cells: dict[str, list[Row]] = {}
     for run_id, row in rows.items():
         cells.setdefault(cell_of[run_id], []).append(row)
-    best = {cell: _best_known(folder, cell, members) for cell, members in cells.items()}
+    objective = {cell: _objective(members[0], manifest) for cell, members in cells.items()}
+    best = {cell: _best_known(folder, cell, members, objective[cell]) for cell, members in cells.items()}
     base_of = _bases(rows, manifest)
     return [
-        _compared(row, cell := cell_of[run_id], baselines.get(cell), best[cell], folder, base_of(row))
+        _compared(row, cell := cell_of[run_id], baselines.get(cell), best[cell], folder, base_of(row), objective[cell])
         for run_id, row in rows.items()
     ]
+
+
+def _objective(row: Row, manifest: Mapping[str, Any]) -> Objective:
+    """What the runs of a cell are compared by; folders of earlier versions know the draw only."""
+    return OBJECTIVES[row.get("objective") or manifest.get("objective") or "draw"]
 
 
 def _bases(rows: Mapping[str, Row], manifest: Mapping[str, Any]) -> Callable[[Row], Row | None]:
@@ -59,8 +64,8 @@ def _bases(rows: Mapping[str, Row], manifest: Mapping[str, Any]) -> Callable[[Ro
     return lambda row: done.get(place(row, settled))
 
 
-def _best_known(folder: StoredResults, cell: str, rows: Sequence[Row]) -> float | None:
-    """The least draw of a cell that is known to be possible: its best schedule's, or that of a run which beats it.
+def _best_known(folder: StoredResults, cell: str, rows: Sequence[Row], objective: Objective = DRAW) -> float | None:
+    """The least of a cell that is known to be possible: its best schedule's, or that of a run which beats it.
 
     Neither may miss deadlines more often than `fifo`, where that has been run, or at all.
     """
@@ -71,17 +76,23 @@ def _best_known(folder: StoredResults, cell: str, rows: Sequence[Row]) -> float 
     missed = max((row["deadline_miss_rate"] or 0.0 for row in done if row.get("policy") == "fifo"), default=0.0)
     kept = ("jobs_left", "jobs_refused", "work_left_gpu_hours")
     able = [row for row in [*done, found] if not any(row.get(name) for name in kept)]
-    return min((row["draw_kwh"] for row in able if (row["deadline_miss_rate"] or 0.0) <= missed), default=None)
+    return min((row[objective.metric] for row in able if (row["deadline_miss_rate"] or 0.0) <= missed), default=None)
 
 
 def _compared(
-    row: Row, cell: str, baseline: Row | None, best_kwh: float | None, folder: StoredResults, base: Row | None
+    row: Row,
+    cell: str,
+    baseline: Row | None,
+    best: float | None,
+    folder: StoredResults,
+    base: Row | None,
+    objective: Objective,
 ) -> Row:
     """A row with its comparisons: with the baseline and the best of its cell, and the bound of its cell or its own."""
     if row["status"] != "complete":
         return row
     bound = folder.json(f"runs/{row['run']}/bound.json") or folder.json(f"cells/{cell}.bound.json") or {}
-    found = comparison(row, baseline, bound.get("bound_draw_kwh"), best_kwh) | against_base(row, base)
+    found = comparison(row, baseline, bound.get(objective.bound), best, objective) | against_base(row, base)
     values = metric_values({**row, **found})
     return {key: values[key] if key in COMPARED else value for key, value in row.items()}
 
@@ -93,9 +104,10 @@ def header(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def least_possible(rows: Sequence[Mapping[Any, Any]], axes: Sequence[str] = ()) -> str:
-    """Between what the least draw of one scenario lies, in a sentence; empty where no best schedule was asked for."""
+    """Between what the least of one scenario lies, in a sentence; empty where no best schedule was asked for."""
     limits = []
-    for name in LIMITS:
+    objective = objective_of(rows)
+    for name in objective.limits:
         known = [row for row in rows if row.get(name) is not None and row[name] == row[name]]
         # a run that was late has a lower bound of its own
         each = {row["seed"]: max(other[name] for other in known if other["seed"] == row["seed"]) for row in known}
@@ -103,8 +115,11 @@ def least_possible(rows: Sequence[Mapping[Any, Any]], axes: Sequence[str] = ()) 
     low, high = limits
     if high is None or len({tuple(row[axis] for axis in axes) for row in rows}) > 1:
         return ""
-    between = f"at most {high:,.0f} kWh" if low is None else f"between {low:,.0f} kWh (bound) and {high:,.0f} kWh"
-    return f"The least that any schedule could draw lies {between} (best known schedule)."
+    unit = objective.unit
+    between = (
+        f"at most {high:,.0f} {unit}" if low is None else f"between {low:,.0f} {unit} (bound) and {high:,.0f} {unit}"
+    )
+    return f"{objective.least} lies {between} (best known schedule)."
 
 
 def failed(rows: Sequence[Row]) -> list[Row]:

@@ -51,6 +51,7 @@ def manifest_of(loaded: Loaded, runs: Sequence[Run], folder: Folder) -> dict[str
         "inputs": inputs_of(loaded, folder),
         "policies": {ref.label: {"given": ref.given, "sha256": ref.digest} for ref in loaded.policies},
         "baseline": loaded.baseline.label,
+        "objective": loaded.experiment.objective,
         "baseline_scenario": {key: axis_label(value) for key, value in loaded.base.items()},
         "seeds": loaded.experiment.seeds,
         "axes": [list(axis.keys) for axis in loaded.axes],

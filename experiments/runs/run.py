@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tafukt.experiments.config.notes import notes as all_notes
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results import tables as results
-from tafukt.experiments.results.attribution import KWH_J, jobs_columns
+from tafukt.experiments.results.attribution import jobs_columns
 from tafukt.experiments.results.metrics import HOUR_S, Times, job_times, summary
+from tafukt.experiments.results.objective import OBJECTIVES
 from tafukt.experiments.results.tables import json_bytes
 from tafukt.experiments.runs.matrix import Case, Run, axis_label
 from tafukt.simulator.engine.engine import simulate
@@ -106,10 +107,18 @@ def own_bound(record: Record, inputs: Inputs, seed: int, times: Times) -> Bound 
 def bound_of(
     inputs: Inputs, seed: int, ends_s: NDArray[np.float64] | None = None, skip: NDArray[np.bool_] | None = None
 ) -> Bound:
-    """The lower bound on the draw of a cell."""
+    """The lower bound on the objective of a cell."""
     from tafukt.simulator.bound.lower_bound import lower_bound
 
-    return lower_bound(inputs.scenario, inputs.jobs, deadlines_s=ends_s, skip=skip, settings=inputs.settings, seed=seed)
+    return lower_bound(
+        inputs.scenario,
+        inputs.jobs,
+        deadlines_s=ends_s,
+        objective=inputs.experiment.objective,
+        skip=skip,
+        settings=inputs.settings,
+        seed=seed,
+    )
 
 
 def cell_notes(cell: Case) -> bytes:
@@ -157,6 +166,8 @@ def cell_best(cell: Case, begun: bytes = b"") -> Iterator[Files]:
 
 def bound_bytes(bound: Bound) -> bytes:
     """A bound as JSON, with how it came about."""
-    values = {"bound_draw_kwh": bound.draw_j / KWH_J, "estimate_kwh": bound.primal / KWH_J}
+    objective = OBJECTIVES[bound.objective]
+    estimate = "estimate_" + objective.metric.rpartition("_")[2]
+    values = {objective.bound: bound.value / objective.per_unit, estimate: bound.primal / objective.per_unit}
     about = {name: getattr(bound, name) for name in ("status", "iterations", "columns", "rows", "slots")}
     return json_bytes({**values, **about, "stretched_h": bound.stretched_s / HOUR_S})

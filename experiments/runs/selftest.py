@@ -19,7 +19,8 @@ from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results import tables as results
 from tafukt.experiments.results.attribution import held, jobs_columns, rest_rates
-from tafukt.experiments.results.metrics import draw_kwh
+from tafukt.experiments.results.metrics import summary
+from tafukt.experiments.results.objective import OBJECTIVES, Objective
 from tafukt.experiments.runs.run import bound_of
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.failures import FaultSettings
@@ -64,13 +65,14 @@ def checks(loaded: Loaded, told: Callable[[str], None] = lambda _: None) -> Iter
     seed = short.experiment.seeds[0]
     told("inputs")
     inputs = build(short, seed)
-    bound_kwh = bound_of(inputs, seed).draw_j / 3.6e6 if loaded.experiment.bound else -math.inf
+    objective = OBJECTIVES[loaded.experiment.objective]
+    least = bound_of(inputs, seed).value / objective.per_unit if loaded.experiment.bound else -math.inf
     for policy in loaded.policies:
         told(policy.label)
-        yield from _of_policy(inputs, policy, seed, bound_kwh)
+        yield from _of_policy(inputs, policy, seed, objective, least)
 
 
-def _of_policy(inputs: Inputs, policy: PolicyRef, seed: int, bound_kwh: float) -> Iterator[Check]:
+def _of_policy(inputs: Inputs, policy: PolicyRef, seed: int, objective: Objective, least: float) -> Iterator[Check]:
     def say(name: str, holds: bool, measure: str) -> Check:
         return Check(policy.label, name, holds, measure)
 
@@ -87,10 +89,12 @@ def _of_policy(inputs: Inputs, policy: PolicyRef, seed: int, bound_kwh: float) -
     yield say("every job is in one end state", known, f"{len(record.outcomes)} jobs: {', '.join(sorted(states))}")
     gap = gpu_gap(record)
     yield say("GPU time adds up", gap <= TOLERANCE, f"gap {gap:.1e}")
-    draw = draw_kwh(record)
     if "left" not in states and not _late(record):
-        holds = bound_kwh <= draw * (1 + TOLERANCE)
-        yield say("the bound lies below the draw", holds, f"{bound_kwh:,.1f} <= {draw:,.1f} kWh")
+        measured = summary(record, inputs.costs)[objective.metric]
+        holds = least <= measured + TOLERANCE * abs(measured)
+        yield say(
+            f"the bound lies below the {objective.name}", holds, f"{least:,.1f} <= {measured:,.1f} {objective.unit}"
+        )
     first = _tables(inputs, record)
     again = simulate(inputs.scenario, inputs.jobs, policy.load(), seed=seed, settings=inputs.settings)
     size = sum(map(len, first.values()))

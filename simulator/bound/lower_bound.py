@@ -53,9 +53,9 @@ class Bound:
 
     Attributes
     ----------
-    objective : {'draw', 'cost', 'carbon'}
+    objective : {'draw', 'cost', 'emissions'}
     value : float
-        The safe dual bound: draw [J], cost [MAD] or carbon [g].
+        The safe dual bound: draw [J], cost [MAD] or emissions [g].
     primal : float
         The objective at the solver's primal point, which estimates the programme's optimum.
     status : {'optimal', 'coarse', 'stretched', 'limit'}
@@ -104,9 +104,9 @@ def lower_bound(
     deadlines_s : array, shape (jobs,), optional
         When a run ended each job [s], NaN where it does not matter: a window ends at the job's deadline or
         at this time, whichever is later.
-    objective : {'draw', 'cost', 'carbon'}
+    objective : {'draw', 'cost', 'emissions'}
         Import, unserved load and energy missing from the battery at the end; import at its price less
-        what export earns; or the carbon of import.
+        what export earns, without a charge on peaks, which is never negative; or the emissions of import.
     skip : array of bool, shape (jobs,), optional
         Jobs that the run gave up, by a policy's choice or after too many faults.
     settings : Settings, optional

@@ -37,6 +37,8 @@ class Supply:
         Sun less every load but that of busy GPUs [W]; negative at night.
     import_w : array
         Largest mean import [W].
+    most_load_w : array
+        Load that no schedule exceeds [W]: where import earns something, as much of it is imported.
     shed_w : array
         Load that can go unserved [W]; 0 where no shortage is possible.
     export_w : array
@@ -61,6 +63,7 @@ class Supply:
     duration_s: Floats
     free_w: Floats
     import_w: Floats
+    most_load_w: Floats
     shed_w: Floats
     export_w: Floats
     import_weight: Floats
@@ -181,7 +184,11 @@ def _add_sites(assembly: ProgramBuilder, supply: Supply, work: Work) -> _Rows:
     )
     scale = J_PER_KWH / assembly.unit
     largest = np.maximum(0.0, -supply.free_w / W_PER_KW) + supply.gpus * (still + moving)
-    largest = largest + (supply.charge_w / W_PER_KW)[:, None] + supply.export_w / W_PER_KW
+    largest = largest + supply.export_w / W_PER_KW
+    # Power that a schedule wastes (nodes partly full, awake for nothing) is none of the programme's, unless it earns.
+    earns = supply.import_weight < 0
+    largest = np.where(earns, np.maximum(largest, supply.most_load_w / W_PER_KW), largest)
+    largest = largest + (supply.charge_w / W_PER_KW)[:, None]
     grid = assembly.add_columns(
         "import",
         everywhere,

@@ -130,12 +130,14 @@ def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interva
     limited = np.isfinite(site.grid.import_limit_w)
     open_w = site.grid.import_limit_w if limited else 0.0
     highest = 1.0 + most(site.overhead, edges_s)
+    most_node_w = max(site.node.loaded_w, site.node.idle_w, site.node.empty_w)
     # A shortage stops jobs before it leaves load unserved: what can go unserved is what no job causes.
     can_lack = site.fixed_w + most(site.other, edges_s) + nodes * base_w * highest
     short = np.ones(len(duration)) if limited else outage
     return {
         "free_w": pv - steady - base_w * metered,
         "import_w": open_w * (1.0 - outage) if limited else np.where(outage < 1.0, np.inf, 0.0),
+        "most_load_w": site.fixed_w + most(site.other, edges_s) + site.nodes * most_node_w * highest,
         "shed_w": can_lack * short,
         "export_w": np.minimum(pv, site.grid.export_limit_w),
         "per_it": 1.0 + least(site.overhead, edges_s),
@@ -198,7 +200,7 @@ def _least_capacity_j(battery: Battery, site: Site, end_s: float) -> float:
 # --- Slots for the bound, and a scenario's supply averaged over them, rounded in the schedule's favour
 
 
-Objective = Literal["draw", "cost", "carbon"]
+Objective = Literal["draw", "cost", "emissions"]
 
 
 # A slot in which all sites together have less than this share of their highest sun counts as night [-]
@@ -310,7 +312,7 @@ def weights(scenario: Scenario, objective: Objective, edges_s: Floats) -> tuple[
     none = np.zeros(shape)
     if objective == "draw":
         return np.ones(shape), np.ones(shape), none
-    if objective == "carbon":
+    if objective == "emissions":
         return np.array([least(site.grid.carbon, edges_s) for site in scenario.sites]), none, none
     sold = np.array([np.maximum(0.0, most(site.grid.export_price, edges_s)) for site in scenario.sites])
     return np.array([least(site.grid.price, edges_s) for site in scenario.sites]), none, sold

@@ -219,6 +219,7 @@ def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
         duration_s=slots * HOUR_S,
         free_w=mean(free_w),
         import_w=np.full_like(none, np.inf),
+        most_load_w=none,
         shed_w=none,
         export_w=none,
         import_weight=none + 1.0,

@@ -49,6 +49,7 @@ class Traits:
     outages: bool = False
     limits: bool = False
     caps: bool = False
+    negative: bool = False
     elastic: bool = True
 
 
@@ -108,7 +109,7 @@ def _site(
         outages = [(a, a + float(rng.uniform(600.0, 4 * H))) for a in sorted(rng.uniform(0.0, 86400.0, 3)) if a < end_s]
         outages = [o for o, later in zip(outages, [*outages[1:], (math.inf, 0.0)], strict=True) if o[1] < later[0]]
     grid = Grid(
-        profile(rng.choice([0.5, 1.0, 1.5], n) / KWH, step_s),
+        profile(rng.choice([-0.8, 0.2, 1.5] if traits.negative else [0.5, 1.0, 1.5], n) / KWH, step_s),
         profile(rng.uniform(400.0, 700.0, n) / KWH, step_s),
         profile(np.full(n, float(rng.choice([0.0, 0.3])) / KWH), step_s),
         import_limit_w=full * rng.uniform(0.3, 1.5) if traits.limits else math.inf,
@@ -202,7 +203,7 @@ def scores(record: Record) -> dict[str, float]:
         cost += energy.total_j(bought * energy.price)
         cost -= energy.total_j(energy.flows_w["export"] * energy.export_price)
         carbon += energy.total_j(bought * energy.carbon)
-    return {"draw": draw, "cost": cost, "carbon": carbon}
+    return {"draw": draw, "cost": cost, "emissions": carbon}
 
 
 def bound_of(record: Record, objective: str, settings: Settings, seed: int) -> Bound:
@@ -242,8 +243,9 @@ KINDS = {
     "limits": (Traits(limits=True), Settings()),
     "caps": (Traits(caps=True), Settings()),
     "faults": (Traits(), FRAGILE),
+    "prices below zero": (Traits(negative=True), Settings()),
     "killed at the estimate": (Traits(), Settings(overrun="kill", remainder="whole")),
-    "all at once": (Traits(outages=True, limits=True, caps=True), FRAGILE),
+    "all at once": (Traits(outages=True, limits=True, caps=True, negative=True), FRAGILE),
 }
 
 

@@ -378,14 +378,24 @@ def test_cost_and_carbon_follow_their_own_signal() -> None:
     cost = lower_bound(there, one, objective="cost")
     assert cost.value == pytest.approx(23 * 0.02 + 0.25 * 0.5, rel=1e-4)
     assert math.isnan(cost.draw_j)
-    assert lower_bound(there, one, objective="carbon").value == pytest.approx(23 * 10.0 + 100 * 0.5, rel=1e-4)
+    assert lower_bound(there, one, objective="emissions").value == pytest.approx(23 * 10.0 + 100 * 0.5, rel=1e-4)
+
+
+def test_where_import_earns_money_no_wasted_kwh_is_below_the_bound() -> None:
+    """A run that leaves every node awake while the price is below zero earns more than the least load would."""
+    hours = [1.0] * 12 + [-2.0] * 2 + [1.0] * 10
+    grid = Grid(profile([price / KWH for price in hours]), profile([0.5 / KWH] * 24), profile([0.0] * 24))
+    least = lower_bound(scenario(site(DARK, nodes=4, grid=grid)), [], objective="cost").value
+    asleep, loaded = 4 * SLEEP / 1e3, 4 * LOADED / 1e3
+    assert least <= 22 * asleep - 2 * 2.0 * loaded  # what a run costs whose nodes are all loaded in those two hours
+    assert least == pytest.approx(22 * asleep - 4.0 * loaded, rel=1e-4)
 
 
 def test_export_earns_what_the_sun_leaves_over_and_the_battery_may_trade_hours() -> None:
     grid = Grid(profile([1.0 / KWH] * 24), profile([0.0] * 24), profile([0.5 / KWH] * 24), export_limit_w=300.0)
     bright = scenario(site([1000.0] + [0.0] * 23, grid=grid))
     assert lower_bound(bright, [], objective="cost").value == pytest.approx(23 * 0.02 - 0.15, rel=1e-4)
-    assert lower_bound(bright, [], objective="carbon").value == pytest.approx(0.0, abs=1e-6)
+    assert lower_bound(bright, [], objective="emissions").value == pytest.approx(0.0, abs=1e-6)
 
 
 # --- monotonicity --------------------------------------------------------------------------------------
