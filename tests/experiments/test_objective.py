@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tafukt.experiments.config.load import load
 from tafukt.experiments.figures import compare
 from tafukt.experiments.results import metrics
