@@ -14,7 +14,7 @@ from tafukt.simulator.policies.deferral.by_signal import BySignal
 from tafukt.simulator.policies.deferral.elastic import Elastic
 from tafukt.simulator.policies.deferral.signals import Signal
 from tafukt.simulator.policies.deferral.slots import (
-    When,
+    Strategy,
     budget_threshold,
     lowest_slot,
     lowest_slots,
@@ -101,7 +101,7 @@ CLASSIC: dict[str, Preset] = {
 
 
 def defer_by(
-    part: When, signal: Signal = signals.grid, duration: type[Duration] | None = None
+    part: Strategy, signal: Signal = signals.grid, duration: type[Duration] | None = None
 ) -> Callable[[], BySignal]:
     """What makes a `when` part by a signal, one for each run."""
     return lambda: BySignal(part, signal, duration() if duration else None)

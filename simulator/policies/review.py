@@ -11,6 +11,7 @@ import numpy as np
 from tafukt.simulator.engine.actions import Action, Pause, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import SiteView, View
+from tafukt.simulator.policies.lookahead.windows import RunCosts
 from tafukt.simulator.units import HOUR_S
 
 LOOK_S = 900.0  # how often a site with a battery is looked at while it runs jobs (a choice)
@@ -99,12 +100,11 @@ def _beyond_sun_kwh(job: JobState, site: SiteView, view: View, start_s: float, r
     """What a run of the job here would draw beyond the forecast sun [kWh]."""
     hour, free = view.forecast.free_w(view.now_s)
     power_w, sun = site.draws_w(job.ask, job.gpus, job.cap), free[site.index]
-    lacking_w = np.maximum(power_w - np.maximum(sun, 0.0), 0.0)
-    total = np.concatenate(([0.0], np.cumsum(lacking_w)))
-    edges = np.array([start_s, start_s + run_s]) / HOUR_S - hour
-    begin, end = np.interp(edges, np.arange(len(total)), total)
-    beyond_h = max(edges[1] - len(sun), 0.0)  # past the forecast nothing is known of the sun
-    return float(end - begin + beyond_h * power_w) / 1000.0
+    # Past the forecast nothing is known of the sun.
+    lacking_w = np.append(np.maximum(power_w - np.maximum(sun, 0.0), 0.0), power_w)
+    edges_h = np.array([start_s, start_s + run_s]) / HOUR_S - hour
+    begin, end = RunCosts(lacking_w[:, None]).until(edges_h[:, None])[:, 0]
+    return float(end - begin) / 1000.0
 
 
 def _sun_s(job: JobState, site: SiteView, view: View) -> float:

@@ -1,4 +1,4 @@
-"""Deferral: what a part is that decides when, and how late a job may start where."""
+"""Deferral: what a part is that decides when, what it has promised, and how late a job may start where."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.lookahead.hour_table import HourTable, Span
+from tafukt.simulator.policies.runtime_prediction import Duration
+from tafukt.simulator.units import HOUR_S, Floats
+
+# The share of a site's GPUs that jobs with a choice of sites do not plan to take (a choice: two of eighty).
+SPARE_SHARE = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,56 @@ class When(Protocol):
 
     def ended(self, job: JobState) -> None:
         """A job has left its site."""
+
+
+class Promising:
+    """The memory that all parts that decide when have in common: what they promised, and how long jobs will run.
+
+    Parameters
+    ----------
+    duration : Duration
+        How long jobs are expected to run.
+    """
+
+    def __init__(self, duration: Duration) -> None:
+        self.duration = duration
+        self._table: HourTable | None = None
+
+    def promises(self, view: View) -> HourTable:
+        """What has been promised in this run, in the slots in which its policies plan."""
+        if self._table is None:
+            sites = [site.spec for site in view.sites]
+            asleep_w = np.array([site.node.sleep_w * site.nodes for site in sites])
+            self._table = HourTable(sites, view.slots.hours, view.slots.slot_s, asleep_w)
+            self.duration.know(dict(view.forecast.settings.class_mean_s))
+        return self._table
+
+    def promise(self, job: JobState, site: int, spans: Sequence[Span], view: View, gpus: int = 0) -> None:
+        """Promise a job these spans [slots] on a site, in place of what it was promised before."""
+        gpus = gpus or job.ask.gpus
+        watts = view.sites[site].nodes.draws_w(gpus, job.ask.intensity)
+        self.promises(view).book(job.index, site, spans, watts, gpus)
+
+    def promise_rest(self, job: JobState, site: int, view: View) -> None:
+        """Promise a running job what it is expected to hold until it ends."""
+        slot_s = view.slots.slot_s
+        begin = view.now_s / slot_s
+        left_s = self.duration.left_s(job, view.now_s) / view.sites[site].spec.node.speed
+        self.promise(job, site, ((begin, begin + left_s / slot_s),), view, job.gpus)
+
+    def withdraw(self, index: int) -> None:
+        """Nothing more is promised to a job."""
+        if self._table is not None:
+            self._table.withdraw(index)
+
+
+def latest_starts_s(job: JobState, sites: Sequence[int], view: View) -> tuple[float, Floats | None]:
+    """The latest start at any of some sites, as far as forecasts go, and at each of them where they differ [s]."""
+    now = view.now_s
+    horizon_s = now + view.forecast.settings.horizon_h * HOUR_S
+    late = [min(latest_start_s(job, lead, now), horizon_s) for lead in leads_s(job, sites, view)]
+    latest = max(late)
+    return latest, np.array(late) if min(late) < latest else None
 
 
 def lead_s(job: JobState, site: int, view: View) -> float:

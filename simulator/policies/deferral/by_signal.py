@@ -1,4 +1,4 @@
-"""The frame around the parts of `when_parts`: asks the signal, keeps promises, holds, pauses and resumes."""
+"""Deferral by a signal: the frame around the strategies of `slots`, which plans, holds, pauses and resumes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ import numpy as np
 from tafukt.simulator.engine.actions import Action, Pause, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.policies.deferral.base import Delay, latest_start_s, lead_s, leads_s
-from tafukt.simulator.policies.deferral.hour_table import HourTable, Span
+from tafukt.simulator.policies.deferral.base import (
+    SPARE_SHARE,
+    Delay,
+    Promising,
+    latest_start_s,
+    latest_starts_s,
+    lead_s,
+)
 from tafukt.simulator.policies.deferral.signals import UNITS, Asked, Expected, Signal
-from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, When
-from tafukt.simulator.policies.deferral.window import SPARE_SHARE
+from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, Strategy
+from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, Span, plannable
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
-from tafukt.simulator.units import HOUR_S, on_grid
+from tafukt.simulator.units import HOUR_S, Floats, on_grid
 
 MINUTE_S = 60.0
 
 
-class BySignal:
-    """Plans each job once, when it is submitted, by one part and one signal; pauses it where the plan says so.
+class BySignal(Promising):
+    """Plans each job once, when it is submitted, by one strategy and one signal; pauses it where the plan says so.
 
     Parameters
     ----------
-    part : When
+    part : Strategy
         Which hours to take.
     signal : Signal
         What they cost.
@@ -36,12 +42,11 @@ class BySignal:
         How long the job will run.
     """
 
-    def __init__(self, part: When, signal: Signal, duration: Duration | None = None) -> None:
+    def __init__(self, part: Strategy, signal: Signal, duration: Duration | None = None) -> None:
+        super().__init__(duration or Estimate())
         self.part = part
         self.signal = signal
-        self.duration = duration or Estimate()
         self.reason = getattr(part, "label", "") or _name(part).replace("_", "-")
-        self._promises: HourTable | None = None
         self._expected = Expected()
         self._plans: dict[int, tuple[Delay, tuple[Span, ...]]] = {}
         self._due: dict[int, float] = {}
@@ -72,8 +77,7 @@ class BySignal:
     def started(self, job: JobState, site: int, view: View) -> None:
         """What was promised becomes what is expected of the running job."""
         slot_s = view.slots.slot_s
-        now_h, promises = view.now_s / slot_s, self._ready(view)
-        left_s = self.duration.left_s(job, view.now_s) / view.sites[site].spec.node.speed
+        now_h = view.now_s / slot_s
         _, spans = self._plans.get(job.index, (None, ()))
         spans = tuple(span for span in spans if span[1] > now_h)
         if (
@@ -81,20 +85,19 @@ class BySignal:
             or not job.ask.interruptible
             or latest_start_s(job, lead_s(job, site, view), view.now_s) <= view.now_s
         ):
-            promises.start(job, site, left_s, view)
+            self.promise_rest(job, site, view)
             return
         # What it lost by starting late it makes up for at the end.
         late_h = max(now_h - spans[0][0], 0.0)
         kept = ((now_h, max(spans[0][1], now_h)), *spans[1:-1], (spans[-1][0], spans[-1][1] + late_h))
-        promises.book(job, site, kept, view, job.gpus)
+        self.promise(job, site, kept, view, job.gpus)
         self._due[job.index] = clock_s(slot_s, spans[0][1])
 
     def ended(self, job: JobState) -> None:
         """A job has left its site."""
         self._due.pop(job.index, None)
         self.duration.freed(job)
-        if self._promises is not None:
-            self._promises.withdraw(job.index)
+        self.withdraw(job.index)
 
     def review(self, view: View) -> Iterator[Action]:
         """Pause whoever has come to the end of a span, and ask to be woken at the next such end."""
@@ -123,13 +126,13 @@ class BySignal:
     # --- planning --------------------------------------------------------------------------------
 
     def _plan(self, job: JobState, sites: Sequence[int], view: View) -> Delay:
-        promises, slot_s = self._ready(view), view.slots.slot_s
-        promises.withdraw(job.index)
+        slot_s = view.slots.slot_s
+        self.withdraw(job.index)
         rows = home_first(job, sites, view)
-        outlook = self._outlook(job, rows, view, promises)
+        outlook = self._outlook(job, rows, view)
         row, spans = self.part(outlook)
         site, start_s = rows[row], clock_s(slot_s, spans[0][0])
-        promises.book(job, site, spans, view)
+        self.promise(job, site, spans, view)
         unit = UNITS.get(_name(self.signal), "cost")
         detail: dict[str, Any] = {
             unit: outlook.cost_of(row, spans),
@@ -142,37 +145,34 @@ class BySignal:
         self._plans[job.index] = delay, spans
         return delay
 
-    def _outlook(self, job: JobState, rows: Sequence[int], view: View, promises: HourTable) -> StartOptions:
-        now, ask, slot_s = view.now_s, job.ask, view.slots.slot_s
-        speed = np.array([view.sites[i].spec.node.speed for i in rows])
+    def _outlook(self, job: JobState, rows: Sequence[int], view: View) -> StartOptions:
+        now, ask, slot_s, promises = view.now_s, job.ask, view.slots.slot_s, self.promises(view)
+        nodes = [view.sites[i].spec.node for i in rows]
+        speed = np.array([node.speed for node in nodes])
         left_h = np.maximum(self.duration.left_s(job, now), 60.0) / slot_s / speed
-        wake_s = max(node.wake_s if node.can_sleep else 0.0 for node in (view.sites[i].spec.node for i in rows))
-        leads = leads_s(job, rows, view)
-        horizon_s = now + view.forecast.settings.horizon_h * HOUR_S
-        late_s = [min(latest_start_s(job, lead, now), horizon_s) for lead in leads]
-        latest_s = max(late_s)
+        latest_s, late_s = latest_starts_s(job, rows, view)
         hour = view.slots.issue_hour(now)
         # The last run begins at the latest start, and the day after now is looked at in any case.
         hours = ceil(max(latest_s, now + 24 * HOUR_S) / slot_s + left_h.max()) - hour + 2
         it_w = np.array([view.sites[i].nodes.draws_w(ask.gpus, ask.intensity) for i in rows])
         rate = self.signal(Asked(it_w, left_h, rows, hours, view, promises, self._expected))
-        full = promises.free(rows, slice(hour, hour + hours), ask.gpus, view, spare(rows)) < ask.gpus
         most = float(np.abs(rate).max()) or 1.0
+        full = self.free(rows, slice(hour, hour + hours), ask.gpus, view) < ask.gpus
         if full.any():
             rate = np.where(full, 2.0 * most, rate)
         rate = np.round(rate / (TIE * most)) * (TIE * most)  # hours that are alike but for rounding become alike
+        wake_s = max(node.wake_s if node.can_sleep else 0.0 for node in nodes)
         checkpoint = ask.checkpoint
         pause_h = (checkpoint.write_s + wake_s + checkpoint.restart_s) / slot_s if ask.interruptible else inf
-        late_h = np.array(late_s) / slot_s if min(late_s) < latest_s else None
+        late_h = None if late_s is None else late_s / slot_s
         return StartOptions(
             now / slot_s, max(latest_s, now) / slot_s, left_h, hour, rate, pause_h, late_h, view.slots.day
         )
 
-    def _ready(self, view: View) -> HourTable:
-        if self._promises is None:
-            self._promises = HourTable(view)
-            self.duration.know(dict(view.forecast.settings.class_mean_s))
-        return self._promises
+    def free(self, rows: Sequence[int], hours: slice, gpus: int, view: View) -> Floats:
+        """GPUs that a job asking for so many may still plan with, for each site and hour; shape (rows, hours)."""
+        size = plannable(np.array([float(view.sites[i].spec.gpus) for i in rows]), gpus, spare(rows))
+        return np.asarray(size[:, None] - self.promises(view).gpus[hours, rows].T + ROUNDING)
 
 
 def clock_s(slot_s: float, time_h: float) -> float:

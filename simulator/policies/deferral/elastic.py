@@ -15,8 +15,7 @@ from tafukt.simulator.engine.actions import Action, Pause, Resize, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import Delay, When
-from tafukt.simulator.policies.deferral.by_signal import MINUTE_S, BySignal, clock_s, in_time, spare
-from tafukt.simulator.policies.deferral.hour_table import HourTable
+from tafukt.simulator.policies.deferral.by_signal import MINUTE_S, BySignal, clock_s, in_time
 from tafukt.simulator.policies.deferral.signals import UNITS, Signal
 from tafukt.simulator.policies.deferral.slots import EPS_H, StartOptions, now
 from tafukt.simulator.policies.place import home_first
@@ -98,13 +97,13 @@ class Elastic(BySignal):
                 self.otherwise.started(job, site, view)
             return
         slot_s = view.slots.slot_s
-        now_h, promises = view.now_s / slot_s, self._ready(view)
+        now_h = view.now_s / slot_s
         _, schedule = self._schedules.get(job.index, (None, ()))
         rest = tuple(stretch for stretch in schedule if stretch.end_h > now_h)
         if not rest:
-            promises.start(job, site, self.duration.left_s(job, view.now_s), view)
+            self.promise_rest(job, site, view)
             return
-        self._promise(job, site, (replace(rest[0], begin_h=now_h), *rest[1:]), promises, view)
+        self._promise(job, site, (replace(rest[0], begin_h=now_h), *rest[1:]), view)
         if job.ask.elasticity == "malleable" and job.ask.interruptible:
             smaller = job.gpus < rest[0].gpus
             self._due[job.index] = clock_s(slot_s, min(rest[0].end_h, now_h + 1.0) if smaller else rest[0].end_h)
@@ -159,12 +158,12 @@ class Elastic(BySignal):
     # --- planning --------------------------------------------------------------------------------
 
     def _draw_up(self, job: JobState, sites: Sequence[int], view: View) -> Delay:
-        promises, slot_s = self._ready(view), view.slots.slot_s
+        slot_s = view.slots.slot_s
         rows = home_first(job, sites, view)
-        outlook = self._outlook(job, rows, view, promises)
+        outlook = self._outlook(job, rows, view)
         flexible = job.ask.elasticity == "malleable" and job.ask.interruptible
         best: tuple[float, int, Schedule] = (inf, 0, ())
-        for row, free in enumerate(promises.free(rows, slice(None), job.ask.gpus, view, spare(rows))):
+        for row, free in enumerate(self.free(rows, slice(None), job.ask.gpus, view)):
             options = [stepwise(job.ask, outlook, row, free)] if flexible else []
             options += [(cost, (stretch,)) for cost, stretch in _one_size(job.ask, outlook, row, free)]
             for cost, schedule in options:
@@ -174,7 +173,7 @@ class Elastic(BySignal):
         if not schedule:  # it fits nowhere by the promises: as soon as there is room
             schedule = (Stretch(outlook.now_h, outlook.now_h + float(outlook.left_h[0]), job.ask.gpus),)
             cost = outlook.cost_of(0, ((schedule[0].begin_h, schedule[0].end_h),))
-        self._promise(job, rows[row], schedule, promises, view)
+        self._promise(job, rows[row], schedule, view)
         unit = UNITS.get(self.signal.__name__, "cost")
         detail: dict[str, Any] = {
             unit: cost,
@@ -186,12 +185,12 @@ class Elastic(BySignal):
         self._schedules[job.index] = delay, schedule
         return delay
 
-    def _promise(self, job: JobState, site: int, schedule: Schedule, promises: HourTable, view: View) -> None:
+    def _promise(self, job: JobState, site: int, schedule: Schedule, view: View) -> None:
         """Promise the whole schedule at its mean size, since promises know one size for each job."""
         hours = sum(stretch.end_h - stretch.begin_h for stretch in schedule)
         mean = sum((stretch.end_h - stretch.begin_h) * stretch.gpus for stretch in schedule) / hours
         spans = tuple((stretch.begin_h, stretch.end_h) for stretch in schedule)
-        promises.book(job, site, spans, view, max(round(mean), 1))
+        self.promise(job, site, spans, view, max(round(mean), 1))
 
 
 def stepwise(ask: Ask, outlook: StartOptions, row: int, free: Floats) -> tuple[float, Schedule]:

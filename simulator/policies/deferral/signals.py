@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.policies.deferral.hour_table import HourTable
+from tafukt.simulator.policies.lookahead.battery_course import walk
+from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
+from tafukt.simulator.policies.lookahead.hour_table import HourTable
 from tafukt.simulator.scenario import Battery
-from tafukt.simulator.units import DAY_H, HOUR_S, KWH_J, Floats
+from tafukt.simulator.units import HOUR_S, KWH_J, Floats
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,6 @@ UNITS = {
 """What the sum of each signal over a run is called, by the name of its function."""
 
 
-def ahead_of(values: Floats, hours: int, day: int = DAY_H, first: int = 0) -> Floats:
-    """A forecast for `hours` hours from the `first` on: beyond its end its last day, of `day` hours, comes again."""
-    known = values.shape[1]
-    index = np.arange(first, first + hours)
-    index = np.where(index < known, index, known - day + (index - known) % day)
-    return values[:, np.clip(index, 0, known - 1)]
-
-
 def _ahead(asked: Asked, values: Floats) -> Floats:
     return ahead_of(values[np.asarray(asked.rows)], asked.hours, asked.view.slots.day)
 
@@ -154,7 +148,7 @@ class Expected:
         for i in rows:
             if self._changes[i] != promises.changes[i]:
                 self._changes[i] = promises.changes[i]
-                load = promises.watts[i, hour : hour + free.shape[1]] * view.slots.per_it(view.now_s)[i]
+                load = promises.watts[hour : hour + free.shape[1], i] * view.slots.per_it(view.now_s)[i]
                 net = (free[i] - load).tolist()
                 battery = view.sites[i].spec.battery
                 self._tiers[i] = (
@@ -168,35 +162,26 @@ def _without(net_w: list[float]) -> Row:
 
 def course(net_w: list[float], battery: Battery, stored_j: float, slot_s: float = HOUR_S) -> Row:
     """The tiers of a site with a battery, given what sun leaves over in each hour (< 0: what is missing) [W]."""
-    low, high = battery.soc_min * battery.capacity_j, battery.soc_max * battery.capacity_j
+    size_j, low_j = battery.usable_j, battery.soc_min * battery.capacity_j
     into, out = battery.eta_charge, battery.eta_discharge
-    moves: list[tuple[float, float, float]] = []  # (stored [W], given [W], stored at the end [J])
-    stored = min(max(stored_j, low), high)
-    for net in net_w:
-        if net > 0:
-            power = min(net, battery.charge_w, (high - stored) / (into * slot_s))
-            stored += power * into * slot_s
-            moves.append((power, 0.0, stored))
-        else:
-            power = min(-net, battery.discharge_w, (stored - low) * out / slot_s)
-            stored -= power / out * slot_s
-            moves.append((0.0, power, stored))
+    charged_w, given_w, after = walk(net_w, battery, max(stored_j - low_j, 0.0), slot_s)
     tiers: Row = []
     worth = out  # grid energy that a joule in the battery at the end of this hour will save
-    spare, until = max(stored - low, 0.0) * out, 0.0  # what may be taken until the battery is full again
+    spare, until = size_j * out, 0.0  # what may be taken until the battery is full again
     tiny = 1e-6 * battery.capacity_j
-    for net, (charged, given, after) in zip(reversed(net_w), reversed(moves), strict=True):
-        full = after > high - tiny
+    for net, charged, given, stored in zip(*map(reversed, (net_w, charged_w, given_w, after)), strict=True):
+        stored_j = stored * slot_s
+        full = stored_j > size_j - tiny
         if full:
-            worth, spare = 0.0, (high - low) * out
-        spare, until = min(spare, max(after - low, 0.0) * out), 1.0 if full else until + 1.0
+            worth, spare = 0.0, size_j * out
+        spare, until = min(spare, stored_j * out), 1.0 if full else until + 1.0
         cost = min(worth / out, 1.0)
         more = battery.discharge_w - given
         if net > 0:
             tiers.append((net - charged, charged, min(worth * into, 1.0), more, cost, spare, until))
         else:
             tiers.append((0.0, 0.0, 0.0, more, cost, spare, until))
-            if given < -net and after < low + tiny:
+            if given < -net and stored_j < tiny:
                 worth = out
         if full:
             until = 0.0

@@ -14,7 +14,8 @@ from math import ceil
 
 import numpy as np
 
-from tafukt.simulator.policies.deferral.hour_table import Span
+from tafukt.simulator.policies.lookahead.hour_table import Span
+from tafukt.simulator.policies.lookahead.windows import RunCosts
 from tafukt.simulator.units import DAY_H, Floats
 
 Choice = tuple[int, tuple[Span, ...]]
@@ -95,29 +96,22 @@ class StartOptions:
 
     def costs(self, starts_h: Floats) -> Floats:
         """What the whole run would cost, begun at each of some times, shape (sites, starts)."""
-        total = np.concatenate((np.zeros((len(self.rate), 1)), np.cumsum(self.rate, axis=1)), axis=1)
-        begin = np.broadcast_to(starts_h - self.hour, (len(self.rate), len(starts_h)))
-        costs = self._integral(total, begin + self.left_h[:, None]) - self._integral(total, begin)
-        return self._in_time(costs, starts_h)
+        begin = (starts_h - self.hour)[:, None]
+        sums = RunCosts(self.rate.T)
+        return self._in_time((sums.until(begin + self.left_h) - sums.until(begin)).T, starts_h)
 
     def cost_of(self, row: int, spans: tuple[Span, ...]) -> float:
         """What running in these spans costs on one site."""
-        total = np.concatenate(([0.0], np.cumsum(self.rate[row])))[None, :]
-        edges = np.array(spans).T - self.hour
-        one = StartOptions(self.now_h, self.latest_h, self.left_h, self.hour, self.rate[row : row + 1], self.pause_h)
-        return float((one._integral(total, edges[1:2]) - one._integral(total, edges[0:1])).sum())
+        edges = np.array(spans).T[:, :, None] - self.hour
+        sums = RunCosts(self.rate[row : row + 1].T)
+        return float((sums.until(edges[1]) - sums.until(edges[0])).sum())
 
     def run_from(self, row: int, start_h: float) -> Choice:
         """The whole run in one go."""
         return row, ((start_h, start_h + float(self.left_h[row])),)
 
-    def _integral(self, total: Floats, at: Floats) -> Floats:
-        whole = np.minimum(at.astype(np.int64), self.rate.shape[1] - 1)
-        rows = np.arange(len(total))[:, None]
-        return np.asarray(total[rows, whole] + (at - whole) * self.rate[rows, whole])
 
-
-When = Callable[[StartOptions], Choice]
+Strategy = Callable[[StartOptions], Choice]
 
 
 def now(outlook: StartOptions) -> Choice:
@@ -210,7 +204,7 @@ def saving_per_wait(outlook: StartOptions) -> Choice:
     return outlook.run_from(row, float(starts[slot]))
 
 
-WHEN: dict[str, When] = {
+WHEN: dict[str, Strategy] = {
     "now": now,
     "threshold": threshold,
     "lowest-slot": lowest_slot,

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from tafukt.simulator.engine.view import SiteView, View
+from tafukt.simulator.policies.lookahead.battery_course import imports_kwh, walk
+from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
+from tafukt.simulator.policies.lookahead.hour_table import HourTable
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # How many hours of a night the energy left in a battery is spread over at the most (a choice).
 NIGHT_H = 8
-
-# A job past all expectations may hold its site for so long beyond the forecast [h].
-BEYOND_H = 24 * 30
 
 # What an hour without free GPUs costs against one in which all comes from the grid: more than any saving.
 FULL = 3.0
@@ -60,9 +60,8 @@ class PlanTable:
         self.plans: dict[int, Plan] = {}
         self.capacity = np.array([float(site.spec.gpus) for site in view.sites])
         self.per_it: Floats = np.ones((n, span_h))
-        hours = view.forecast.hours + 2 * span_h + BEYOND_H
-        self._watts: Floats = np.zeros((n, hours))
-        self._gpus: Floats = np.zeros((n, hours))
+        self._promised = HourTable([site.spec for site in view.sites], view.forecast.hours + 2 * span_h)
+        self._watts, self._gpus = self._promised.watts.T, self._promised.gpus.T
         self._view = view
         nodes = [site.spec.node for site in view.sites]
         idle = [node.empty_w for node in nodes]
@@ -83,12 +82,9 @@ class PlanTable:
         self.first = int(now // HOUR_S)
         issued, free = view.forecast.free_w(now)
         per_it = view.forecast.per_it(now)
-        known = free.shape[1]
-        if known:
-            index = np.arange(self.first - issued, self.first - issued + self.span_h)
-            index = np.clip(np.where(index < known, index, known - 24 + (index - known) % 24), 0, known - 1)
-            self.per_it = per_it[:, index]
-            self._free = free[:, index] - self._base * self.per_it
+        if free.shape[1]:
+            self.per_it = ahead_of(per_it, self.span_h, first=self.first - issued)
+            self._free = ahead_of(free, self.span_h, first=self.first - issued) - self._base * self.per_it
         # Counted from the floor of the window, inside the battery.
         self._stored = [site.usable_j / float(eta) for site, eta in zip(view.sites, self._eta_out[:, 0], strict=True)]
         self._stale = set(range(len(view.sites)))
@@ -97,19 +93,15 @@ class PlanTable:
         """Take back what was planned for a job, and return it."""
         plan = self.plans.pop(index, None)
         if plan is not None:
-            self._put(plan, -1.0)
+            self._promised.add(plan.sites, plan.hours, -plan.watts, -plan.gpus)
             self._stale.update(plan.sites.tolist())
         return plan
 
     def enter(self, index: int, plan: Plan) -> None:
         """Write down a job's plan."""
         self.plans[index] = plan
-        self._put(plan, 1.0)
+        self._promised.add(plan.sites, plan.hours, plan.watts, plan.gpus)
         self._stale.update(plan.sites.tolist())
-
-    def _put(self, plan: Plan, sign: float) -> None:
-        self._watts[plan.sites, plan.hours] += sign * plan.watts
-        self._gpus[plan.sites, plan.hours] += sign * plan.gpus
 
     def earmark(self, sites: Ints, watts: Floats, sign: float, first: int = -1) -> None:
         """Put power of no plan into the book, shape (sites, hours from `first` or now on), or take it out."""
@@ -170,21 +162,7 @@ class PlanTable:
         """
         hours = slice(self.first, self.first + self.span_h)
         net = self._free[site] - (self._watts[site, hours] + loads_w) * self.per_it[site]
-        battery = self._view.sites[site].spec.battery
-        if battery is None:
-            return np.asarray(np.maximum(-net, 0.0).sum(axis=1) / 1e3)
-        size = (battery.soc_max - battery.soc_min) * battery.capacity_j / HOUR_S
-        stored = np.full(len(net), min(self._stored[site] / HOUR_S, size))
-        drawn = np.zeros(len(net))
-        for power in net.T:
-            lacking = np.maximum(-power, 0.0)
-            into = np.minimum(
-                np.minimum(np.maximum(power, 0.0), battery.charge_w), (size - stored) / battery.eta_charge
-            )
-            given = np.minimum(np.minimum(lacking, battery.discharge_w), stored * battery.eta_discharge)
-            stored = stored + into * battery.eta_charge - given / battery.eta_discharge
-            drawn += lacking - given
-        return (drawn - stored * battery.eta_discharge) / 1e3
+        return imports_kwh(net, self._view.sites[site].spec.battery, self._stored[site])
 
     def _refresh(self) -> None:
         for site in self._stale:
@@ -203,111 +181,15 @@ class PlanTable:
         if battery is None:
             self._prices[0, i] = np.maximum(net, 0.0)
             return
-        size = battery.usable_j / HOUR_S
-        eta_in, eta_out, most_in = battery.eta_charge, battery.eta_discharge, battery.charge_w
-        stored = min(self._stored[i] / HOUR_S, size)
-        spare, charging, after, makes_up = [0.0] * n, [0.0] * n, [0.0] * n, [0.0] * n
-        for h, power in enumerate(net):
-            if power >= 0.0:
-                taken = min(power, most_in, (size - stored) / eta_in)
-                stored += taken * eta_in
-                spare[h], charging[h] = power - taken, taken
-                makes_up[h] = min(power, most_in) * eta_in - taken * eta_in
-            else:
-                stored -= min(-power, battery.discharge_w, stored * eta_out) / eta_out
-            after[h] = stored
+        charged, _, after = walk(net, battery, self._stored[i])
+        spare = [max(power, 0.0) - taken for power, taken in zip(net, charged, strict=True)]
+        eta_in, most_in = battery.eta_charge, battery.charge_w
         lent, room, since = [0.0] * n, 0.0, 0
         for h in range(n - 1, -1, -1):
             if room > after[h]:
                 room = after[h]
-            since = 1 if makes_up[h] > 0.0 else since + 1
+            makes_up = min(net[h], most_in) * eta_in - charged[h] * eta_in if net[h] >= 0.0 else 0.0
+            since = 1 if makes_up > 0.0 else since + 1
             lent[h] = room / min(since, NIGHT_H)
-            room += makes_up[h]
-        self._prices[:, i] = spare, charging, lent
-
-
-# --- Where the cheapest hours for one job are: in one piece, or in several with what stopping costs between them
-
-
-NEVER = 1e12
-
-
-def cheapest_window(cost: Floats, weights: Floats) -> tuple[int, int, float]:
-    """The start and site of the cheapest run in one piece.
-
-    Parameters
-    ----------
-    cost : array, shape (sites, hours)
-        What running in each hour costs.
-    weights : array, shape (hours of the run,)
-        Share of each hour of the run that is expected to be run.
-
-    Returns
-    -------
-    hour, site : int
-        The first hour wins among equals, then the first site.
-    cost : float
-    """
-    n = len(weights)
-    windows = np.lib.stride_tricks.sliding_window_view(cost, n, axis=1) @ weights
-    hour, site = divmod(int(np.argmin(windows.T)), len(cost))
-    return hour, site, float(windows[site, hour])
-
-
-def cheapest_hours(cost: Floats, weights: Floats, lives: Floats, switch: Floats, here: int) -> tuple[Ints, Ints, float]:
-    """The cheapest hours and sites for a job that may stop and go on elsewhere, by dynamic programming.
-
-    Parameters
-    ----------
-    cost : array, shape (sites, hours)
-        What running in each hour costs; the job must be done by the last.
-    weights : array, shape (n,)
-        Share of each hour of work that is run if the job lives to begin it.
-    lives : array, shape (n,)
-        Chance that it lives through each hour of work, once begun.
-    switch : array, shape (sites,)
-        What starting, or going on after a stop, costs at each site.
-    here : int
-        The row on which it runs now, -1 for none.
-
-    Returns
-    -------
-    hours, sites : array of int
-        Hours from the first on, and rows of `cost`.
-    cost : float
-    """
-    sites, span = cost.shape
-    n = len(weights)
-    # Column u of `value` is the cost to come with u hours of work done; the last row is "not running".
-    value = np.full((sites + 1, n + 1), NEVER)
-    value[:, n] = 0.0
-    runs = np.empty((span, sites, n), dtype=bool)
-    goes = np.empty((span, n), dtype=bool)
-    where = np.empty((span, n), dtype=np.int64)
-    column = np.arange(n)
-    for hour in range(span - 1, -1, -1):
-        run = value[:sites, 1:] * lives
-        run += cost[:, hour, None] * weights
-        begun = run + switch[:, None]
-        best = begun.argmin(axis=0)
-        begin = begun[best, column]
-        off = value[sites, :n]
-        goes[hour] = begin <= off  # the earlier among equals
-        where[hour] = best
-        stop = np.minimum(off, begin)
-        runs[hour] = run <= stop
-        value[:sites, :n] = np.minimum(run, stop)
-        value[sites, :n] = stop
-    state, done = (here if here >= 0 else sites), 0
-    total = float(value[state, 0])
-    hours, rows = [], []
-    for hour in range(span):
-        if done == n:
-            break
-        if state == sites or not runs[hour, state, done]:
-            state = int(where[hour, done]) if goes[hour, done] else sites
-        if state < sites:
-            hours.append(hour)
-            rows.append(state)
-            done += 1
-    return np.array(hours, dtype=np.int64), np.array(rows, dtype=np.int64), total
+            room += makes_up
+        self._prices[:, i] = spare, charged, lent

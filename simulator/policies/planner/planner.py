@@ -18,9 +18,10 @@ from tafukt.simulator.engine.actions import Action, Hold, Move, Pause, Start, Wa
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import leads_s
+from tafukt.simulator.policies.lookahead.windows import cheapest_hours, cheapest_window
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.planner.learning import Survival
-from tafukt.simulator.policies.planner.plan_table import Plan, PlanTable, cheapest_hours, cheapest_window
+from tafukt.simulator.policies.planner.plan_table import Plan, PlanTable
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # How often an hour of a lone job's plan is moved at the most (a choice).

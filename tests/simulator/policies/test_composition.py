@@ -81,7 +81,7 @@ def test_a_preset_takes_another_signal_or_duration() -> None:
     assert signal.signal is PARTS["signal"]["price"]  # type: ignore[union-attr]
     assert isinstance(signal.duration, ClassMean)  # type: ignore[union-attr]
     sun = parts_of({"name": "x", "like": "wait-for-sun", "duration": "estimate"}).when()  # type: ignore[misc]
-    assert isinstance(sun._duration, Estimate)  # type: ignore[union-attr]
+    assert isinstance(sun.duration, Estimate)  # type: ignore[union-attr]
     elastic = parts_of({"name": "x", "like": "carbon-scaler", "signal": "price"}).size
     assert isinstance(elastic, Elastic)
     assert elastic.signal is PARTS["signal"]["price"]
@@ -293,9 +293,9 @@ def test_data_that_lie_nowhere_go_where_they_arrive_soonest() -> None:
 
 
 def test_wait_for_sun_takes_a_duration_and_no_signal() -> None:
-    assert isinstance(parts_of({"when": "wait-for-sun"}).when()._duration, UsualShare)  # type: ignore[misc,union-attr]
+    assert isinstance(parts_of({"when": "wait-for-sun"}).when().duration, UsualShare)  # type: ignore[misc,union-attr]
     chosen = parts_of({"when": {"part": "wait-for-sun", "per_hour": 0.01}, "duration": "estimate"}).when()  # type: ignore[misc]
-    assert isinstance(chosen._duration, Estimate)  # type: ignore[union-attr]
+    assert isinstance(chosen.duration, Estimate)  # type: ignore[union-attr]
     assert chosen.per_hour == 0.01  # type: ignore[union-attr]
     with pytest.raises(PartError, match="grid draw alone"):
         parts_of({"when": "wait-for-sun", "signal": "carbon"})

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from tafukt.simulator.policies.lookahead.windows import cheapest_hours, cheapest_window
 from tafukt.simulator.policies.planner.learning import Survival
-from tafukt.simulator.policies.planner.plan_table import cheapest_hours, cheapest_window
 
 
 def brute_force(cost: np.ndarray, share: np.ndarray, lives: np.ndarray, switch: np.ndarray, here: int) -> float:

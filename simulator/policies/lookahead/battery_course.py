@@ -1,0 +1,73 @@
+"""Course of a battery through hours of expected surplus and lack, under self-consumption.
+
+What is stored is counted from the floor of the battery's window, in watts times a slot. There is no taper and no
+self-discharge in it: it is a forecast's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tafukt.simulator.scenario import Battery
+from tafukt.simulator.units import HOUR_S, Floats
+
+
+def walk(
+    net_w: Sequence[float], battery: Battery, stored_j: float, slot_s: float = HOUR_S
+) -> tuple[list[float], list[float], list[float]]:
+    """Charging and discharging power in each slot [W], and what is stored after it [W x slot].
+
+    Parameters
+    ----------
+    net_w : sequence of float
+        Sun less load of each slot [W].
+    battery : Battery
+    stored_j : float
+        Energy above the floor of its window at the beginning [J].
+    slot_s : float
+        Length of a slot [s].
+    """
+    size = battery.usable_j / slot_s
+    into, out, most_in, most_out = battery.eta_charge, battery.eta_discharge, battery.charge_w, battery.discharge_w
+    stored = min(stored_j / slot_s, size)
+    charged, given, after = [0.0] * len(net_w), [0.0] * len(net_w), [0.0] * len(net_w)
+    for slot, power in enumerate(net_w):
+        if power >= 0.0:
+            charged[slot] = taken = min(power, most_in, (size - stored) / into)
+            stored += taken * into
+        else:
+            given[slot] = lent = min(-power, most_out, stored * out)
+            stored -= lent / out
+        after[slot] = stored
+    return charged, given, after
+
+
+def imports_kwh(net_w: Floats, battery: Battery | None, stored_j: float) -> Floats:
+    """What is drawn from the grid in hours of surplus and lack, less what the battery can give in the end [kWh].
+
+    Parameters
+    ----------
+    net_w : array, shape (candidates, hours)
+        Sun less load [W].
+    battery : Battery, optional
+    stored_j : float
+        Energy above the floor of its window at the beginning [J].
+
+    Returns
+    -------
+    array, shape (candidates,)
+    """
+    if battery is None:
+        return np.asarray(np.maximum(-net_w, 0.0).sum(axis=1) / 1e3)
+    size = battery.usable_j / HOUR_S
+    stored = np.full(len(net_w), min(stored_j / HOUR_S, size))
+    drawn = np.zeros(len(net_w))
+    for power in net_w.T:
+        lacking = np.maximum(-power, 0.0)
+        charged = np.minimum(np.minimum(np.maximum(power, 0.0), battery.charge_w), (size - stored) / battery.eta_charge)
+        given = np.minimum(np.minimum(lacking, battery.discharge_w), stored * battery.eta_discharge)
+        stored = stored + charged * battery.eta_charge - given / battery.eta_discharge
+        drawn += lacking - given
+    return (drawn - stored * battery.eta_discharge) / 1e3

@@ -1,0 +1,98 @@
+"""Promised watts and GPUs of every site, hour by hour, so that the next plan counts on what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tafukt.simulator.scenario import Site
+from tafukt.simulator.units import HOUR_S, Floats, Ints
+
+Span = tuple[float, float]
+"""A stretch of running: from, to [slots of simulation time]."""
+
+BEYOND_H = 24 * 30  # how far past the end of the window promises are kept
+
+# What was promised and taken back leaves a little rounding behind [GPUs].
+ROUNDING = 1e-6
+
+
+class HourTable:
+    """IT power and GPUs promised, by slot, which is an hour or a part of one, and site.
+
+    Parameters
+    ----------
+    sites : sequence of Site
+    slots : int
+        How many slots there are up to the end of the window.
+    slot_s : float
+        Their length [s].
+    base_w : array, shape (sites,), optional
+        Power of each site before anybody has been promised anything [W].
+
+    Attributes
+    ----------
+    watts, gpus : array, shape (slots, sites)
+        Slots come first: those that one decision looks at lie side by side.
+    changes : list of int
+        How often anything promised at each site has changed.
+    """
+
+    def __init__(self, sites: Sequence[Site], slots: int, slot_s: float = HOUR_S, base_w: Floats | None = None) -> None:
+        self.slot_s = slot_s
+        shape = slots + round(BEYOND_H * HOUR_S / slot_s), len(sites)
+        self.watts: Floats = np.zeros(shape)
+        if base_w is not None:
+            self.watts += base_w
+        self.gpus: Floats = np.zeros(shape)
+        self.changes = [0] * len(sites)
+        self._columns = list(zip(self.watts.T, self.gpus.T, strict=True))
+        self._booked: dict[int, tuple[int, Sequence[Span], float, int]] = {}
+
+    def book(self, index: int, site: int, spans: Sequence[Span], watts: float, gpus: int) -> None:
+        """Promise a job these spans on a site, in place of what it was promised before."""
+        self.withdraw(index)
+        self._booked[index] = site, spans, watts, gpus
+        self._add(site, spans, watts, gpus)
+
+    def withdraw(self, index: int) -> None:
+        """Nothing more is promised to a job."""
+        booked = self._booked.pop(index, None)
+        if booked is not None:
+            site, spans, watts, gpus = booked
+            self._add(site, spans, -watts, -gpus)
+
+    def booked(self, index: int) -> tuple[int, Sequence[Span]] | None:
+        """The site and the spans that a job has been promised."""
+        found = self._booked.get(index)
+        return None if found is None else found[:2]
+
+    def add(self, sites: Ints, slots: Ints, watts: Floats, gpus: float) -> None:
+        """Promise whole slots, each on a site of its own."""
+        self.watts[slots, sites] += watts
+        self.gpus[slots, sites] += gpus
+
+    def _add(self, site: int, spans: Sequence[Span], watts: float, gpus: float) -> None:
+        self.changes[site] += 1
+        end = len(self.watts) - 1.0
+        for column, value in zip(self._columns[site], (watts, gpus), strict=True):
+            for begin, until in spans:
+                until = min(until, end)
+                first, last = int(begin), int(until)
+                if first == last:
+                    column[first] += value * (until - begin)
+                elif first < last:
+                    column[first : last + 1] += value
+                    if begin > first:
+                        column[first] -= value * (begin - first)
+                    column[last] -= value * (last + 1 - until)
+
+
+def plannable(size: Floats, gpus: int, spare: float) -> Floats:
+    """GPUs of each site that a job asking for so many may plan with.
+
+    `spare` is the share of a site that whoever may go elsewhere leaves for those whose data keep them there; a gang
+    that needs nearly all of a site may have it all.
+    """
+    return np.maximum(size * (1.0 - spare), np.minimum(size, gpus))
