@@ -3,7 +3,7 @@
 A job gets the earliest start that delays no reservation made before its own. When something ends early,
 those who could start earlier are moved forward, in the order of their starts (Mu'alem and Feitelson 2001,
 10.1109/71.932708); all others stay where they are, so that a round costs what it changes. Reservations
-hold real nodes. The promise holds as long as nobody exceeds an estimate and no node fails; what then no
+hold real nodes, or, where every node has a single GPU and any will do, a number of them. The promise holds as long as nobody exceeds an estimate and no node fails; what then no
 longer fits is reserved anew, and so is a job whose data would now travel for longer or shorter.
 """
 
@@ -95,7 +95,8 @@ class Conservative:
             self._withdraw(promise)
             self._held[index] = Held(promise.site, promise.nodes, promise.end_s)
             self._first_end_s = min(self._first_end_s, promise.end_s)
-            yield Start(promise.job, promise.site, nodes=promise.nodes, reason="conservative")
+            nodes = () if self._lines[promise.site].is_pool else promise.nodes
+            yield Start(promise.job, promise.site, nodes=nodes, reason="conservative")
 
     # --- after something has ended ---------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class Conservative:
                 node = changed.bit_length() - 1
                 changed ^= 1 << node
                 change = self._take if out >> node & 1 else self._give
-                change(site, ((node, cluster.per_node),), now, inf)
+                change(site, line.booked(((node, cluster.per_node),)), now, inf)
 
     def _follow_running(self, view: View) -> None:
         """Put right what the timelines say of the running jobs, and when the first will end."""
@@ -141,18 +142,18 @@ class Conservative:
             # One that is late may end at any moment.
             end = max(_up(ends_s(life, now)), now + 1.0 / TICKS_PER_S)
             self._first_end_s = min(self._first_end_s, end)
-            held = self._held.get(index)
-            if held is not None and (held.nodes != life.allocation or held.site != life.site):
+            held, nodes = self._held.get(index), self._lines[life.site].booked(life.allocation)
+            if held is not None and (held.nodes != nodes or held.site != life.site):
                 self._give(held.site, held.nodes, now, held.end_s)
                 held = None
             before = now if held is None else max(held.end_s, now)
             if end == before:
                 continue
             if end > before:
-                self._take(life.site, life.allocation, before, end)
+                self._take(life.site, nodes, before, end)
             else:
-                self._give(life.site, life.allocation, end, before)
-            self._held[index] = Held(life.site, life.allocation, end)
+                self._give(life.site, nodes, end, before)
+            self._held[index] = Held(life.site, nodes, end)
 
     def _broken(self, now: float) -> list[tuple[Key, JobState]]:
         """Withdraw the promises that can no longer be kept: their time has passed, or their nodes are taken."""
@@ -377,7 +378,7 @@ class Gaps:
             if duration is None:
                 continue
             line, first = self._lines[at], promised_s
-            least = gpus if gpus <= line.cluster.per_node else line.parts(gpus)[1] or line.cluster.per_node
+            least = gpus if gpus <= line.per_node else line.parts(gpus)[1] or line.per_node
             for node, gap in gaps.items():
                 for begin, end in gap.runs(least):
                     if begin >= first:
@@ -480,15 +481,24 @@ class NodeLine:
 
 
 class SiteLine:
-    """The nodes of one site, in time; all are up and free until one says otherwise."""
+    """The nodes of one site, in time; all are up and free until one says otherwise.
+
+    Nodes of a single GPU are alike to every gang: they are one pool, in which a reservation is a number of GPUs.
+    """
 
     def __init__(self, cluster: Cluster, now_s: float) -> None:
         self.cluster = cluster
-        self.nodes = [NodeLine(cluster.per_node, now_s) for _ in range(cluster.count)]
+        self.is_pool = cluster.per_node == 1
+        self.per_node, count = (cluster.count, 1) if self.is_pool else (cluster.per_node, cluster.count)
+        self.nodes = [NodeLine(self.per_node, now_s) for _ in range(count)]
+
+    def booked(self, nodes: Allocation) -> Allocation:
+        """These nodes of the cluster as this line books them."""
+        return ((0, len(nodes)),) if self.is_pool else nodes
 
     def parts(self, gpus: int) -> tuple[int, int]:
         """How many whole nodes a gang takes, and how many GPUs of one more."""
-        n = self.cluster.per_node
+        n = self.per_node
         return (0, gpus) if gpus <= n else divmod(self.cluster.held_for(gpus), n)
 
     def book(self, nodes: Allocation, start_s: float, end_s: float, sign: int = -1) -> None:
@@ -524,7 +534,7 @@ class SiteLine:
         self, whole: int, rest: int, duration_s: float, from_s: float, latest_s: float
     ) -> tuple[float, Allocation]:
         """The same for a gang of more than one node: leaps to the first time at which each count could be met."""
-        n, nodes, start = self.cluster.per_node, self.nodes, from_s
+        n, nodes, start = self.per_node, self.nodes, from_s
         # An empty node has room for the part as well. For each count, when each node is first free for long enough.
         counts = [(n, whole), (rest, whole + 1)] if rest else [(n, whole)]
         firsts = [[-inf] * len(nodes) for _ in counts]
