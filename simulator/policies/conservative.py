@@ -3,8 +3,9 @@
 A job gets the earliest start that delays no reservation made before its own. When something ends early,
 those who could start earlier are moved forward, in the order of their starts (Mu'alem and Feitelson 2001,
 10.1109/71.932708); all others stay where they are, so that a round costs what it changes. Reservations
-hold real nodes, or, where every node has a single GPU and any will do, a number of them. The promise holds as long as nobody exceeds an estimate and no node fails; what then no
-longer fits is reserved anew, and so is a job whose data would now travel for longer or shorter.
+hold real nodes, or, where every node has a single GPU and any will do, a number of them. The promise
+holds as long as nobody exceeds an estimate and no node fails; what then no longer fits is reserved anew,
+and so is a job whose data would now travel for longer or shorter.
 """
 
 from __future__ import annotations
