@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from bench import others
+from bench.others import Held
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.engine.engine import simulate
@@ -29,6 +32,8 @@ from tafukt.workloads.job import Ask, Dataset, Job, Tenant, Truth
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("TAFUKT_DATA", ROOT.parent / "shared" / "data"))
+Found = TypeVar("Found")
+PARTS = Path(__file__).resolve().parent
 HOUR, DAY, KWH = 3600.0, 86_400.0, 3.6e6
 
 
@@ -324,7 +329,7 @@ FAST: tuple[Callable[[], Iterator[Row]], ...] = (battery, published)
 ALL: tuple[Callable[[], Iterator[Row]], ...] = (queues, nasa, battery, bound, sun, yields, clock, published)
 
 
-def rows(which: tuple[Callable[[], Iterator[Row]], ...]) -> Iterator[Row]:
+def rows(which: tuple[Callable[[], Iterator[Found]], ...]) -> Iterator[Found]:
     """The comparisons, one after another; those that need data which are not there are left out and said."""
     for compare in which:
         try:
@@ -333,9 +338,30 @@ def rows(which: tuple[Callable[[], Iterator[Row]], ...]) -> Iterator[Row]:
             print(f"left out: {compare.__name__}: no {error.filename}", file=sys.stderr)
 
 
-def text(found: list[Row]) -> str:
+def others_text(held: list[Held]) -> str:
+    """The section on what others compute: a table, and remarks."""
+    lines = ["## Held against others", ""]
+    lines += [
+        "The right values are computed from the source named, by `tests/bench/others.py`; the data are public.",
+        "",
+    ]
+    lines += [
+        "| compared | with | measure | Tafukt | theirs | apart by | allowed | |",
+        "|---|---|---|--:|--:|--:|--:|---|",
+    ]
+    for row in held:
+        apart = f"{row.gap:.2%}" if row.gap > 5e-5 else f"{row.gap:.0e}" if row.gap else "0"
+        allowed = f"{row.limit:.1%}" if row.limit > 5e-5 else f"{row.limit:.0e}"
+        verdict = "pass" if row.holds else "**FAIL**"
+        cells = (row.what, row.source, row.measure, f"{row.mine:,.6g}", f"{row.theirs:,.6g}", apart, allowed, verdict)
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *(f"- {note}." for note in dict.fromkeys(row.note for row in held if row.note)), ""]
+    return "\n".join(lines)
+
+
+def text(found: list[Row], held: list[Held]) -> str:
     """The page."""
-    lines = [(ROOT / "bench" / "validation_head.md").read_text().rstrip(), ""]
+    lines = [(PARTS / "validation_head.md").read_text().rstrip(), ""]
     lines += ["| compared | with | measure | found | threshold | |", "|---|---|---|---|---|---|"]
     for row in found:
         unit = f" {row.unit}" if row.unit else ""
@@ -343,7 +369,7 @@ def text(found: list[Row]) -> str:
         cells = (row.what, row.against, row.measure, f"{row.found:.3g}{unit}", f"{row.limit:.3g}{unit}", verdict)
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", *(f"- {row.what}: {row.note}." for row in found if row.note), ""]
-    return "\n".join(lines) + "\n" + (ROOT / "bench" / "validation_tail.md").read_text()
+    return "\n".join(lines) + "\n" + others_text(held) + "\n" + (PARTS / "validation_tail.md").read_text()
 
 
 def main() -> int:
@@ -357,7 +383,7 @@ def main() -> int:
             flush=True,
         )
     if not fast:
-        (ROOT / "docs" / "validation.md").write_text(text(found))
+        (ROOT / "docs" / "validation.md").write_text(text(found, list(rows(others.ALL))))
     return 0
 
 

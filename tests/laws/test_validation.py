@@ -29,6 +29,13 @@ def test_the_fast_comparisons_hold_or_are_known_to_fail(validation: Any, shared_
         assert f"| {row.limit:.3g}" in line
 
 
+def test_waiting_and_dispatch_are_what_others_compute(validation: Any) -> None:
+    """Best windows of lone jobs and greedy dispatch of a battery, by a few lines of arithmetic each."""
+    held = [*validation.others.windows(), *validation.others.dispatch()]
+    assert len(held) == 5
+    assert all(row.holds for row in held), [row for row in held if not row.holds]
+
+
 def test_the_page_tells_failures_and_limits() -> None:
     page = (ROOT / "docs" / "validation.md").read_text()
     assert page.count("| pass |") >= 12
