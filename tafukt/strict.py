@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from tafukt.problems import Problem, listed, nearest, shown
 
@@ -27,6 +28,24 @@ LARGEST_INT = 2**63 - 1
 LARGEST = 1e15
 """No quantity of any table, in its own unit, is larger."""
 Location = tuple[int | str, ...]
+
+
+def known_zone(name: str) -> str:
+    """The name of a time zone of the IANA.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("no time zone of this name; they are written as in Africa/Casablanca") from None
+    return name
+
+
+Zone = Annotated[str, AfterValidator(known_zone)]
 
 
 class Strict(BaseModel):

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tafukt.problems import hint
-from tafukt.strict import Strict, problems_of
+from tafukt.strict import Strict, Zone, problems_of
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import PowerCurve, Residency, Tier
 from tafukt.workloads.units import Floats
@@ -28,7 +28,7 @@ EDGE = 1e-15
 class ArrivalModel(Strict):
     """When jobs arrive: relative rates by local hour and by weekday, each with mean 1."""
 
-    timezone: str = Field("Africa/Casablanca", description="the clock that the hours are read on")
+    timezone: Zone = Field("Africa/Casablanca", description="the clock that the hours are read on")
     hour: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="relative rate in each local hour, from 0")
     weekday: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="relative rate by day, Monday first")
     source: str = ""

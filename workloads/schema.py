@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
-from tafukt.strict import Strict
+from tafukt.strict import Strict, known_zone
 from tafukt.workloads.job import Elasticity, Job, PowerCurve, Residency, Tier
 
 DEFAULT_LOAD = 0.55
@@ -237,12 +236,7 @@ class TraceModel(Strict):
     @field_validator("tz")
     @classmethod
     def _known_zone(cls, name: str) -> str:
-        if name:
-            try:
-                ZoneInfo(name)
-            except (KeyError, ValueError, OSError):
-                raise ValueError("no time zone of this name; they are written as in Africa/Casablanca") from None
-        return name
+        return known_zone(name) if name else name
 
     @field_validator("recorded_on")
     @classmethod

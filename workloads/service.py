@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from tafukt.problems import hint
-from tafukt.strict import Strict, problems_of
+from tafukt.strict import Strict, Zone, problems_of
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.schema import Place
 from tafukt.workloads.units import DAY_S, Floats
@@ -31,7 +31,7 @@ class ServiceModel(Strict):
     """A service: how many people use it, how often, and what an answer takes."""
 
     title: str = ""
-    timezone: str
+    timezone: Zone
     users_share: float = Field(ge=0, le=1, description="share of the population that uses it")
     requests_per_user_day: Rate
     wh_per_request: Rate = Field(description="energy of one answer, cooling included [Wh]")

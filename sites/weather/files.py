@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from datetime import UTC, datetime
@@ -167,7 +168,7 @@ def _temperature(site: SiteModel, source: Source, span: Span, grid: SolarDays, r
 
 
 def downloaded(site: SiteModel, model: PVGISDownload, cache: Path | None) -> WeatherCSV:
-    """A typical year of PVGIS at a site, as a CSV file in the cache; fetched only where it is not there yet.
+    """A typical year of PVGIS at a site, as a CSV file in the cache; fetched from each server only once.
 
     Raises
     ------
@@ -175,7 +176,9 @@ def downloaded(site: SiteModel, model: PVGISDownload, cache: Path | None) -> Wea
         If PVGIS cannot be reached.
     """
     folder = (default_folder() if cache is None else cache) / "pvgis"
-    path = folder / f"tmy_{site.lat:.3f}_{site.lon:.3f}.csv"
+    usual = model.url == PVGISDownload.model_fields["url"].default
+    server = "" if usual else f"_{hashlib.sha256(model.url.encode()).hexdigest()[:8]}"
+    path = folder / f"tmy_{site.lat:.3f}_{site.lon:.3f}{server}.csv"
     if not path.is_file():
         source = _fetched(model.url, site.lat, site.lon)
         times = [datetime.fromtimestamp(t, UTC).isoformat() for t in source.mids.tolist()]

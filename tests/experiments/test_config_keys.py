@@ -75,3 +75,10 @@ def test_text_and_lists_are_no_numbers() -> None:
     for key in KEYS:  # an empty list is right for some; it is never a traceback
         told(key, [])
         told(key, "")
+
+
+def test_a_time_zone_that_is_none_is_told() -> None:
+    zones = [key for key in KEYS if key.path[-1] in ("tz", "timezone")]
+    zones = [key for key in zones if "label" not in key.model.model_fields]  # a series tells it when it is read
+    assert len(zones) >= 3
+    assert [key.title for key in zones if not any("zone" in line for line in told(key, "Moon/Copernicus"))] == []
