@@ -157,6 +157,8 @@ WITH: list[tuple[str, Table]] = [
         r"cluster\.node\.",
         site(cluster={"node": {"idle_kw": 1.0, "loaded_kw": 5.0, "sleep_kw": 0.1, "sleep_after_min": 5.0}}),
     ),
+    (r"cluster\.nodes_online", site(cluster={"nodes": 30, "nodes_online": SERIES_TABLE})),
+    (r"cluster\.withdrawn", site(cluster={"withdrawn": [{"start": "2025-06-01T06:00:00Z", "hours": 2.0}]})),
     (r"grid\.tariff\.", site(grid={"tariff": {"bands": [DAY, NIGHT]}})),
     (r"grid\.tariff\.bands\[0\]\.winter", {"start": "2025-12-01T00:00:00Z"}),
     (
@@ -212,7 +214,14 @@ def series(path: str, **table: Any) -> Table:
     return site(**change)
 
 
-for _path in ("pv.series", "grid.price_mad_per_kwh", "grid.export_mad_per_kwh", "grid.carbon.series", "other.series"):
+for _path in (
+    "pv.series",
+    "cluster.nodes_online",
+    "grid.price_mad_per_kwh",
+    "grid.export_mad_per_kwh",
+    "grid.carbon.series",
+    "other.series",
+):
     _key = re.escape(_path)
     WITH += [
         (rf"{_key}\.fill", series(_path, column="hole")),
@@ -296,7 +305,7 @@ OTHER: list[tuple[str, Any]] = [
     (r"pv\.soiling\.storms\[0\]\.date", "2025-06-03T00:00:00Z"),
     (r"pv\.soiling\.cleaning_days", 2),
     (r"pv\.soiling\.rain_index", 0.99),
-    (r"(events\[0\]\.start|listed\[0\]\.start|heat_waves\.one\.start)", "2025-06-01T09:00:00Z"),
+    (r"(withdrawn\[0\]\.start|events\[0\]\.start|listed\[0\]\.start|heat_waves\.one\.start)", "2025-06-01T09:00:00Z"),
     (r"\.kwh$|\.charge_kw$|\.discharge_kw$|\.kwp$|_limit_kw$", 7.0),
     (r"battery\.(soc_start|peak_kw|charge_below_mad|charge_below_g)", 0.5),
     (r"battery\.discharge_above", 300.0),
@@ -311,6 +320,8 @@ OTHER: list[tuple[str, Any]] = [
     (r"cluster\.node\.can_sleep", False),
     (r"cluster\.node\.speed", 2.0),
     (r"grid\.export_cap_share|events\[0\]\.cut", 0.4),
+    (r"cluster\.withdrawn\[0\]\.nodes", 2),
+    (r"cluster\.withdrawn\[0\]\.hours", 3.0),
     (r"grid\.tariff\.summer_months", [1, 2]),
     (r"grid\.tariff\.holidays", ["06-02"]),
     (r"grid\.(tariff\.)?demand_mad", 33.0),
@@ -334,15 +345,15 @@ OTHER: list[tuple[str, Any]] = [
     (r"events\[0\]\.baseline", "days"),
     (r"other\.kind", "constant"),
     (r"other\.shape", "city"),
-    (r"series\.file|mad_per_kwh\.file", "other_series.csv"),
-    (r"(series|mad_per_kwh)\.time$|(series)\.time csv", "early"),
-    (r"(series|mad_per_kwh)\.column", "b"),
-    (r"(series|mad_per_kwh)\.scale", 0.5),
-    (r"(series|mad_per_kwh)\.time_format", "%Y|%m|%d %H:%M%z"),
-    (r"(series|mad_per_kwh)\.tz", "+05:00"),
-    (r"(series|mad_per_kwh)\.label", "right"),
-    (r"(series|mad_per_kwh)\.repeat", True),
-    (r"(series|mad_per_kwh)\.fill", "interpolate"),
+    (r"(series|mad_per_kwh|nodes_online)\.file", "other_series.csv"),
+    (r"(series|mad_per_kwh|nodes_online)\.time$|(series)\.time csv", "early"),
+    (r"(series|mad_per_kwh|nodes_online)\.column", "b"),
+    (r"(series|mad_per_kwh|nodes_online)\.scale", 0.5),
+    (r"(series|mad_per_kwh|nodes_online)\.time_format", "%Y|%m|%d %H:%M%z"),
+    (r"(series|mad_per_kwh|nodes_online)\.tz", "+05:00"),
+    (r"(series|mad_per_kwh|nodes_online)\.label", "right"),
+    (r"(series|mad_per_kwh|nodes_online)\.repeat", True),
+    (r"(series|mad_per_kwh|nodes_online)\.fill", "interpolate"),
     (r"service\.timezone", "Asia/Tokyo"),
     (r"service\.weekday", [1, 1, 1, 1, 1, 1, 9]),
     (r"service\.hour_(winter|summer)", list(range(1, 25))),
@@ -352,7 +363,8 @@ OTHER: list[tuple[str, Any]] = [
     (r"fine_tuning\.gpus_weights", [1.0, 2.0, 3.0]),
     (r"fine_tuning\.runtime_quantiles_h", [[0.0, 1.0], [1.0, 5.0]]),
     (r"fine_tuning\.slack_h", [1.0, 2.0]),
-    (r"fine_tuning\.flexibility", "0.5"),
+    (r"(fine_tuning|one)\.flexibility", "0.5"),
+    (r"(fine_tuning|one)\.power_curve", "inference"),
     (r"fine_tuning\.(title|basis)", "other"),
     (r"fine_tuning\.", 0.33),
 ]
@@ -406,8 +418,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(f"watttime{name}.csv", "timestamp,MOER", rows)
     for name, gpus in (("log.csv", 4), ("other.csv", 3), ("bad.csv", 2)):
         runs = [(i, -5 if gpus == 2 and i == 3 else 3600 + 600 * i) for i in range(12)]
-        rows = [f"j{i},2025-06-01T{2 * i:02}:00,{s},{gpus},{5000 + 700 * i},team{i % 2}" for i, s in runs]
-        write(name, "job_id,submit,runtime_s,gpus,estimate_s,cluster", rows)
+        rows = [f"j{i},2025-06-01T{2 * i:02}:00,{s},{gpus},{5000 + 700 * i},team{i % 2},one" for i, s in runs]
+        write(name, "job_id,submit,runtime_s,gpus,estimate_s,cluster,class", rows)
     write("events.csv", "start,hours,cut", ["2025-06-01T06:00:00Z,2,0.2"])
     write("other_events.csv", "start,hours,cut", ["2025-06-01T07:00:00Z,2,0.2"])
     return path
@@ -447,7 +459,7 @@ def session_of(loaded: Loaded) -> Any:
     plan, experiment = session.plan(loaded, Path("/nowhere")), loaded.experiment
     runs = [(run.cell.seed, run.cell.axes, run.policy.written) for run in plan.runs]
     wanted = [kind for _, kind, _ in plan.wanted]
-    own = experiment.best_known, experiment.account_s, experiment.output_step_s
+    own = experiment.objective, experiment.best_known, experiment.account_s, experiment.output_step_s
     return runs, loaded.baseline.written, loaded.base, wanted, own
 
 
