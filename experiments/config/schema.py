@@ -106,8 +106,8 @@ class EngineTable(Table):
     overrun: Literal["extend", "kill"] = Field(default="extend", description="What becomes of a job past its estimate")
     respond: Respond = Field(
         default="least-loss",
-        description="What gives way first where the grid asks for less: what costs the least work, caps, pauses, or "
-        "the battery before any of them; none: nothing",
+        description="What gives way first where the grid asks for less: what costs the least work, caps, pauses, the "
+        "battery, or jobs that move to sites that were asked for nothing; none: nothing",
     )
     hold_min: float = Field(
         default=30.0,

@@ -258,11 +258,7 @@ class ActionExecutor:
             raise self._refusal(action, "its institute does not decide for others")
         if self.network.links and self.network.transfer_s(job, action.site, saved_at=job.site) == inf:
             raise self._refusal(action, f"no link carries its data to site {action.site}")
-        self.log.outcomes[job.index].moves += 1
-        if self.log.changes:
-            detail = {"to": self.scenario.sites[action.site].name, **action.detail}
-            self.phases.note("move", job, action.reason, detail)
-        self.phases.save(job, action.site)
+        self.phases.move(job, action.site, action.reason, action.detail)
 
     def _resize(self, action: Resize) -> None:
         job, ask = action.job, action.job.ask

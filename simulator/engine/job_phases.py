@@ -221,6 +221,19 @@ class JobPhases:
             self.note("pause", job, reason, detail)
         self.save(job)
 
+    def move(
+        self, job: JobState, site: int, reason: str = "", detail: Mapping[str, Any] = NOTHING, at_once: bool = False
+    ) -> None:
+        """Checkpoint a running job and carry it to another site, where it waits.
+
+        Where it is `at_once`, it starts on its arrival if there is still room, whoever else waits.
+        """
+        self.log.outcomes[job.index].moves += 1
+        if self.log.changes:
+            self.note("move", job, reason, {"to": self.state.scenario.sites[site].name, **detail})
+        job.arrives = at_once
+        self.save(job, site)
+
     def save(self, job: JobState, target: int = -1) -> None:
         """Stop working and write a checkpoint; the GPUs are held until it is written.
 
@@ -255,7 +268,15 @@ class JobPhases:
         self.state.moving.pop(job.index, None)
         job.site = job.queued_at = job.saved_at = job.target
         job.target = -1
-        self.requeue(job)
+        arrives, job.arrives = job.arrives, False
+        allocation = self.clusters[job.site].place(job.ask.gpus) if arrives else None
+        if allocation is None:
+            self.requeue(job)
+            return
+        self.state.waiting[job.index] = job
+        if self.log.changes:
+            self.note("start", job, "it goes on where it was moved to")
+        self.start(job, job.site, allocation, job.ask.gpus, 1.0)
 
     def _resize(self, job: JobState, gpus: int) -> None:
         """Restart at once on another number of GPUs; on as many as before if somebody has taken the room."""

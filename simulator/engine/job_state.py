@@ -54,6 +54,7 @@ class JobState:
     __slots__ = (
         "active",
         "allocation",
+        "arrives",
         "ask",
         "at_risk",
         "cap",
@@ -108,6 +109,7 @@ class JobState:
         self.event: Event | None = None
         self.target = -1  # the site where a move is to end; the new size where a resize is under way
         self.resizing = False
+        self.arrives = False  # whether it starts at once where its move ends
         self.active = 0.0  # GPUs x intensity that it adds to its nodes' idle power now
         self.faults = 0  # how often something that broke has killed it
         self.fault_s = -1.0  # running time left to the next software fault; below zero before it is drawn

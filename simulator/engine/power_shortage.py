@@ -30,13 +30,31 @@ class SiteShortage:
 
     `short` from the first measure against a shortage until the site takes up work again; `shed_s` when the
     last measure was taken; `capped` the jobs that were capped, with the cap that they had; `refused_w` the
-    least IT power that was refused [W]; `safe` while not even all nodes together could come short.
+    least IT power that was refused [W]; `safe` while not even all nodes together could come short. `by_request`
+    where a request of the grid was the cause. Before a request nothing starts until `holds_until_s`, and after it
+    only what keeps the import within `recovery_w` [W] until `recovers_until_s`.
     """
 
-    __slots__ = ("asked", "capped", "due", "event", "refused_w", "safe", "shed_s", "short", "ticking")
+    __slots__ = (
+        "asked",
+        "by_request",
+        "capped",
+        "due",
+        "event",
+        "holds_until_s",
+        "recovers_until_s",
+        "recovery_w",
+        "refused_w",
+        "safe",
+        "shed_s",
+        "short",
+        "ticking",
+    )
 
     def __init__(self) -> None:
-        self.short = self.safe = False
+        self.short = self.safe = self.by_request = False
+        self.holds_until_s = self.recovers_until_s = -inf
+        self.recovery_w = inf
         self.shed_s = -inf
         self.capped: dict[int, float] = {}
         self.refused_w = inf
@@ -155,6 +173,8 @@ class ShortageControl:
         ledger.advance_to(now)
         if watch.short:
             self._act(site, switch_off)
+        if watch.capped and ledger.request_w < ledger.limit_w:
+            self._act(site, self.respond)  # where there is room again, caps are lifted as far as it goes
         lead_s = self._lead_s(site)
         short_s, again_s = self._foresee(site, lead_s)
         if short_s - lead_s < now + TICK_S:
@@ -206,13 +226,14 @@ class ShortageControl:
         Only if sun and import limit cover it, with all that is under way, or the battery can carry it for
         `hold_min_s` as things are now. What is refused is remembered: a round follows when it could start.
         """
-        watch = self.watches[site]
-        if watch is None or (watch.safe and not watch.short):
+        watch, now = self.watches[site], self.clock.now
+        if watch is None or (
+            watch.safe and not watch.short and now >= max(watch.holds_until_s, watch.recovers_until_s)
+        ):
             return True
-        if watch.short:
+        if watch.short or now < watch.holds_until_s:
             return False
-        added_w = self._added_w(site, gpus, intensity)
-        now, it_w = self.clock.now, self.state.ledgers[site].it_w
+        added_w, it_w = self._added_w(site, gpus, intensity), self.state.ledgers[site].it_w
         asked_s, asked_it_w, too_much_w = watch.asked
         if asked_s == now and asked_it_w == it_w and added_w >= too_much_w:
             return False
@@ -239,6 +260,10 @@ class ShortageControl:
         assert watch is not None
         if ledger.supply is Supply.NONE:
             return False
+        if now < watch.recovers_until_s:  # the import is not to come back higher than it was before the request
+            drawn_w = (ledger.it_w + self._to_come_w(site) + added_w) * ledger.per_it(now) - ledger.free_w(now)
+            if drawn_w > watch.recovery_w:
+                return False
         if now < watch.shed_s + self.hold_s:  # so soon after a shortage, sun and battery are not relied upon
             return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ledger.ceiling_w
         carried_w, _ = self.outlooks[site].carried_w(now)
@@ -319,10 +344,11 @@ class ShortageControl:
         """Lift the caps, and let nodes that never sleep boot again."""
         watch, state, cluster = self.watches[site], self.state, self.state.clusters[site]
         assert watch is not None
-        watch.short = False
+        reason = "the grid's request has ended" if watch.by_request else "supply has recovered"
+        watch.short = watch.by_request = False
         for job in jobs_at(state, site):
             if job.running and watch.capped.get(job.index, job.cap) > job.cap:
-                self.phases.set_power_cap(job, watch.capped[job.index], "supply has recovered")
+                self.phases.set_power_cap(job, watch.capped[job.index], reason)
         watch.capped.clear()
         if not cluster.node.can_sleep and cluster.asleep:
             for node in range(cluster.count):
@@ -347,6 +373,9 @@ def _give_way(guard: ShortageControl, site: int) -> None:
     if ledger.request_w >= ledger.limit_w:
         shed(guard, site)
         return
+    watch = guard.watches[site]
+    assert watch is not None
+    watch.by_request = True
     guard.respond(guard, site)
     asked_w, ledger.request_w = ledger.request_w, inf
     try:

@@ -9,7 +9,7 @@ from tafukt.simulator.engine.cluster import Remainder
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.failures import FaultSettings
 
-Respond = Literal["least-loss", "caps-first", "pause-first", "battery-first", "none"]
+Respond = Literal["least-loss", "caps-first", "pause-first", "battery-first", "move-first", "none"]
 """What gives way first when the grid asks a site to draw less; see `simulator.engine.grid_requests.respond`."""
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tafukt.simulator.energy.ledger import Supply
 from tafukt.simulator.engine.event_queue import Kind
-from tafukt.simulator.engine.grid_requests.respond import respond
+from tafukt.simulator.engine.grid_requests.respond import pause_ahead, respond
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.record import GridRequest
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BEFORE_S, DAYS_MOST = 900.0, 10
 # A ramp is followed in steps of this length, each at the value that it has at its stricter end [s].
 RAMP_STEP_S = 60.0
+# No job starts for so long before a request, and for so long after one none that would bring the import above the
+# baseline [s]: choices.
+HOLD_S, RECOVERY_S = 900.0, 7200.0
 
 
 class GridRequests:
@@ -31,6 +34,7 @@ class GridRequests:
         self.state = state
         self.shortage = shortage
         self.made: list[GridRequest] = []
+        self._before_w: dict[int, float] = {}
         shortage.respond = respond
 
     def begin(self) -> None:
@@ -47,6 +51,26 @@ class GridRequests:
         self.state.announced[site].sort(key=lambda each: each.start_s)
         self._note(site, "notice", "the grid will ask for less", {"start_s": asked.start_s, "end_s": asked.end_s})
         self.state.ask_for_round()
+        if self.state.settings.respond == "none":
+            return
+        clock = self.state.clock
+        clock.at(on_grid(max(asked.start_s - HOLD_S, clock.now)), Kind.SUPPLY, site, self._hold, (site, asked))
+
+    def _hold(self, event: SimEvent) -> None:
+        """Let nothing start any more, and see when those that will be paused have to begin to save themselves."""
+        site, asked = event._value
+        watch, clock = self.shortage.watches[site], self.state.clock
+        assert watch is not None
+        watch.holds_until_s = asked.start_s
+        running = self.state.running_at[site].values()
+        longest_s = max((job.write_s for job in running if job.ask.event_floor == 0.0), default=0.0)
+        begin_s = max(asked.start_s + asked.ramp_down_s - longest_s, clock.now)
+        clock.at(on_grid(begin_s), Kind.SUPPLY, site, self._ahead, (site, asked))
+
+    def _ahead(self, event: SimEvent) -> None:
+        site, asked = event._value
+        baseline_w = self._baseline_w(site, asked)
+        pause_ahead(self.shortage, site, asked.to_w if asked.to_w is not None else baseline_w * (1.0 - asked.cut))
 
     def _start(self, event: SimEvent) -> None:
         site, number, asked = event._value
@@ -55,7 +79,9 @@ class GridRequests:
         self.made.append(GridRequest(site, number, baseline_w, target_w))
         detail = {"baseline_w": baseline_w, "target_w": target_w, "until_s": asked.end_s}
         self._note(site, "request", "the grid asks for less", detail)
-        begin_w = max(baseline_w, target_w)
+        self.state.policy.freed(None, site)
+        self.state.ask_for_round()
+        begin_w = self._before_w[site] = max(baseline_w, target_w)
         steps = ceil(asked.ramp_down_s / RAMP_STEP_S)
         for k in range(1, steps):
             ceiling_w = begin_w + (target_w - begin_w) * k / steps
@@ -98,7 +124,17 @@ class GridRequests:
         ledger.request_w = inf
         self.state.announced[site].remove(asked)
         self._note(site, "request_over", "the grid's request is over", {})
+        now, watch = self.state.clock.now, self.shortage.watches[site]
+        assert watch is not None
+        if self.state.settings.respond != "none":
+            watch.recovery_w, watch.recovers_until_s = self._before_w[site], now + RECOVERY_S
+            self.state.clock.at(on_grid(watch.recovers_until_s), Kind.SUPPLY, site, self._as_before, site)
         self.shortage.request_over(site)
+        self.state.ask_for_round()
+
+    def _as_before(self, event: SimEvent) -> None:
+        """What has followed a request is over, too: whoever waits may start."""
+        self.state.policy.freed(None, event._value)
         self.state.ask_for_round()
 
     def _note(self, site: int, kind: str, reason: str, detail: dict[str, float]) -> None:

@@ -3,9 +3,11 @@
 `least-loss` takes, watt by watt, what costs the least work: the slope of the speed curve of a job that is capped a
 little more, or all that a pause loses (the work of the rest of the event, writing, restarting). On the
 concave hull of the speed curves taking the flattest slopes first is the optimum of the linear programme with one row.
-`caps-first` caps all jobs alike before it pauses any; `pause-first` pauses before it caps; `battery-first` is
-`least-loss` for what the battery does not carry. A firm job (`event_floor` 1) is never touched; what is then still
-missing stays a shortfall.
+`caps-first` caps all jobs alike before it pauses any; `pause-first` pauses before it caps; `move-first` moves to where
+no request is announced, most sun first, before either; `battery-first` is `least-loss` for what the battery does not
+carry. A firm job (`event_floor` 1) is never touched; what is then still missing stays a shortfall.
+
+The answer is found anew whenever load, sun or request change: what was capped is capped less where there is room again.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from itertools import pairwise
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.power_shortage import ShortageControl, jobs_at, switch_off
-from tafukt.simulator.power_caps import Caps, power_for, speed
+from tafukt.simulator.power_caps import power_for, speed
 
 # Delay of a job with no slack left costs so many times the delay of another: a choice.
 LATE_WEIGHT = 10.0
-# Caps are raised or lowered by no less than this share; bisection of the common cap ends there.
+# A cap is raised by no less than this share, so that rounding moves nobody; bisection of the common cap ends there.
 CAP_STEP = 1e-3
+ASKED, EASED = "the grid asks for less", "the grid's request leaves room again"
 
 
 @dataclass(frozen=True)
@@ -31,80 +34,122 @@ class Offer:
     price: float
     watts: float
     job: JobState
-    cap: float  # the cap that is then reached; 0 for a pause
+    cap: float  # the cap that is then reached; 0 for a pause or a move
+    target: int = -1  # the site that it moves to
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The jobs of a site that may give way, how long for, and by how much in all [W]; as if none were capped yet."""
+
+    control: ShortageControl
+    site: int
+    jobs: Sequence[JobState]
+    rest_s: float
+    missing_w: float
+
+    def top(self, job: JobState) -> float:
+        """The cap of a job before the request."""
+        watch = self.control.watches[self.site]
+        assert watch is not None
+        return watch.capped.get(job.index, job.cap)
+
+    def watts(self, job: JobState, share: float) -> float:
+        """A share of a job's power above idle [W]."""
+        return self.control.state.clusters[self.site].node.dynamic_w * share * job.ask.intensity * job.gpus
+
+    def weight(self, job: JobState) -> float:
+        """How much a lost GPU-second of a job counts: more where the delay can make it late."""
+        now = self.control.clock.now
+        left_s = job.left_s(now, self.control.state.clusters[self.site].node.speed)
+        return LATE_WEIGHT if job.ask.deadline_s - now - left_s < self.rest_s else 1.0
+
+    def order(self, offer: Offer) -> tuple[float, int, float, int]:
+        """Cheapest first; of equal price the job of least priority, the smaller step, the later job."""
+        return offer.price, offer.job.ask.priority, -offer.cap, -offer.job.index
 
 
 def respond(control: ShortageControl, site: int) -> None:
-    """Lower the IT power of a site until its import keeps the request, or nothing is left that may give way."""
-    state, now = control.state, control.clock.now
-    how = state.settings.respond
+    """Set the IT power of a site so that its import keeps the request, as far as anything may give way."""
+    how = control.state.settings.respond
     if how == "none":
         return
     switch_off(control, site)
-    until_s = max((asked.end_s for asked in state.announced[site] if asked.start_s <= now), default=now)
-    missing_w = _missing_w(control, site, until_s)
+    found = situation(control, site)
+    chosen = _chosen(found, how) if found.missing_w > 0.0 and found.jobs else []
+    _carry_out(found, chosen)
+
+
+def pause_ahead(control: ShortageControl, site: int, target_w: float) -> None:
+    """Let jobs that a request will pause write their checkpoints before the import has to be at `target_w` [W]."""
+    ledger, how = control.state.ledgers[site], control.state.settings.respond
+    if how == "none" or target_w >= ledger.ceiling_w:
+        return
+    asked_w, ledger.request_w = ledger.request_w, target_w
+    try:
+        found = situation(control, site)
+        chosen = _chosen(found, how) if found.missing_w > 0.0 and found.jobs else []
+        _carry_out(found, [offer for offer in chosen if offer.cap == 0.0], ease=False)
+    finally:
+        ledger.request_w = asked_w
+
+
+def situation(control: ShortageControl, site: int) -> Situation:
+    """What a request finds at a site now."""
+    state, now = control.state, control.clock.now
+    ledger = state.ledgers[site]
+    ledger.advance_to(now)
+    until_s = max(
+        (asked.end_s for asked in state.announced[site] if asked.start_s - control.hold_s <= now), default=now
+    )
     jobs = [job for job in jobs_at(state, site) if job.running and job.ask.event_floor < 1.0]
-    caps = state.clusters[site].node.caps
-    if missing_w <= 0.0 or not jobs:
-        return
+    found = Situation(control, site, jobs, max(until_s - now, 1.0), 0.0)
+    going = (job for job in jobs_at(state, site) if job.phase == "saving")
+    it_w = ledger.it_w - sum(found.watts(job, job.cap) for job in going)
+    it_w += sum(found.watts(job, found.top(job) - job.cap) for job in jobs)
+    # Caps follow at once, so that only those who write a checkpoint first, and a battery, have to look ahead.
+    ahead_s = control.hold_s if state.settings.respond == "battery-first" else _longest_write_s(jobs)
+    missing_w = it_w - control.outlooks[site].most_it_w(max(min(until_s, now + ahead_s), now + 1.0), it_w)
+    return Situation(control, site, jobs, found.rest_s, missing_w)
+
+
+def _longest_write_s(jobs: Sequence[JobState]) -> float:
+    return max((job.write_s for job in jobs if job.ask.interruptible and job.ask.event_floor == 0.0), default=0.0)
+
+
+def _chosen(found: Situation, how: str) -> list[Offer]:
+    """Who gives what, by the order that was asked for; what one kind does not give, the next does."""
     if how == "caps-first":
-        chosen = _alike(control, site, jobs, missing_w)
-        left_w = missing_w - sum(offer.watts for offer in chosen)
-        chosen += _taken(sorted(_pauses(control, site, jobs, until_s), key=_order), left_w)
+        chosen = _alike(found)
+        if sum(offer.watts for offer in chosen) >= found.missing_w * (1.0 - CAP_STEP):
+            return chosen
+        paused = _whole(sorted(_pauses(found), key=found.order), found.missing_w, chosen)
+        gone = {offer.job.index for offer in paused}
+        return [offer for offer in chosen if offer.job.index not in gone] + paused
+    if how == "move-first":
+        whole = _whole(sorted(_moves(found), key=found.order), found.missing_w)
     elif how == "pause-first":
-        chosen = _taken(sorted(_pauses(control, site, jobs, until_s), key=_order), missing_w)
-        paused = {offer.job.index for offer in chosen}
-        left_w = missing_w - sum(offer.watts for offer in chosen)
-        others = [job for job in jobs if job.index not in paused]
-        chosen += _taken(sorted(_pieces(control, site, others, caps, until_s), key=_order), left_w)
+        whole = _whole(sorted(_pauses(found), key=found.order), found.missing_w)
     else:
-        offers = [*_pieces(control, site, jobs, caps, until_s), *_pauses(control, site, jobs, until_s)]
-        chosen = _taken(sorted(offers, key=_order), missing_w)
-    _carry_out(control, site, chosen, missing_w)
+        whole = []
+    gone = {offer.job.index for offer in whole}
+    jobs = [job for job in found.jobs if job.index not in gone]
+    left = Situation(found.control, found.site, jobs, found.rest_s, found.missing_w - sum(o.watts for o in whole))
+    pauses = () if how == "pause-first" else _pauses(left)
+    return whole + _cheapest(left, sorted([*_pieces(left), *pauses], key=left.order))
 
 
-def _order(offer: Offer) -> tuple[float, int, float, int]:
-    return offer.price, offer.job.ask.priority, -offer.cap, -offer.job.index
-
-
-def _missing_w(control: ShortageControl, site: int, until_s: float) -> float:
-    """By how much the IT power is too high, jobs that are being saved left out [W]."""
-    ledger, now = control.state.ledgers[site], control.clock.now
-    going = (job for job in jobs_at(control.state, site) if job.phase == "saving")
-    it_w = ledger.it_w - sum(_power_w(control, site, job) for job in going)
-    return it_w - control.outlooks[site].most_it_w(max(min(until_s, now + control.hold_s), now + 1.0), it_w)
-
-
-def _power_w(control: ShortageControl, site: int, job: JobState) -> float:
-    return control.state.clusters[site].node.dynamic_w * job.ask.intensity * job.cap * job.gpus
-
-
-def _floor_cap(job: JobState, caps: Caps) -> float:
-    """The lowest cap under which a job keeps its floor."""
-    return power_for(caps, job.ask.event_floor) if caps else 1.0
-
-
-def _weight(job: JobState, now_s: float, until_s: float) -> float:
-    """How much a lost GPU-second of a job counts: more where the delay can make it late."""
-    room_s = job.ask.deadline_s - now_s - job.ask.estimate_s
-    return LATE_WEIGHT if room_s < until_s - now_s else 1.0
-
-
-def _pieces(
-    control: ShortageControl, site: int, jobs: Sequence[JobState], caps: Caps, until_s: float
-) -> Iterator[Offer]:
-    """The linear pieces of each job's speed curve, from its present cap down to its floor."""
-    node, now = control.state.clusters[site].node, control.clock.now
-    rest_s = max(until_s - now, 1.0)
-    if not caps:
-        return
-    for job in jobs:
-        floor = max(_floor_cap(job, caps), caps[0][0])
-        points = sorted({floor, job.cap, *(share for share, _ in caps if floor < share < job.cap)}, reverse=True)
-        weight, hull = _weight(job, now, until_s), list[Offer]()
-        for high, low in pairwise(point for point in points if point <= job.cap):
-            watts = node.dynamic_w * (high - low) * job.ask.intensity * job.gpus
-            lost_gpu_s = (speed(caps, high) - speed(caps, low)) * job.gpus * rest_s
+def _pieces(found: Situation) -> Iterator[Offer]:
+    """The linear pieces of each job's speed curve, from the cap that it had down to its floor."""
+    for job in found.jobs:
+        if not job.caps:
+            continue
+        top, floor = found.top(job), power_for(job.caps, job.ask.event_floor)
+        points = sorted({floor, top, *(share for share, _ in job.caps if floor < share < top)}, reverse=True)
+        weight, hull = found.weight(job), list[Offer]()
+        for high, low in pairwise(point for point in points if point <= top):
+            watts = found.watts(job, high - low)
+            lost_gpu_s = (speed(job.caps, high) - speed(job.caps, low)) * job.gpus * found.rest_s
             if watts <= 0.0:
                 continue
             hull.append(Offer(weight * lost_gpu_s / watts, watts, job, low))
@@ -115,77 +160,135 @@ def _pieces(
         yield from hull
 
 
-def _pauses(control: ShortageControl, site: int, jobs: Sequence[JobState], until_s: float) -> Iterator[Offer]:
+def _pauses(found: Situation) -> Iterator[Offer]:
     """Pausing those that may be paused: all their power, for all their work of the rest of the event."""
-    now, caps = control.clock.now, control.state.clusters[site].node.caps
-    for job in jobs:
+    for job in found.jobs:
         if job.ask.event_floor == 0.0 and job.ask.interruptible:
-            watts = _power_w(control, site, job)
-            rest_s = max(until_s - now, 1.0) * (speed(caps, job.cap) if caps else 1.0)
-            lost_gpu_s = (rest_s + job.write_s + job.ask.checkpoint.restart_s) * job.gpus
+            top = found.top(job)
+            watts = found.watts(job, top)
+            lost_s = found.rest_s * (speed(job.caps, top) if job.caps else 1.0) + job.write_s
+            lost_gpu_s = (lost_s + job.ask.checkpoint.restart_s) * job.gpus
             if watts > 0.0:
-                yield Offer(_weight(job, now, until_s) * lost_gpu_s / watts, watts, job, 0.0)
+                yield Offer(found.weight(job) * lost_gpu_s / watts, watts, job, 0.0)
 
 
-def _taken(offers: Sequence[Offer], missing_w: float) -> list[Offer]:
-    """The cheapest offers that make up for what is missing; the last piece of a curve only as far as it is needed."""
-    chosen: list[Offer] = []
-    caps: dict[int, float] = {}
-    left_w, gone = missing_w, set[int]()
+def _moves(found: Situation) -> Iterator[Offer]:
+    """Moving to a site that was asked for nothing and has room, most sun to spare first; within the job's floor.
+
+    Who decides for all sites is the root: under other kinds of coordination nobody is moved.
+    """
+    control, state = found.control, found.control.state
+    if state.scenario.coordination != "root":
+        return
+    network, now = control.phases.network, control.clock.now
+    free = [0 if asked else state.clusters[site].free_gpus for site, asked in enumerate(state.announced)]
+    for job in found.jobs:
+        if not job.ask.interruptible:
+            continue
+        for target in sorted(job.sites, key=lambda place: (-state.ledgers[place].surplus_w(now), place)):
+            if target == found.site or free[target] < job.gpus or state.room[target] < job.gpus:
+                continue
+            under_way_s = network.transfer_s(job, target, saved_at=found.site) if network.links else 0.0
+            lost_s = job.write_s + under_way_s + job.ask.checkpoint.restart_s
+            within = lost_s <= (1.0 - job.ask.event_floor) * found.rest_s
+            if within and control.accepts(target, job.gpus, job.ask.intensity):
+                free[target] -= job.gpus
+                watts = found.watts(job, found.top(job))
+                if watts > 0.0:
+                    yield Offer(found.weight(job) * lost_s * job.gpus / watts, watts, job, 0.0, target)
+                break
+
+
+def _whole(offers: Sequence[Offer], missing_w: float, given: Sequence[Offer] = ()) -> list[Offer]:
+    """Pauses or moves, the cheapest first, until they make up for what is missing.
+
+    `given` is what caps give already: for a job that is paused after all it is part of what the pause gives.
+    """
+    caps = {offer.job.index: offer.watts for offer in given}
+    chosen, left_w = list[Offer](), missing_w - sum(caps.values())
     for offer in offers:
         if left_w <= 0.0:
             break
-        index = offer.job.index
-        if index in gone:
-            continue
-        if offer.cap == 0.0:  # what its caps have given already is part of what the pause gives
-            given = sum(each.watts for each in chosen if each.job.index == index)
-            chosen = [each for each in chosen if each.job.index != index] + [offer]
-            gone.add(index)
-            left_w -= offer.watts - given
-            continue
-        begin = caps.get(index, offer.job.cap)
-        share = min(1.0, left_w / offer.watts)
-        cap = offer.cap if share == 1.0 else max(begin + (offer.cap - begin) * share, offer.cap)
-        chosen.append(Offer(offer.price, offer.watts * share, offer.job, cap))
-        caps[index] = cap
-        left_w -= offer.watts * share
+        chosen.append(offer)
+        left_w -= offer.watts - caps.get(offer.job.index, 0.0)
     return chosen
 
 
-def _alike(control: ShortageControl, site: int, jobs: Sequence[JobState], missing_w: float) -> list[Offer]:
+def _cheapest(found: Situation, offers: Sequence[Offer]) -> list[Offer]:
+    """The cheapest offers that make up for what is missing; the last piece of a curve only as far as it is needed."""
+    taken = _taken(found, offers)
+    paused = [offer for offer in taken if offer.cap == 0.0]
+    if not paused:
+        return taken
+    # A pause gives all or nothing: what it gives too much, caps need not.
+    gone = {offer.job.index for offer in paused}
+    left_w = found.missing_w - sum(offer.watts for offer in paused)
+    rest = Situation(found.control, found.site, found.jobs, found.rest_s, left_w)
+    return paused + _taken(rest, [offer for offer in offers if offer.cap > 0.0 and offer.job.index not in gone])
+
+
+def _taken(found: Situation, offers: Sequence[Offer]) -> list[Offer]:
+    given: dict[int, float] = {}
+    chosen: dict[int, Offer] = {}
+    left_w = found.missing_w
+    for offer in offers:
+        index = offer.job.index
+        if left_w <= 0.0:
+            break
+        if index in chosen and chosen[index].cap == 0.0:
+            continue
+        if offer.cap == 0.0:  # what its caps have given already is part of what the pause gives
+            left_w -= offer.watts - given.get(index, 0.0)
+            chosen[index] = offer
+            continue
+        begin = chosen[index].cap if index in chosen else found.top(offer.job)
+        share = min(1.0, left_w / offer.watts)
+        cap = offer.cap if share == 1.0 else max(begin + (offer.cap - begin) * share, offer.cap)
+        given[index] = given.get(index, 0.0) + offer.watts * share
+        chosen[index] = Offer(offer.price, given[index], offer.job, cap)
+        left_w -= offer.watts * share
+    return list(chosen.values())
+
+
+def _alike(found: Situation) -> list[Offer]:
     """One cap for all, none below its floor: no lower than is enough."""
-    node = control.state.clusters[site].node
-    if not node.caps:
-        return []
+    floors = {job.index: power_for(job.caps, job.ask.event_floor) for job in found.jobs if job.caps}
 
     def given(level: float) -> list[Offer]:
-        found = []
-        for job in jobs:
-            cap = max(level, _floor_cap(job, node.caps))
-            watts = node.dynamic_w * (job.cap - cap) * job.ask.intensity * job.gpus
-            if watts > 0.0:
-                found.append(Offer(0.0, watts, job, cap))
-        return found
+        wanted = ((job, max(level, floors[job.index])) for job in found.jobs if job.caps)
+        offers = [Offer(0.0, found.watts(job, found.top(job) - cap), job, cap) for job, cap in wanted]
+        return [offer for offer in offers if offer.watts > 0.0]
 
-    low, high = node.caps[0][0], 1.0
-    if sum(offer.watts for offer in given(low)) <= missing_w:
+    low, high = min(floors.values(), default=1.0), 1.0
+    if sum(offer.watts for offer in given(low)) <= found.missing_w:
         return given(low)
     while high - low > CAP_STEP:
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if sum(offer.watts for offer in given(middle)) >= missing_w else (low, middle)
+        low, high = (middle, high) if sum(o.watts for o in given(middle)) >= found.missing_w else (low, middle)
     return given(low)
 
 
-def _carry_out(control: ShortageControl, site: int, chosen: Sequence[Offer], missing_w: float) -> None:
-    watch = control.watches[site]
+def _carry_out(found: Situation, chosen: Sequence[Offer], ease: bool = True) -> None:
+    """Pause, move, cap, and lift the caps of those that need give less than before."""
+    control, watch = found.control, found.control.watches[found.site]
     assert watch is not None
-    detail = {"missing_w": missing_w}
-    last = {offer.job.index: offer for offer in chosen}  # of several pieces of a curve the last one holds
-    for offer in last.values():
-        job = offer.job
-        if offer.cap == 0.0:
-            control.phases.pause(job, "the grid asks for less", detail)
-        elif offer.cap < job.cap:
+    phases, detail = control.phases, {"missing_w": found.missing_w}
+    by_job = {offer.job.index: offer for offer in chosen}
+    for job in found.jobs:
+        offer, top = by_job.get(job.index), found.top(job)
+        told = {**detail, "price_gpu_s_per_w": offer.price} if offer is not None else detail
+        if offer is not None and offer.cap == 0.0:
+            watch.capped.pop(job.index, None)
+            if offer.target < 0:
+                phases.pause(job, ASKED, told)
+            else:
+                phases.move(job, offer.target, ASKED, told, at_once=True)
+            continue
+        cap = offer.cap if offer is not None else top
+        if cap < job.cap:
             watch.capped.setdefault(job.index, job.cap)
-            control.phases.set_power_cap(job, offer.cap, "the grid asks for less", detail)
+            phases.set_power_cap(job, cap, ASKED, told)
+        elif ease and (cap > job.cap + CAP_STEP or (cap == top and cap > job.cap)):
+            if cap == top:
+                del watch.capped[job.index]
+            phases.set_power_cap(job, cap, EASED, {})

@@ -13,6 +13,7 @@ from builders.jobs import job as make_job
 from tafukt.simulator.power_caps import MEASURED, power_for, speed
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Grid, GridEvent, NodeType, Scenario
+from tafukt.workloads.job import Checkpoint
 
 HOUR, KWH = 3600.0, 3.6e6
 NODE = NodeType("n", 8, 1000.0, 5000.0, 100.0, caps=MEASURED)  # 500 W above idle for each GPU
@@ -65,7 +66,7 @@ def test_firm_jobs_are_not_touched_and_the_shortfall_shows() -> None:
     assert record.energy[0].flow_j("unserved") == 0.0
 
 
-@pytest.mark.parametrize("respond", ["least-loss", "caps-first", "pause-first", "battery-first"])
+@pytest.mark.parametrize("respond", ["least-loss", "caps-first", "pause-first", "battery-first", "move-first"])
 def test_every_answer_keeps_request_and_floors(respond: str) -> None:
     floors = [1.0, 0.9, 0.9, 0.75, 0.5, 0.0]
     record = run(jobs(floors), where(EVENT), respond=respond)
@@ -165,3 +166,133 @@ def test_the_cap_for_a_speed_is_the_inverse_of_the_speed_under_a_cap() -> None:
         assert speed(MEASURED, power_for(MEASURED, float(share))) == pytest.approx(float(share), rel=1e-12)
     assert power_for(MEASURED, 0.1) == 0.6
     assert power_for((), 0.1) == 1.0
+
+
+# --- from the notice to the recovery
+
+
+def kinds(record: Record, kind: str) -> list[tuple[float, int, str]]:
+    return [(event.time_s, event.job, event.reason) for event in record.events if event.kind == kind]
+
+
+def test_the_probe_by_hand_gives_cut_throughput_and_energy() -> None:
+    """Six jobs: 4000 W, a cut of 1000 W for three hours, so 3 kWh less; speeds as in `test_a_cut_by_hand`.
+
+    What is delayed is done afterwards at full power: job i lasts 10 h + 3 h (1 - s_i), all but the time of the request
+    at 500 W; the site idles at 1 kW until the last is done. To 1e-9, but for the grid of 1/1024 s on which jobs end.
+    """
+    record = run(jobs([0.75] * 6), where(EVENT), respond="least-loss")
+    speeds = [0.85] * 4 + [0.936 - 0.02 * 0.086 / 0.21, 0.936]
+    caps = [0.6] * 4 + [0.79, 0.81]
+    energy = record.energy[0]
+    power = energy.flows_w["import_to_load"]
+    (during,) = energy.binned_j(power, np.array([2 * HOUR, 5 * HOUR]))
+    assert during == pytest.approx(3 * HOUR * 3000.0, rel=1e-9)
+    first, last = ({e.job: e.detail["cap"] for e in record.events if e.kind == "cap" and e.time_s == t}
+                   for t in (2 * HOUR, 5 * HOUR))  # fmt: skip
+    assert sorted(first.values()) == pytest.approx(caps, rel=1e-9)
+    assert set(last.values()) == {1.0}
+    for index, cap in first.items():
+        does = speed(MEASURED, cap)
+        assert min(abs(does - s) for s in speeds) < 1e-9
+        assert record.outcomes[index].end_s == pytest.approx(10 * HOUR + 3 * HOUR * (1.0 - does), abs=1.5 / 1024)
+    end_s = 10 * HOUR + 3 * HOUR * (1.0 - 0.85)
+    total = sum(
+        500.0 * (10 * HOUR + 3 * HOUR * (1.0 - s) - 3 * HOUR * (1.0 - c)) for s, c in zip(speeds, caps, strict=True)
+    )
+    (spent,) = energy.binned_j(power, np.array([0.0, end_s]))
+    assert spent == pytest.approx(1000.0 * end_s + 500.0 * HOUR * sum(hours), abs=4000.0 * 6 * 1.5 / 1024)
+
+
+def test_no_job_starts_in_the_quarter_of_an_hour_before() -> None:
+    """Two jobs are submitted ten minutes before: they would only have to give way."""
+    late = [make_job(f"late{i}", 2 * HOUR - 600.0, 1, HOUR, event_floor=0.5) for i in range(2)]
+    early = make_job("early", 2 * HOUR - 1000.0, 1, HOUR, event_floor=0.5)
+    record = run([*jobs([0.5] * 2), early, *late], where(EVENT))
+    assert record.outcomes[2].start_s == 2 * HOUR - 1000.0
+    assert all(outcome.start_s >= record.outcomes[2].end_s > 2 * HOUR for outcome in record.outcomes[3:])
+    assert [o.start_s for o in run([*jobs([0.5] * 2), *late], where(EVENT), respond="none").outcomes[2:]] == [
+        6600.0
+    ] * 2
+
+
+def test_caps_are_lifted_where_a_job_that_ends_makes_room() -> None:
+    """At three hours one of six ends: 3500 W without caps, so 500 W to find among five: 95 W each and 25 W more."""
+    six = [*jobs([0.75] * 5), make_job("short", 0.0, 1, 2.9 * HOUR, event_floor=1.0)]
+    record = run(six, where(EVENT))
+    assert import_w(record, 4 * HOUR) == pytest.approx(3000.0, rel=1e-9)
+    caps: dict[int, float] = {}
+    for event in record.events:
+        if event.kind == "cap" and event.time_s < 4 * HOUR:
+            caps[event.job] = event.detail["cap"]
+    assert sorted(caps.values()) == pytest.approx([0.76, *[0.81] * 4], abs=1.1e-3)
+    assert "the grid's request leaves room again" in {reason for _, _, reason in kinds(record, "cap")}
+
+
+def test_the_end_is_a_ramp_that_does_not_overshoot() -> None:
+    """Four jobs, 3000 W; four more come during the request. Caps are lifted as the ramp allows, the others wait."""
+    event = replace(EVENT, ramp_up_s=1200.0)
+    more = [make_job(f"more{i}", 3 * HOUR, 1, HOUR, event_floor=0.5) for i in range(4)]
+    record = run([*jobs([0.5] * 4), *more], where(event))
+    lifted = [time for time, _, _ in kinds(record, "cap") if time > 5 * HOUR]
+    assert len(set(lifted)) > 3, "step by step"
+    for minute in range(1, 140):
+        allowed = min(2250.0 + 750.0 * minute / 20, 3000.0)
+        assert import_w(record, 5 * HOUR + 60.0 * minute - 1.0) <= allowed * (1 + 1e-9)
+    assert import_w(record, 5 * HOUR + 1201.0) == pytest.approx(3000.0, rel=1e-9)
+    starts = [outcome.start_s for outcome in record.outcomes[4:]]
+    assert starts == [5 * HOUR + 1200.0 + 2 * HOUR] * 4
+
+
+def test_whom_a_request_will_pause_has_saved_itself_by_then() -> None:
+    saves = Checkpoint(1.0, 120.0, 60.0, None)
+    node = replace(NODE, caps=())
+    two = [
+        make_job(f"j{i}", 0.0, 1, 10 * HOUR, event_floor=floor, checkpoint=saves) for i, floor in enumerate((1.0, 0.0))
+    ]
+    record = run([firm, bends], where(replace(EVENT, cut=0.2), node=node))
+    assert kinds(record, "pause") == [(2 * HOUR - 120.0, 1, "the grid asks for less")]
+    assert import_w(record, 2 * HOUR - 1.0) == 2000.0
+    assert import_w(record, 2 * HOUR) == 1500.0
+
+
+def test_caps_are_lifted_since_the_request_has_ended() -> None:
+    record = run(jobs([0.75] * 6), where(EVENT))
+    reasons = {reason for time, _, reason in kinds(record, "cap") if time == 5 * HOUR}
+    assert reasons == {"the grid's request has ended"}
+
+
+def two_sites(sun_w: float, **other: Any) -> Scenario:
+    end_s = 86_400.0
+    zero = flat(0.0, end_s)
+    asked = replace(site("s0", 1, NODE, end_s), grid=Grid(zero, zero, zero, events=(EVENT,)))
+    dark, sunny = (replace(site(name, 1, NODE, end_s), pv=flat(w, end_s)) for name, w in (("s1", 0.0), ("s2", sun_w)))
+    return scenario([asked, dark, sunny], end_s, **other)
+
+
+def test_move_first_goes_to_the_sun_and_starts_at_once() -> None:
+    """1500 W less 375 W: one job of 500 W leaves; it saves for 40 s, restarts for 60 s, and does the rest there."""
+    saves = Checkpoint(1.0, 40.0, 60.0, None)
+    one = make_job("j", 0.0, 1, 10 * HOUR, event_floor=0.75, checkpoint=saves)
+    record = run([one], two_sites(8000.0), respond="move-first")
+    assert kinds(record, "move") == [(2 * HOUR, 0, "the grid asks for less")]
+    assert (record.outcomes[0].site, record.outcomes[0].moves) == (2, 1)
+    assert record.outcomes[0].end_s == pytest.approx(10 * HOUR + 100.0, abs=2 / 1024)
+    assert import_w(record, 2 * HOUR + 41.0) < 1125.0
+
+
+@pytest.mark.parametrize(
+    "change", [{"event_floor": 1.0}, {"interruptible": False}, {"checkpoint": Checkpoint(1.0, 40.0, 3000.0, None)}]
+)
+def test_nobody_is_moved_who_may_not_be_or_would_fall_below_its_floor(change: dict[str, Any]) -> None:
+    """A restart of 3000 s of the three hours leaves less than 0.75 of them."""
+    told = {"event_floor": 0.75, "checkpoint": Checkpoint(1.0, 40.0, 60.0, None)} | change
+    record = run([make_job("j", 0.0, 1, 10 * HOUR, **told)], two_sites(8000.0), respond="move-first")
+    assert not kinds(record, "move")
+    assert record.outcomes[0].site == 0
+
+
+def test_nobody_is_moved_where_institutes_decide_alone() -> None:
+    told = {"event_floor": 0.75, "checkpoint": Checkpoint(1.0, 40.0, 60.0, None)}
+    where_ = two_sites(8000.0, coordination="federated")
+    assert not kinds(run([make_job("j", 0.0, 1, 10 * HOUR, **told)], where_, respond="move-first"), "move")
