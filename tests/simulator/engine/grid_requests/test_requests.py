@@ -197,9 +197,7 @@ def test_the_probe_by_hand_gives_cut_throughput_and_energy() -> None:
         assert min(abs(does - s) for s in speeds) < 1e-9
         assert record.outcomes[index].end_s == pytest.approx(10 * HOUR + 3 * HOUR * (1.0 - does), abs=1.5 / 1024)
     end_s = 10 * HOUR + 3 * HOUR * (1.0 - 0.85)
-    total = sum(
-        500.0 * (10 * HOUR + 3 * HOUR * (1.0 - s) - 3 * HOUR * (1.0 - c)) for s, c in zip(speeds, caps, strict=True)
-    )
+    hours = [10.0 + 3.0 * (1.0 - s) - 3.0 * (1.0 - c) for s, c in zip(speeds, caps, strict=True)]
     (spent,) = energy.binned_j(power, np.array([0.0, end_s]))
     assert spent == pytest.approx(1000.0 * end_s + 500.0 * HOUR * sum(hours), abs=4000.0 * 6 * 1.5 / 1024)
 
@@ -247,9 +245,7 @@ def test_the_end_is_a_ramp_that_does_not_overshoot() -> None:
 def test_whom_a_request_will_pause_has_saved_itself_by_then() -> None:
     saves = Checkpoint(1.0, 120.0, 60.0, None)
     node = replace(NODE, caps=())
-    two = [
-        make_job(f"j{i}", 0.0, 1, 10 * HOUR, event_floor=floor, checkpoint=saves) for i, floor in enumerate((1.0, 0.0))
-    ]
+    firm, bends = (make_job(f"j{f}", 0.0, 1, 10 * HOUR, event_floor=f, checkpoint=saves) for f in (1.0, 0.0))
     record = run([firm, bends], where(replace(EVENT, cut=0.2), node=node))
     assert kinds(record, "pause") == [(2 * HOUR - 120.0, 1, "the grid asks for less")]
     assert import_w(record, 2 * HOUR - 1.0) == 2000.0
