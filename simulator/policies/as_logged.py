@@ -61,12 +61,12 @@ class AsLogged:
                 yield Start(job, site, reason="as-logged", detail={"late_s": max(now - _start_s(job), 0.0)})
 
     def _place(self, job: JobState) -> int:
-        """Where the log has a job, as far as that is a site here where it may run; else -1."""
+        """The site where the log has a job, as far as that is a site here where it may run; else -1."""
         index = self._at.get(job.ask.logged_site, -1)
         return index if index in job.sites else -1
 
     def _site(self, job: JobState, view: View) -> int:
-        """Where a job starts now; -1 where it has to wait."""
+        """The site where a job starts now; -1 where it has to wait."""
         logged = self._place(job)
         if logged >= 0 and view.sites[logged].gpus >= job.ask.gpus:
             return logged if view.fitting(job, (logged,), job.ask.gpus) else -1
@@ -75,6 +75,6 @@ class AsLogged:
 
 
 def _start_s(job: JobState) -> float:
-    """When the log has a job start; its submission where it does not say [s]."""
+    """Start of a job by the log; its submission where it does not say [s]."""
     logged = job.ask.logged_start_s
     return job.ask.submit_s if logged is None else on_grid(max(logged, job.ask.submit_s))

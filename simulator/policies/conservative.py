@@ -44,7 +44,7 @@ class Promise:
 
 
 class Held(NamedTuple):
-    """What a running job holds by the timelines: these nodes of this site until `end_s` [s]."""
+    """Hold of a running job in the timelines: these nodes of this site until `end_s` [s]."""
 
     site: int
     nodes: Allocation
@@ -342,7 +342,7 @@ def _joined(spans: list[Run]) -> list[Run]:
 
 
 class Gaps:
-    """What has become free since everybody was placed: only there can anybody start earlier than promised."""
+    """Holes that have opened since everybody was placed: only there can anybody start earlier than promised."""
 
     def __init__(self, lines: Sequence[SiteLine]) -> None:
         self._lines = lines
@@ -498,7 +498,7 @@ class SiteLine:
         return ((0, len(nodes)),) if self.is_pool else nodes
 
     def parts(self, gpus: int) -> tuple[int, int]:
-        """How many whole nodes a gang takes, and how many GPUs of one more."""
+        """Whole nodes that a gang takes, and GPUs of one more."""
         n = self.per_node
         return (0, gpus) if gpus <= n else divmod(self.cluster.held_for(gpus), n)
 
@@ -508,7 +508,7 @@ class SiteLine:
             self.nodes[node].add(sign * gpus, start_s, end_s)
 
     def is_free(self, nodes: Allocation, start_s: float, end_s: float) -> bool:
-        """Whether these GPUs are free all the time from `start_s` to `end_s` [s]."""
+        """True if these GPUs are free all the time from `start_s` to `end_s` [s]."""
         return all(self.nodes[node].least(start_s, end_s) >= gpus for node, gpus in nodes)
 
     def earliest(self, gpus: int, duration_s: float, from_s: float, latest_s: float = inf) -> tuple[float, Allocation]:

@@ -23,7 +23,7 @@ OVERDUE_S = 60.0
 
 @dataclass(slots=True)
 class Fit:
-    """When a gang would fit at a site [s], and what is free there then.
+    """Time at which a gang would fit at a site [s], and what is free there then.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Fit:
     spare: list[tuple[int, int]] = field(default_factory=list)
 
     def beside(self, allocation: Allocation) -> list[tuple[int, int]] | None:
-        """What is left to spare if these GPUs stay taken; `None` if the gang would not fit then."""
+        """Nodes left to spare if these GPUs stay taken; `None` if the gang would not fit then."""
         left = []
         for level, nodes in self.spare:
             for node, held in allocation:
@@ -71,7 +71,7 @@ class Reservation:
 
     @property
     def time_s(self) -> float:
-        """When it will start at the latest, by the estimates of those who run [s]."""
+        """Latest start of the job, by the estimates of those who run [s]."""
         return self.fit.time_s
 
 
@@ -154,7 +154,7 @@ class Reservations:
 
 
 def earliest_fit(cluster: Cluster, running: Iterable[JobState], gpus: int, now_s: float) -> Fit:
-    """When, by the estimates of what runs, a gang would fit, and what else is free then."""
+    """First time, by the estimates of what runs, at which a gang would fit, and what else is free then."""
     if cluster.offline:
         return Fit(inf)
     free, needs = list(cluster.free), _needs(cluster, gpus)
@@ -184,7 +184,7 @@ def earliest_fit(cluster: Cluster, running: Iterable[JobState], gpus: int, now_s
 
 
 def _needs(cluster: Cluster, gpus: int) -> list[tuple[int, int]]:
-    """What a gang needs: (GPUs on one node, how many such nodes); an empty node also has room for a part."""
+    """Needs of a gang: (GPUs on one node, how many such nodes); an empty node also has room for a part."""
     n = cluster.per_node
     if gpus <= n:
         return [(gpus, 1)]
@@ -193,7 +193,7 @@ def _needs(cluster: Cluster, gpus: int) -> list[tuple[int, int]]:
 
 
 def ends_s(life: JobState, now_s: float) -> float:
-    """When a running job is expected to end [s], after now."""
+    """Expected end of a running job [s], after now."""
     expected_s = life.expected_end_s(now_s)
     return expected_s if expected_s > now_s else now_s + OVERDUE_S
 

@@ -12,13 +12,13 @@ from tafukt.simulator.engine.actions import Action, Hold, Start, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.conservative import Conservative
-from tafukt.simulator.policies.deferral.base import Delay, When, latest_start_s, lead_s, leads_s
+from tafukt.simulator.policies.deferral.base import Delay, SizingWhen, When, latest_start_s, lead_s, leads_s
 from tafukt.simulator.policies.easy import Reservations
-from tafukt.simulator.policies.order import Order, arrival
+from tafukt.simulator.policies.order import Changing, Counts, Order, arrival
 from tafukt.simulator.policies.place import Place, home
 from tafukt.simulator.policies.queue import Group, Key, ReadyQueue
 from tafukt.simulator.policies.review import Review
-from tafukt.simulator.policies.size import Size, asked, least_gpus
+from tafukt.simulator.policies.size import Remembers, Size, asked, least_gpus
 from tafukt.simulator.record import NOTHING
 from tafukt.simulator.units import TICKS_PER_S
 
@@ -33,10 +33,10 @@ Backfill = Literal["none", "first-fit", "easy", "conservative"]
 
 @dataclass(frozen=True)
 class Parts:
-    """What a list scheduler is made of; see the modules of the same names.
+    """Parts of a list scheduler; see the modules of the same names.
 
     `when`, and `order` where it is a class, make a fresh object for each run, because what has been
-    promised or used is part of them; so do `review`, and `size` where it has `fresh`. `ahead` is the order
+    promised or used is part of them; so do `review`, and `size` where it `Remembers`. `ahead` is the order
     in which EASY lets others by, where it is not that of the queue.
     """
 
@@ -67,12 +67,11 @@ class Backfilling:
         self._reservations = Reservations()
         self._plans: dict[int, Delay] = {}
         self._when: When | None = parts.when() if parts.when else None
-        size: Any = parts.size
-        self._size: Any = size.fresh() if hasattr(size, "fresh") else size
-        if hasattr(self._size, "decide"):  # a size that also says when, and asks the other part of whom it leaves
+        self._size: Size = parts.size.fresh() if isinstance(parts.size, Remembers) else parts.size
+        if isinstance(self._size, SizingWhen):
             self._size.otherwise, self._when = self._when, self._size
-        self._order: Any = parts.order() if isinstance(parts.order, type) else parts.order
-        self._counts: Any = self._order if hasattr(self._order, "started") else None
+        self._order: Order = parts.order() if isinstance(parts.order, type) else parts.order
+        self._counts = self._order if isinstance(self._order, Counts) else None
 
     def _start_those_who_may(self, now: float, view: View) -> Iterator[Action]:
         match self.parts.backfill:
@@ -204,7 +203,7 @@ class Backfilling:
         return jobs.first_within(self._reservations.longest_estimate_s(now, view), after=key)
 
     def _try(self, job: JobState, group: Group, now: float, view: View, reserved: bool = True) -> Start | None:
-        """Where the job could start now; sets whether there would be room but it may or will not take it."""
+        """Start of the job where it fits now; sets whether there would be room but it may or will not take it."""
         least, sites, _ = group
         self._declined = False
         fitting = view.fitting(job, sites, least)
@@ -237,7 +236,7 @@ class Backfilling:
         return Start(job, site, gpus, cap, 0, (), reason, detail)
 
     def _started(self, job: JobState, site: int, view: View) -> None:
-        """What a start changes; asked for after the engine has carried it out."""
+        """Take note of a start that the engine has carried out."""
         self._forget(job)
         self._reservations.started(job, site)
         self._tell_started(job, site, view)
@@ -271,9 +270,9 @@ class ListScheduler(Backfilling):
         self._new: list[JobState] = []
         self._held: list[tuple[float, int, JobState]] = []
         self._latest: list[tuple[float, int, JobState]] = []
-        reviews: list[Any] = [parts.review() if parts.review else None, self._when]
-        self._reviews: list[Review] = [part for part in reviews if hasattr(part, "review")]
-        self._dynamic: bool = getattr(self._order, "dynamic", False)
+        own = [parts.review()] if parts.review else []
+        self._reviews: list[Review] = [*own, self._when] if isinstance(self._when, Review) else own
+        self._dynamic = isinstance(self._order, Changing)
         self._conservative = Conservative(parts.place) if parts.backfill == "conservative" else None
         # Whether a round is no more than letting newcomers in and starting whoever may.
         self._plain = not (self._when or self._reviews or self._conservative or self._dynamic)
@@ -315,7 +314,7 @@ class ListScheduler(Backfilling):
         return self._start_those_who_may(view.now_s, view)
 
     def _is_idle(self, now: float) -> bool:
-        """Whether nobody is new, nobody is due, and nobody who is ready could start."""
+        """True if nobody is new, nobody is due, and nobody who is ready could start."""
         held, latest = self._held, self._latest
         return not (
             self._new

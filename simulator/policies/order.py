@@ -1,20 +1,35 @@
-"""Who next: each part gives the key by which waiting jobs are sorted, least first.
+"""Orders of the queue: each part gives the key by which waiting jobs are sorted, least first.
 
-A key is a tuple; the scheduler appends the job's index, so that no two are equal. A part whose keys
-change while a job waits says so with `dynamic`, and is asked again in every round in which anybody could
-start. A part that must remember something is a class; each run gets a fresh object of it, which is told
-of starts and ends.
+A key is a tuple; the scheduler appends the job's index, so that no two are equal. An order whose keys change
+while a job waits is a `Changing` one. An order that must remember something is a class; each run gets a fresh
+object of it, which is told of starts and ends where it `Counts` them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import exp, log2, log10
+from typing import Protocol, runtime_checkable
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 
 Order = Callable[[JobState, View], tuple[float, ...]]
+
+
+class Changing:
+    """An order whose keys change while jobs wait: asked again in every round in which anybody could start."""
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """An order that counts who holds GPUs."""
+
+    def started(self, job: JobState, view: View) -> None:
+        """A job holds GPUs from now on."""
+
+    def ended(self, job: JobState, view: View) -> None:
+        """A job has given its GPUs back."""
 
 
 def arrival(job: JobState, view: View) -> tuple[float, ...]:
@@ -37,17 +52,23 @@ def deadline(job: JobState, view: View) -> tuple[float, ...]:
     return (job.ask.deadline_s, job.ask.submit_s)
 
 
-def wfp3(job: JobState, view: View) -> tuple[float, ...]:
+class WFP3(Changing):
     """WFP3: largest (wait / estimate)^3 x GPUs first (Tang et al. 2009, 10.1109/CLUSTR.2009.5289206)."""
-    return (-((_wait_s(job, view) / _runtime_s(job)) ** 3) * job.ask.gpus,)
+
+    def __call__(self, job: JobState, view: View) -> tuple[float, ...]:
+        """The key of a job that waits."""
+        return (-((_wait_s(job, view) / _runtime_s(job)) ** 3) * job.ask.gpus,)
 
 
-def unicep(job: JobState, view: View) -> tuple[float, ...]:
+class UNICEP(Changing):
     """UNICEP: largest wait / (log2(GPUs) x estimate) first (Tang et al. 2009, 10.1109/CLUSTR.2009.5289206).
 
     One GPU counts as two in the logarithm, which would else be zero (a choice).
     """
-    return (-_wait_s(job, view) / (log2(max(job.ask.gpus, 2)) * _runtime_s(job)),)
+
+    def __call__(self, job: JobState, view: View) -> tuple[float, ...]:
+        """The key of a job that waits."""
+        return (-_wait_s(job, view) / (log2(max(job.ask.gpus, 2)) * _runtime_s(job)),)
 
 
 def f1(job: JobState, view: View) -> tuple[float, ...]:
@@ -60,18 +81,12 @@ def f1(job: JobState, view: View) -> tuple[float, ...]:
     return (log10(_runtime_s(job)) * ask.gpus + 870.0 * log10(max(ask.submit_s, 1.0)),)
 
 
-wfp3.dynamic = True  # type: ignore[attr-defined]
-unicep.dynamic = True  # type: ignore[attr-defined]
-
-
-class FairShare:
+class FairShare(Changing):
     """The region that has used least of late goes first; among its jobs, arrival.
 
     Usage is GPU-seconds held, halved with every `half_life_s` that passes (a week, the default of Slurm's
     multifactor priority plug-in); all regions have equal shares.
     """
-
-    dynamic = True
 
     def __init__(self, half_life_s: float = 7 * 86_400.0) -> None:
         self._decay = 0.693147180559945 / half_life_s

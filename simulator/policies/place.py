@@ -1,4 +1,4 @@
-"""Where: each part orders the sites that could take a job now, best first; it may leave some out.
+"""Places: each part orders the sites that could take a job now, best first; it may leave some out.
 
 Ties go to the job's home, then to the first site; sites stand in the order of their names.
 """
@@ -20,7 +20,7 @@ def home(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
 
 
 def least_loaded(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
-    """Where the largest share of GPUs is free."""
+    """The site with the largest share of GPUs free."""
     best, most, sites, own = -1, -1.0, view.sites, view.scenario.site_index(job.ask.home)
     for i in fitting:
         site = sites[i]
@@ -31,14 +31,14 @@ def least_loaded(job: JobState, fitting: Sequence[int], view: View) -> Sequence[
 
 
 def sunniest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
-    """Where the sun leaves most over now; without any surplus as `home` does."""
+    """The site where the sun leaves most over now; without any surplus as `home` does."""
     own = view.scenario.site_index(job.ask.home)
     surplus, _, _, best = max((view.sites[i].surplus_w, i == own, -i, i) for i in fitting)
     return (best,) if surplus > 0 else home(job, fitting, view)
 
 
 def greenest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
-    """Where the job would emit least now: what it draws beyond the surplus of sun, times the grid's carbon.
+    """The site where the job would emit least now: what it draws beyond the surplus of sun, times the grid's carbon.
 
     After geographical load balancing, Liu et al. 2011 (10.1145/1993744.1993767). Ties as `home`.
     """
@@ -46,7 +46,7 @@ def greenest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]
 
 
 def cheapest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
-    """Where the job would cost least now: what it draws beyond the surplus of sun, times the price.
+    """The site where the job would cost least now: what it draws beyond the surplus of sun, times the price.
 
     After Qureshi et al. 2009 (10.1145/1594977.1592584). Ties as `home`.
     """
@@ -54,7 +54,7 @@ def cheapest(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]
 
 
 def nearest_data(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
-    """Where what the job lacks arrives soonest, at its data set's home where nothing is lacking; ties as `home`."""
+    """The site where what the job lacks arrives soonest, its data set's home if it fits there; ties as `home`."""
     data = view.scenario.site_index(job.ask.dataset.home)
     if data in fitting:
         return (data,)

@@ -19,20 +19,20 @@ from tafukt.simulator.policies.place import Place, home, home_first
 
 
 class Rank(Protocol):
-    """Who goes before whom, running or waiting: least first."""
+    """A rank of running and waiting jobs: least first."""
 
     def __call__(self, job: JobState, view: View) -> tuple[float, ...]:
         """The rank of a job now."""
 
     def falls_at_s(self, job: JobState, view: View) -> float:
-        """When a running job will next fall behind others [s]; infinite if never."""
+        """Time at which a running job will next fall behind others [s]; infinite if never."""
 
 
 class ShortestRemaining:
     """Least remaining time by the user's estimate first (SRTF; Schrage 1968, 10.1287/opre.16.3.687)."""
 
     def __call__(self, job: JobState, view: View) -> tuple[float, ...]:
-        """What is left."""
+        """Remaining time by the user's estimate."""
         return (job.left_s(view.now_s),)
 
     def falls_at_s(self, job: JobState, view: View) -> float:
@@ -56,7 +56,7 @@ class LeastAttained:
         return (float(job.progress_gpu_s(view.now_s) >= self.threshold_gpu_s - 1e-6), job.ask.submit_s)
 
     def falls_at_s(self, job: JobState, view: View) -> float:
-        """When it will have had the threshold."""
+        """Time at which it will have had the threshold [s]."""
         left = self.threshold_gpu_s - job.progress_gpu_s(view.now_s)
         return view.now_s + max(left / job.rate, 0.01) if job.running and left > 1e-6 else inf
 

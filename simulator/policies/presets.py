@@ -81,8 +81,8 @@ CLASSIC: dict[str, Preset] = {
         "The region that has used the fewest GPU hours of late goes first.",
         "decayed usage as in Slurm's multifactor priority, https://slurm.schedmd.com/priority_multifactor.html",
     ),
-    "wfp3": Preset(Parts(order.wfp3), "Largest (wait / estimate)^3 x GPUs first, whoever fits.", _TANG),
-    "unicep": Preset(Parts(order.unicep), "Largest wait / (log2 GPUs x estimate) first, whoever fits.", _TANG),
+    "wfp3": Preset(Parts(order.WFP3), "Largest (wait / estimate)^3 x GPUs first, whoever fits.", _TANG),
+    "unicep": Preset(Parts(order.UNICEP), "Largest wait / (log2 GPUs x estimate) first, whoever fits.", _TANG),
     "f1": Preset(Parts(order.f1), "Least log10(estimate) x GPUs + 870 log10(submission) first.", _CARASTAN),
     "srtf": Preset(
         lambda name: Preemptive(name, ShortestRemaining()),
@@ -103,7 +103,7 @@ CLASSIC: dict[str, Preset] = {
 def defer_by(
     part: Strategy, signal: Signal = signals.grid, duration: type[Duration] | None = None
 ) -> Callable[[], BySignal]:
-    """What makes a `when` part by a signal, one for each run."""
+    """Maker of a `when` part by a signal, of one for each run."""
     return lambda: BySignal(part, signal, duration() if duration else None)
 
 

@@ -35,8 +35,8 @@ ORDERS: dict[str, Any] = {
     "shortest": order.shortest,
     "longest": order.longest,
     "deadline": order.deadline,
-    "wfp3": order.wfp3,
-    "unicep": order.unicep,
+    "wfp3": order.WFP3,
+    "unicep": order.UNICEP,
     "f1": order.f1,
     "fair": order.FairShare,
 }
@@ -214,7 +214,7 @@ def parts_of(table: Mapping[str, Any]) -> Parts:
 
 
 def maker_of(table: Mapping[str, Any]) -> Callable[[str], Any]:
-    """What makes the policy of a table of names, given its own name: see `parts_of`.
+    """Maker of the policy of a table of names, which is given its own name: see `parts_of`.
 
     With `like = "planner"` or `"budget-planner"` the other keys are those of `PlannerSettings`.
 

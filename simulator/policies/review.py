@@ -1,10 +1,10 @@
-"""What becomes of jobs that run: a part looks at them in every round and may pause, move or resize them."""
+"""Review of jobs that run: a part looks at them in every round and may pause, move or resize them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from tafukt.simulator.units import HOUR_S
 LOOK_S = 900.0  # how often a site with a battery is looked at while it runs jobs (a choice)
 
 
+@runtime_checkable
 class Review(Protocol):
     """A part that looks after running jobs; one object for each run."""
 
     def review(self, view: View) -> Iterator[Action]:
-        """What to do with running jobs now, and when to be asked again."""
+        """Actions on running jobs, and a wish to be asked again."""
 
 
 class PauseAtSunset:
@@ -97,7 +98,7 @@ class PauseAtSunset:
 
 
 def _beyond_sun_kwh(job: JobState, site: SiteView, view: View, start_s: float, run_s: float) -> float:
-    """What a run of the job here would draw beyond the forecast sun [kWh]."""
+    """Energy that a run of the job here would draw beyond the forecast sun [kWh]."""
     hour, free = view.forecast.free_w(view.now_s)
     power_w, sun = site.draws_w(job.ask, job.gpus, job.cap), free[site.index]
     # Past the forecast nothing is known of the sun.
@@ -108,7 +109,7 @@ def _beyond_sun_kwh(job: JobState, site: SiteView, view: View, start_s: float, r
 
 
 def _sun_s(job: JobState, site: SiteView, view: View) -> float:
-    """When the forecast sun will carry the job here [s]; infinite if not within the horizon."""
+    """Time from which the forecast sun will carry the job here [s]; infinite if not within the horizon."""
     hour, free = view.forecast.free_w(view.now_s)
     power_w = site.draws_w(job.ask, job.gpus, job.cap)
     now = int(view.now_s // HOUR_S) - hour

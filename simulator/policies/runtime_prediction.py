@@ -1,4 +1,4 @@
-"""How long a job will run, as far as a policy can know: each part predicts what is left of it.
+"""Predictions of run time, as far as a policy can know it: each part predicts what is left of a job.
 
 None reads a true runtime before the job has ended; what has ended is learned from in the order of its ending.
 """
@@ -25,7 +25,7 @@ class Duration(Protocol):
     """A predictor; one object for each run."""
 
     def left_s(self, job: JobState, now_s: float) -> float:
-        """What is left of a job on the GPUs that it asked for, of the reference type [s]."""
+        """Remaining run time on the GPUs that a job asked for, of the reference type [s]."""
 
     def freed(self, job: JobState) -> None:
         """A job has left its site; it may have ended."""
@@ -35,10 +35,10 @@ class Duration(Protocol):
 
 
 class Estimate:
-    """What the user has estimated."""
+    """The user's estimate."""
 
     def left_s(self, job: JobState, now_s: float) -> float:
-        """What is left of the estimate."""
+        """The rest of the estimate."""
         return job.left_s(now_s)
 
     def freed(self, job: JobState) -> None:
@@ -59,7 +59,7 @@ class _Learning(ABC):
         self._sums: dict[object, tuple[int, float]] = {}
 
     def left_s(self, job: JobState, now_s: float) -> float:
-        """What is left of the predicted runtime."""
+        """The rest of the predicted runtime."""
         self._learn()
         count, total = self._sums.get(self._key(job), (0, 0.0))
         if count < ENOUGH:
@@ -81,11 +81,11 @@ class _Learning(ABC):
 
     @abstractmethod
     def _key(self, job: JobState) -> object:
-        """What jobs are grouped by."""
+        """The key by which jobs are grouped."""
 
     @abstractmethod
     def _value(self, job: JobState) -> float:
-        """What is learned from a job that has ended."""
+        """The value that a job that has ended adds to its group."""
 
     @abstractmethod
     def _predicted_s(self, job: JobState, mean: float) -> float:
@@ -103,11 +103,11 @@ class ClassMean(_Learning):
         self._known: Mapping[str, float] = {}
 
     def know(self, class_mean_s: Mapping[str, float]) -> None:
-        """What is known beforehand counts, whatever is seen."""
+        """Known means count, whatever is seen."""
         self._known = class_mean_s
 
     def left_s(self, job: JobState, now_s: float) -> float:
-        """What is left of the mean runtime."""
+        """The rest of the mean runtime."""
         mean = self._known.get(job.ask.job_class)
         if mean is None:
             return super().left_s(job, now_s)
@@ -164,7 +164,7 @@ class UsualShare:
         self._share = 1.0
 
     def left_s(self, job: JobState, now_s: float) -> float:
-        """What is left of the usual share of the estimate, or, where it has been outlived, of the estimate."""
+        """The rest of the usual share of the estimate, or, where it has been outlived, of the estimate."""
         if self._freed:
             self._learn()
         left = job.left_s(now_s)

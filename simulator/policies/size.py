@@ -1,12 +1,13 @@
-"""How large: GPUs and power cap for a job that is about to start on a site.
+"""Size: GPUs and power cap for a job that is about to start on a site.
 
-A part that is `moldable` may give an elastic job any size between its least and its largest; the others
-give every job what it asked for.
+A `Moldable` part may give an elastic job any size between its least and its largest; the others give every job
+what it asked for. A part that remembers is made `fresh` for every run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
@@ -15,18 +16,30 @@ from tafukt.simulator.engine.view import View
 Size = Callable[[JobState, int, View], tuple[int, float]]
 
 
+class Moldable:
+    """A size part that may give an elastic job any size between its least and its largest."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A size part that remembers: each run gets one of its own."""
+
+    def fresh(self) -> Size:
+        """One like this for another run."""
+
+
 def asked(job: JobState, site: int, view: View) -> tuple[int, float]:
-    """What the user asked for, at full power."""
+    """As many GPUs as the user asked for, at full power."""
     return job.ask.gpus, 1.0
 
 
-def largest(job: JobState, site: int, view: View) -> tuple[int, float]:
+class Largest(Moldable):
     """The most GPUs that are free and that an elastic job can use, at full power."""
-    ask = job.ask
-    return max(min(ask.gpus_max or ask.gpus, view.room(site)), ask.gpus_min or ask.gpus), 1.0
 
-
-largest.moldable = True  # type: ignore[attr-defined]
+    def __call__(self, job: JobState, site: int, view: View) -> tuple[int, float]:
+        """GPUs and cap of a job that is about to start."""
+        ask = job.ask
+        return max(min(ask.gpus_max or ask.gpus, view.room(site)), ask.gpus_min or ask.gpus), 1.0
 
 
 def least_gpus(size: Size, job: JobState, sites: tuple[int, ...], view: View) -> int:
@@ -34,9 +47,9 @@ def least_gpus(size: Size, job: JobState, sites: tuple[int, ...], view: View) ->
     ask = job.ask
     if not ask.gpus_min:
         return ask.gpus
-    if getattr(size, "moldable", False) or all(view.sites[i].spec.gpus < ask.gpus for i in sites):
+    if isinstance(size, Moldable) or all(view.sites[i].spec.gpus < ask.gpus for i in sites):
         return ask.gpus_min
     return ask.gpus
 
 
-SIZES: dict[str, Size] = {"rigid": asked, "largest": largest}
+SIZES: dict[str, Size] = {"rigid": asked, "largest": Largest()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Delay:
 
 
 class When(Protocol):
-    """A part that decides when; it is told of every start and end, so that it can keep its promises."""
+    """A part that decides when a job starts; told of every start and end, so that it can keep its promises."""
 
     def decide(self, job: JobState, sites: Sequence[int], view: View) -> Delay | None:
         """The plan for a job whose latest start lies ahead; `None` to let it start as soon as it fits."""
@@ -40,6 +40,19 @@ class When(Protocol):
 
     def ended(self, job: JobState) -> None:
         """A job has left its site."""
+
+
+@runtime_checkable
+class SizingWhen(When, Protocol):
+    """A size part that also decides when; those whom it leaves are decided by the other part.
+
+    Attributes
+    ----------
+    otherwise : When, optional
+        The policy's `when` part, put in by the scheduler.
+    """
+
+    otherwise: When | None
 
 
 class Promising:
@@ -56,7 +69,7 @@ class Promising:
         self._table: HourTable | None = None
 
     def promises(self, view: View) -> HourTable:
-        """What has been promised in this run, in the slots in which its policies plan."""
+        """The table of this run's promises, in the slots in which its policies plan."""
         if self._table is None:
             sites = [site.spec for site in view.sites]
             asleep_w = np.array([site.node.sleep_w * site.nodes for site in sites])
@@ -93,7 +106,7 @@ def latest_starts_s(job: JobState, sites: Sequence[int], view: View) -> tuple[fl
 
 
 def lead_s(job: JobState, site: int, view: View) -> float:
-    """What a job holds its GPUs for at a site beside its work, by its own numbers [s].
+    """Time for which a job holds its GPUs at a site beside its work, by its own numbers [s].
 
     Waking a node that can sleep, fetching what it lacks there, restarting, and its periodic checkpoints.
     """
@@ -110,7 +123,7 @@ def latest_start_s(job: JobState, lead_s: float, now_s: float) -> float:
 
 
 def leads_s(job: JobState, sites: Iterable[int], view: View) -> list[float]:
-    """What a job needs beside its work at each of some sites [s]; without links sites with the same nodes are alike."""
+    """`lead_s` of a job at each of some sites [s]; without links sites with the same nodes are alike."""
     if view.scenario.links:
         return [lead_s(job, site, view) for site in sites]
     known: dict[int, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import ceil, inf
 from typing import Any
 
@@ -46,7 +47,7 @@ class BySignal(Promising):
         super().__init__(duration or Estimate())
         self.part = part
         self.signal = signal
-        self.reason = getattr(part, "label", "") or _name(part).replace("_", "-")
+        self.reason = _name(part).replace("_", "-")
         self._expected = Expected()
         self._plans: dict[int, tuple[Delay, tuple[Span, ...]]] = {}
         self._due: dict[int, float] = {}
@@ -54,7 +55,7 @@ class BySignal(Promising):
     # --- what the scheduler asks -----------------------------------------------------------------
 
     def decide(self, job: JobState, sites: Sequence[int], view: View) -> Delay | None:
-        """When and where a waiting job starts or goes on; `None` for one that should not wait."""
+        """The plan of a waiting job, to start or to go on; `None` for one that should not wait."""
         if not job.ask.deferrable:
             return None
         slot_s = view.slots.slot_s
@@ -75,7 +76,7 @@ class BySignal(Promising):
         return delay
 
     def started(self, job: JobState, site: int, view: View) -> None:
-        """What was promised becomes what is expected of the running job."""
+        """A promise becomes what is expected of the running job."""
         slot_s = view.slots.slot_s
         now_h = view.now_s / slot_s
         _, spans = self._plans.get(job.index, (None, ()))
@@ -133,7 +134,7 @@ class BySignal(Promising):
         row, spans = self.part(outlook)
         site, start_s = rows[row], clock_s(slot_s, spans[0][0])
         self.promise(job, site, spans, view)
-        unit = UNITS.get(_name(self.signal), "cost")
+        unit = UNITS.get(self.signal, "cost")
         detail: dict[str, Any] = {
             unit: outlook.cost_of(row, spans),
             f"{unit}_now": float(outlook.costs(outlook.starts[:1]).min()),
@@ -181,7 +182,7 @@ def clock_s(slot_s: float, time_h: float) -> float:
 
 
 def in_time(job: JobState, until_s: float, view: View) -> bool:
-    """Whether a running job could be paused until then and still meet its deadline, by its user's estimate."""
+    """True if a running job could be paused until then and still meet its deadline, by its user's estimate."""
     node = view.sites[job.site].spec.node
     lead_s = job.ask.checkpoint.restart_s + (node.wake_s if node.can_sleep else 0.0)
     return until_s <= latest_start_s(job, lead_s, view.now_s) + 1e-6
@@ -196,5 +197,6 @@ def _numbers(delay: Delay) -> dict[str, Any]:
     return {key: value for key, value in delay.detail.items() if key not in ("expected_run_h", "pauses")}
 
 
-def _name(function: Any) -> str:
-    return str(getattr(getattr(function, "func", function), "__name__", "signal"))
+def _name(strategy: Strategy) -> str:
+    bare: Any = strategy.func if isinstance(strategy, partial) else strategy
+    return str(getattr(bare, "__name__", type(bare).__name__))

@@ -19,7 +19,9 @@ from tafukt.simulator.policies.deferral.by_signal import MINUTE_S, BySignal, clo
 from tafukt.simulator.policies.deferral.signals import UNITS, Signal
 from tafukt.simulator.policies.deferral.slots import EPS_H, StartOptions, now
 from tafukt.simulator.policies.place import home_first
+from tafukt.simulator.policies.review import Review
 from tafukt.simulator.policies.runtime_prediction import Duration
+from tafukt.simulator.policies.size import Moldable
 from tafukt.simulator.units import HOUR_S, Floats
 from tafukt.workloads.job import Ask
 
@@ -38,7 +40,7 @@ class Stretch:
 Schedule = tuple[Stretch, ...]
 
 
-class Elastic(BySignal):
+class Elastic(BySignal, Moldable):
     """Gives each hour the GPUs whose marginal work costs least, until the run is done in time: CarbonScaler.
 
     Hanafy et al. 2023, 10.1145/3626788: of all (hour, GPUs) the step with the most marginal throughput per
@@ -52,8 +54,6 @@ class Elastic(BySignal):
     otherwise : When, optional
         The `when` part, asked for jobs of one size; put in by the scheduler.
     """
-
-    moldable = True
 
     def __init__(self, signal: Signal, duration: Duration | None = None) -> None:
         super().__init__(now, signal, duration)
@@ -74,7 +74,7 @@ class Elastic(BySignal):
         return max(min(wanted, view.room(site)), ask.gpus_min or ask.gpus), 1.0
 
     def decide(self, job: JobState, sites: Sequence[int], view: View) -> Delay | None:
-        """When a waiting job starts or goes on."""
+        """The plan of a waiting job: its next stretch."""
         if not _sizes(job.ask):
             return self.otherwise.decide(job, sites, view) if self.otherwise is not None else None
         slot_s = view.slots.slot_s
@@ -116,9 +116,8 @@ class Elastic(BySignal):
 
     def review(self, view: View) -> Iterator[Action]:
         """Resize or pause whoever has come to the end of a stretch."""
-        review = getattr(self.otherwise, "review", None)
-        if review is not None:
-            yield from review(view)
+        if isinstance(self.otherwise, Review):
+            yield from self.otherwise.review(view)
         now_s = view.now_s
         for index, due_s in sorted(self._due.items()):
             job = view.running.get(index)
@@ -132,7 +131,7 @@ class Elastic(BySignal):
             yield Wake(max(min(self._due.values()), now_s + 0.01))
 
     def _next(self, job: JobState, view: View) -> Iterator[Action]:
-        """What a job does at the end of a stretch: go on, on as many GPUs or others, or pause."""
+        """The end of a stretch: the job goes on, on as many GPUs or others, or pauses."""
         slot_s = view.slots.slot_s
         now_h = view.now_s / slot_s
         del self._due[job.index]
@@ -174,7 +173,7 @@ class Elastic(BySignal):
             schedule = (Stretch(outlook.now_h, outlook.now_h + float(outlook.left_h[0]), job.ask.gpus),)
             cost = outlook.cost_of(0, ((schedule[0].begin_h, schedule[0].end_h),))
         self._promise(job, rows[row], schedule, view)
-        unit = UNITS.get(self.signal.__name__, "cost")
+        unit = UNITS.get(self.signal, "cost")
         detail: dict[str, Any] = {
             unit: cost,
             f"{unit}_now": float(outlook.costs(outlook.starts[:1]).min()),

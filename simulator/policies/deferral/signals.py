@@ -22,7 +22,7 @@ from tafukt.simulator.units import HOUR_S, KWH_J, Floats
 
 @dataclass(frozen=True)
 class Asked:
-    """What a signal is asked: a job's IT power on each of some sites [W], for `hours` hours from that of issue.
+    """A question to a signal: a job's IT power on each of some sites [W], for `hours` hours from that of issue.
 
     `run_h` is how long it is expected to run on each [h].
     """
@@ -77,14 +77,14 @@ SIGNALS: dict[str, Signal] = {
     "grid-carbon": grid_carbon,
     "grid-price": grid_price,
 }
-UNITS = {
-    "grid": "grid_kwh",
-    "carbon": "emissions_kg",
-    "price": "cost_mad",
-    "grid_carbon": "emissions_kg",
-    "grid_price": "cost_mad",
+UNITS: dict[Signal, str] = {
+    grid: "grid_kwh",
+    carbon: "emissions_kg",
+    price: "cost_mad",
+    grid_carbon: "emissions_kg",
+    grid_price: "cost_mad",
 }
-"""What the sum of each signal over a run is called, by the name of its function."""
+"""Names of the sums of signals over a run."""
 
 
 def _ahead(asked: Asked, values: Floats) -> Floats:
@@ -92,12 +92,12 @@ def _ahead(asked: Asked, values: Floats) -> Floats:
 
 
 def _all_w(asked: Asked) -> Floats:
-    """What the job would draw at the meter [W]."""
+    """Power of the job at the meter [W]."""
     return asked.it_w[:, None] * _ahead(asked, asked.view.slots.per_it(asked.view.now_s))
 
 
 def _grid_w(asked: Asked) -> Floats:
-    """What of it would come from the grid in the end [W]."""
+    """The part of it that would come from the grid in the end [W]."""
     return asked.expected.grid_w(_all_w(asked), asked.run_h, asked.rows, asked.view, asked.promises)
 
 
@@ -124,7 +124,7 @@ class Expected:
         self._changes: list[int] = []
 
     def grid_w(self, power_w: Floats, run_h: Floats, rows: Sequence[int], view: View, promises: HourTable) -> Floats:
-        """What of a job's power, shape (rows, hours), would come from the grid in the end [W].
+        """The part of a job's power, shape (rows, hours), that would come from the grid in the end [W].
 
         `run_h` is how long it is to run on each of the sites [h].
         """

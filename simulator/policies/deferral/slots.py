@@ -1,8 +1,8 @@
-"""When, by a signal: each part chooses, from what a job's hours would cost, when and on which site it runs.
+"""Strategies of deferral: each chooses, from what a job's hours would cost, when and on which site it runs.
 
-A part is one plain function of an `StartOptions`, which holds what the job's hours would cost on every site; it
+A strategy is one plain function of a `StartOptions`, which holds what the job's hours would cost on every site; it
 gives the row of a site and the spans in which the job is to run there. The papers know one place and plan
-once, at submission, in slots of an hour; here every part also chooses the site where its own measure is
+once, at submission, in slots of an hour; here every strategy also chooses the site where its own measure is
 best. Ties go to the earliest start, then home, then the lowest site.
 """
 
@@ -27,7 +27,7 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class StartOptions:
-    """What a job's hours would cost; where slots are shorter than an hour, what is called an hour is a slot.
+    """Cost of a job's hours; where slots are shorter than an hour, what is called an hour is a slot.
 
     Attributes
     ----------
@@ -69,12 +69,12 @@ class StartOptions:
 
     @property
     def tie_rate(self) -> float:
-        """How little two rates may differ to count as equal."""
+        """Difference up to which two rates count as equal."""
         return TIE * float(np.abs(self.rate).max())
 
     @property
     def tie_cost(self) -> float:
-        """How little the costs of two runs may differ to count as equal."""
+        """Difference up to which the costs of two runs count as equal."""
         return self.tie_rate * float(self.left_h.max())
 
     @property
@@ -90,18 +90,18 @@ class StartOptions:
         return np.sort(np.concatenate((after, whole)))
 
     def rate_at(self, times_h: Floats) -> Floats:
-        """What running costs per hour at each of some times, shape (sites, times)."""
+        """Cost per hour of running at each of some times, shape (sites, times)."""
         columns = np.minimum((times_h - self.hour + EPS_H).astype(np.int64), self.rate.shape[1] - 1)
         return self._in_time(np.asarray(self.rate[:, columns]), times_h)
 
     def costs(self, starts_h: Floats) -> Floats:
-        """What the whole run would cost, begun at each of some times, shape (sites, starts)."""
+        """Cost of the whole run, begun at each of some times, shape (sites, starts)."""
         begin = (starts_h - self.hour)[:, None]
         sums = RunCosts(self.rate.T)
         return self._in_time((sums.until(begin + self.left_h) - sums.until(begin)).T, starts_h)
 
     def cost_of(self, row: int, spans: tuple[Span, ...]) -> float:
-        """What running in these spans costs on one site."""
+        """Cost of running in these spans on one site."""
         edges = np.array(spans).T[:, :, None] - self.hour
         sums = RunCosts(self.rate[row : row + 1].T)
         return float((sums.until(edges[1]) - sums.until(edges[0])).sum())

@@ -67,7 +67,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Gang:
-    """What a gang draws at the sites of a part: what it would, and where there is no room for it [W of IT load].
+    """Power of a gang at the sites of a part: what it draws, and what counts where there is no room [W of IT load].
 
     `room` is up to how many GPUs promised to others it may come to each site. Numbers stand as arrays, which is how
     numpy takes them fastest.
@@ -157,7 +157,7 @@ class LowestGridWindow(Promising):
         return Delay(job, start_s, site, "lowest-grid-window", detail)
 
     def started(self, job: JobState, site: int, view: View) -> None:
-        """What was promised becomes what is expected of the running job."""
+        """A promise becomes what is expected of the running job."""
         promised = self.promises(view).booked(job.index)
         if promised is not None and promised[0] == site and promised[1][0][0] == view.now_s / view.slots.slot_s:
             return
@@ -218,7 +218,7 @@ class LowestGridWindow(Promising):
         )
 
     def _waiting(self, part: _Part, begin_h: float, starts: int, slot_s: float) -> Floats:
-        """What waiting until each start counts, as a share of the job's energy, shape (starts, sites)."""
+        """Waiting until each start as a share of the job's energy, shape (starts, sites)."""
         waited = part.waits[:starts]
         past = begin_h % 1.0
         if past:
@@ -270,7 +270,7 @@ def _run_h(left_s: float, part: _Part, slot_s: float) -> float:
 
 
 def _from_now_on(sums: RunCosts, begin_h: float, starts: int, left_h: float) -> Floats:
-    """What runs cost that begin now, at `begin_h`, and at the whole hours after it; shape (starts, sites)."""
+    """Cost of runs that begin now, at `begin_h`, and at the whole hours after it; shape (starts, sites)."""
     whole = int(begin_h)
     cost = sums.every_hour(whole, starts, left_h)
     if begin_h > whole:

@@ -45,7 +45,7 @@ def walk(
 
 
 def imports_kwh(net_w: Floats, battery: Battery | None, stored_j: float) -> Floats:
-    """What is drawn from the grid in hours of surplus and lack, less what the battery can give in the end [kWh].
+    """Energy from the grid in hours of surplus and lack, less what the battery can give in the end [kWh].
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ NEVER = 1e12
 
 
 class RunCosts:
-    """What runs in one piece cost at each site, from the cost of every hour.
+    """Costs of runs in one piece at each site, from the cost of every hour.
 
     The cost of a run is the integral of the rate over it, looked up in the sums of the hours before: no run is added
     up hour by hour.

@@ -82,12 +82,12 @@ class BudgetPlanner(Planner):
             self._plan(job)
 
     def _is_free(self, job: JobState) -> bool:
-        """Whether there is anything to decide about a job that is worth it."""
+        """True for a job about which there is anything to decide that is worth it."""
         may_stop = job.phase == "running" and job.ask.interruptible and self.settings.moves
         return (job.phase == "queued" or may_stop) and not self._is_small(job) and self._gpus(job) > 0
 
     def _wish(self, job: JobState) -> LoadRequest:
-        """What a job needs by expectation, within the time in which its estimate must fit; it stays where it runs."""
+        """A job's needs by expectation, within the time in which its estimate must fit; it stays where it runs."""
         stays = job.phase in STAYS
         sites = (job.site,) if stays else tuple(self._view.sites_for(job))
         gpus = job.gpus if stays else self._gpus(job)
@@ -200,7 +200,7 @@ def _demand(wishes: Sequence[LoadRequest], speed: Floats) -> Demand:
 
 
 def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
-    """What is left at every site, slot by slot, of sun, GPUs and battery."""
+    """Sun, GPUs and battery that are left at every site, slot by slot."""
     slots = np.diff(edges).astype(np.float64)
 
     def mean(hourly: Floats) -> Floats:

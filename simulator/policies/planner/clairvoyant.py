@@ -30,7 +30,7 @@ SWEEPS = 3
 
 @dataclass(frozen=True)
 class Known:
-    """What a planner is told beside what it sees: true durations, and who will come."""
+    """Knowledge that a planner is given beside what it sees: true durations, and who will come."""
 
     jobs: tuple[Job, ...]
     durations: bool = True

@@ -1,4 +1,4 @@
-"""What a planner learns: how long jobs really take against their users' estimates, and how much work comes."""
+"""Learning of planners: how long jobs really take against their users' estimates, and how much work comes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Mean:
 
 
 class Arrivals:
-    """How much work comes in an hour, from what has come; newer hours count more.
+    """Expected work of an hour to come, from what has come; newer hours count more.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Arrivals:
         self._now = np.zeros(4)
 
     def mean(self) -> Mean | None:
-        """What to expect of the hours to come; `None` where nothing has come."""
+        """Expectation of the hours to come; `None` where nothing has come."""
         work, run, slack, intensity = self._sums.tolist()
         if work <= 0.0:
             return None

@@ -25,7 +25,7 @@ ALIKE = 0.1
 
 @dataclass(frozen=True)
 class Plan:
-    """When and where a job is to run.
+    """Hours and sites of a job's run.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class PlanTable:
         self._stale.update(sites.tolist())
 
     def left(self) -> tuple[Floats, Floats, Floats]:
-        """What all plans leave: sun [W] and GPUs, shape (sites, span), and what the batteries hold now [J]."""
+        """Left by all plans: sun [W] and GPUs, shape (sites, span), and what the batteries hold now [J]."""
         hours = slice(self.first, self.first + self.span_h)
         free = self._free - self._watts[:, hours] * self.per_it
         return free, self.capacity[:, None] - self._gpus[:, hours], np.array(self._stored)
@@ -155,7 +155,7 @@ class PlanTable:
         return np.where(full, FULL * power, drawn) / 1e3, power / 1e3
 
     def drawn_kwh(self, site: int, loads_w: Floats) -> Floats:
-        """What a site would draw over the span with more IT power, its battery walked exactly, shape (candidates,).
+        """Grid energy of a site over the span with more IT power, its battery walked exactly, shape (candidates,).
 
         `loads_w` is of shape (candidates, span). What the battery holds in the end is taken off, as the load that it
         will carry [kWh].

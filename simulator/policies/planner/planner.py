@@ -33,7 +33,7 @@ STAYS = ("fetching", "waking", "restarting", "running")
 
 @dataclass(frozen=True)
 class PlannerSettings:
-    """How the planner goes about it; all of them choices.
+    """Settings of the planner; all of them choices.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ BUDGET_SETTINGS = PlannerSettings(scarcity=0.1)
 
 @dataclass(frozen=True)
 class Need:
-    """What a job still needs: hours of work on its slowest site, one value per hour where an array.
+    """Remaining work of a job: hours on its slowest site, one value per hour where an array.
 
     `lives` is the chance to live through an hour once begun, `share` how much of it is then run, `chance`
     that it is begun at all.
@@ -180,7 +180,7 @@ class Planner:
         return [job for _, _, job in sorted(jobs)]
 
     def _is_due(self, job: JobState) -> bool:
-        """Whether it is time to look at a job's plan again."""
+        """True when it is time to look at a job's plan again."""
         plan = self._book.plans.get(job.index)
         soon = plan is None or int(plan.hours[0]) <= self._hour + 1
         turn = (self._hour - int(job.ask.submit_s // HOUR_S)) % self.settings.every_h == 0
@@ -255,14 +255,14 @@ class Planner:
                 yield Hold(job, told[0] * HOUR_S, told[1], "waits for cheaper hours", plan.detail)
 
     def _being_saved(self, view: View, site: int, gpus: int) -> bool:
-        """Whether there will be room in a moment, once checkpoints are written."""
+        """True if there will be room in a moment, once checkpoints are written."""
         held = sum(job.held for job in view.running_at(site) if job.phase == "saving")
         return held > 0 and view.sites[site].free_gpus + held >= gpus
 
     # --- the plan of one job ---------------------------------------------------------------------
 
     def _gpus(self, job: JobState) -> int:
-        """What it asked for, or what the largest of its sites has; 0 where none has what it needs at least."""
+        """GPUs for a job: as asked, or what the largest of its sites has; 0 where none has what it needs at least."""
         ask = job.ask
         most = max((int(self._book.capacity[site]) for site in self._view.sites_for(job)), default=0)
         return min(ask.gpus, most) if most >= (ask.gpus_min or ask.gpus) else 0
@@ -347,7 +347,7 @@ class Planner:
         stop_kwh = (job.ask.checkpoint.write_s + job.ask.checkpoint.restart_s) / HOUR_S * it_w / 1e3
 
         def costs(row: int, chosen: Ints) -> Floats:
-            """What choices of hours cost at a site, shape (choices, n)."""
+            """Costs of choices of hours, shape (choices, n), at a site."""
             loads = np.zeros((len(chosen), book.span_h))
             np.put_along_axis(loads, chosen, np.broadcast_to(it_w[row] * weights, chosen.shape), axis=1)
             stops = (np.diff(chosen, axis=1) > 1).sum(axis=1)
