@@ -241,11 +241,10 @@ class Shuffled(Mapping[int, JobState]):
 
 
 class _Watched:
-    """A policy whose rounds are counted, and which may see jobs in another order."""
+    """A policy whose rounds are counted and looked after, and which may see jobs in another order."""
 
-    def __init__(self, policy: Policy, shuffle: bool, watch: bool) -> None:
+    def __init__(self, policy: Policy, shuffle: bool) -> None:
         self._policy = policy
-        self._watch = watch
         self._shuffle = shuffle
         self._rounds = 0
         self.name = policy.name
@@ -256,15 +255,11 @@ class _Watched:
         self._view = view.reordered(Shuffled) if self._shuffle else view
         self._policy.begin(self._view)
 
-    def round(self, view: View) -> Any:
-        """As the policy; an error after too many."""
+    def round(self, view: View) -> Iterator[Any]:
+        """As the policy, which must have changed nothing between two actions; an error after too many rounds."""
         self._rounds += 1
         if self._rounds > ROUNDS_MOST:
             raise PolicyEndless(f"{ROUNDS_MOST:,} rounds by {view.now_s / HOUR_S:.1f} h")
-        return self._watched(view) if self._watch else self._policy.round(self._view)
-
-    def _watched(self, view: View) -> Iterator[Any]:
-        """The actions of a round; between two of them the policy must have changed nothing."""
         before = _handed(view)
         for action in self._policy.round(self._view):
             self._compare(before, view)
@@ -316,8 +311,6 @@ def check(factory: Callable[[], Policy]) -> list[Finding]:
     return list({(f.check, f.message): f for f in found}.values())
 
 
-# To look after every action whether anything was written into takes time: once, in the plainest case.
-_WATCHED = "three sites with sun"
 # Where supply is short the engine itself foresees it, and quotas or links add nothing to these checks.
 _ONLY_ONCE = ("short of supply", "quotas", "data on the way")
 
@@ -325,7 +318,7 @@ _ONLY_ONCE = ("short of supply", "quotas", "data on the way")
 def _attempt(policy: Policy, case: Case, shuffle: bool = False) -> tuple[Record | None, Finding | None]:
     """One run; what it broke where it did not come to its end."""
     try:
-        watched = _Watched(policy, shuffle, watch=case.name == _WATCHED)
+        watched = _Watched(policy, shuffle)
         return simulate(case.scenario, case.jobs, watched, seed=1, settings=case.settings), None
     except (PolicyCrash, PolicyEndless, PolicyWrote) as error:
         kind = {PolicyCrash: "crash", PolicyEndless: "endless", PolicyWrote: "writes"}[type(error)]

@@ -71,7 +71,7 @@ class ClassModel(Strict):
     code: str = Field(min_length=1, max_length=4, description="short form, used in job names")
     gpus: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(description="sizes that are asked for")
     gpus_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="how often each, relative")
-    runtime_median_h: float | None = Field(None, gt=0, le=87_600, description="median of the lognormal runtime [h]")
+    runtime_median_h: float | None = Field(None, ge=1e-6, le=87_600, description="median of the lognormal runtime [h]")
     runtime_sigma: float | None = Field(None, ge=0, le=10, description="standard deviation of the runtime's logarithm")
     runtime_quantiles_h: tuple[tuple[float, float], ...] | None = Field(
         None, description="instead of the two above: (probability, runtime [h]) pairs, log-linear between"
@@ -89,7 +89,7 @@ class ClassModel(Strict):
     checkpoint_gb: float = Field(0.0, ge=0, le=1e9, description="what a move transfers [GB]")
     checkpoint_write_s: float = Field(0.0, ge=0, le=1e6)
     restart_s: float = Field(0.0, ge=0, le=1e6)
-    checkpoint_interval_s: float | None = Field(None, gt=0, description="none: Young's and Daly's optimum")
+    checkpoint_interval_s: float | None = Field(None, ge=1, le=1e9, description="none: Young's and Daly's optimum")
     fail_prob: Share = 0.0
     cancel_prob: Share = 0.0
     intensity: float = Field(1.0, ge=0, le=1.5, description="power drawn, as a share of the loaded power")

@@ -109,7 +109,7 @@ class GeneratorModel(Strict):
         description="largest gang [GPUs]; default: a power of two within half the smallest site",
     )
     runtime_cap_h: float = Field(
-        72.0, gt=0, le=87_600, description="longest job; longer ones come as chained segments [h]"
+        72.0, ge=0.001, le=87_600, description="longest job; longer ones come as chained segments [h]"
     )
     segments_max: int = Field(4, ge=1, le=1000, description="most segments in a chain; what is longer is cut there")
     include: tuple[str, ...] = Field((), description="classes that the mix leaves out by default, to put back")
@@ -209,7 +209,7 @@ class TraceModel(Strict):
     )
     runtime_cap_h: float | None = Field(
         None,
-        gt=0,
+        ge=0.001,
         le=87_600,
         description="longer jobs come as chained segments of at most this [h]; default: as they are",
     )

@@ -7,8 +7,9 @@ scheduling round; within a kind the lower index goes first.
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -17,11 +18,13 @@ from simpy.events import Event as SimEvent
 from tafukt.simulator.energy.balance import residual
 from tafukt.simulator.energy.flows import settle_flows
 from tafukt.simulator.engine.actions import ActionExecutor
+from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.eligibility import Eligibility, Federation
 from tafukt.simulator.engine.event_queue import Kind
 from tafukt.simulator.engine.faults import NodeCapacity, NodeFaults
 from tafukt.simulator.engine.forecast import Forecast
 from tafukt.simulator.engine.grid_requests.control import GridRequests
+from tafukt.simulator.engine.guarded import GuardedCluster, GuardedJob, GuardedPolicy, Hands
 from tafukt.simulator.engine.invariants import check_cluster, check_ends, check_jobs, recorded_it_j
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
@@ -49,11 +52,27 @@ class Engine:
     the policy's doing can be brought about: a kill, the failure of a node.
     """
 
-    def __init__(self, scenario: Scenario, jobs: Sequence[Job], policy: Policy, seed: int, settings: Settings) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        jobs: Sequence[Job],
+        policy: Policy,
+        seed: int,
+        settings: Settings,
+        guarded: bool = False,
+    ) -> None:
         if scenario.coordination == "regional" and len(scenario.sites) > 1:
             policy = Institutes(policy, len(scenario.sites), settings.forecast, seed)
+        self._new_job: Callable[..., JobState] = JobState
+        new_cluster: Callable[..., Cluster] = Cluster
+        if guarded:
+            hands = Hands(policy.name)
+            policy = GuardedPolicy(policy, hands)
+            self._new_job, new_cluster = partial(GuardedJob, hands), partial(GuardedCluster, hands)
         self.policy = policy
-        self.state = state = State(scenario, in_order(jobs), settings, policy, self._power_changed, self._ask_for_round)
+        self.state = state = State(
+            scenario, in_order(jobs), settings, policy, self._power_changed, self._ask_for_round, new_cluster
+        )
         self.eligibility = Eligibility(scenario)
         self.network = Network(scenario, state.clock)
         self.phases = JobPhases(state, self.eligibility, self.network, seed)
@@ -118,7 +137,7 @@ class Engine:
         self._idle_rounds = 0
         if index + 1 < len(state.jobs):
             self._feed(index + 1)
-        job = JobState(index, ask, self.eligibility.allowed(ask))
+        job = self._new_job(index, ask, self.eligibility.allowed(ask))
         if state.log.all:
             state.log.note(state.clock.now, "submit", index, job.site)
         if not job.sites:
@@ -259,7 +278,8 @@ def simulate(
         Names the random streams of forecasts and faults; jobs and sky have been drawn already.
     settings : Settings, optional
     check_handed : bool
-        Whether jobs and scenario are compared before and after the run, lest the policy wrote into them.
+        Whether the policy is kept from writing into jobs and nodes, and jobs and scenario are compared before and after
+        the run.
 
     Raises
     ------
@@ -276,9 +296,9 @@ def simulate(
         # In the order of their names, so that no tie falls by where a site stands in the input.
         sites = sorted(scenario.sites, key=lambda site: site.name)
         if all(one is other for one, other in zip(sites, scenario.sites, strict=True)):
-            return Engine(scenario, jobs, policy, seed, settings or Settings()).run()
+            return Engine(scenario, jobs, policy, seed, settings or Settings(), check_handed).run()
         by_name = replace(scenario, sites=tuple(sites))
-        return Engine(by_name, jobs, policy, seed, settings or Settings()).run().arranged_as(scenario)
+        return Engine(by_name, jobs, policy, seed, settings or Settings(), check_handed).run().arranged_as(scenario)
     finally:
         if before is not None:
             check_untouched(before, jobs, scenario, policy.name)

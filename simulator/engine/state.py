@@ -54,6 +54,7 @@ class State:
     policy: Listener
     power_changed: Callable[[int], None]
     ask_for_round: Callable[[], None]
+    new_cluster: Callable[..., Cluster] = Cluster
     clock: Clock = field(default_factory=Clock)
     clusters: list[Cluster] = field(init=False)
     ledgers: list[SiteLedger] = field(init=False)
@@ -67,7 +68,7 @@ class State:
 
     def __post_init__(self) -> None:
         scenario = self.scenario
-        self.clusters = [Cluster(site.node, site.nodes, self.settings.remainder) for site in scenario.sites]
+        self.clusters = [self.new_cluster(site.node, site.nodes, self.settings.remainder) for site in scenario.sites]
         self.ledgers = [SiteLedger(site, scenario.end_s) for site in scenario.sites]
         self.room = [0] * len(scenario.sites)
         self.log = Journal(self.jobs, self.settings.events)

@@ -243,8 +243,11 @@ class InstituteJob(JobState):
     __slots__ = ("actual",)
 
     def __init__(self, actual: JobState) -> None:
-        self.actual = actual
-        self.index, self.ask, self.sites = actual.index, actual.ask, (0,)
+        for name, value in (("actual", actual), ("index", actual.index), ("ask", actual.ask), ("sites", (0,))):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} of a job is there to be read")
 
     def progress_gpu_s(self, now_s: float) -> float:
         """Work done by now [reference GPU-s]."""

@@ -45,7 +45,7 @@ class AccumulatingSoiling(Section):
         description="a day whose clear-sky index is below this brings the rain that cleans: MODELLING CHOICE",
     )
     max_loss: Share = Field(0.3, description="largest soiling loss; worst year measured 0.30, PMC9649957")
-    storms_per_year: NotNegative = Field(0.0, le=366, description="dust storms drawn at this rate: MODELLING CHOICE")
+    storms_per_year: float = Field(0.0, ge=0, le=366, description="dust storms drawn at this rate: MODELLING CHOICE")
     storm_loss: Share = Field(0.06, description="loss a drawn storm adds; half of Benguerir's worst week, 12 %: CHOICE")
     storms: tuple[DustStorm, ...] = Field((), description="dust storms on given days")
 
@@ -76,12 +76,12 @@ class PVModel(Section):
         None, ge=0.0, le=360.0, description="direction it faces: 180 is south [deg]; default: towards the equator"
     )
     axis_azimuth_deg: float = Field(180.0, ge=0.0, le=360.0, description="direction of a tracker's axis [deg]")
-    max_angle_deg: float = Field(60.0, gt=0.0, le=90.0, description="most that a tracker turns [deg]: CHOICE")
-    ground_cover: float = Field(0.4, gt=0.0, le=1.0, description="tracker width over row distance: CHOICE")
+    max_angle_deg: float = Field(60.0, ge=1.0, le=90.0, description="most that a tracker turns [deg]: CHOICE")
+    ground_cover: float = Field(0.4, ge=0.01, le=1.0, description="tracker width over row distance: CHOICE")
     backtrack: bool = Field(True, description="whether trackers turn back to keep rows out of each other's shade")
     albedo: Share = Field(0.2, description="share of light the ground gives back; pvlib: 0.2-0.25")
-    dc_ac_ratio: Positive = Field(1.2, description="array over inverter power; PVWatts version 5")
-    inverter_efficiency: float = Field(0.98, gt=0, le=1, description="at nominal power; BACKGROUND KNOWLEDGE, medium")
+    dc_ac_ratio: float = Field(1.2, ge=0.1, le=10, description="array over inverter power; PVWatts version 5")
+    inverter_efficiency: float = Field(0.98, ge=0.1, le=1, description="at nominal power; BACKGROUND KNOWLEDGE, medium")
     temp_coeff_per_c: TempCoefficient = Field(-0.0037, description="of power [1/degC]; poly/mono PERC, BACKGROUND")
     temp_model: Literal[
         "open_rack_glass_glass",
@@ -104,21 +104,27 @@ class BatteryModel(Section):
 
     kwh: Capacity | None = Field(None, description="capacity when new [kWh]; wins over kwh_per_node")
     kwh_per_node: Capacity = Field(10.0, description="capacity per GPU node [kWh]: CHOICE")
-    c_rate: Positive = Field(0.5, description="power over capacity [1/h]; 0.25-0.5, BACKGROUND KNOWLEDGE")
+    c_rate: float = Field(
+        0.5, ge=0.001, le=1000, description="power over capacity [1/h]; 0.25-0.5, BACKGROUND KNOWLEDGE"
+    )
     charge_kw: SitePower | None = Field(None, description="largest charging power [kW]; wins over c_rate")
     discharge_kw: SitePower | None = Field(None, description="largest discharging power [kW]; wins over c_rate")
-    eta_charge: float = Field(0.922, gt=0, le=1, description="AC to battery; root of 85 % AC to AC, NREL ATB, medium")
+    eta_charge: float = Field(0.922, ge=0.1, le=1, description="AC to battery; root of 85 % AC to AC, NREL ATB, medium")
     eta_discharge: float = Field(
-        0.922, gt=0, le=1, description="battery to AC; root of 85 % AC to AC, NREL ATB, medium"
+        0.922, ge=0.1, le=1, description="battery to AC; root of 85 % AC to AC, NREL ATB, medium"
     )
     soc_min: Share = Field(0.05, description="floor of the state of charge; depth of discharge 90 %: BACKGROUND")
     soc_max: Share = Field(0.95, description="ceiling of the state of charge")
     soc_start: Share | None = Field(None, description="state of charge at the start; default: the floor")
     taper_soc: Share = Field(0.05, description="band at either end in which the limit falls to zero: CHOICE")
-    self_discharge_per_day: Share = Field(0.0005, description="share of the stored energy lost a day: CHOICE")
+    self_discharge_per_day: float = Field(
+        0.0005, ge=0, lt=1, description="share of the stored energy lost a day: CHOICE"
+    )
     fade_per_cycle: Share = Field(3.33e-5, description="capacity lost per cycle; 20 % over 6000 cycles, BACKGROUND")
     fade_per_year: Share = Field(0.008, description="capacity lost per year at 25 degC; 2 %/yr with daily cycles")
-    fade_doubling_c: Positive = Field(10.0, ge=1.0, description="warming that doubles the calendar fade [degC]: CHOICE")
+    fade_doubling_c: float = Field(
+        10.0, ge=1, le=1000, description="warming that doubles the calendar fade [degC]: CHOICE"
+    )
     replacement_mad_per_kwh: NotNegative = Field(
         1380.0, description="price of a new one; 150 USD/kWh (BESS in Morocco, 140-160) x 9.2 MAD/USD, medium"
     )
@@ -138,6 +144,8 @@ class BatteryModel(Section):
             raise ValueError(f"soc_start {self.soc_start} must lie from soc_min to soc_max")
         if self.strategy == "peak-shaving" and self.peak_kw is None:
             raise ValueError("strategy 'peak-shaving' needs peak_kw, the import to keep below")
+        if 0.0 < self.taper_soc < 1e-6:
+            raise ValueError(f"taper_soc {self.taper_soc} is neither 0, no band, nor a millionth or more")
         if 2.0 * self.taper_soc > self.soc_max - self.soc_min:
             raise ValueError(f"taper_soc {self.taper_soc} is more than half of the window soc_min to soc_max")
         return self
@@ -204,8 +212,10 @@ class PiecewiseCooling(Section):
     """PUE against outdoor temperature, linear between points, and beyond the last as between the last two."""
 
     kind: Literal["piecewise"] = "piecewise"
-    temp_c: tuple[float, ...] = Field((18.0, 30.0, 40.0), min_length=2, description="outdoor temperatures [degC]")
-    pue: tuple[float, ...] = Field(
+    temp_c: tuple[Annotated[float, Field(ge=-100, le=100)], ...] = Field(
+        (18.0, 30.0, 40.0), min_length=2, description="outdoor temperatures [degC]"
+    )
+    pue: tuple[Annotated[float, Field(ge=1, le=6)], ...] = Field(
         (1.12, 1.27, 1.47),
         min_length=2,
         description="PUE at each; 1.12 to 18, +0.0125 to 30, then +0.02: CHOICE",
@@ -226,13 +236,17 @@ class ChillerCooling(Section):
     """Fans and conversion always, and a chiller whose COP falls with the outdoor temperature."""
 
     kind: Literal["chiller"] = "chiller"
-    base: NotNegative = Field(0.10, description="fans, pumps, UPS per watt of IT load: CHOICE")
-    supply_c: float = Field(18.0, description="temperature the chiller delivers [degC]; ASHRAE 18-27")
-    approach_c: NotNegative = Field(10.0, description="condenser above outdoor air [degC]: CHOICE")
-    carnot_share: float = Field(0.45, gt=0, le=1, description="COP over Carnot's: CHOICE")
-    cop_max: Positive = Field(8.0, description="COP is never better than this: CHOICE")
-    free_below_c: float = Field(20.0, description="outdoor air alone cools below this [degC]; BACKGROUND, low")
-    chiller_above_c: float = Field(28.0, description="the chiller does it all above this [degC]; BACKGROUND, low")
+    base: Overhead = Field(0.10, description="fans, pumps, UPS per watt of IT load: CHOICE")
+    supply_c: float = Field(18.0, ge=-60, le=100, description="temperature the chiller delivers [degC]; ASHRAE 18-27")
+    approach_c: float = Field(10.0, ge=0, le=100, description="condenser above outdoor air [degC]: CHOICE")
+    carnot_share: float = Field(0.45, ge=0.01, le=1, description="COP over Carnot's: CHOICE")
+    cop_max: float = Field(8.0, ge=0.1, le=100, description="COP is never better than this: CHOICE")
+    free_below_c: float = Field(
+        20.0, ge=-100, le=100, description="outdoor air alone cools below this [degC]; BACKGROUND, low"
+    )
+    chiller_above_c: float = Field(
+        28.0, ge=-100, le=100, description="the chiller does it all above this [degC]; BACKGROUND, low"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -12,7 +12,7 @@ from tafukt.strict import Strict
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0, le=1e9)]
-Positive = Annotated[float, Field(gt=0.0, le=1e9)]
+Positive = Annotated[float, Field(ge=1e-9, le=1e9)]
 Monthly = Annotated[tuple[float, ...], Field(min_length=12, max_length=12)]
 Hourly = Annotated[tuple[float, ...], Field(min_length=24, max_length=24)]
 Fill = Literal["refuse", "interpolate", "previous-day", "clear-sky"]

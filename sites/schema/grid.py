@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from tafukt.sites.errors import SiteError
-from tafukt.sites.schema.fields import FilePath, Fill, Instant, NotNegative, Positive, Section, SeriesModel, Share
+from tafukt.sites.schema.fields import FilePath, Fill, Instant, Section, SeriesModel, Share
 from tafukt.sites.schema.grid_events import GridEventModel
 from tafukt.sites.schema.ranges import DemandCharge, Intensity, Price, SitePower
 
@@ -135,17 +135,19 @@ class OutageModel(Section):
     """The grid is gone from `start` for some hours."""
 
     start: Instant
-    hours: Positive = Field(le=87_600)
+    hours: float = Field(ge=1e-3, le=87_600, description="how long it lasts [h]")
 
 
 class OutagesModel(Section):
     """Outages on given dates, and outages drawn at a rate; none unless asked for."""
 
     listed: tuple[OutageModel, ...] = ()
-    per_year: NotNegative = Field(
-        0.0, le=8766, description="mean number per year; Morocco's SAIDI: 1 h/yr, BACKGROUND, low"
+    per_year: float = Field(
+        0.0, ge=0, le=8766, description="mean number per year; Morocco's SAIDI: 1 h/yr, BACKGROUND, low"
     )
-    mean_hours: Positive = Field(1.0, le=8766, description="mean length of a drawn outage, exponential [h]: CHOICE")
+    mean_hours: float = Field(
+        1.0, ge=1e-3, le=8766, description="mean length of a drawn outage, exponential [h]: CHOICE"
+    )
 
 
 # Of a year's generation, what a producer for own use may sell: law 82-21, pv-magazine.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tafukt.sites.schema.fields import FilePath, Instant, NotNegative, Positive, Section, Share
+from tafukt.sites.schema.fields import FilePath, Instant, NotNegative, Section, Share
 
 Month = Annotated[int, Field(ge=1, le=12)]
 
@@ -21,20 +21,20 @@ class GridEventModel(Section):
     file: FilePath | None = Field(
         None, description="CSV with the columns start and hours, and any of cut, to_kw, notice_min"
     )
-    per_year: Positive | None = Field(None, le=1e5, description="mean number drawn per year")
+    per_year: float | None = Field(None, ge=1e-9, le=1e5, description="mean number drawn per year")
     between: str = Field("0-24", description="local clock hours in which drawn requests start: '17-21', '7-9; 18-22'")
     months: tuple[Month, ...] = Field(tuple(range(1, 13)), min_length=1, description="months of drawn requests")
     weekdays_only: bool = Field(False, description="whether drawn requests start from Monday to Friday alone")
-    hours: Positive | None = Field(None, le=8784.0, description="how long it holds, from `start` on [h]")
+    hours: float | None = Field(None, ge=1e-3, le=8784, description="how long it holds, from `start` on [h]")
     cut: Share | None = Field(None, description="share of the baseline by which the import is to fall")
     to_kw: NotNegative | None = Field(None, description="or the import that is not to be exceeded [kW]")
     baseline: Literal["before", "days"] = Field(
         "before",
         description="mean load net of the sun, 15 minutes before, or in the same hours of up to 10 days before",
     )
-    notice_min: NotNegative = Field(15.0, le=1e6, description="how long before its start it is announced: CHOICE")
-    ramp_down_min: Positive = Field(5.0, le=1440.0, description="how long the draw may take to fall: CHOICE")
-    ramp_up_min: Positive = Field(15.0, le=1440.0, description="how slowly the draw comes back afterwards: CHOICE")
+    notice_min: float = Field(15.0, ge=0, le=1e6, description="how long before its start it is announced: CHOICE")
+    ramp_down_min: float = Field(5.0, ge=1e-3, le=1440, description="how long the draw may take to fall: CHOICE")
+    ramp_up_min: float = Field(15.0, ge=1e-3, le=1440, description="how slowly the draw comes back afterwards: CHOICE")
     pay_mad_per_kwh: NotNegative = Field(0.0, description="paid for each kWh below the baseline, as far as asked")
     penalty_mad_per_kwh: NotNegative = Field(0.0, description="owed for each kWh above the request")
 

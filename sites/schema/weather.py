@@ -48,7 +48,7 @@ class HeatWave(Section):
     """Days on which the air is warmer than the weather says; the sky stays as it is."""
 
     start: Instant = Field(description="when it begins, with a time zone")
-    days: Positive = Field(le=36_525, description="how long it lasts [days]")
+    days: float = Field(ge=1e-3, le=36_525, description="how long it lasts [days]")
     warmer_c: float = Field(ge=-30, le=30, description="how much warmer [degC]")
 
 

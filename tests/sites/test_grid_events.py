@@ -79,7 +79,7 @@ def test_a_file_of_requests(tmp_path: Path) -> None:
         ({"cut": 1.5}, "less than or equal to 1"),
         ({"to_kw": 3.0}, "either cut"),
         ({"per_year": 3.0}, "one of start, file and per_year"),
-        ({"ramp_down_min": 0.0}, "greater than 0"),
+        ({"ramp_down_min": 0.0}, "greater than or equal to 0.001"),
         ({"ramp_down_min": 200.0}, "leaves nothing of hours"),
         ({"hours": None}, "give hours"),
         ({"start": "2025-12-02T18:00:00"}, "zone"),

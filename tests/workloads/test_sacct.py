@@ -120,3 +120,9 @@ def test_lists_of_nodes() -> None:
     assert nodes_of("gpu[01-03,07],login1") == ["gpu01", "gpu02", "gpu03", "gpu07", "login1"]
     assert nodes_of("rack[1-2]-n") == ["rack1-n", "rack2-n"]
     assert nodes_of("None assigned") == nodes_of("") == []
+
+
+def test_a_dump_under_another_formats_name_is_told_its_own(tmp_path: Path) -> None:
+    (tmp_path / "dump.txt").write_text(f"{HEAD}\n")
+    with pytest.raises(WorkloadError, match=r'its columns are those of workload\.format = "sacct"'):
+        load_table("dump.txt", "own", tmp_path)

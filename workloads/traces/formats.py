@@ -8,7 +8,7 @@ from pathlib import Path
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.traces.column_map import ColumnMap, catalogue, column_map
 from tafukt.workloads.traces.files import opened
-from tafukt.workloads.traces.readers import HEADER_LINES, SEPARATORS, fields_of, read_table
+from tafukt.workloads.traces.readers import HEADER_LINES, SEPARATORS, MissingColumns, fields_of, read_table
 from tafukt.workloads.traces.sacct import DELIMITERS, is_sacct, read_sacct
 from tafukt.workloads.traces.swf import read_swf
 from tafukt.workloads.traces.table import Integrity, TraceTable
@@ -34,7 +34,18 @@ def load_table(file: str, format_name: str, folder: Path, zone: str = "") -> tup
         return read_swf(path)
     if format_name == "sacct":
         return read_sacct(path, zone)
-    return read_table(path, column_map(format_name, folder), zone)
+    try:
+        return read_table(path, column_map(format_name, folder), zone)
+    except MissingColumns as error:
+        raise WorkloadError(f"{error}{_other(path)}") from None
+
+
+def _other(path: Path) -> str:
+    """The format that a file seems to be of, as advice; empty where none fits."""
+    try:
+        return f'\nits columns are those of workload.format = "{sniff(path)}"'
+    except WorkloadError:
+        return ""
 
 
 def sniff(path: Path) -> str:

@@ -132,6 +132,10 @@ def _decoded(line: bytes) -> str:
     return line.decode("utf-8-sig", errors="replace")
 
 
+class MissingColumns(WorkloadError):
+    """A file without the columns that its format needs."""
+
+
 def _check_header(path: Path, header: list[str], mapping: ColumnMap, line: int = 1) -> list[str]:
     """The columns to read.
 
@@ -144,7 +148,7 @@ def _check_header(path: Path, header: list[str], mapping: ColumnMap, line: int =
     missing = [m for m in mapping.columns.values() if m.column not in header and not m.optional]
     if missing:
         lines = [f"{path}: row {line}: no column {m.column!r}; {hint(m.column, header)}" for m in missing]
-        raise WorkloadError("\n".join(lines))
+        raise MissingColumns("\n".join(lines))
     twice = sorted({name for name in wanted if header.count(name) > 1})
     if twice:
         raise WorkloadError(f"{path}: row {line}: two columns are called {twice[0]!r}")

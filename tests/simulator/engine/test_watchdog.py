@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import builders.cases as cases
 import builders.jobs as kit
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tafukt.simulator.conformance import check
 from tafukt.simulator.engine.actions import Hold, Start, Wake
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.errors import PolicyCrash, PolicyEndless, PolicyError, PolicyWrote
+from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.registry import FunctionPolicy
 from tafukt.simulator.scenario import Quota
 
@@ -78,6 +80,57 @@ def test_what_is_handed_cannot_be_written_by_honest_means(write: Callable[[Any],
         simulate(kit.scenario(), JOBS, after(write))
 
 
+OWN_STATE: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "work done": (lambda view: setattr(first(view), "done_gpu_s", 1e9), "job 'a': its done_gpu_s"),
+    "phase": (lambda view: setattr(first(view), "phase", "ended"), "job 'a': its phase"),
+    "another ask": (lambda view: setattr(first(view), "ask", JOBS[1].ask), "job 'a': its ask"),
+    "work at risk": (lambda view: first(view).at_risk.append(3), "job 'a': its at_risk"),
+    "taking nodes": (lambda view: view.sites[0].nodes.take(((0, 1),), view.now_s), "nodes: their"),
+    "waking nodes": (lambda view: setattr(view.sites[0].nodes, "asleep", 0), "nodes: their asleep"),
+    "free GPUs": (lambda view: view.sites[0].nodes.free.__setitem__(0, 100), "nodes: their free"),
+    "levels": (lambda view: view.sites[0].nodes.level.clear(), "nodes: their level"),
+}
+
+
+@pytest.mark.parametrize("what", OWN_STATE)
+@pytest.mark.parametrize("coordination", ["root", "federated"])
+def test_the_state_of_jobs_and_nodes_is_there_to_be_read(what: str, coordination: Any) -> None:
+    write, said = OWN_STATE[what]
+    with pytest.raises(PolicyWrote, match=f"'scribe' has written into {said}"):
+        simulate(kit.scenario(2, coordination=coordination), JOBS, after(write))
+
+
+def test_an_institute_cannot_write_into_jobs_either() -> None:
+    for name in ("phase", "index", "ask"):
+        with pytest.raises(PolicyCrash, match=name):
+            simulate(
+                kit.scenario(2, coordination="regional"), JOBS, after(lambda view, n=name: setattr(first(view), n, 0))
+            )
+
+
+def test_a_callback_that_writes_is_named() -> None:
+    class Scribbler(FunctionPolicy):
+        def waiting(self, job: Any) -> None:
+            job.gpus = 1
+
+    with pytest.raises(PolicyWrote, match="'mine' has written into job 'a': its gpus"):
+        simulate(kit.scenario(), JOBS, Scribbler("mine", starts_all))
+
+
+@pytest.mark.parametrize("name", ["easy", "planner", "wait-for-sun", "srtf", "ecovisor"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_guarded_and_unguarded_runs_are_the_same(name: str, seed: int) -> None:
+    """Also where reading writes what is kept for the next reader, and where the engine acts on its own."""
+    where = cases.case(seed, weak=True, faults=True, links=True)
+    given = where.scenario, where.jobs
+    one, other = (
+        simulate(*given, policy(name), seed=seed, settings=where.settings, check_handed=guarded)
+        for guarded in (False, True)
+    )
+    assert cases.lives_of(one) == cases.lives_of(other)
+    assert cases.draw_j(one, 0) == cases.draw_j(other, 0)
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -91,6 +144,27 @@ def test_the_kit_finds_who_writes_into_jobs_or_nodes(write: Callable[[Any], Any]
     assert "writes" in {finding.check for finding in check(lambda: after(write))}
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        lambda view: bool(view.scenario.links),
+        lambda view: bool(view.scenario.quotas),
+        lambda view: any(site.spec.grid.outages for site in view.sites),
+        lambda view: any(job.ask.gpus_max for job in view.waiting.values()),
+        lambda view: len(view.waiting) > 20,
+    ],
+)
+def test_the_kit_looks_in_every_case(when: Callable[[Any], bool]) -> None:
+    """Also at who writes past all guards, and only where something is at hand."""
+
+    def sly(view: Any) -> Iterator[Any]:
+        if view.waiting and when(view):
+            object.__setattr__(first(view), "safe_gpu_s", 1.0)
+        yield from starts_all(view)
+
+    assert [finding.check for finding in check(lambda: FunctionPolicy("sly", sly))] == ["writes"]
+
+
 def test_a_policy_that_wakes_itself_for_ever_is_stopped() -> None:
     def at_once(view: Any) -> Iterator[Any]:
         yield Wake(view.now_s)
@@ -102,13 +176,13 @@ def test_a_policy_that_wakes_itself_for_ever_is_stopped() -> None:
         while True:
             yield Wake(60.0)
 
-    for policy, said in (
+    for endless, said in (
         (at_once, "'mine' at 0 s: it asks for round after round at this instant"),
         (ever_again, "rounds in a row have changed nothing"),
         (without_end, "actions in one round"),
     ):
         with pytest.raises(PolicyEndless, match=said):
-            simulate(kit.scenario(), JOBS[:1], FunctionPolicy("mine", policy))
+            simulate(kit.scenario(), JOBS[:1], FunctionPolicy("mine", endless))
 
 
 def test_who_wakes_each_minute_is_left_alone() -> None:
