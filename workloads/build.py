@@ -59,6 +59,7 @@ def build(
         from tafukt.workloads.generator import generate
 
         demand = generate(model, places, start, days, seed, folder)
+        _refuse_overload(model, demand, places, days)
     else:
         from tafukt.workloads.traces.replay import replay
 
@@ -66,11 +67,30 @@ def build(
     return replace(demand, told=(*demand.told, *_load(demand, places, days), *_too_large(demand, places)))
 
 
-def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
+LOAD_MOST = 100.0
+"""No generator is to offer more times the work that the GPUs can do: years of queue, which nobody means."""
+
+
+def _refuse_overload(model: GeneratorModel, demand: Demand, places: Sequence[Place], days: float) -> None:
+    load = _offered(demand, places, days)
+    if load > LOAD_MOST:
+        key = "load" if model.load is not None else "jobs_per_day_per_million"
+        raise WorkloadError(
+            f"workload.{key} = {getattr(model, key):g}: the {len(demand.jobs):,} jobs ask for {load:,.0f} times what "
+            f"the GPUs can do in {days:g} days; at most {LOAD_MOST:g} times is allowed"
+        )
+
+
+def _offered(demand: Demand, places: Sequence[Place], days: float) -> float:
+    """Work offered over what the GPUs can do in the time that jobs are submitted; 0 where there are none."""
     capacity = sum(place.gpus * place.speed for place in places) * days * DAY_S
-    if not capacity:
+    return sum(job.truth.due_gpu_s for job in demand.jobs) / capacity if capacity else 0.0
+
+
+def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
+    if not any(place.gpus for place in places):
         return []
-    load = sum(job.truth.due_gpu_s for job in demand.jobs) / capacity
+    load = _offered(demand, places, days)
     over = "; more than they can do: what is left over waits or is late" if load > 1 else ""
     return [f"load: the jobs ask for {load:.1%} of what the GPUs can do in {days:g} days{over}"]
 

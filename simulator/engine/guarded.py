@@ -116,6 +116,7 @@ class GuardedJob(JobState):
     """A job that only the engine's hands change."""
 
     __slots__ = ("_hands",)
+    _hands: Hands
 
     def __init__(self, hands: Hands, index: int, ask: Ask, sites: tuple[int, ...] = ()) -> None:
         object.__setattr__(self, "_hands", hands)

@@ -241,6 +241,7 @@ class InstituteJob(JobState):
     """A job as its institute sees it: all is as it is, but for the institute's own position, which is 0."""
 
     __slots__ = ("actual",)
+    actual: JobState
 
     def __init__(self, actual: JobState) -> None:
         for name, value in (("actual", actual), ("index", actual.index), ("ask", actual.ask), ("sites", (0,))):
