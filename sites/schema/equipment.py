@@ -177,7 +177,7 @@ class WithdrawnModel(Section):
     """Nodes that are taken out of service for a while, as for maintenance; known beforehand."""
 
     start: Instant
-    hours: Positive = Field(le=87_600)
+    hours: float = Field(ge=1e-3, le=87_600)
     nodes: int | None = Field(None, ge=1, le=1_000_000, description="how many; none: all of them")
 
 

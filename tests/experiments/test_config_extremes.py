@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from builders.schema_keys import Key, every_key, put
+
 from tafukt.experiments.config.load import check
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.runs import session
-
 from tafukt.problems import Mistakes
 
 HANG_S = 10
@@ -171,3 +172,28 @@ def fault(key: Key, value: Any, folder: Path) -> str:
         return f"{what}: {type(error).__name__}: {error}"
     reasons = [str(row["reason"]) for row in done.rows if row["status"] != "complete"]
     return f"{what}: {reasons[0]}" if reasons else "".join(done.faults)
+
+
+def faults(keys: list[Key], folder: Path) -> list[str]:
+    found = []
+    for number, key in enumerate(keys):
+        values = extremes(key)
+        assert values, f"{key.title} takes no value at all"
+        for place, value in enumerate(values):
+            here = folder / f"{number}-{place}"
+            here.mkdir()
+            files(here)
+            if told := fault(key, value, here):
+                found.append(told)
+    return found
+
+
+def test_keys_run_at_their_extremes_or_say_why_not(tmp_path: Path) -> None:
+    """A systematic part of all keys; the others in the slow run."""
+    assert faults(KEYS[::25], tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(1, 25))
+def test_every_key_runs_at_its_extremes_or_says_why_not(part: int, tmp_path: Path) -> None:
+    assert faults(KEYS[part::25], tmp_path) == []

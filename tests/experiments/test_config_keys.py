@@ -82,3 +82,14 @@ def test_a_time_zone_that_is_none_is_told() -> None:
     zones = [key for key in zones if "label" not in key.model.model_fields]  # a series tells it when it is read
     assert len(zones) >= 3
     assert [key.title for key in zones if not any("zone" in line for line in told(key, "Moon/Copernicus"))] == []
+
+
+def test_no_bound_stands_twice() -> None:
+    """Of two, pydantic takes the type's own and forgets the field's in silence."""
+    twice = []
+    for key in KEYS:
+        field = key.model.model_fields[next(part for part in reversed(key.path) if isinstance(part, str))]
+        bounds = [type(part).__name__ for part in field.metadata if type(part).__name__ in ("Ge", "Gt", "Le", "Lt")]
+        if len(bounds) > len({name[0] for name in bounds}):
+            twice.append(key.dotted)
+    assert twice == []

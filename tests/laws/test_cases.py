@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from builders.experiments import run
 from conftest import DATA
+
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
