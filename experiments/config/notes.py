@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import isfinite
 from typing import Any
 
+from tafukt.experiments.config.idle import idle
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.config.validated_range import outside
 
 
-def notes(loaded: Loaded, inputs: Inputs) -> list[str]:
-    """The notes on a scenario, one line each; `validate`, `run`, manifest and report tell them."""
+def notes(loaded: Loaded, inputs: Inputs, varied: Collection[str] = ()) -> list[str]:
+    """The notes on a scenario, one line each; `validate`, `run`, manifest and report tell them.
+
+    `varied` are the keys whose values another scenario of the same experiment changes.
+    """
     found = [
         *outside(loaded),
+        *idle(loaded, {*varied, *loaded.axis_keys}),
         *(f"{site}: {note}" for site, lines in inputs.weather_notes.items() for note in lines),
         *inputs.notes.get("told", ()),
         *_paid_export(inputs),

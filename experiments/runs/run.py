@@ -126,7 +126,7 @@ def cell_notes(cell: Case) -> bytes:
     inputs = inputs_of(cell)
     notes = {"seed": cell.seed, "axes": cell.axes, "jobs": len(inputs.jobs)}
     notes |= {"window_h": inputs.scenario.end_s / HOUR_S, "workload": inputs.notes, "weather": inputs.weather_notes}
-    notes |= {"notes": all_notes(cell.loaded, inputs)}
+    notes |= {"notes": all_notes(cell.loaded, inputs, cell.axes)}
     return json_bytes(notes)
 
 

@@ -22,6 +22,7 @@ import pytest
 from builders.schema_keys import Key, every_key, put
 from builders.weather_files import begins, clear, epw
 
+from tafukt.experiments.config.idle import NEEDS, SITE_NEEDS, idle
 from tafukt.experiments.config.load import Loaded, check
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
@@ -48,6 +49,19 @@ SPEAKS = {
     "workload.classes.fine_tuning.title": "stands in lists",
 }
 """Keys that change no result, and what they are for."""
+BY_CHANCE = {
+    "workload.elastic.share generator",
+    "workload.runtime_cap_h generator",
+    "workload.segments_max generator",
+    "workload.growth_per_year generator",
+    "workload.before_online generator",
+    "sites.own.x.pv.soiling.max_loss accumulating",
+    "sites.own.x.pv.soiling.storms_per_year accumulating",
+    "sites.own.x.pv.soiling.storm_loss accumulating",
+    "sites.own.x.grid.outages.per_year",
+    "sites.own.x.other.kind",
+}
+"""Keys that act where the days, jobs and draws are such that they do."""
 ORIGIN = re.compile(r"(\.|_)(source|confidence|basis)$")
 """Keys that say where a figure comes from."""
 
@@ -120,6 +134,8 @@ WITH: list[tuple[str, Table]] = [
     (r"network\.links", {"sites": {"use": ["rabat", "fes"]}}),
     (r"network\.links", {"network": {"links": [{"a": "rabat", "b": "x", "gbit_s": 10.0}]}}),
     (r"network\.kwh", {"network": {"star_gbit_s": 10.0}}),
+    (r"faults\.(repair_h|retries)", {"faults": {"preset": "rsc-1"}}),
+    (r"engine\.information_age_min", {"coordination": "federated"}),
     (r"account", {"days": 3, "account": {"warm_up_days": 0.5}}),
     (r"best_known\.", {"best_known": {"search": True, "steps": 10}}),
     (r"baseline_scenario", {"matrix": {"workload.load": [0.2, 0.3]}}),
@@ -509,7 +525,7 @@ def in_force(key: Key, document: Table, folder: Path) -> Any:
         value, path = loaded.sites["x"], path[3:]
     for part in path:
         if isinstance(part, int):
-            value = value[part]
+            value = value[part] if part < len(value) else None
         else:
             value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
     return value
@@ -562,3 +578,58 @@ def test_a_key_changes_what_a_run_starts_from(key: Key, folder: Path) -> None:
         else:
             told.append(f"{value!r} is refused: {after[1]}")
     assert quiet, "\n".join(told) or "no value to try"
+
+
+ALONE = [key for key in KEYS if any(re.search(pattern, key.title) for pattern, _ in WITH)]
+IDLE = {key for need in (*NEEDS, *SITE_NEEDS) for key in need.keys}
+
+
+def notes_on(document: Table, folder: Path) -> list[str]:
+    """What is told of keys without effect."""
+    return idle(check(copy.deepcopy(document), "keys.toml", folder))
+
+
+@pytest.mark.parametrize("key", ALONE, ids=lambda key: key.title)
+def test_a_key_without_what_it_needs_is_refused_or_told(key: Key, folder: Path) -> None:
+    document = base()
+    for place, kind in key.kinds:
+        document = put(document, replace(key, path=(*place, "kind"), kinds=()), kind)
+    before = outcome(json.dumps(document), folder)
+    for value in [v for pattern, v in OTHER if re.search(pattern, key.title)][:1] or guessed(key, document, folder):
+        changed = put(copy.deepcopy(document), replace(key, kinds=()), value)
+        if before[0] and outcome(json.dumps(changed), folder) == before and key.title not in SPEAKS:
+            told = [line for line in notes_on(changed, folder) if key.dotted in line]
+            assert told or key.title in BY_CHANCE or ORIGIN.search(key.title), f"nothing is said of {value!r}"
+            return
+
+
+def test_where_a_key_has_what_it_needs_nothing_is_told(folder: Path) -> None:
+    known = {key.dotted.removeprefix("sites.own.x."): key for key in KEYS}
+    assert known.keys() - {"other.series"} >= IDLE - {"other.series"}, "there is no such key"
+    for name in IDLE - {"other.series"}:
+        document = document_of(known[name])
+        value = [v for pattern, v in OTHER if re.search(pattern, known[name].title)] or [
+            in_force(known[name], document, folder)
+        ]
+        changed = put(document, replace(known[name], kinds=()), value[0])
+        try:
+            told = notes_on(changed, folder)
+        except InputError:
+            continue
+        assert not [line for line in told if line.startswith(known[name].dotted)], name
+
+
+def test_a_key_that_an_axis_gives_its_meaning_is_not_told_of() -> None:
+    document = merged(base(), {"workload": {"elastic": {"kind": "moldable"}}})
+    assert len(notes_on(document, Path("/nowhere"))) == 1
+    loaded = check(document | {"matrix": {"workload.elastic.share": [0.0, 0.5]}}, "keys.toml", Path("/nowhere"))
+    assert not idle(loaded, loaded.axis_keys)
+    assert not idle(loaded.at({"workload.elastic.share": 0.0}), loaded.axis_keys)
+
+
+def test_a_table_for_all_sites_is_told_of_only_where_it_is_idle_at_all(folder: Path) -> None:
+    document = merged(base(), {"sites": {"all": {"battery": {"peak_kw": 5.0}}}})
+    assert notes_on(document, folder) == [
+        "sites.all.battery.peak_kw has no effect here: it goes with battery.strategy = 'peak-shaving'"
+    ]
+    assert not notes_on(merged(document, site(battery={"strategy": "peak-shaving"})), folder)
