@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,8 +27,9 @@ class Demand:
     """The jobs that some site may run, as columns of one length.
 
     `job` is the index into the jobs as given. Work is at the best size of an elastic job: `gpu_s` are the
-    fewest GPU-seconds of the reference GPU that can do it, `gpus` the most reference GPUs that it keeps
-    busy. `kind` is its row in `allowed`, shape (classes, sites). A window goes from `submit_s` to `end_s`.
+    fewest GPU-seconds of the reference GPU that can do it, `gpus` the most reference GPUs that it keeps busy;
+    `asked` GPUs are asked for, of whatever type. `kind` is its row in `allowed`, shape (classes, sites). A window
+    goes from `submit_s` to `end_s`.
     """
 
     job: Ints
@@ -39,6 +40,13 @@ class Demand:
     gpus: Floats
     intensity: Floats
     allowed: Bools
+    asked: Floats
+
+    def without(self, rows: Ints) -> Demand:
+        """All but some rows."""
+        kept = np.setdiff1d(np.arange(len(self.job)), rows)
+        names = ("job", "kind", "submit_s", "end_s", "gpu_s", "gpus", "intensity", "asked")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
 
 def demand_of(
@@ -78,8 +86,8 @@ def demand_of(
         per_work, rate = _best(ask)
         end = float(np.fmax(ask.deadline_s, late[index]))
         kind = kinds.setdefault(sites, len(kinds))
-        rows.append((index, kind, ask.submit_s, end, work * per_work, rate * per_work, ask.intensity))
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), 7)
+        rows.append((index, kind, ask.submit_s, end, work * per_work, rate * per_work, ask.intensity, ask.gpus))
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), 8)
     allowed = np.zeros((len(kinds), len(scenario.sites)), dtype=bool)
     for sites, kind in kinds.items():
         allowed[kind, list(sites)] = True
@@ -108,7 +116,7 @@ def _widened(scenario: Scenario, table: Floats, allowed: Bools) -> Demand:
     end = np.minimum(np.maximum(table[:, 3] + TICK_S, soonest), scenario.end_s)
     # What cannot be done by the end of the window is not work that a complete run does.
     gpu_s = np.minimum(gpu_s, gpus * (end - submit))
-    return Demand(job, kind, submit, end, gpu_s, gpus, table[:, 6], allowed)
+    return Demand(job, kind, submit, end, gpu_s, gpus, table[:, 6], allowed, table[:, 7])
 
 
 def _best(ask: Ask) -> tuple[float, float]:

@@ -19,12 +19,14 @@ from tafukt.simulator.bound.program import (
     W_PER_KW,
     Bools,
     LinearProgram,
+    Starts,
     Supply,
     Work,
     build,
     intensity_range,
 )
 from tafukt.simulator.bound.solve import Solution, safe_dual, solve, sweep
+from tafukt.simulator.bound.starts import starts_of
 from tafukt.simulator.bound.supply import Objective, Resolution, block_cuts, default_grain, slot_edges, supply_of
 from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.scenario import Scenario
@@ -118,7 +120,7 @@ def lower_bound(
     """
     grain = grain or default_grain(scenario.end_s)
     demand = demand_of(scenario, jobs, deadlines_s, skip, settings.overrun if settings else "extend")
-    case = _Case(scenario, objective, settings.faults if settings else None, seed)
+    case = _Case(scenario, tuple(jobs), objective, settings, seed)
     too_long = _reaches_beyond(demand, grain)
     grain = grain.whole() if too_long else grain
     attempts = [_attempt(case, demand, grain)]
@@ -135,12 +137,10 @@ def lower_bound(
         best = _attempt(case, longer, grain)
         attempts.append(best)
     iterations = sum(attempt.solution.iterations for attempt in attempts)
-    return _report(best, demand, objective, "limit" if best.loose else status, iterations, stretched_s)
+    return _report(best, objective, "limit" if best.loose else status, iterations, stretched_s)
 
 
-def _report(
-    best: _Attempt, demand: Demand, objective: Objective, status: Status, iterations: int, stretched_s: float
-) -> Bound:
+def _report(best: _Attempt, objective: Objective, status: Status, iterations: int, stretched_s: float) -> Bound:
     """The bound of one attempt."""
     programme = best.programme
     return Bound(
@@ -154,7 +154,7 @@ def _report(
         rows=len(programme.row_low),
         slots=len(best.edges_s) - 1,
         stretched_s=stretched_s,
-        plan=plan_of(programme, best.supply, best.work, best.solution.x, best.edges_s, demand.job[best.own]),
+        plan=plan_of(programme, best.supply, best.work, best.solution.x, best.edges_s, best.own),
     )
 
 
@@ -169,14 +169,27 @@ class _Case:
     """What does not change from one attempt to the next."""
 
     scenario: Scenario
+    jobs: tuple[Job, ...]
     objective: Objective
-    faults: FaultSettings | None
+    settings: Settings | None
     seed: int
+
+    @property
+    def faults(self) -> FaultSettings | None:
+        """What breaks."""
+        return self.settings.faults if self.settings else None
+
+    def starts(self, demand: Demand, edges_s: Floats, grain: Resolution) -> Starts | None:
+        """Start times of rigid jobs, where these are few, nothing disturbs them, and the programme is of one piece."""
+        kills = self.settings is not None and self.settings.overrun == "kill"
+        if self.objective != "draw" or kills or np.isfinite(grain.block_s):
+            return None
+        return starts_of(self.scenario, self.jobs, demand, edges_s, self.faults)
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One programme, solved; `own` are the rows of the demand with variables of their own."""
+    """One programme, solved; `own` are the jobs with variables of their own, as given."""
 
     edges_s: Floats
     supply: Supply
@@ -208,6 +221,7 @@ class _Attempt:
         over = values(self.programme, "overflow", self.solution.x)
         amount = float(np.sum(over * self.supply.duration_s * self.supply.speed[:, None]))
         total = float(self.work.own_gpu_s.sum() + self.work.group_gpu_s.sum())
+        total += float(self.work.starts.gpu_s.sum()) if self.work.starts else 0.0
         return self.solution.optimal and amount > OVERFLOW_TOLERANCE * total
 
 
@@ -220,7 +234,10 @@ def _attempt(case: _Case, demand: Demand, grain: Resolution) -> _Attempt:
         edges_s = slot_edges(scenario, case.objective, grain)
         supply = supply_of(scenario, edges_s, case.objective, span, case.faults, case.seed)
         cells = int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0))
-        work, own = work_of(demand, edges_s, cells)
+        starts = case.starts(demand, edges_s, grain)
+        rest = demand if starts is None else demand.without(starts.row)
+        work, own = work_of(rest, edges_s, cells)
+        work = replace(work, starts=starts)
         programme = build(supply, work)
         small = len(programme.cost) <= grain.whole_columns or grain.slot_s > DAY_S
         if small or np.isfinite(grain.block_s):
@@ -228,7 +245,7 @@ def _attempt(case: _Case, demand: Demand, grain: Resolution) -> _Attempt:
         grain, coarsened = grain.whole(), True
     cuts = [] if small else block_cuts(edges_s, grain)
     solution = solve(programme, grain.iterations) if len(cuts) <= 1 else sweep(programme, cuts, grain.iterations)
-    return _Attempt(edges_s, supply, work, own, programme, solution, coarsened)
+    return _Attempt(edges_s, supply, work, rest.job[own], programme, solution, coarsened)
 
 
 # --- What a programme's optimum says in the terms of sites and jobs

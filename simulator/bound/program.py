@@ -98,6 +98,36 @@ class Supply:
 
 
 @dataclass(frozen=True)
+class Starts:
+    """Rigid jobs by site and start; a share of one of their runs is one column.
+
+    Attributes
+    ----------
+    alone_j : array, shape (sites,)
+        What each site draws without any job [J].
+    row : array, shape (jobs,)
+        Rows in the demand.
+    gpu_s, intensity : array, shape (jobs,)
+        Work of each [GPU-s of the reference GPU], and its intensity.
+    job, site, extra_j : array, shape (columns,)
+        Whose run it is, where, and what it draws at least beyond `alone_j` [J].
+    cell_column, cell_slot, cell_gpus : array, shape (cells,)
+        The slots of each run and the site's GPUs that it keeps busy, as a mean over the slot.
+    """
+
+    alone_j: Floats
+    row: Ints
+    gpu_s: Floats
+    intensity: Floats
+    job: Ints
+    site: Ints
+    extra_j: Floats
+    cell_column: Ints
+    cell_slot: Ints
+    cell_gpus: Floats
+
+
+@dataclass(frozen=True)
 class Work:
     """What is to be done; work in GPU-seconds of the reference GPU, at the best size of an elastic job.
 
@@ -114,6 +144,8 @@ class Work:
         The slots of each group, consecutive, group by group.
     step_low_gpu_s, step_high_gpu_s, step_gpus : array, shape (steps,)
         Work that must and that can have been done by the end of the slot, and the most GPUs in it.
+    starts : Starts, optional
+        Rigid jobs whose start times are variables; they are none of the above.
     """
 
     allowed: Bools
@@ -131,6 +163,7 @@ class Work:
     step_low_gpu_s: Floats
     step_high_gpu_s: Floats
     step_gpus: Floats
+    starts: Starts | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +187,8 @@ def build(supply: Supply, work: Work) -> LinearProgram:
     totals = _add_classes(assembly, supply, work, rows)
     _add_own(assembly, supply, work, rows, totals)
     _add_pools(assembly, supply, work, rows, totals)
+    if work.starts is not None:
+        _add_starts(assembly, supply, work.starts, rows)
     return assembly.programme()
 
 
@@ -216,6 +251,10 @@ def _add_sites(assembly: ProgramBuilder, supply: Supply, work: Work) -> _Rows:
     price = 20.0 * float(np.max(still + moving)) + 1e-3
     demand = np.bincount(work.cell_slot, work.cell_gpus, supply.slots)
     demand = demand + np.bincount(work.step_slot, work.step_gpus, supply.slots)
+    if work.starts is not None:
+        most = np.zeros((len(work.starts.row), supply.slots))
+        np.maximum.at(most, (work.starts.job[work.starts.cell_column], work.starts.cell_slot), work.starts.cell_gpus)
+        demand = demand + most.sum(axis=0) * supply.speed.max()
     over = assembly.add_columns(
         "overflow", everywhere & (demand > 0), slot, price * hours, demand / supply.speed[:, None]
     )
@@ -344,6 +383,24 @@ def _add_own(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows, 
         y,
         np.ones(len(y)),
     )
+
+
+def _add_starts(assembly: ProgramBuilder, supply: Supply, starts: Starts, rows: _Rows) -> None:
+    """Every rigid job runs through from one of its starts; what a site draws grows with each by what it draws alone."""
+    column = assembly.add_columns("starts", np.ones(len(starts.job), dtype=bool), np.zeros_like(starts.job), 0.0, 1.0)
+    last = np.full(len(starts.row), supply.slots - 1)
+    once = assembly.add_rows("once", np.ones(len(starts.row), dtype=bool), last, 1.0, 1.0)
+    assembly.put(once[starts.job], column, 1.0)
+    still, moving = gpu_kw(supply)
+    site, slot = starts.site[starts.cell_column], starts.cell_slot
+    intensity = starts.intensity[starts.job[starts.cell_column]]
+    cells = column[starts.cell_column]
+    assembly.put(rows.room[site, slot], cells, starts.cell_gpus)
+    assembly.put(rows.bus[site, slot], cells, -starts.cell_gpus * (still[site, slot] + intensity * moving[site, slot]))
+    everywhere = np.ones(supply.sites, dtype=bool)
+    alone = assembly.add_rows("alone", everywhere, last[:1], starts.alone_j / J_PER_KWH, np.inf)
+    assembly.put(alone[:, None], assembly.columns["import"], supply.duration_s / HOUR_S)
+    assembly.put(alone[starts.site], column, -starts.extra_j / J_PER_KWH)
 
 
 def _add_pools(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows, totals: _Totals) -> None:

@@ -196,7 +196,7 @@ def _demand(wishes: Sequence[LoadRequest], speed: Floats) -> Demand:
         allowed[row, list(sites)] = True
     columns = [(wish.release_s, wish.end_s, wish.gpu_s, wish.gpus, wish.intensity) for wish in wishes]
     release, end, gpu_s, gpus, intensity = np.array(columns, dtype=np.float64).T
-    return Demand(np.arange(len(wishes)), kind, release, end, gpu_s, gpus, intensity, allowed)
+    return Demand(np.arange(len(wishes)), kind, release, end, gpu_s, gpus, intensity, allowed, gpus)
 
 
 def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
