@@ -108,7 +108,7 @@ def _fine_edges(scenario: Scenario) -> Floats:
     """Equal bins in which batteries are walked: supply steps, or several at once in a long window [s]."""
     steps = max(1, ceil(scenario.end_s / scenario.step_s / MOST_BINS))
     bin_s = steps * scenario.step_s
-    return np.arange(int(scenario.end_s / bin_s + 1e-9) + 1) * bin_s
+    return np.asarray(np.arange(int(scenario.end_s / bin_s + 1e-9) + 1) * bin_s, dtype=np.float64)
 
 
 def _largest(scenario: Scenario, demand: Demand, rows: Ints, edges_s: Floats, bin_s: float) -> Ints:
