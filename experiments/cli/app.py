@@ -240,13 +240,17 @@ def plot(
     where: Where = None,
     policy: Annotated[list[str] | None, typer.Option(help="Of this policy; may be given repeatedly.")] = None,
     seed: Seed = None,
+    site: Annotated[str, typer.Option(help="Of this site alone.")] = "",
+    begin: Annotated[str, typer.Option("--from", metavar="DAY", help="From this day or moment, local time.")] = "",
+    end: Annotated[str, typer.Option("--to", metavar="DAY", help="To the end of this day, or to this moment.")] = "",
     paper: Annotated[int, typer.Option(min=0, max=2, help="In the size of so many columns of a paper.")] = 0,
     fonts: Annotated[str, typer.Option(help="sans, serif (as Times) or latex (Computer Modern).")] = "sans",
 ) -> None:
     """Draw the figures of a result folder into DIR/figures."""
     from tafukt.experiments.cli.show import plot_command
 
-    _leave(plot_command(folder, figure or [], kind, where or [], policy or [], seed, paper, fonts))
+    chosen = {"where": where or [], "policies": policy or [], "seed": seed, "site": site, "begin": begin, "end": end}
+    _leave(plot_command(folder, figure or [], kind, chosen, paper, fonts))
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,13 +65,11 @@ def plot_command(
     folder: Path,
     figures: Sequence[str],
     kind: str,
-    where: Sequence[str] = (),
-    policies: Sequence[str] = (),
-    seed: int | None = None,
+    chosen: Mapping[str, Any],
     paper: int = 0,
     fonts: str = "sans",
 ) -> int:
-    """Draw the figures of a result folder, or of some of its runs."""
+    """Draw the figures of a result folder, or of what is `chosen` of it (`Results.only`)."""
     from tafukt.experiments.figures.catalogue import save_all
     from tafukt.experiments.figures.style import FONTS
     from tafukt.experiments.results.load import load
@@ -80,7 +78,7 @@ def plot_command(
         message = f"no fonts {fonts!r}; there are {listed(FONTS)}"
         raise InputError(Problem("", "--fonts", message, nearest(fonts, FONTS)))
     with _figures_left_out() as left_out:
-        paths = save_all(load(folder).only(where, policies, seed), figures, kind, paper=paper, fonts=fonts)
+        paths = save_all(load(folder).only(**chosen), figures, kind, paper=paper, fonts=fonts)
     for path in paths:
         console().print(f"Wrote {path}")
     return _told(left_out)

@@ -57,10 +57,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Figure:
-    """A kind of figure: what it shows, and what of it a folder has data for."""
+    """A kind of figure: what it shows, and what of it a folder has data for.
+
+    `of_parts` figures can be drawn of one site or a stretch of time; all others are of whole runs.
+    """
 
     description: str
     planned: Callable[[Results], Iterator[Planned]]
+    of_parts: bool = False
 
 
 def plan(results: Results, names: Sequence[str] = ()) -> list[Planned]:
@@ -77,11 +81,20 @@ def plan(results: Results, names: Sequence[str] = ()) -> list[Planned]:
         if name not in FIGURES:
             message = f"no figure called {name!r}; there are {', '.join(FIGURES)}"
             raise InputError(Problem("", "--figure", message, nearest(name, FIGURES)))
+        if results.part.within_runs and not FIGURES[name].of_parts:
+            message = "is of whole runs; those of one site or a stretch of time are " + ", ".join(_possible(results))
+            raise InputError(Problem("--figure", name, message))
     first_scenario(results)
-    found = [item for name in names or FIGURES for item in _planned(name, results)]
+    example_runs(results)[-1].energy  # noqa: B018 - a site or stretch that is not there is told once
+    found = [item for name in names or _possible(results) for item in _planned(name, results)]
     if not found:
         raise InputError([Problem("", "--figure", text) for text in without_data(results, names, found)])
     return found
+
+
+def _possible(results: Results) -> list[str]:
+    """The names of the figures that can be drawn of a folder, or of the part of it that is asked for."""
+    return [name for name, figure in FIGURES.items() if figure.of_parts or not results.part.within_runs]
 
 
 def _planned(name: str, results: Results) -> list[Planned]:
@@ -190,9 +203,15 @@ def warn_of(planned: Planned, error: Exception) -> None:
 
 
 def example_runs(results: Results) -> list[RunData]:
-    """The runs whose insides are shown: of the baseline and of the policy that draws least, first seed."""
+    """The runs whose insides are shown: of the baseline and of the policy that draws least, first seed.
+
+    Where policies were asked for, all of these.
+    """
     rows = first_scenario(results)
     seed = int(rows["seed"].iloc[0])
+    if results.part.policies:
+        mine = rows[rows["seed"] == seed].drop_duplicates("policy")
+        return [results.run(str(run)) for run in mine["run"]]
     done = rows[(rows["jobs_left"] == 0) & (rows["seed"] == seed)]
     done = done if len(done) else rows[rows["seed"] == seed]
     chosen = [str(done.sort_values("draw_kwh", kind="stable")["run"].iloc[0])]
@@ -213,9 +232,16 @@ def first_scenario(results: Results) -> Any:
 
 
 def _at(results: Results) -> str:
-    """The scenario that is shown where there are several, in words."""
+    """The scenario that is shown where there are several, and the stretch of time, in words."""
     text = words.of_row(first_scenario(results).iloc[0].to_dict(), results.axes)
-    return f", at {text}" if text else ""
+    stretch = "".join(
+        f" {word} {value}" for word, value in zip(("from", "to"), _stretch(results), strict=True) if value
+    )
+    return (f", at {text}" if text else "") + (f",{stretch}" if stretch else "")
+
+
+def _stretch(results: Results) -> tuple[str, str]:
+    return results.part.begin, results.part.end
 
 
 def _slug(text: str) -> str:
@@ -223,8 +249,9 @@ def _slug(text: str) -> str:
 
 
 def _named(figure: str, results: Results, run: RunData | None = None) -> str:
-    """A file name that says figure, policy, scenario, and the seed where there are several."""
-    parts = [figure, _slug(str(run.row["policy"])) if run else "", _slug(_at(results).removeprefix(", at"))]
+    """A file name that says figure, policy, site, scenario and stretch, and the seed where there are several."""
+    policy = _slug(str(run.row["policy"])) if run else ""
+    parts = [figure, policy, _slug(results.part.site), _slug(_at(results).removeprefix(", at"))]
     if run is not None and results.complete["seed"].nunique() > 1:
         parts.append(f"s{run.row['seed']}")
     return "_".join(part for part in parts if part)
@@ -241,12 +268,15 @@ def _for_runs(
 
     def planned(results: Results) -> Iterator[Planned]:
         runs = example_runs(results)
-        if several_sites and _one_site(runs[-1]):  # the network is the site
-            return
+        if several_sites and _one_site(runs[-1]) and not (name == "site" and results.part.site):
+            return  # the network is the site
+        if name == "network" and results.part.site:
+            return  # the site is drawn
         window = shared(runs)
         for run in runs:
             policy = str(run.row["policy"])
-            text = f"{caption}, under {policy}, seed {run.row['seed']}{_at(results)}"
+            where = f" at {results.part.site}" if results.part.site and name != "site" else ""
+            text = f"{caption}{where}, under {policy}, seed {run.row['seed']}{_at(results)}"
             drawer = _bind(function, run, {"window": window})
             about = {"policy": policy, "run": run.name}
             yield Planned(name, _named(name, results, run), text, size(run), drawer, same, about)
@@ -331,7 +361,7 @@ def _plan_waiting(results: Results) -> Iterator[Planned]:
 def _plan_grid_requests(results: Results) -> Iterator[Planned]:
     """The largest request that the baseline met with, under each of the example runs."""
     runs = example_runs(results)
-    if not runs[0].grid_asked:
+    if not runs[0].grid_asked or runs[0].grid_events.empty:
         return
     request = grid.largest_request(runs[0].grid_events)
     yield from _for_runs(
@@ -443,22 +473,26 @@ FIGURES: dict[str, Figure] = {
             lambda run, ax, more: energy.network_balance(run, ax, **more),
             "y",
         ),
+        True,
     ),
-    "site": Figure("power balance of the site that used most sun", _plan_site),
+    "site": Figure("power balance of the site that used most sun", _plan_site, True),
     "gantt": Figure(
         "jobs on the GPUs of each site over time, beside its sun",
         _for_runs(
             "gantt", "Jobs on the sites", _by_sites(1.7, 0.52), lambda run, ax, more: jobs.gantt(run, ax, **more)
         ),
+        True,
     ),
     "day": Figure(
         "the mean day: sun, load and grid import by local hour",
         _for_runs("day", "The mean day", _wide, lambda run, ax, more: energy.sun_and_load(run, ax, **more), "y"),
+        True,
     ),
-    "heat": Figure("grid import by local hour and day", _plan_heat),
+    "heat": Figure("grid import by local hour and day", _plan_heat, True),
     "battery": Figure(
         "what the batteries hold over time",
         _for_runs("battery", "Battery state", _wide, lambda run, ax, more: energy.battery_state(run, ax, **more), "y"),
+        True,
     ),
     "sites": Figure(
         "what fed each site's load",
@@ -470,8 +504,9 @@ FIGURES: dict[str, Figure] = {
             "x",
             several_sites=True,
         ),
+        True,
     ),
-    "site_map": Figure("the sites on a map, with the share of the sun", _plan_map),
+    "site_map": Figure("the sites on a map, with the share of the sun", _plan_map, True),
     "attribution": Figure(
         "where the energy of each class of jobs came from",
         _for_runs(
@@ -479,7 +514,7 @@ FIGURES: dict[str, Figure] = {
         ),
     ),
     "waiting_cdf": Figure("how long jobs wait under each policy", _plan_waiting),
-    "grid_requests": Figure("import against target and baseline over the largest request", _plan_grid_requests),
+    "grid_requests": Figure("import against target and baseline over the largest request", _plan_grid_requests, True),
     "lines": Figure("metrics along each axis of the matrix", _plan_lines),
     "heatmap": Figure("metrics over each pair of axes of the matrix", _plan_heatmaps),
 }

@@ -68,7 +68,7 @@ def power_balance(
         raise ValueError(f"no site called {site!r}; there are {', '.join(sorted(set(energy['site'])))}")
     zone = zone_of(data, tz)
     ax = _balance(here, ax, zone, window or window_of(data, zone))
-    return finish(ax, title, f"Power balance of {site}{under(data)}", legend)
+    return finish(ax, title, f"Power balance of {site}{under(data, place=False)}", legend)
 
 
 def network_balance(
@@ -183,7 +183,14 @@ def battery_state(
         )
         ax.plot(times, days["mean"], color=BATTERY, linewidth=1.2, label="its mean")
     else:
-        ax.fill_between(times, total.to_numpy(), color=BATTERY, alpha=0.35, linewidth=0, label="all sites")
+        ax.fill_between(
+            times,
+            total.to_numpy(),
+            color=BATTERY,
+            alpha=0.35,
+            linewidth=0,
+            label="all sites" if stored.shape[1] > 1 else "stored",
+        )
         ax.plot(times, total, color=BATTERY, linewidth=1.2)
         if 1 < stored.shape[1] <= 40:
             lines = ax.plot(times, stored, color=INK, linewidth=0.5, alpha=0.55)
@@ -310,4 +317,5 @@ def sun_and_load(
     ax.set_ylim(bottom=0)
     ax.set_xlabel(f"local hour ({zone})")
     ax.set_ylabel("mean power [kW]")
-    return finish(ax, title, f"The mean day of all sites{under(data)}", legend)
+    whose = " of all sites" if energy["site"].nunique() > 1 else ""
+    return finish(ax, title, f"The mean day{whose}{under(data)}", legend)

@@ -90,6 +90,7 @@ def gantt(
     sun as a strip above; lanes within it are chosen for the eye, they are not the nodes.
     """
     import matplotlib as mpl
+    import pandas as pd
     from matplotlib.collections import PolyCollection
 
     mdates = dates()
@@ -99,7 +100,7 @@ def gantt(
     energy, part = _first_part(cut(whole, window))
     sites = list(dict.fromkeys(energy["site"]))
     ax = axes_or_new(ax, height=1.2 + 0.5 * len(sites))
-    last = energy["time_utc"].max() + (energy["time_utc"].iloc[1] - energy["time_utc"].iloc[0])
+    last = energy["time_utc"].max() + pd.Timedelta(hours=float(energy["step_h"].iloc[-1]))
     frame = stays(jobs, run["events"]).sort_values(["begin", "job"])
     frame = frame[frame["begin"] < last].head(GANTT_LIMIT)
     frame = frame.assign(end=frame["end"].fillna(last).clip(upper=last))
@@ -132,7 +133,8 @@ def gantt(
     shade(ax, window, last)
     if legend:
         ax.figure.colorbar(bars, ax=ax, label="sun share of a job's energy", pad=0.01, aspect=40)
-    return finish(ax, title, f"Jobs on the GPUs of each site, and its sun{under(run)}{part}", False)
+    of_each = " of each site" if len(sites) > 1 else ""
+    return finish(ax, title, f"Jobs on the GPUs{of_each}, and the sun{under(run)}{part}", False)
 
 
 def _first_part(energy: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -140,7 +142,7 @@ def _first_part(energy: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     times = energy["time_utc"]
     if (times.max() - times.min()).total_seconds() <= GANTT_DAYS * 86_400:
         return energy, ""
-    first = energy[energy["time_h"] < GANTT_PART * 24]
+    first = energy[energy["time_h"] < energy["time_h"].min() + GANTT_PART * 24]
     return first, f": the first {GANTT_PART} days"
 
 

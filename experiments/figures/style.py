@@ -257,7 +257,8 @@ def local_axis(ax: Axes, times: Any, tz: str, more: str = "") -> None:
     ax.xaxis.set_major_formatter(mdates.DateFormatter(text, tz=zone))
     if 2.5 < span_days <= 8:
         ax.xaxis.set_minor_locator(mdates.HourLocator(byhour=(6, 12, 18), tz=zone))
-    ax.set_xlim(*mdates.date2num([index.min(), index.max()]))
+    first, last = mdates.date2num([index.min(), index.max()])
+    ax.set_xlim(first, last if last > first else first + 1 / 24)
     ax.set_xlabel(wrapped(f"local time ({tz}){more}", ax, "axes.labelsize"))
 
 
@@ -351,7 +352,8 @@ def zone_of(data: Any, tz: str) -> str:
     return tz or str(getattr(data, "tz", LOCAL_TZ))
 
 
-def under(data: Any) -> str:
-    """The policy of a run, for a title; nothing where a bare table is drawn."""
-    row = getattr(data, "row", None)
-    return f" under {row['policy']}" if isinstance(row, dict) and "policy" in row else ""
+def under(data: Any, place: bool = True) -> str:
+    """The site and the policy of a run, for a title; nothing where a bare table is drawn."""
+    row, site = getattr(data, "row", None), getattr(getattr(data, "part", None), "site", "")
+    policy = f" under {row['policy']}" if isinstance(row, dict) and "policy" in row else ""
+    return (f" at {site}" if place and site else "") + policy

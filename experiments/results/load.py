@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -22,17 +23,76 @@ LOCAL_TZ = "Africa/Casablanca"
 HEAD = ("policy", "seed", "draw_kwh", "grid_cut", "captured", "renewable_fraction", "wait_mean_h", "jobs_left")
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a result folder: some policies, one site, a stretch of time; empty: all of it.
+
+    `begin` and `end` are days or moments as ISO 8601, by the clock of the run where they name no zone; the day `end`
+    is shown whole.
+    """
+
+    policies: tuple[str, ...] = ()
+    site: str = ""
+    begin: str = ""
+    end: str = ""
+
+    @property
+    def within_runs(self) -> bool:
+        """Whether it is a part of each run, and not of the list of runs alone."""
+        return bool(self.site or self.begin or self.end)
+
+    def of(self, table: pd.DataFrame, column: str, tz: str, where: Path) -> pd.DataFrame:
+        """The rows of this site whose moment in a column lies in the stretch.
+
+        Raises
+        ------
+        FolderError
+            If a moment cannot be read, or there is no such site.
+        """
+        kept = table
+        if self.site:
+            known = list(dict.fromkeys(table["site"]))
+            if self.site not in known:
+                message = f"no site called {self.site!r}; there are {', '.join(known)}"
+                raise FolderError(Problem(str(where), "--site", message, nearest(self.site, known)))
+            kept = kept[kept["site"] == self.site]
+        if self.begin:
+            kept = kept[kept[column] >= _moment("--from", self.begin, tz)]
+        if self.end:
+            kept = kept[kept[column] < _moment("--to", self.end, tz, last=True)]
+        return kept
+
+
+def _moment(option: str, text: str, tz: str, last: bool = False) -> pd.Timestamp:
+    """A moment in UTC from ISO 8601; a day without a time is its first moment, or its `last`."""
+    import pandas as pd
+
+    try:
+        moment = pd.Timestamp(text)
+        whole_day = len(text) <= len("2025-12-31")
+        if whole_day and last:
+            moment += pd.Timedelta(days=1)
+        local = moment.tz_localize(tz, nonexistent="shift_forward", ambiguous=True) if moment.tz is None else moment
+        return local.tz_convert("UTC")
+    except (ValueError, OverflowError):
+        raise FolderError(
+            Problem(option, text, "should be a day or a moment, as 2025-12-03 or 2025-12-03T18:00")
+        ) from None
+
+
 class RunData(Mapping[str, "pd.DataFrame"]):
     """One run: its row of the summary as `row`, its tables as `jobs`, `energy` and `events`.
 
-    It is a mapping from the table's name to the table, too, which is what figures take.
+    It is a mapping from the table's name to the table, too, which is what figures take. Of a `part`, the energy and
+    the requests of the grid are those of its site and stretch of time; jobs and events are whole.
     """
 
     TABLES = ("jobs", "energy", "events")
 
-    def __init__(self, folder: Path, row: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, row: Mapping[str, Any], part: Part | None = None) -> None:
         self.folder = folder
         self.row = dict(row)
+        self.part = part or Part()
 
     def __repr__(self) -> str:
         return f"RunData({self.name!r}, policy={self.row.get('policy')!r}, seed={self.row.get('seed')})"
@@ -61,8 +121,21 @@ class RunData(Mapping[str, "pd.DataFrame"]):
 
     @cached_property
     def energy(self) -> pd.DataFrame:
-        """One row per site and output step."""
-        return self._read("energy")
+        """One row per site and output step.
+
+        Raises
+        ------
+        FolderError
+            If there is none, or the run has no such site, or nothing in the stretch of time that is asked for.
+        """
+        whole = self._read("energy")
+        found = self.part.of(whole, "time_utc", self.tz, self._results_folder)
+        if found.empty:
+            first, last = (whole["time_utc"].agg(each).tz_convert(self.tz) for each in ("min", "max"))
+            message = f"nothing lies between {self.part.begin or 'the start'} and {self.part.end or 'the end'}"
+            message += f"; the run goes from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} ({self.tz})"
+            raise FolderError(Problem(str(self._results_folder), "--from, --to", message))
+        return found if not self.part.within_runs else found.reset_index(drop=True)
 
     @cached_property
     def events(self) -> pd.DataFrame:
@@ -78,7 +151,7 @@ class RunData(Mapping[str, "pd.DataFrame"]):
         FolderError
             If the grid asked for nothing in this run.
         """
-        return self._read("grid_events")
+        return self.part.of(self._read("grid_events"), "start_utc", self.tz, self._results_folder)
 
     @property
     def grid_asked(self) -> bool:
@@ -102,6 +175,10 @@ class RunData(Mapping[str, "pd.DataFrame"]):
         """Time zone in which the run's figures are drawn."""
         return self.metadata.get("tz", LOCAL_TZ)
 
+    @property
+    def _results_folder(self) -> Path:
+        return self.folder.parent.parent
+
     def _path(self, table: str) -> Path:
         path = self.folder / f"{table}.parquet"
         if not path.is_file():
@@ -124,8 +201,9 @@ class Results:
     chooses more closely; `results.complete` has the rows that did not fail.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, part: Part | None = None) -> None:
         self.folder = folder
+        self.part = part or Part()
         self._stored = StoredResults(folder)
         self.manifest = self._stored.manifest()
         self.experiment = _toml(folder / EXPERIMENT)
@@ -216,13 +294,31 @@ class Results:
         own = self.experiment.get("sites", {}).get("own", {})
         return {str(name): dict(site) for name, site in own.items()}
 
-    def only(self, where: Sequence[str] = (), policies: Sequence[str] = (), seed: int | None = None) -> Results:
-        """The same folder with some of its runs: of these values of axes, policies and seed.
+    def only(
+        self,
+        where: Sequence[str] = (),
+        policies: Sequence[str] = (),
+        seed: int | None = None,
+        *,
+        site: str = "",
+        begin: str = "",
+        end: str = "",
+    ) -> Results:
+        """The same folder with some of its runs: of these values of axes, policies and seed; or a part of each.
 
         Parameters
         ----------
         where : sequence of str
             As in `battery.kwh=1000`; of an axis' key its last parts are enough.
+        policies : sequence of str
+            In figures of single runs all of these are shown, not two examples.
+        seed : int, optional
+            Of one seed.
+        site : str
+            Energy of this site alone.
+        begin, end : str
+            Energy from and to a day or moment, as in `2025-12-03` or `2025-12-03T18:00` by the clock of the run; the
+            day `end` is shown whole.
 
         Raises
         ------
@@ -240,7 +336,7 @@ class Results:
         for column, values in (("policy", policies), ("seed", [] if seed is None else [seed])):
             parts = [self._chosen(frame, column, str(value)) for value in values]
             frame = frame[frame["run"].isin({run for part in parts for run in part["run"]})] if parts else frame
-        narrowed = Results(self.folder)
+        narrowed = Results(self.folder, Part(tuple(policies), site, begin, end))
         narrowed.__dict__["summary"] = frame.reset_index(drop=True)
         return narrowed
 
@@ -269,7 +365,7 @@ class Results:
             said = ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value is not None)
             raise FolderError(Problem(str(self.folder), "", f"no complete run{' of ' + said if said else ''}"))
         row = {str(key): value for key, value in rows.iloc[0].items()}
-        return RunData(self._stored.run_path(str(row["run"])), row)
+        return RunData(self._stored.run_path(str(row["run"])), row, self.part)
 
     def __getitem__(self, policy: str) -> RunData:
         return self.run(policy=policy)

@@ -411,3 +411,45 @@ def test_dates_leave_room_for_one_another_in_one_column(results: loading.Results
         boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
     assert len(boxes) >= 2
     assert not any(one.overlaps(two) for one, two in pairwise(boxes))
+
+
+def test_every_figure_takes_a_title_and_a_legend() -> None:
+    import inspect
+
+    for name in set(drawing.__all__) - {"FigureWarning", "draw", "paper", "plan", "save", "save_all"}:
+        taken = inspect.signature(getattr(drawing, name)).parameters
+        assert {"ax", "title", "legend"} <= set(taken), name
+    for name in ("policies", "pareto", "matrix_lines", "waiting_cdf", "waiting_rows"):
+        assert "policies" in inspect.signature(getattr(drawing, name)).parameters
+
+
+def test_one_site_and_a_stretch_of_time(results: loading.Results, tmp_path: Path) -> None:
+    """By the local clock, which is an hour ahead of UTC here; the last day is whole."""
+    part = results.only(policies=["fifo", "solar"], seed=2, site="site1", begin="2025-12-01", end="2025-12-01")
+    energy, whole = part["solar"].energy, results.run(policy="solar", seed=2).energy
+    assert set(energy["site"]) == {"site1"}
+    assert energy["time_utc"].max() == pd.Timestamp("2025-12-01T22:45Z")
+    mine = whole[(whole["site"] == "site1") & (whole["time_utc"] < pd.Timestamp("2025-12-01T23:00Z"))]
+    assert energy["grid_import_kwh"].tolist() == mine["grid_import_kwh"].tolist()
+    paths = figures.save_all(part, ["site", "battery"], folder=tmp_path)
+    stretch = "site1_from-2025-12-01-to-2025-12-01.png"
+    assert [path.name for path in paths] == [
+        f"{f}_{p}_{stretch}" for f in ("site", "battery") for p in ("fifo", "solar")
+    ]
+    captions = [item.caption for item in figures.plan(part, ["battery"])]
+    assert captions[0] == "Battery state at site1, under fifo, seed 2, from 2025-12-01 to 2025-12-01"
+    assert {item.figure for item in figures.plan(part)} == {"site", "gantt", "day", "heat", "battery"}
+    for item in figures.plan(results.only(begin="2025-12-02T12:00", end="2025-12-02T12:15")):
+        figures.draw(item).draw_without_rendering()  # a single step
+
+
+def test_what_is_no_part_of_a_run_is_told(results: loading.Results) -> None:
+    for part, told in (
+        ({"site": "site7"}, "--site: no site called 'site7'; there are site0, site1"),
+        ({"begin": "2026-01-01"}, "the run goes from 2025-12-01 01:00 to 2025-12-03 00:45"),
+        ({"end": "tomorrow"}, "--to: tomorrow: should be a day or a moment"),
+    ):
+        with pytest.raises(InputError, match=re.escape(told)):
+            figures.plan(results.only(**part))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="pareto: is of whole runs"):
+        figures.plan(results.only(site="site0"), ["pareto"])
