@@ -33,7 +33,7 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class ExperimentCheck:
-    """What a valid experiment would run.
+    """The runs that a valid experiment makes, and what they rest on.
 
     Attributes
     ----------

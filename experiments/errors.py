@@ -1,4 +1,4 @@
-"""What can go wrong that is the user's to mend.
+"""Errors that are the user's to mend.
 
 Mistakes (ValueError)       all of them at once, each a `Problem`: exit code 2
 ├── SiteError               in a site or its files

@@ -1,4 +1,4 @@
-"""What makes a run the run it is: hashes of resolved inputs, of input files and of the source code."""
+"""Identity of runs: hashes of resolved inputs, of input files and of the source code."""
 
 from __future__ import annotations
 

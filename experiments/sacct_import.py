@@ -20,7 +20,7 @@ DAY_H = 24.0
 
 @dataclass(frozen=True)
 class FoundCluster:
-    """What a log shows of the cluster that it was recorded on; `kind` is a node of the catalogue."""
+    """The cluster that a log was recorded on, as far as the log shows it; `kind` is a node of the catalogue."""
 
     nodes: int
     gpus_per_node: int

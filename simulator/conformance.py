@@ -385,7 +385,7 @@ def _starved(case: Case, record: Record) -> Iterator[Finding]:
 def _differs(
     one: Record, other: Record | None, names: Mapping[str, str] | None = None, until_s: float = float("inf")
 ) -> str:
-    """Where two runs part, in words; empty where they do not."""
+    """First difference of two runs, in words; empty if there is none."""
     if other is None:
         return "it fails"
     mine, theirs = (list(_decisions(record, until_s)) for record in (one, other))

@@ -15,7 +15,7 @@ from tafukt.simulator.units import DAY_S, on_grid
 
 @dataclass(frozen=True)
 class FaultSettings:
-    """How often things break, and what happens then.
+    """Rates of failures, and what follows one.
 
     `node_mtbf_s` is a node's mean time between failures, up or idle or asleep [s], `repair_s` its mean time
     to repair [s]; both are exponential. `hazard_per_s` is the rate at which a running job is killed by
@@ -65,7 +65,7 @@ PRESETS: dict[str, FaultSettings] = {
 
 
 def node_outages(settings: FaultSettings, seed: int, site: str, node: int) -> Iterator[tuple[float, float]]:
-    """When a node fails and when it is repaired, one time after the other, without end [s].
+    """Times at which a node fails and is repaired, one after the other, without end [s].
 
     Nothing where nodes never fail. A draw depends on the seed and on the names of site and node alone.
     """

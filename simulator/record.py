@@ -32,7 +32,7 @@ FLOWS = (
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one job; times in simulation seconds, NaN where it never happened.
+    """Outcome of one job; times in simulation seconds, NaN if it never happened.
 
     `rejected` is whom no allowed site can hold, `refused` whom the policy has turned away.
     `site` is the index of the last site that it ran on, -1 for none. `busy_gpu_s` counts every

@@ -190,7 +190,7 @@ class Site:
         return self.node.gpus * self.nodes
 
     def nodes_at(self, time_s: float) -> int:
-        """How many nodes are in service at a time, by plan."""
+        """Nodes in service at a time, by plan."""
         before = [count for at_s, count in self.nodes_online if at_s <= time_s]
         return before[-1] if before else self.nodes
 
@@ -199,7 +199,7 @@ class Site:
         return min([self.nodes_at(begin_s), *(count for at_s, count in self.nodes_online if begin_s < at_s < end_s)])
 
     def withdrawn(self, node: int, end_s: float) -> list[tuple[float, float]]:
-        """When a node is out of service, by plan, up to `end_s` [s]: disjoint and in order."""
+        """Times at which a node is out of service, by plan, up to `end_s` [s]: disjoint and in order."""
         found: list[tuple[float, float]] = []
         out_s = -1.0
         for at_s, count in self.nodes_online:
@@ -233,7 +233,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Quota:
-    """How many GPUs the tenants of a region may hold at once: in all, and outside their own region."""
+    """Limits on the GPUs that the tenants of a region hold at once: in all, and outside their own region."""
 
     gpus: float = math.inf
     gpus_outside: float = math.inf

@@ -19,7 +19,7 @@ HOUR_S = 3600.0
 
 
 def nodes_online(model: ClusterModel, span: Span, cache: Path | None = None) -> tuple[Changes, tuple[str, ...]]:
-    """When the number of nodes in service changes, and notes.
+    """Times at which the number of nodes in service changes, and notes.
 
     Spells that overlap add up. A series holds for whole steps of the run; of a mean that is no whole number the part
     of a node is left out.

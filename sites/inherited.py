@@ -13,7 +13,7 @@ _MOROCCAN_ZONES = ("Africa/Casablanca", "Africa/El_Aaiun")
 
 
 def inherited(site: SiteModel) -> tuple[str, ...]:
-    """What a site has that is another place's, one line for each.
+    """Features of a site that are another place's, one line for each.
 
     The catalogue's climates, tariffs and carbon tables are Morocco's. A site elsewhere that keeps them, by `like` or
     by default, is told so.

@@ -176,7 +176,7 @@ def run(
 def validate(
     experiment: str | Path | Mapping[str, Any], *, set: Mapping[str, Any] | Sequence[str] = ()
 ) -> ExperimentCheck:
-    """What an experiment would run, and what is worth knowing before it does; nothing is simulated.
+    """Check of an experiment: what it would run, and what is worth knowing before it does; nothing is simulated.
 
     Parameters
     ----------
@@ -257,4 +257,4 @@ if TYPE_CHECKING:
         """The sites of the catalogue, by name."""
 
     def workloads() -> dict[str, str]:
-        """What jobs can be made from, by name: mixes, trace formats and services, each with its title."""
+        """Sources of jobs, by name: mixes, trace formats and services, each with its title."""

@@ -111,7 +111,7 @@ def _types_in(annotation: Any) -> Iterator[Any]:
 
 
 def _unfit(value: Any, kinds: frozenset[Any] = frozenset()) -> str:
-    """Why a value cannot be of any of some types, where pydantic would turn it into one; else empty."""
+    """Reason for which a value cannot be of any of some types, though pydantic would turn it into one; else empty."""
     if isinstance(value, int) and abs(value) > LARGEST_INT:
         return "is too large a number"
     if isinstance(value, float) and not abs(value) <= LARGEST:
@@ -360,7 +360,7 @@ def _described(models: list[type[BaseModel]], name: str) -> str:
 
 
 def _tags(models: list[type[BaseModel]], location: Location) -> str:
-    """What a missing discriminator may be."""
+    """Values that a missing discriminator may have."""
     tags = [
         str(value)
         for model in models

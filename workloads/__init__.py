@@ -11,7 +11,7 @@ from types import ModuleType
 
 class _Catalogue(ModuleType):
     def __call__(self) -> dict[str, str]:
-        """What jobs can be made from, by name: mixes, trace formats and services, each with its title."""
+        """Sources of jobs, by name: mixes, trace formats and services, each with its title."""
         import tomllib
 
         from tafukt.workloads import mix, service

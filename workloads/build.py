@@ -96,7 +96,7 @@ def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
 
 
 def _too_large(demand: Demand, places: Sequence[Place]) -> list[str]:
-    """What no site can hold, at its smallest size."""
+    """Jobs that no site can hold, at their smallest size."""
     most = max(place.gpus for place in places)
     asks = [(job.ask.gpus_min or job.ask.gpus, job) for job in demand.jobs]
     large = [(gpus, job) for gpus, job in asks if gpus > most]

@@ -365,7 +365,7 @@ USUAL_LIMITS_S = np.array([5, 10, 15, 30, 60, 90, 120, 180, 240, 360, 480, 600, 
 
 
 def _estimates(model: GeneratorModel, runtime: Floats, u: Floats, cap_s: float) -> Floats:
-    """What users state for the whole job, never below the truth unless a factor says so.
+    """Users' estimates for the whole job, never below the truth unless a factor says so.
 
     `steps` multiplies the runtime by a factor uniform in [1, 1.2]: who trains knows the number of steps and,
     from a trial, the seconds of each (the margin is a choice). `limits` is what batch systems see: the
@@ -388,7 +388,7 @@ def _estimates(model: GeneratorModel, runtime: Floats, u: Floats, cap_s: float) 
 def _notes(
     model: GeneratorModel, scheme: Plan, dates: Sequence[date], midnights: Floats, days: float, columns: Columns
 ) -> dict[str, Any]:
-    """What the manifest says about this workload."""
+    """Notes of the manifest about this workload."""
     due = columns.gpus * columns.runtime_s * columns.ends_at
     capacity = scheme.gpus * days * DAY_S
     edges = np.append(midnights, midnights[-1] + DAY_S)
@@ -535,7 +535,7 @@ class _Shared:
             self.cuts[name] = (cut[0], cut[1], cut[2], cut[3])
 
     def tenant_and_data(self, home: str, function: str, u: float) -> tuple[Tenant, Dataset]:
-        """Who asks, and what is read: one draw decides both."""
+        """Tenant and data set of a job: one draw decides both."""
         programmes, programme_cut, datasets, dataset_cut = self.cuts[function]
         programme = programmes[min(bisect_right(programme_cut, u), len(programmes) - 1)]
         dataset = datasets[min(bisect_right(dataset_cut, u), len(datasets) - 1)]

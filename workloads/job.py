@@ -20,7 +20,7 @@ TIERS: dict[Tier, float] = {"firm": 1.0, "0.9": 0.9, "0.75": 0.75, "0.5": 0.5, "
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Who asks: a region's code, an institute's function, a programme."""
+    """Tenant of a job: a region's code, an institute's function, a programme."""
 
     region: str
     function: str = "research"
@@ -43,7 +43,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What saving and restoring a job costs.
+    """Costs of saving and restoring a job.
 
     `size_gb` is what a move transfers; `write_s` and `restart_s` are powered time [s]; `interval_s` is
     the running time between periodic checkpoints [s], `None` for Young's and Daly's optimum.
@@ -87,7 +87,7 @@ class SpeedUp:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the user states, and all that a policy ever sees.
+    """A job as its user states it, and all that a policy ever sees.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What only the engine knows: the whole work, and how far it gets.
+    """Truth about a job that only the engine knows: the whole work, and how far it gets.
 
     Attributes
     ----------

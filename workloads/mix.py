@@ -26,7 +26,7 @@ EDGE = 1e-15
 
 
 class ArrivalModel(Strict):
-    """When jobs arrive: relative rates by local hour and by weekday, each with mean 1."""
+    """Arrival pattern of jobs: relative rates by local hour and by weekday, each with mean 1."""
 
     timezone: Zone = Field("Africa/Casablanca", description="the clock that the hours are read on")
     hour: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="relative rate in each local hour, from 0")

@@ -15,7 +15,7 @@ DEFAULT_LOAD = 0.55
 
 @dataclass(frozen=True)
 class Place:
-    """What a workload needs to know of a site.
+    """A site as a workload sees it.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class GeneratorModel(Strict):
 
 
 class TraceClassModel(Strict):
-    """What is stated of the jobs of one class of a trace."""
+    """Statements on the jobs of one class of a trace."""
 
     flexibility: Tier | None = Field(None, description="what the grid may ask of it; default: that of all jobs")
     power_curve: PowerCurve | None = Field(None, description="its speed under a power cap; default: that of all jobs")

@@ -22,7 +22,7 @@ WORDS = {
 
 
 def key_lines(key: str) -> list[str]:
-    """What may stand in a table, as in `workload.trace` or `sites.own.here.pv`; a single key is explained alone.
+    """Lines on the keys of a table, as in `workload.trace` or `sites.own.here.pv`; a single key is explained alone.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def key_lines(key: str) -> list[str]:
 
 
 def _step(node: Schema, part: str, definitions: Schema) -> Iterator[Schema]:
-    """What a part of a key leads to: a property, a kind of a union, or any name where names are free."""
+    """The schema under a part of a key: a property, a kind of a union, or any name where names are free."""
     members = list(_members(node, definitions))
     tagged = [m for m in members if _kind(m) == part]
     if tagged:  # a kind wins over a key of the same name, which its own table explains

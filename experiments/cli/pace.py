@@ -1,4 +1,4 @@
-"""How far work is, between the moments at which that is known."""
+"""Progress of long work, estimated between the moments at which it is known."""
 
 from __future__ import annotations
 

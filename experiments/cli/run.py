@@ -96,7 +96,7 @@ def dry_run_command(
 
 
 def _announced(plan: session.RunPlan, estimated_s: float, workers: int, cluster: str, index: int | None) -> str:
-    """What is about to run, and about how long it will take."""
+    """Announcement of a run: its size, and about how long it will take."""
     done = len(plan.runs) - len(plan.missing)
     kept = f", {done} of them complete already" if done and index is None else ""
     runs = plural(len(plan.runs), "run") if index is None else f"run {index} of {len(plan.runs)}"

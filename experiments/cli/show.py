@@ -45,7 +45,7 @@ def report_command(folder: Path, output: Path | None) -> int:
 
 @contextmanager
 def _figures_left_out() -> Iterator[list[warnings.WarningMessage]]:
-    """What is warned of while figures are drawn."""
+    """Reasons of the figures that could not be drawn, gathered from warnings."""
     from tafukt.experiments.figures.catalogue import FigureWarning
 
     with warnings.catch_warnings(record=True) as found:

@@ -1,4 +1,4 @@
-"""What the terminal says: the comparison table, the notes, the next command."""
+"""Text for the terminal: the comparison table, the notes, the next command."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def width() -> int:
 
 
 def heading_mark(number: int) -> str:
-    """What stands in a table for the heading of a block, so that a long one makes no column wide."""
+    """Mark for the heading of a block in a table, so that a long one makes no column wide."""
     return chr(FIRST_MARK + number)
 
 
@@ -175,12 +175,12 @@ def _blocks(rows: Sequence[Row], axes: Sequence[str]) -> dict[str, dict[str, lis
 
 
 def next_command(path: Path) -> str:
-    """What to do next."""
+    """The command that comes next."""
     return f"tafukt report {path}"
 
 
 def scenario_lines(inputs: Inputs) -> list[str]:
-    """What a scenario holds, in a few lines."""
+    """A scenario in a few lines."""
     sites = inputs.scenario.sites
     gpus = sum(site.gpus for site in sites)
     submitted = sum(job.truth.due_gpu_s for job in inputs.jobs) / 3600.0

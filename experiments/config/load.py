@@ -245,7 +245,7 @@ def _checked(
 
 
 def _trace_problems(name: str, file: str) -> list[Problem]:
-    """What is wrong with the name of a public trace."""
+    """Problems with the name of a public trace."""
     from tafukt.workloads.traces.public import catalogue
 
     known = catalogue()
@@ -284,7 +284,7 @@ def _steps_unfit(experiment: Experiment, file: str) -> list[Problem]:
 
 
 def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: str) -> list[Problem]:
-    """What the network, the quotas and the service name, and is not there."""
+    """Problems with places that the network, the quotas and the service name, and that are not there."""
     problems = []
     for position, link in enumerate(experiment.network.links):
         for end, name in (("a", link.a), ("b", link.b)):
@@ -302,7 +302,7 @@ def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: s
 
 
 def _of_catalogue(experiment: Experiment, file: str, folder: Path) -> list[Problem]:
-    """What is wrong in a service and in the classes of a mix, which change tables of the catalogue or of a file."""
+    """Problems in a service and in the classes of a mix, which change tables of the catalogue or of a file."""
     problems: list[Problem] = []
     if experiment.service is not None:
         try:
@@ -381,7 +381,7 @@ def _too_many(loaded: Loaded, axes: Sequence[Axis], file: str) -> list[Problem]:
 
 
 def too_many_steps(loaded: Loaded, days: float) -> Problem | None:
-    """What is wrong with an accounting window of so many days: its steps would fill any memory."""
+    """The problem with an accounting window of so many days: its steps would fill any memory."""
     steps = round(len(loaded.sites) * days * 1440 / loaded.experiment.step_min)
     if steps <= STEPS_LIMIT:
         return None
@@ -412,7 +412,7 @@ def _site_table(site: SiteModel) -> toml.Document:
 
 
 def _places(key: str) -> list[str]:
-    """Where a document may name the file of a key: at the site itself, and in what is changed on it."""
+    """Keys at which a document may name a file: at the site itself, and in what is changed on it."""
     section, _, rest = key.partition(".")
     if section != "sites":
         return [key]

@@ -1,4 +1,4 @@
-"""What is worth knowing before one believes a result: all that was made up, dropped, taken over or never compared."""
+"""Notes to read before one believes a result: all that was made up, dropped, taken over or never compared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def notes(loaded: Loaded, inputs: Inputs, varied: Collection[str] = ()) -> list[
 
 
 def _paid_export(inputs: Inputs) -> list[str]:
-    """What of the export is paid, where a site may feed in at all."""
+    """Note on the share of the export that is paid, if a site may feed in at all."""
     feeding = [site for site in inputs.scenario.sites if site.grid.export_limit_w > 0 and site.pv.values.any()]
     shares = {site.grid.export_cap_share for site in feeding}
     if not shares:
@@ -53,7 +53,7 @@ def _not_searched(loaded: Loaded, inputs: Inputs) -> list[str]:
 
 
 def _not_looked_at(loaded: Loaded, inputs: Inputs) -> list[str]:
-    """How far ahead policies look, where some jobs may wait for longer."""
+    """Notes on the horizons of policies, if some jobs may wait for longer."""
     from tafukt.simulator.policies.presets import PLANNERS
     from tafukt.simulator.units import HOUR_S
 

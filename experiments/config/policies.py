@@ -1,4 +1,4 @@
-"""What an entry of `policies` means: a preset's name, a table of parts, `file.py:name`, or `module:name`.
+"""Entries of `policies`: a preset's name, a table of parts, `file.py:name`, or `module:name`.
 
 An installed package may also offer policies by name, as entry points of the group `tafukt.policies`.
 """
@@ -52,7 +52,7 @@ class PolicyRef:
 
     @property
     def written(self) -> str | dict[str, Any]:
-        """What stands for the policy in an experiment file, from whatever folder."""
+        """The policy as an experiment file names it, from whatever folder."""
         return dict(json.loads(self.parts)) if self.parts else self.absolute
 
     def load(self) -> Any:

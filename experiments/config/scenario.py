@@ -172,7 +172,7 @@ def _window_s(experiment: Experiment, jobs: tuple[Job, ...], gpu_speed: float) -
 def _class_means_s(
     given: Literal["learned", "workload"] | dict[str, float], jobs: Sequence[Job]
 ) -> tuple[tuple[str, float], ...]:
-    """How long jobs of each class run on the mean, as far as it is to be known beforehand [s]."""
+    """Mean runtime of each class of jobs, as far as it is to be known beforehand [s]."""
     if isinstance(given, dict):
         return tuple((name, hours * HOUR_S) for name, hours in sorted(given.items()))
     runtimes: dict[str, list[float]] = {}
@@ -236,7 +236,7 @@ def _country(sites: list[SiteModel]) -> str:
 
 
 def _places(sites: list[SiteModel], start: datetime) -> list[Place]:
-    """Who submits where; all of a lone site's demand is its own, whatever lives there."""
+    """Places of submission; all of a lone site's demand is its own, whatever lives there."""
     places = [_place(site, start) for site in sites]
     return [replace(places[0], population=1.0)] if len(places) == 1 and not places[0].population else places
 
@@ -273,7 +273,7 @@ def _faults(table: FaultsTable) -> FaultSettings:
 
 
 def _service(experiment: Experiment, places: list[Place], end_s: float) -> dict[str, NDArray[np.float64]]:
-    """What the service for citizens draws at each site, per supply step [W]; nothing where there is none."""
+    """Power of the service for citizens at each site, per supply step [W]; empty without one."""
     if experiment.service is None:
         return {}
     model = service_from(experiment.service)
@@ -291,7 +291,7 @@ YEAR_S = 365.25 * DAY_S
 
 
 def online_s(site: SiteModel, start: datetime) -> float:
-    """When a site comes online [s from the start]."""
+    """Time at which a site comes online [s from the start]."""
     return max(0.0, (site.online - start).total_seconds()) if site.online is not None else 0.0
 
 
@@ -459,7 +459,7 @@ def midnights_s(start: datetime, end_s: float, tz: str) -> tuple[float, ...]:
 
 
 def costs_of(site: SiteModel, start: datetime, end_s: float) -> SiteCosts:
-    """What a site pays beside its energy: demand charge and battery wear."""
+    """A site's costs beside its energy: demand charge and battery wear."""
     battery = site.battery
     return SiteCosts(
         demand_mad_per_kw_month=site.demand_mad_per_kw_month,

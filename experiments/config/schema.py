@@ -71,7 +71,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
 class SitesTable(Table):
-    """Which sites there are, and what is changed on them: a site, then `all`, then `change` over it."""
+    """The sites, and changes on them: a site, then `all`, then `change` over it."""
 
     use: str | list[str] = Field(
         default="",
@@ -98,7 +98,7 @@ CapTable = Literal["a100", "a100-pre-training", "a100-fine-tuning", "a100-infere
 
 
 class EngineTable(Table):
-    """How the simulation goes about it."""
+    """Rules and settings of the simulation."""
 
     remainder: Literal["share", "whole"] = Field(
         default="share", description="What a gang larger than a node takes at its end: part of a node, or all of it"
@@ -153,7 +153,7 @@ class EngineTable(Table):
 
 
 class FaultsTable(Table):
-    """What breaks, and how often."""
+    """Rates of failures and repairs."""
 
     preset: Literal["none", "rsc-1", "rsc-2", "llama-3"] = Field(
         default="none", description="Published rates; what else stands in this table changes them"
@@ -183,7 +183,7 @@ class LinkTable(Table):
 
 
 class NetworkTable(Table):
-    """What carries data sets and checkpoints between sites; without lines they are everywhere at no cost."""
+    """Lines that carry data sets and checkpoints between sites; without any they are everywhere at no cost."""
 
     star_gbit_s: float | None = Field(
         default=None, gt=0.0, le=1e6, description="A line of this capacity from every site to the root hub [Gbit/s]"
@@ -193,7 +193,7 @@ class NetworkTable(Table):
 
 
 class QuotaTable(Table):
-    """How many GPUs the tenants of a region may hold at once."""
+    """Limits on the GPUs that the tenants of a region hold at once."""
 
     gpus: int | None = Field(default=None, ge=0, strict=True, description="In all")
     gpus_outside: int | None = Field(default=None, ge=0, strict=True, description="Outside their own region")
@@ -203,7 +203,7 @@ ForecastKind = Literal["perfect", "persistence", "climatology", "noisy", "white"
 
 
 class ForecastTable(Table):
-    """What the policies know of what is to come."""
+    """Forecasts that the policies are given."""
 
     sun: ForecastKind = Field(default="noisy", description="Kind of the forecast of the sun")
     load: ForecastKind = Field(
@@ -236,7 +236,7 @@ class ForecastTable(Table):
 
 
 class OutputTable(Table):
-    """What is written of each run."""
+    """Tables that are written of each run."""
 
     step_min: Literal["auto"] | int = Field(
         default="auto",
@@ -269,7 +269,7 @@ class AccountTable(Table):
 
 
 class BestKnownTable(Table):
-    """How the best known schedule is found."""
+    """Search for the best known schedule."""
 
     search: bool = Field(
         default=True,

@@ -86,7 +86,7 @@ def parse(data: bytes, file: str) -> Document:
 
 
 def _extent(value: Any) -> tuple[int, int]:
-    """How deep a document is nested, and how many keys and values it holds."""
+    """Depth of a document, and the number of its keys and values."""
     deepest, entries, stack = 0, 0, [(value, 0)]
     while stack:
         item, depth = stack.pop()

@@ -15,7 +15,7 @@ def trace_folder() -> Path:
 
 
 def trace_path(name: str) -> Path:
-    """Where a public trace lies, or will lie once it is fetched."""
+    """Path of a public trace, once it is fetched."""
     return path_of(name, trace_folder())
 
 

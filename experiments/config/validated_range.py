@@ -1,4 +1,4 @@
-"""What lies outside the range in which Tafukt was compared with anything; see `docs/validation.md`."""
+"""The range in which Tafukt was compared with anything, and notes on what lies outside; see `docs/validation.md`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CAP_LEAST = (
 
 
 def _kind(node: str | NodeModel) -> str:
-    """What a kind of node is called, in the catalogue or by the user."""
+    """Name of a kind of node, in the catalogue or by the user."""
     return node if isinstance(node, str) else node.title or "own"
 
 

@@ -111,7 +111,7 @@ def _planned(name: str, results: Results) -> list[Planned]:
 
 
 def without_data(results: Results, names: Sequence[str], planned: Sequence[Planned]) -> list[str]:
-    """What to say of the figures that were asked for and of which the folder has no data."""
+    """Message on figures that were asked for and of which the folder has no data."""
     there = {item.figure for item in planned}
     return [f"{results.folder} has no data for the figure {name!r}" for name in names if name not in there]
 

@@ -121,7 +121,7 @@ def policies(
 
 
 def _beside_bar(rows: pd.DataFrame, objective: Objective) -> str:
-    """What a policy saves, and what that costs in waiting and lateness."""
+    """Text beside a policy's bar: its saving, and the price of it in waiting and lateness."""
     cut, wait = rows[objective.cut].mean(), rows["wait_mean_h"].mean()
     late = rows["deadline_miss_rate"].mean()
     parts = [] if math.isnan(cut) or abs(cut) < 5e-4 else [f"{-cut:+.1%}"]

@@ -55,7 +55,7 @@ def power_balance(
     title: str | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Who feeds one site over time: sun, battery and grid stacked up to its load, what is left over above.
+    """Power balance of one site over time: sun, battery and grid stacked up to its load, surplus above.
 
     `site` is the one that has drawn most from the sun where it is not given. Over more than 15 days each
     value is the mean of a local day, over more than 100 that of a week.
@@ -80,7 +80,7 @@ def network_balance(
     title: str | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Who feeds all sites together over time: sun, battery and grid stacked up to their load."""
+    """Power balance of all sites together over time: sun, battery and grid stacked up to their load."""
     energy = energy_of(data)
     count = energy["site"].nunique()
     zone = zone_of(data, tz)
@@ -144,7 +144,7 @@ def _balance(whole: pd.DataFrame, ax: Axes | None, tz: str, window: Window) -> A
 
 
 def _end_of(energy: pd.DataFrame) -> pd.Timestamp:
-    """When the last step of a table ends."""
+    """End of the last step of a table."""
     import pandas as pd
 
     last = int(energy["time_h"].to_numpy().argmax())
@@ -161,7 +161,7 @@ def battery_state(
     title: str | None = None,
     legend: bool = True,
 ) -> Axes:
-    """What is stored over time: each site as a thin line, all together as the filled area.
+    """Stored energy over time: each site as a thin line, all together as the filled area.
 
     Over more than 31 days it is the range of each local day, and its mean.
     """
@@ -257,7 +257,7 @@ def grid_heatmap(
 
 
 def energy_by_site(data: Any, ax: Axes | None = None, *, title: str | None = None, legend: bool = True) -> Axes:
-    """What fed each site's load over the whole window, as stacked bars with the solar share at their end."""
+    """Sources of each site's load over the whole window, as stacked bars with the solar share at their end."""
     energy = energy_of(data)
     ax = axes_or_new(ax, height=0.8 + 0.28 * energy["site"].nunique())
     feeds = ("pv_to_load", "discharge", "import_to_load", "unserved")

@@ -226,7 +226,7 @@ def waiting_rows(
     legend: bool = True,
     policies: Sequence[str] | None = None,
 ) -> Axes:
-    """How long jobs wait under many policies, a row each: median, mean, and from the 5th to the 95th percentile.
+    """Waiting times under many policies, a row each: median, mean, and from the 5th to the 95th percentile.
 
     `policies` are those in full colour, the others are grey.
     """
@@ -269,7 +269,7 @@ def attribution(
     title: str | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Where the energy of the jobs came from, by a column of the jobs table, and what the sites keep themselves.
+    """Sources of the jobs' energy, by a column of the jobs table, and of what the sites keep themselves.
 
     `run` holds the tables `jobs` and `energy`. At its end each bar says grams of CO2 per kWh.
     """

@@ -96,7 +96,7 @@ def _draw_outline(ax: Axes, squeeze: float) -> None:
 
 
 def _beside(xs: Floats, ys: Floats, radii: Floats, names: Sequence[str], span: float) -> list[tuple[float, float, str]]:
-    """Where each label goes, as offset and alignment: the first side of its disc where it covers nothing."""
+    """Offset and alignment of each label: the first side of its disc where it covers nothing."""
     high, wide = 0.026 * span, 0.0158 * span
     taken = [(x - r, x + r, y - r, y + r) for x, y, r in zip(xs, ys, radii, strict=True)]
     found = []

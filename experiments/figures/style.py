@@ -1,4 +1,4 @@
-"""What all figures share: one palette of energy flows, time axes in local time, and files that do not vary.
+"""Style of all figures: one palette of energy flows, time axes in local time, and files that do not vary.
 
 The colours of the flows differ in lightness, not in hue alone (CIE L* from 28 to 93), so that they can be
 told apart in grey and by colour-blind readers; what is not used is hatched besides.
@@ -31,7 +31,7 @@ LOCAL_TZ = "Africa/Casablanca"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one quantity looks wherever it is drawn."""
+    """Colour and stroke of one quantity, wherever it is drawn."""
 
     label: str
     colour: str
@@ -74,7 +74,7 @@ MOST_IN_COLOUR = len(SERIES)
 
 @dataclass(frozen=True, slots=True)
 class SeriesLook:
-    """How one of many series looks: no two of the first 72 share colour and stroke, nor colour and marker."""
+    """Look of one of many series: no two of the first 72 share colour and stroke, nor colour and marker."""
 
     colour: str
     stroke: Any

@@ -1,4 +1,4 @@
-"""What part of the accounting window a figure over time shows: to the end of the last job, and where arrivals end.
+"""The part of the accounting window that a figure over time shows: to the end of the last job.
 
 The window is longer than any policy needs, so that all fit into it; what follows the last job is idle load alone.
 """
@@ -83,7 +83,7 @@ def shade(ax: Axes, window: Window, last: Any) -> None:
 
 
 def told(window: Window, energy: pd.DataFrame, tz: str) -> str:
-    """What an axis label says of the part that is not shown."""
+    """Words of an axis label on the part that is not shown."""
     import pandas as pd
 
     if window.until is None:

@@ -67,7 +67,7 @@ def story(job: Row, events: Sequence[Row], tz: str, timeline: bool = True) -> St
 
 
 def steps(job: Row, events: Sequence[Row], tz: str) -> list[Step]:
-    """What happened to a job, in order; from its row alone where no events were written."""
+    """Steps of a job's life, in order; from its row alone where no events were written."""
     found = [Step(float(job["submit_h"]), "submit", "", submitted(job, tz))]
     told: set[str] = set()
     for event in events:
@@ -92,14 +92,14 @@ def _times(begin: float, end: float) -> list[float]:
 
 
 def _bar(found: Sequence[Step], begin: float, end: float) -> str:
-    """What the job did from submission to end, a mark for each column."""
+    """The job from submission to end as a bar, a mark for each column."""
     if end <= begin:
         return ""
     return "".join(MARKS[state_at(time, found)] for time in _times(begin, end))
 
 
 def state_at(time_h: float, found: Sequence[Step]) -> str:
-    """What the job did at a time: one of `MARKS`."""
+    """State of the job at a time: one of `MARKS`."""
     state = "waits"
     for step in found:
         if step.time_h > time_h:
@@ -301,7 +301,7 @@ def moment(job: TableRow, time_h: float, tz: str) -> str:
 
 
 def submitted(job: TableRow, tz: str) -> str:
-    """What was asked for."""
+    """The request of the job in words."""
     gpus = f"{job['gpus']} GPU{'s' if job['gpus'] != 1 else ''}"
     text = f"submitted at {job['home']}: {gpus} for an estimated {hours(job['estimate_h'])}"
     if math.isinf(job["slack_h"]):
@@ -314,7 +314,7 @@ def submitted(job: TableRow, tz: str) -> str:
 
 
 def ended(job: TableRow, events: Sequence[TableRow]) -> str:
-    """How it ended, and how that lies to its deadline."""
+    """The job's end, and how that lies to its deadline."""
     state = str(job["state"])
     text = ENDINGS.get(state, state)
     reasons = [str(event["reason"]) for event in events if event["kind"] in ("end", "reject", "refuse")]
@@ -355,7 +355,7 @@ def event_words(event: TableRow, job: TableRow, tz: str, again: bool = False) ->
 
 
 def _cap_words(site: str, cap: float | None) -> str:
-    """What a change of its cap means for a job; 1 is no cap."""
+    """A change of a job's power cap in words; 1 is no cap."""
     if cap is None:
         return f"its power was capped on {site}"
     if cap >= 1.0:
@@ -373,7 +373,7 @@ def reason_words(reason: str) -> str:
 
 @lru_cache(maxsize=1)
 def _parts() -> dict[str, str]:
-    """What each part of a policy says of itself in its first sentence, by its bare name."""
+    """First sentence of each part of a policy, by its bare name."""
     import importlib
     import pkgutil
 

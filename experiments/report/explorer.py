@@ -1,4 +1,4 @@
-"""What the page's charts are drawn from in the browser: some runs whole, their time series thinned, jobs with stories.
+"""Data of the page's charts in the browser: some runs whole, their time series thinned, jobs with stories.
 
 Thinning keeps steps as they were, never means: of each stretch of time the steps at which the load, the import of all
 and of each site, the sun, or the stored energy is least or largest. So every peak is there, and flows of one step
@@ -90,7 +90,7 @@ def packed(value: Any) -> str:
 
 
 def kept(columns: Floats, most: int) -> NDArray[np.intp]:
-    """Which steps are kept of so many columns (steps, columns): at most about `most`, and every peak and trough.
+    """Steps kept of so many columns (steps, columns): at most about `most`, and every peak and trough.
 
     The steps are cut into stretches of equal length; of each, those are kept at which a column is least or largest.
     """

@@ -17,7 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 76, 150, 12, 46
 
 
 def points(means: pd.DataFrame) -> dict[str, Any] | None:
-    """Where the points of a table of means lie in the picture, with the ticks of both axes.
+    """Points of a table of means in the picture, with the ticks of both axes.
 
     `means` has the columns `group`, `policy`, `wait_mean_h` and `draw_kwh`; `None` where fewer than two can be drawn.
     """

@@ -107,7 +107,7 @@ def embedded_json(value: Any) -> str:
 
 
 def context(results: Results) -> dict[str, Any]:
-    """What the template shows."""
+    """Variables of the template."""
     rows = results.complete
     planned = figures.plan(results)
     explored = embedded(results) | {"folder": str(results.folder.name)}
@@ -152,7 +152,7 @@ def answer(results: Results) -> list[str]:
 
 
 def _setting(rows: pd.DataFrame) -> str:
-    """How much sun there was for the load, and how busy the GPUs were."""
+    """Sun in relation to the load, and how busy the GPUs were, in a sentence."""
     sun, busy = rows["sun_to_load"].dropna(), rows["utilisation"].dropna()
     if sun.empty or busy.empty:
         return ""
@@ -204,7 +204,7 @@ def _paired(pairs: Sequence[statistics.Paired]) -> list[dict[str, Any]]:
 
 
 def _sites(results: Results) -> dict[str, Any]:
-    """What each site is, and what fed it under the policy that drew least."""
+    """Rows on the sites, and what fed them under the policy that drew least."""
     run = figures.example_runs(results)[-1]
     sums = run.energy.groupby("site", sort=False)[
         ["site_kwh", "pv_available_kwh", "pv_to_load_kwh", "discharge_pv_kwh", "grid_import_kwh", "emissions_kg"]
@@ -234,7 +234,7 @@ def _sites(results: Results) -> dict[str, Any]:
 
 
 def _grid_requests(results: Results) -> list[dict[str, Any]]:
-    """What the grid asked of each site under the policies that are shown, and what came of it; the largest of many."""
+    """Rows on the grid's requests under the policies that are shown; the largest of many."""
     tables = []
     for run in figures.example_runs(results):
         if not run.grid_asked:

@@ -1,4 +1,4 @@
-"""What an experiment rests on: every value of its resolved file that names a source, gathered and merged."""
+"""Sources of an experiment: every value of its resolved file that names one, gathered and merged."""
 
 from __future__ import annotations
 

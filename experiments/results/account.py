@@ -20,7 +20,7 @@ DRAWN = ("grid_kwh", "unserved_kwh")
 
 
 def account_draw_kwh(record: Record, attributed: Mapping[str, Floats], begin_s: float, end_s: float) -> float:
-    """What the jobs that arrive from `begin_s` to `end_s` [s] draw, and the sites beside all jobs in that time [kWh].
+    """Draw of the jobs that arrive from `begin_s` to `end_s` [s], and of the sites beside all jobs in that time [kWh].
 
     Parameters
     ----------

@@ -124,7 +124,7 @@ def _of_one(rows: Sequence[Row], baseline: str, half: HalfWidth | None) -> list[
 def _of_objective(
     rows: Sequence[Row], found: Mapping[str, Contender], baseline: str, objective: Objective
 ) -> list[str]:
-    """Who has least of an objective that is not the draw, and what it captures of what could be saved at most."""
+    """Sentence on the policy with the least of an objective that is not the draw, and the share that it captures."""
     values = {name: mean([row for row in rows if row["policy"] == name], objective.metric) for name in found}
     best, unit = min(values, key=lambda name: values[name]), objective.unit
     if best == baseline:
@@ -172,7 +172,7 @@ def _later(one: Contender, base: Contender) -> bool:
 
 
 def _refused(one: Contender) -> list[str]:
-    """What the headline rests on that is not there: jobs that no site could hold, or that the policy turned away."""
+    """Sentence on work that is not in the headline: jobs that no site could hold, or that the policy turned away."""
     told = []
     if one.refused:
         refused = f"{one.refused:,} jobs" if one.refused > 1 else "1 job"
@@ -190,7 +190,7 @@ def _refused(one: Contender) -> list[str]:
 
 
 def _of_many(found: Mapping[str, Mapping[str, Contender]], baseline: str) -> list[str]:
-    """How far the best cut ranges over scenarios; where there is no baseline, the draw."""
+    """Range of the best cut over scenarios; of the draw, if there is no baseline."""
     best: dict[str, Contender] = {}
     for name, policies in found.items():
         base = policies.get(baseline)
@@ -223,7 +223,7 @@ def _range_of_draw(found: Mapping[str, Mapping[str, Contender]], number: int) ->
 
 
 def against_base(rows: Iterable[Row], base: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
-    """What each scenario draws, costs and emits more or less than the baseline scenario in a year, by policy."""
+    """Draw, cost and emissions of each scenario against the baseline scenario in a year, by policy."""
     units = (
         ("draw_against_base_kwh", "kWh"),
         ("cost_against_base_mad", "MAD"),

@@ -1,4 +1,4 @@
-"""Which job caused how much: flows, carbon and cost of each site, shared out by IT power.
+"""Attribution to jobs: flows, carbon and cost of each site, shared out by IT power.
 
 At each instant a job's share of its site's data centre is its IT power over the site's IT power. With the
 running meter of a flow f,
@@ -31,7 +31,7 @@ LOST = Occupancy.KINDS.index("lost")
 
 
 def rates(energy: SiteEnergy) -> dict[str, Floats]:
-    """What the site's load draws per second, in each segment [kWh/s, kg/s, MAD/s].
+    """Rates at which the site's load draws, in each segment [kWh/s, kg/s, MAD/s].
 
     The keys are those of `dictionary.ATTRIBUTED`. What is put into the battery is not in it: the battery
     carries it until it is discharged.
@@ -78,7 +78,7 @@ def held(record: Record, site: int, values: NDArray[Any]) -> Floats:
 
 
 def jobs_columns(record: Record) -> dict[str, Floats]:
-    """What each job caused, in order of the jobs: `dictionary.ATTRIBUTED`, `it_kwh`, `energy_lost_kwh`."""
+    """Columns of what each job caused, in order of the jobs: `dictionary.ATTRIBUTED`, `it_kwh`, `energy_lost_kwh`."""
     occupancy, names = record.occupancy, [column.name for column in ATTRIBUTED]
     caused = np.empty((len(names), len(occupancy.job)))
     for index, energy in enumerate(record.energy):
@@ -105,13 +105,13 @@ def _read(meters: Floats, edges_s: Floats, times_s: Floats) -> Floats:
 
 
 def rest_rates(energy: SiteEnergy, jobs_w: Floats) -> dict[str, Floats]:
-    """What no job causes at a site per second, in each segment, named `rest_...`; its jobs hold `jobs_w` [W]."""
+    """Rates at a site that no job causes, in each segment, named `rest_...`; its jobs hold `jobs_w` [W]."""
     own = 1.0 - jobs_w * _per_it(energy)
     return {f"rest_{name}": rate * own for name, rate in rates(energy).items()}
 
 
 def pool_rates(energy: SiteEnergy) -> dict[str, Floats]:
-    """How what the battery carries changes per second: grid carbon [kg/s] and grid cost [MAD/s].
+    """Rates of change of what the battery carries: grid carbon [kg/s] and grid cost [MAD/s].
 
     All that is charged, less all that is discharged; nothing is lost on the way, so that what is lost as
     heat weighs on the joules that come out.

@@ -29,7 +29,7 @@ class Column:
 
     @property
     def label(self) -> str:
-        """What it is called in tables and figures, without its unit."""
+        """Name in tables and figures, without its unit."""
         return LABELS.get(self.name) or (
             self.name if self.unit in ("", "1") or "_" not in self.name else self.name.removesuffix(_suffix(self.unit))
         ).replace("_", " ")

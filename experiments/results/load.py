@@ -160,7 +160,7 @@ class RunData(Mapping[str, "pd.DataFrame"]):
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """What the run's tables say of themselves: start, time zone, policy."""
+        """Metadata of the run's tables: start, time zone, policy."""
         import pyarrow.parquet as pq
 
         schema = pq.read_schema(self._path("energy"))
@@ -230,7 +230,7 @@ class Results:
 
     @property
     def question(self) -> str:
-        """What the experiment asks."""
+        """The experiment's question."""
         return str(self.experiment.get("question", ""))
 
     @property

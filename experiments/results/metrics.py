@@ -1,4 +1,4 @@
-"""What a run amounts to: from the record of a simulation to the metrics of `summary.csv`.
+"""Metrics of a run: from the record of a simulation to a row of `summary.csv`.
 
 Pure functions on the simulator's record; seconds, watts and joules become h, kW and kWh here. The names are
 those of the data dictionary.
@@ -125,7 +125,7 @@ def comparison(
 
 
 def _cut(value: float | None, base: float | None) -> float:
-    """How much less than the baseline's a value is, as a share of it; NaN where that one is not above zero."""
+    """Cut against the baseline's value, as a share of it; NaN if that one is not above zero."""
     return 1.0 - float(value) / float(base) if value is not None and base is not None and base > 0 else math.nan
 
 
@@ -413,7 +413,7 @@ QUARTER_S = 900.0
 
 @dataclass(frozen=True)
 class SiteCosts:
-    """What a site pays beside its energy.
+    """A site's costs beside its energy.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What schedules are compared by: the experiment's objective, its metrics and its words."""
+"""The objective that schedules are compared by: its metrics and its words."""
 
 from __future__ import annotations
 

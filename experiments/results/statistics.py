@@ -195,7 +195,7 @@ def _with_holm(pairs: list[Paired]) -> list[Paired]:
 
 
 def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]) -> list[str]:
-    """What a reader must know before they believe the table."""
+    """Warnings for whoever reads the table."""
     found = []
     fewest = min(
         (int(runs["seed"].nunique()) for _, part in groups(summary, axes) for _, runs in part.groupby("policy")),

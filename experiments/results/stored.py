@@ -1,4 +1,4 @@
-"""What stands in a result folder: its manifest, its runs and their summaries, read and never written."""
+"""Contents of a result folder: its manifest, its runs and their summaries, read and never written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMPARED = frozenset(column.name for column in COMPARISON_METRICS)
 
 
 def files_json(files: Mapping[str, bytes]) -> bytes:
-    """What a complete run keeps of its own files."""
+    """Names and hashes that a complete run keeps of its own files."""
     about: dict[str, Any] = {
         name: {"bytes": len(data), "sha256": bytes_digest(data)}
         for name, data in sorted(files.items())
@@ -95,7 +95,7 @@ class StoredResults:
         return summary is not None and summary["status"] == "complete"
 
     def fault_of(self, run_id: str, verify: bool = False) -> str:
-        """What is wrong with the files of a complete run; empty where nothing is.
+        """Fault in the files of a complete run; empty if there is none.
 
         Sizes are compared with what the run wrote; with `verify` so are the SHA-256 of every file and the metrics.
         """

@@ -48,12 +48,12 @@ def rows_of(folder: StoredResults, manifest: Mapping[str, Any] | None = None) ->
 
 
 def _objective(row: Row, manifest: Mapping[str, Any]) -> Objective:
-    """What the runs of a cell are compared by; folders of earlier versions know the draw only."""
+    """Objective of the runs of a cell; folders of earlier versions know the draw only."""
     return OBJECTIVES[row.get("objective") or manifest.get("objective") or "draw"]
 
 
 def _bases(rows: Mapping[str, Row], manifest: Mapping[str, Any]) -> Callable[[Row], Row | None]:
-    """What finds the run of the baseline scenario that a row is held against: of its policy, seed and other axes."""
+    """Look-up of the run of the baseline scenario that a row is held against: of its policy, seed and other axes."""
     settled: Mapping[str, Any] = manifest.get("baseline_scenario") or {}
     axes = [key for keys in manifest.get("axes", ()) for key in keys]
 

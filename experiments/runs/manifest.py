@@ -1,4 +1,4 @@
-"""What a result folder says of itself, and whether it may take the runs of an experiment."""
+"""Manifest of a result folder, and the check that it may take the runs of an experiment."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def inputs_of(loaded: Loaded, folder: Folder) -> dict[str, dict[str, str]]:
 
 
 def packed(folder: Folder, path: Path, key: str) -> str:
-    """Where a folder keeps its own copy of an input file; empty where it keeps none."""
+    """Path of a folder's own copy of an input file; empty if it keeps none."""
     place = place_in_pack(path, key)
     return place if (folder.path / place).is_file() else ""
 
 
 def place_in_pack(path: Path, key: str) -> str:
-    """Where a packed folder keeps an input file."""
+    """Path of an input file in a packed folder."""
     return f"inputs/{file_digest(path, key)[:8]}/{path.name}"
 
 
@@ -139,7 +139,7 @@ def experiment_text(loaded: Loaded, folder: Folder) -> str:
 
 
 def _kept(ref: PolicyRef) -> str:
-    """Where a folder keeps the source of a policy of the user's own."""
+    """Path at which a folder keeps the source of a policy of the user's own."""
     return f"policies/{ref.digest[:8]}/{Path(ref.absolute.rpartition(':')[0]).name}"
 
 

@@ -90,7 +90,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def scenario_inputs(loaded: Loaded) -> toml.Document:
-    """What a scenario is made of, with each input file by its contents: names and places do not matter."""
+    """Document of a scenario, with each input file by its contents: names and places do not matter."""
     document = {key: value for key, value in loaded.document().items() if key not in FIXED_KEYS}
     files = loaded.files()
     hashes = {str(path.resolve()): file_digest(path, key) for key, path in files.items()}

@@ -25,7 +25,7 @@ Report = Callable[[], None]
 
 @dataclass(frozen=True)
 class Done(Generic[Item, Result]):
-    """What became of one item: its result, or the error that it ended with."""
+    """One item that is done: its result, or the error that it ended with."""
 
     item: Item
     result: Result | None
@@ -123,7 +123,7 @@ class Pool:
 
 
 def context() -> BaseContext:
-    """How workers begin: as forks, which have all that is imported and made here already; else spawned, from nothing.
+    """Start method of workers: forks, which have all that is imported and made here; else spawned, from nothing.
 
     Threads do not survive a fork, so that there must be none but this one; and only Linux's libraries are made for it.
     """
@@ -145,7 +145,7 @@ def _as_done(futures: set[Future[Result]], report: Report) -> Iterator[Future[Re
 
 
 def begin_worker() -> None:
-    """What a worker does first: leave Ctrl-C to its parent, and follow it into death.
+    """First steps of a worker: leave Ctrl-C to its parent, and follow it into death.
 
     What is there already stays, so the collector of rubbish need not go through it after every few runs (25 ms).
     """
@@ -178,7 +178,7 @@ def _die_with_parent() -> None:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Number of processors that this process may use."""
     with contextlib.suppress(AttributeError):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

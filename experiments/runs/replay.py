@@ -26,7 +26,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay found: how many files agree to the byte, and the first difference of each other.
+    """Findings of a replay: how many files agree to the byte, and the first difference of each other.
 
     `close` lists files whose values agree to `TOLERANCE` though their bytes do not; `different` says, for
     each file that does not agree, where it first differs; `changed` what is not as it was: code, inputs.
@@ -147,7 +147,7 @@ def _number(text: str) -> Any:
 
 
 def _first_difference(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> str:
-    """Where two tables first differ by more than the tolerance; empty where they do not."""
+    """First difference of two tables that is above the tolerance; empty if there is none."""
     if list(before) != list(after):
         return f"other columns: {', '.join(sorted(set(before) ^ set(after)))}"
     for name, values in before.items():

@@ -122,7 +122,7 @@ def bound_of(
 
 
 def cell_notes(cell: Case) -> bytes:
-    """What is worth knowing of a cell's inputs, as JSON: how its jobs came about, what its weather files lacked."""
+    """Notes on a cell's inputs, as JSON: how its jobs came about, what its weather files lacked."""
     inputs = inputs_of(cell)
     notes = {"seed": cell.seed, "axes": cell.axes, "jobs": len(inputs.jobs)}
     notes |= {"window_h": inputs.scenario.end_s / HOUR_S, "workload": inputs.notes, "weather": inputs.weather_notes}

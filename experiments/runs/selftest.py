@@ -43,7 +43,7 @@ class Check:
 
 
 def days_checked(loaded: Loaded) -> int:
-    """How many days of an experiment are checked at most."""
+    """Most days of an experiment that are checked."""
     return 1 if len(loaded.policies) > MANY else DAYS
 
 
@@ -127,7 +127,7 @@ def _late(record: Record) -> bool:
 
 
 def attribution_gap(record: Record) -> float:
-    """What is missing between jobs + rest of the sites and the load, relative to the load."""
+    """Gap between jobs + rest of the sites and the load, relative to the load."""
     given = float(jobs_columns(record)["energy_kwh"].sum())
     for index, energy in enumerate(record.energy):
         given += energy.total_j(rest_rates(energy, held(record, index, record.occupancy.power_w))["rest_energy_kwh"])
@@ -136,7 +136,7 @@ def attribution_gap(record: Record) -> float:
 
 
 def gpu_gap(record: Record) -> float:
-    """What is missing between the GPU-seconds of the occupancy and those of the jobs, relative to them."""
+    """Gap between the GPU-seconds of the occupancy and those of the jobs, relative to them."""
     occupancy = record.occupancy
     held = float(np.sum(occupancy.gpus * (occupancy.end_s - occupancy.start_s)))
     told = math.fsum(outcome.busy_gpu_s for outcome in record.outcomes)
@@ -148,5 +148,5 @@ def _tables(inputs: Inputs, record: Record) -> dict[str, bytes]:
 
 
 def default_experiment() -> Path:
-    """What is checked where the user names nothing: the bundled Morocco week."""
+    """The experiment that is checked if the user names none: the bundled Morocco week."""
     return toml.bundled()["morocco_week"]

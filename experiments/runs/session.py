@@ -53,7 +53,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class SessionOutcome:
-    """What came of it: the rows of the summary, and faults that belong to no row."""
+    """Outcome of a session: the rows of the summary, and faults that belong to no row."""
 
     plan: RunPlan
     rows: list[Row]
@@ -66,7 +66,7 @@ class SessionOutcome:
 
 
 def plan(loaded: Loaded, path: Path, index: int | None = None, verify: bool = False) -> RunPlan:
-    """What would run: everything that is not complete, or the run at `index` alone.
+    """Plan of a session: everything that is not complete, or the run at `index` alone.
 
     Of what is complete the sizes of all files are looked at, with `verify` their hashes, too.
 
@@ -131,7 +131,7 @@ def check(plan: RunPlan) -> Inputs | None:
 
 
 def workers_for(plan: RunPlan, estimated_s: float, processors: int) -> int:
-    """How many processes are worth their start for a plan."""
+    """Number of processes that are worth their start for a plan."""
     pieces = len(plan.missing) + len(plan.wanted)
     return max(1, min(processors, pieces, round(estimated_s / WORTH_S)))
 
@@ -187,7 +187,7 @@ def refresh(plan: RunPlan) -> list[Row]:
 
 
 def _reporter(plan: RunPlan, progress: Progress | None, costs: Mapping[str, float]) -> Callable[[], None]:
-    """What counts what is there by now, tells, and now and then brings the summary up to date."""
+    """Callback that counts what is there by now, tells, and now and then brings the summary up to date."""
     left = dict(costs)
     refreshed_s = time.monotonic()
 

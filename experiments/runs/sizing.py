@@ -78,7 +78,7 @@ class Point:
 
 @dataclass
 class Sizing:
-    """What the search found.
+    """Result of a search for sizes.
 
     `points` are all simulated sizes, `front` the least PV that meets the target for each battery, `chosen`
     the cheapest that meets it, `None` where none does.
@@ -279,7 +279,7 @@ class _Bench:
 
 
 def _send(search: Generator[Size, Point, None], point: Point) -> Size | None:
-    """What a search wants to try after a point; `None` where it is at its end."""
+    """Next point that a search wants to try; `None` at its end."""
     try:
         return search.send(point)
     except StopIteration:
@@ -340,7 +340,7 @@ def _policy(loaded: Loaded, name: str) -> PolicyRef:
 
 
 def with_something_to_scale(loaded: Loaded) -> Loaded:
-    """Where no site has PV, or none a battery, all get the default one."""
+    """The experiment with the default PV or battery at all sites, if none has one."""
     from tafukt.sites.schema.equipment import BatteryModel, PVModel
 
     sites = dict(loaded.sites)
@@ -411,7 +411,7 @@ def _battery_sizes(battery: Any, kwh: float, factor: float) -> dict[str, float]:
 
 
 def summary_lines(found: Sizing) -> list[str]:
-    """What the search found, in a few lines."""
+    """Result of the search, in a few lines."""
     points = found.points
     seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else f"seed {found.seeds[0]}"
     head = f"{found.policy}, {seeds}: {len(points)} sizes simulated"

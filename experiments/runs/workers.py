@@ -34,7 +34,7 @@ class WorkUnit:
 
     @property
     def name(self) -> str:
-        """What a message calls it."""
+        """Name in messages."""
         return ", ".join(run.run_id for run in self.runs) or f"{self.wanted} of {self.cell.key[:16]}"
 
 
@@ -187,7 +187,7 @@ def on_cluster(
 
 
 def _identity() -> dict[str, str]:
-    """What a process computes with: the digest of our source, as it was when it first said so, and packages."""
+    """Identity of a process: the digest of our source, as it was when it first said so, and packages."""
     packages = {name: metadata.version(name) for name in PACKAGES}
     return {"source": source_digest()} | packages
 

@@ -56,7 +56,7 @@ def demand_of(
     skip: ArrayLike | None = None,
     overrun: Literal["extend", "kill"] = "extend",
 ) -> Demand:
-    """What the jobs need at least, and when.
+    """Demand of the jobs: the least that they need, and when.
 
     A window ends at the deadline, or with the accounting window for a job that has none; where `ends_s`
     (per job [s], NaN for none) is later, it ends then. A window too short for the job even at its largest

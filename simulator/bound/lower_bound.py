@@ -97,7 +97,7 @@ def lower_bound(
     seed: int = 0,
     grain: Resolution | None = None,
 ) -> Bound:
-    """What every schedule that completes the jobs within their windows draws, costs or emits at least.
+    """Lower bound on the draw, cost or emissions of every schedule that completes the jobs within their windows.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _reaches_beyond(demand: Demand, grain: Resolution) -> bool:
 
 @dataclass(frozen=True)
 class _Case:
-    """What does not change from one attempt to the next."""
+    """The case of a bound: all that does not change from one attempt to the next."""
 
     scenario: Scenario
     jobs: tuple[Job, ...]
@@ -176,7 +176,7 @@ class _Case:
 
     @property
     def faults(self) -> FaultSettings | None:
-        """What breaks."""
+        """Rates of failures."""
         return self.settings.faults if self.settings else None
 
     def starts(self, demand: Demand, edges_s: Floats, grain: Resolution) -> Starts | None:

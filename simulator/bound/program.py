@@ -27,7 +27,7 @@ J_PER_KWH = W_PER_KW * HOUR_S
 
 @dataclass(frozen=True)
 class Supply:
-    """What the sites offer and need in each slot; arrays are (sites, slots) unless said otherwise.
+    """Supply and needs of the sites in each slot; arrays are (sites, slots) unless said otherwise.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class Starts:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done; work in GPU-seconds of the reference GPU, at the best size of an elastic job.
+    """Work to be done, in GPU-seconds of the reference GPU, at the best size of an elastic job.
 
     Attributes
     ----------
@@ -299,7 +299,7 @@ def _add_batteries(assembly: ProgramBuilder, supply: Supply, rows: _Rows) -> Non
 
 @dataclass(frozen=True)
 class _Totals:
-    """Where the work of a class enters: one pinned site (-1: several) or rows of totals per slot.
+    """Rows that the work of a class enters: of one pinned site (-1: several) or of totals per slot.
 
     `load` totals intensity above the class's least, `least`, times GPUs; absent where all are alike.
     """

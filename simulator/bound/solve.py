@@ -22,7 +22,7 @@ SOLVED_GAP = 1e-5
 
 @dataclass(frozen=True)
 class Solution:
-    """What the solver left: primal values, row duals, whether they agree, iterations."""
+    """Solution of a programme: primal values, row duals, whether they agree, iterations."""
 
     x: Floats
     y: Floats

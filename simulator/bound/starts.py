@@ -153,7 +153,7 @@ class _Storage:
         return np.minimum(left_j + taken_w * h * s.eta_charge[site], s.high_j[site]), lacking_w - given_w
 
     def extra_j(self, site: int, power_w: float, begin_s: Floats, end_s: Floats) -> Floats:
-        """What loads of so much IT power from `begin_s` to `end_s`, each alone, draw more than the base load [J]."""
+        """Draw above the base load of so much IT power from `begin_s` to `end_s`, each load alone [J]."""
         s, h = self.supply, self.step_s
         here = np.full(len(begin_s), site)
         at = np.minimum((begin_s / h).astype(np.int64), s.slots - 1)
@@ -174,7 +174,7 @@ class _Storage:
 
 
 def _runs(sites: _Storage, demand: Demand, row: int, site: int, edges_s: Floats) -> tuple[Floats, Ints, Ints, Floats]:
-    """What a job draws by itself at least from each vertex on a site [J], and the GPUs that it keeps busy from there.
+    """Least draw of a job by itself from each vertex on a site [J], and the GPUs that it keeps busy from there.
 
     The latter by vertex and slot, as a mean over the slot, in three columns.
     """

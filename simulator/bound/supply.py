@@ -94,7 +94,7 @@ def gpu_power_w(site: Site, intensities: Interval = (0.0, 1.0)) -> tuple[float, 
 
 
 def down_s(site: Site, end_s: float, faults: FaultSettings | None, seed: int) -> list[Interval]:
-    """When each node is down, by the engine's own draws and as planned, nodes one after the other [s]."""
+    """Times at which each node is down, by the engine's own draws and as planned, nodes one after the other [s]."""
     intervals: list[Interval] = []
     least = min((count for _, count in site.nodes_online), default=site.nodes)
     for node in range(0 if faults else least, site.nodes):
@@ -119,7 +119,7 @@ def _union(intervals: Sequence[Interval]) -> list[Interval]:
 
 
 def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interval]) -> dict[str, Floats]:
-    """What one site offers and needs in each slot, by field of `Supply`."""
+    """Supply and needs of one site in each slot, by field of `Supply`."""
     duration = np.diff(edges_s)
     pv = spans(site.pv, edges_s)
     nodes, metered = _nodes_up(site, edges_s, end_s, down)
@@ -186,7 +186,7 @@ def _battery(site: Site, end_s: float) -> tuple[float, float, float, float, floa
 
 
 def _least_capacity_j(battery: Battery, site: Site, end_s: float) -> float:
-    """What fade leaves of the capacity if the battery does nothing but charge and discharge [J].
+    """Capacity that fade leaves if the battery does nothing but charge and discharge [J].
 
     Fade lowers the floor of the window with its ceiling, and what lies between the old floor and the new
     one can then be taken out.
@@ -210,7 +210,7 @@ NIGHT_SUN = 0.01
 
 @dataclass(frozen=True)
 class Resolution:
-    """How coarse the programme is.
+    """Resolution of the programme in time and jobs.
 
     Attributes
     ----------
@@ -240,7 +240,7 @@ class Resolution:
     iterations: int = 150
 
     def next(self) -> Resolution:
-        """What to try where this one left a gap: blocks that look further ahead, then a coarser whole."""
+        """Next resolution to try if this one left a gap: blocks that look further ahead, then a coarser whole."""
         if math.isfinite(self.block_s) and self.ahead_s < 8.0 * DAY_S:
             return replace(self, block_s=2.0 * self.block_s, ahead_s=3.0 * self.ahead_s)
         return self.whole()

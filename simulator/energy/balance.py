@@ -85,7 +85,7 @@ def _check_signs(name: str, energy: SiteEnergy) -> None:
 
 
 def _battery_gap(ledger: SiteLedger, energy: SiteEnergy) -> float:
-    """What the battery's energy changed by, beyond what flows, losses and self-discharge explain [J].
+    """Change of the battery's energy beyond what flows, losses and self-discharge explain [J].
 
     What leaks in a segment is k dt times the mean of what is stored. Under a constant power, with
     x = k dt, that mean is s0 + (s1 - s0) (1/2 + x/12 - x^3/720 + ...); in a taper band it follows from the

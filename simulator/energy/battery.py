@@ -156,7 +156,7 @@ def _taper(eta: float, slope: float, k: float, end: float) -> Advance:
 
 
 class Law(NamedTuple):
-    """What the moves of a battery have in common at its present capacity, while no limit is met on the way.
+    """Law of motion of a battery at its present capacity, while no limit is met on the way.
 
     Under a power p over a time dt what is stored becomes `keep` s + `span` eta_charge p, or `keep` s - `span`
     p / eta_discharge; `keep` = exp(-k dt) and `span` = (1 - keep) / k are those of a whole supply step. A power
@@ -262,5 +262,5 @@ def faded_j(battery: Battery, taken_j: float, aged_s: float) -> tuple[float, flo
 
 
 def capacity_j(battery: Battery, taken_j: float, aged_s: float) -> float:
-    """What is left of the capacity [J]."""
+    """Capacity that is left [J]."""
     return max(battery.capacity_j - sum(faded_j(battery, taken_j, aged_s)), LEAST_SHARE * battery.capacity_j)

@@ -24,7 +24,7 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class _Segments:
-    """What is known of every segment: powers [W], and what is stored at the edges [J]."""
+    """Segments of a site's books: powers [W], and stored energy at the edges [J]."""
 
     edges_s: Floats
     it_w: Floats
@@ -178,7 +178,7 @@ def _sampled(profile: StepProfile, ledger: SiteLedger, segments: _Segments) -> F
 
 
 def _stored(ledger: SiteLedger, edges: Floats, segment: Ints) -> Floats:
-    """What is stored at every edge [J]; inside a battery segment (which is then idle) it decays."""
+    """Stored energy at every edge [J]; inside a battery segment (which is then idle) it decays."""
     values = np.concatenate(([ledger.stored_start_j], ledger.stored))
     stored: Floats = values[segment]
     k = ledger.battery.self_discharge_per_s if ledger.battery else 0.0
@@ -206,7 +206,7 @@ def _paid(ledger: SiteLedger, segments: _Segments) -> tuple[_Segments, float]:
 
 
 def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Floats]) -> float | None:
-    """When export reaches its share of the generation [s]; `None` if it never does."""
+    """Time at which export reaches its share of the generation [s]; `None` if it never does."""
     duration = np.diff(edges)
     allowed = ledger.site.grid.export_cap_share * float(np.sum(pv * duration))
     exported = np.concatenate(([0.0], np.cumsum(flows["export"] * duration)))
@@ -299,7 +299,7 @@ def battery_mix(
     price: Floats,
     carbon: Floats,
 ) -> Contents:
-    """What each discharged joule carries, in every segment, given what is stored before and after it.
+    """Content of each discharged joule, in every segment, given what is stored before and after it.
 
     Energy that is lost inside takes its share of solar along, as it does of the rest; carbon and cost stay
     and weigh on what comes out, so that all that went in comes out or is still there. What the battery

@@ -25,7 +25,7 @@ from tafukt.simulator.units import Floats, Ints
 
 
 class Supply(IntEnum):
-    """What feeds the site: the grid with all else, sun and battery alone, or nothing at all."""
+    """Supply of the site: the grid with all else, sun and battery alone, or nothing at all."""
 
     GRID = 0
     ISLAND = 1
@@ -66,7 +66,7 @@ class BatteryMotion:
 
     @property
     def ceiling_w(self) -> float:
-        """What the import is not to exceed now, by the connection's limit or at the grid's request [W]."""
+        """Ceiling of the import now, by the connection's limit or at the grid's request [W]."""
         return min(self.limit_w, self.request_w)
 
     def _begin_battery(self) -> None:
@@ -94,7 +94,7 @@ class BatteryMotion:
         self._columns = (self._free, self._per_it, self._edges, export, self.step_s)
 
     def _set_law(self, battery: Battery) -> None:
-        """How the battery moves follows from its capacity."""
+        """Make the battery's law of motion anew, after its capacity has changed."""
         self._advance = stepper(battery, self.capacity_j)
         self._law, self._taper = law(battery, self.capacity_j, self.step_s)
         self._leak = battery.self_discharge_per_s
@@ -210,7 +210,7 @@ class BatteryMotion:
         return bool(self._band[0]) and self.supply is Supply.GRID
 
     def steered_w(self, surplus_w: float, step: int) -> float:
-        """What the battery is offered (> 0) or asked for (< 0) so that import stays in its band [W]."""
+        """Power offered to the battery (> 0) or asked of it (< 0) so that import stays in its band [W]."""
         missing = surplus_w + self._band[0][step]
         if missing > 0.0:
             return missing
@@ -278,7 +278,7 @@ class SiteLedger(BatteryMotion):
         _note(self.it_times, self.it_values, time_s, it_w)
 
     def set_supply(self, time_s: float, supply: Supply) -> None:
-        """What feeds the site from `time_s` [s] on: changes with an outage and its repair."""
+        """Set the supply of the site from `time_s` [s] on: it changes with an outage and its repair."""
         self.advance_to(time_s)
         self.supply = supply
         self.limit_w = self.site.grid.import_limit_w if supply is Supply.GRID else 0.0
@@ -303,13 +303,13 @@ class SiteLedger(BatteryMotion):
         return self._free[index] - self.it_w * self._per_it[index]
 
     def load_w(self, time_s: float, it_w: float) -> float:
-        """What the site would draw in all at an IT power of `it_w`, at `time_s` [W]."""
+        """Load of the site in all at an IT power of `it_w`, at `time_s` [W]."""
         step = self.step_at(time_s)
         return it_w * self._per_it[step] + float(self.site.other.values[step]) + self.site.fixed_w
 
     @property
     def next_midnight_s(self) -> float:
-        """When the battery's capacity shrinks next [s]; infinite where it does not."""
+        """Time at which the battery's capacity shrinks next [s]; infinite if it does not."""
         return self._marks[self._next_mark]
 
     def free_w(self, time_s: float) -> float:
@@ -326,13 +326,13 @@ class SiteLedger(BatteryMotion):
         return np.array([*before, self.capacity_j])[np.searchsorted(until, times_s, side="right")]
 
     def unclipped_j(self, edges_s: Floats, stored_j: Floats) -> Floats:
-        """What is stored at the end of every segment, before a shrinking window took its part [J]."""
+        """Stored energy at the end of every segment, before a shrinking window took its part [J]."""
         after = stored_j[1:].copy()
         np.add.at(after, np.searchsorted(edges_s, self.loss_times) - 1, self.losses_j)
         return after
 
     def offer_at(self, time_s: float) -> float:
-        """What the battery was offered (> 0) or asked for (< 0) just after `time_s`, in the past [W]."""
+        """Power offered to the battery (> 0) or asked of it (< 0) just after `time_s`, in the past [W]."""
         step = self.step_at(time_s)
         it_w = self.it_values[bisect_right(self.it_times, time_s) - 1]
         surplus = self._free[step] - it_w * self._per_it[step]
@@ -371,7 +371,7 @@ class SiteLedger(BatteryMotion):
             self.stored_j = self.stored[-1] = high_j
 
     def peek(self, it_w: float, until_s: float) -> list[tuple[float, float, float]]:
-        """What the battery would do from now to `until_s` under an IT power of `it_w`; nothing is changed.
+        """The battery's move from now to `until_s` under an IT power of `it_w`; nothing is changed.
 
         Returns
         -------
@@ -388,7 +388,7 @@ class SiteLedger(BatteryMotion):
         return list(zip([kept[0], *ends[:-1]], ends, powers, strict=True))
 
     def holds_s(self, lacking_w: float, at_most_s: float) -> float:
-        """How long the battery could give `lacking_w` [W] from what it holds now [s]."""
+        """Time for which the battery could give `lacking_w` [W] from what it holds now [s]."""
         if self.battery is None:
             return 0.0
         stored, held = self.stored_j, 0.0

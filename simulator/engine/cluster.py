@@ -56,7 +56,7 @@ class Cluster:
     # --- power -----------------------------------------------------------------------------------
 
     def draws_w(self, gpus: int, intensity: float, held: int = 0) -> float:
-        """What a job on this many GPUs draws, with the part of node idle of all that it holds [W]."""
+        """Power of a job on this many GPUs, with the part of node idle of all that it holds [W]."""
         return (held or gpus) * self.node.idle_w / self.per_node + gpus * intensity * self._watts_per_gpu
 
     def tally(self, now_s: float) -> None:
@@ -170,7 +170,7 @@ class Cluster:
         return ready_s
 
     def up_s(self, allocation: Allocation) -> float:
-        """When all of these nodes are or were up [s]."""
+        """Time at which all of these nodes are or were up [s]."""
         return max(self._up_s[node] for node, _ in allocation)
 
     def release(self, allocation: Allocation) -> list[int]:

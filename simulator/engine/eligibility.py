@@ -152,7 +152,7 @@ class Federation:
         self.state.ask_for_round()
 
     def _send(self, job: JobState) -> None:
-        """Where the largest share of GPUs is known to be free, if the job would fit there and may go."""
+        """The site at which the largest share of GPUs is known to be free, if the job would fit there and may go."""
         state, ask = self.state, job.ask
         least = ask.gpus_min or ask.gpus
         best, share = -1, 0.0

@@ -18,14 +18,15 @@ from simpy.events import Event as SimEvent
 from tafukt.simulator.energy.balance import residual
 from tafukt.simulator.energy.flows import settle_flows
 from tafukt.simulator.engine.actions import ActionExecutor
+from tafukt.simulator.engine.checks.guarded import GuardedCluster, GuardedJob, GuardedPolicy, Hands
+from tafukt.simulator.engine.checks.handed import check_untouched, prints_of
+from tafukt.simulator.engine.checks.invariants import check_cluster, check_ends, check_jobs, recorded_it_j
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.eligibility import Eligibility, Federation
 from tafukt.simulator.engine.event_queue import Kind
 from tafukt.simulator.engine.faults import NodeCapacity, NodeFaults
 from tafukt.simulator.engine.forecast import Forecast
 from tafukt.simulator.engine.grid_requests.control import GridRequests
-from tafukt.simulator.engine.guarded import GuardedCluster, GuardedJob, GuardedPolicy, Hands
-from tafukt.simulator.engine.invariants import check_cluster, check_ends, check_jobs, recorded_it_j
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.network import Network
@@ -34,7 +35,6 @@ from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.engine.view import Institutes, Policy, View
 from tafukt.simulator.errors import PolicyCrash, PolicyEndless, SimulationError
-from tafukt.simulator.handed import check_untouched, prints_of
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
@@ -180,7 +180,7 @@ class Engine:
     # --- sites -----------------------------------------------------------------------------------
 
     def _power_changed(self, site: int) -> None:
-        """What runs at a site, or what may run there, has changed: tell the books."""
+        """Tell a site's books that what runs there, or may run there, has changed."""
         state = self.state
         self._idle_rounds = 0
         cluster, now = state.clusters[site], state.clock.now

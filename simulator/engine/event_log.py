@@ -41,7 +41,7 @@ class Journal:
         job.at_risk.append(len(self._rows) - _COLUMNS)
 
     def lose(self, job: JobState) -> float:
-        """What was at risk is lost; returns the GPU-seconds."""
+        """Book the work at risk as lost; returns the GPU-seconds."""
         lost = 0.0
         for row in job.at_risk:
             _, _, start, end, gpus, _, _ = self._rows[row : row + _COLUMNS]

@@ -13,7 +13,7 @@ new_event = Event.__new__
 
 
 class Kind:
-    """What happens first at one instant: ends, then outages and repairs, arrivals, last timers.
+    """Order of events at one instant: ends, then outages and repairs, arrivals, last timers.
 
     Each is the upper half of the integer that breaks a tie; the lower half is an index. Plain integers,
     because arithmetic on an enumeration costs as much as the event itself.

@@ -24,7 +24,7 @@ Quantity = Literal["sun", "load", "overhead", "carbon", "price"]
 
 @dataclass(frozen=True)
 class ForecastSettings:
-    """Which forecasts, and how good they are.
+    """Kinds of the forecasts, and how good they are.
 
     `sun`, `load`, `carbon` and `price` each have a kind; `load` is what a site draws beside its jobs, and its
     overhead. A tariff is published, so prices are known unless an experiment says otherwise.
@@ -98,7 +98,7 @@ class Forecast:
         return int(now_s // self.slot_s) // self._step * self._step
 
     def issued_s(self, now_s: float) -> float:
-        """When the forecast that is valid now was issued [s]."""
+        """Time at which the forecast that is valid now was issued [s]."""
         return self.issue_hour(now_s) * self.slot_s
 
     def free_w(self, now_s: float) -> tuple[int, Floats]:
@@ -158,7 +158,7 @@ class Forecast:
                 return self._white(quantity)[:, hour:end]
 
     def kind(self, quantity: Quantity) -> Kind:
-        """Which kind of forecast a quantity has."""
+        """Kind of the forecast of a quantity."""
         settings = self.settings
         match quantity:
             case "sun":
@@ -192,7 +192,7 @@ class Forecast:
         return values
 
     def _measured(self, quantity: Quantity, hour: int) -> Floats:
-        """What is measured at the beginning of `hour`, shape (sites, 1)."""
+        """Measurement at the beginning of `hour`, shape (sites, 1)."""
         moment = min(hour * self.slot_s, float(self._edges[-2]))
         return np.array([[_profile(site, quantity).at(moment)] for site in self._sites]) + (quantity == "overhead")
 
@@ -271,7 +271,7 @@ def _profile(site: Site, quantity: Quantity) -> StepProfile:
 
 
 def _stream_name(site: Site, quantity: Quantity) -> str:
-    """Whose error it is: the site's own, or that of the grid that it shares."""
+    """Name of the stream of an error: the site's own, or that of the grid that it shares."""
     if quantity == "sun":
         return site.name
     return f"{site.country if quantity in ('carbon', 'price') else site.name}/{quantity}"

@@ -79,7 +79,7 @@ class JobPhases:
             self._restart(job)
 
     def _equip(self, job: JobState, allocation: Allocation, gpus: int, cap: float) -> None:
-        """What follows from the GPUs that a job holds: its speed and its checkpoints."""
+        """Set what follows from the GPUs that a job holds: its speed and its checkpoints."""
         ask, node = job.ask, self.clusters[job.site].node
         job.allocation, job.gpus, job.cap = allocation, gpus, cap
         job.held = gpus if len(allocation) == 1 else sum(held for _, held in allocation)

@@ -134,7 +134,7 @@ class JobState:
         return self.done_gpu_s + self.rate * (self._worked_s(self.into_s + now_s - self.since_s) - self._before_s)
 
     def checkpoint_s(self, now_s: float) -> float:
-        """When the last periodic checkpoint of this phase was complete [s]; -1 if there was none."""
+        """Time at which the last periodic checkpoint of this phase was complete [s]; -1 if there was none."""
         if self.phase != "running" or self.interval_s == inf:
             return -1.0
         cycle = self.interval_s + self.write_s
@@ -149,7 +149,7 @@ class JobState:
         return self.done_gpu_s + self.rate * (cycles * self.interval_s - self._before_s)
 
     def time_for_s(self, work_gpu_s: float) -> float:
-        """How long this much further work takes from the start of a phase [s], with its checkpoints."""
+        """Time that this much further work takes from the start of a phase [s], with its checkpoints."""
         worked = work_gpu_s / self.rate
         if self.interval_s == inf:
             return worked
@@ -159,11 +159,11 @@ class JobState:
         return worked + writes * self.write_s - self.into_s
 
     def left_s(self, now_s: float, speed: float = 1.0) -> float:
-        """What is left by the user's estimate on the asked size [s], never below zero."""
+        """Time left by the user's estimate on the asked size [s], never below zero."""
         return max(self.ask.estimate_s - self.progress_gpu_s(now_s) / self.ask.gpus, 0.0) / speed
 
     def expected_end_s(self, now_s: float) -> float:
-        """When it will give its GPUs back by the user's estimate [s]; a job past it is expected to at once."""
+        """Expected end by the user's estimate [s]; a job past it is expected to end at once."""
         if self.expected_s >= 0.0 and self.phase == "running":
             return self.expected_s if self.expected_s > now_s else now_s
         if self.phase == "saving":

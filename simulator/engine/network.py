@@ -70,7 +70,7 @@ class Network:
     # --- what policies may ask -------------------------------------------------------------------
 
     def transfer_s(self, job: JobState, site: int, saved_at: int = -1) -> float:
-        """How long what a job lacks on a site would travel if it set out now [s]; infinite without a route.
+        """Travel time of what a job lacks on a site, if it set out now [s]; infinite without a route.
 
         Each link is taken at an equal share between it and what is on it already. `saved_at` is where the
         job's checkpoint lies; -1 for where it lies now.

@@ -26,7 +26,7 @@ TABLES_KEPT = 4
 
 
 class SiteShortage:
-    """What the guard remembers of one site.
+    """Memory of the guard of one site.
 
     `short` from the first measure against a shortage until the site takes up work again; `shed_s` when the
     last measure was taken; `capped` the jobs that were capped, with the cap that they had; `refused_w` the
@@ -278,7 +278,7 @@ class ShortageControl:
         return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
     def _to_come_w(self, site: int) -> float:
-        """What jobs that wait with GPUs in hand will draw more [W]."""
+        """Power that jobs with GPUs in hand will draw more once they run [W]."""
         cluster = self.state.clusters[site]
         node = cluster.node
         if cluster.busy_gpus - cluster.active < 1e-9:
@@ -496,7 +496,7 @@ class SupplyAdequacy:
         return float(carried[step]), least[step]
 
     def strained_s(self, it_w: float, until_s: float) -> float:
-        """When, from now up to `until_s`, an IT power of `it_w` first needs the battery to be fed [s].
+        """Time, from now up to `until_s`, at which an IT power of `it_w` first needs the battery [s].
 
         Infinite where it never does.
         """
@@ -548,7 +548,7 @@ class SupplyAdequacy:
         return low
 
     def carries_s(self, it_w: float, hold_s: float) -> float:
-        """How long an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].
+        """Time for which an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].
 
         At most `hold_s`. This looks at the present alone, as whoever lets a job in has to.
         """

@@ -15,7 +15,7 @@ Respond = Literal["least-loss", "caps-first", "pause-first", "battery-first", "m
 
 @dataclass(frozen=True)
 class Settings:
-    """How the engine goes about it.
+    """Rules and settings of the engine.
 
     `remainder` says what a gang larger than a node does with a part of a node; `overrun` what happens
     to a job past its estimate; `events` how much is written down; `respond` what gives way first where the grid asks

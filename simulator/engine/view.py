@@ -68,7 +68,7 @@ class SiteView:
         return gpus <= self._room[self.index] and (shortage is None or shortage.accepts(self.index, gpus))
 
     def draws_w(self, ask: Ask, gpus: int = 0, cap: float = 1.0) -> float:
-        """What a job would draw at the meter here [W], overhead at its present value included."""
+        """Power of a job at the meter here [W], overhead at its present value included."""
         it_w = self._cluster.draws_w(gpus or ask.gpus, ask.intensity * cap)
         return it_w * self._ledger.per_it(self._clock.now)
 
@@ -178,7 +178,7 @@ class View:
         return max(self._room)
 
     def duration_s(self, job: JobState, site: int, gpus: int = 0, cap: float = 1.0) -> float:
-        """How long a job would hold its GPUs on a site at the most, by its user's estimate [s].
+        """Longest time for which a job would hold its GPUs on a site, by its user's estimate [s].
 
         Waking, fetching what it lacks there, restarting, and periodic checkpoints are included.
         """
@@ -194,11 +194,11 @@ class View:
         return max(node.wake_s if node.can_sleep else 0.0, self.transfer_s(job, site)) + restart + worked
 
     def transfer_s(self, job: JobState, site: int) -> float:
-        """How long what a job lacks on a site would travel if it set out now [s]; infinite without a route."""
+        """Travel time of what a job lacks on a site, if it set out now [s]; infinite without a route."""
         return self._network.transfer_s(job, site) if self.scenario.links else 0.0
 
     def move_s(self, job: JobState, site: int) -> float:
-        """What a move would cost a running job in time [s]: checkpoint, transfer, restart.
+        """Time that a move would cost a running job [s]: checkpoint, transfer, restart.
 
         Its GPUs are held and powered for the first and the last of the three.
         """
@@ -221,7 +221,7 @@ class View:
 
 
 class Policy(Listener, Protocol):
-    """What the engine needs of a policy; see `simulator.policies`."""
+    """Protocol of a policy: all that the engine needs of one; see `simulator.policies`."""
 
     def begin(self, view: View) -> None:
         """Called once, before anything happens."""
@@ -255,11 +255,11 @@ class InstituteJob(JobState):
         return self.actual.progress_gpu_s(now_s)
 
     def left_s(self, now_s: float, speed: float = 1.0) -> float:
-        """What is left by the user's estimate on the asked size [s]."""
+        """Time left by the user's estimate on the asked size [s]."""
         return self.actual.left_s(now_s, speed)
 
     def expected_end_s(self, now_s: float) -> float:
-        """When it will give its GPUs back by the user's estimate [s]."""
+        """Expected end by the user's estimate [s]."""
         return self.actual.expected_end_s(now_s)
 
 
@@ -313,7 +313,7 @@ class OwnJobs(Mapping[int, JobState]):
 
 
 class InstituteView(View):
-    """What the policy of one institute sees: a system of one site."""
+    """View of one institute's policy: a system of one site."""
 
     def __init__(self, whole: View, site: int, forecast: Forecast) -> None:
         self.__dict__.update(vars(whole))
@@ -354,11 +354,11 @@ class InstituteView(View):
         return self._room[self._site]
 
     def transfer_s(self, job: JobState, site: int) -> float:
-        """How long what a job lacks here would travel if it set out now [s]."""
+        """Travel time of what a job lacks here, if it set out now [s]."""
         return self._whole.transfer_s(_actual(job), self._site)
 
     def move_s(self, job: JobState, site: int) -> float:
-        """What a move would cost a running job in time [s]."""
+        """Time that a move would cost a running job [s]."""
         return self._whole.move_s(_actual(job), self._site)
 
     def allowed(self, ask: Ask) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ class Carried:
 
 
 def why_not(scenario: Scenario, jobs: Sequence[Job], settings: Settings) -> str:
-    """Why no schedule can be searched for; empty where one can."""
+    """Reason for which no schedule can be searched for; empty if one can."""
     found = obstacle(scenario, jobs, settings)
     if found:
         return f"the search cannot be trusted where {found}"

@@ -30,7 +30,7 @@ def compiled(function: Function) -> Function:
 
 @cache
 def _kept() -> str:
-    """Where machine code is kept: by the hash of all files that it is made of: functions call across files."""
+    """Folder of machine code: by the hash of all files that it is made of, since functions call across files."""
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
         return given

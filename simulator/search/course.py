@@ -1,4 +1,4 @@
-"""What a plan draws: nodes by the minute, the battery walked bin by bin, and the price of one kW more in each.
+"""Draw of a plan: nodes by the minute, the battery walked bin by bin, and the price of one kW more in each.
 
 Time runs in minutes for nodes and in bins of one supply step for energy; powers are kW, energies kWh. A plan
 is a row of segments for each job: a stay on one site from `a` to `b` [min], of which `work` minutes are work
@@ -35,7 +35,7 @@ FAR = 1e18
 
 
 class Sites(NamedTuple):
-    """What does not change at the sites: a row for each, over bins where there are two axes."""
+    """Constants of the sites: a row for each, over bins if there are two axes."""
 
     minutes: int
     bin_min: int
@@ -60,7 +60,7 @@ class Sites(NamedTuple):
 
 
 class Jobs(NamedTuple):
-    """What is asked and true of each job; times in minutes."""
+    """Requests and truth of each job; times in minutes."""
 
     gpus: Ints
     submit: Ints
@@ -75,7 +75,7 @@ class Jobs(NamedTuple):
 
 
 class Course(NamedTuple):
-    """How things stand under the present plan: nodes by the minute, power and stored energy by the bin."""
+    """State under the present plan: nodes by the minute, power and stored energy by the bin."""
 
     busy: Ints
     awake: Ints
@@ -176,7 +176,7 @@ def _after(b: Store, offer: float, stored: float) -> tuple[float, float]:
 
 @compiled
 def _short(w: Any, s: int, stored: float) -> float:
-    """What it takes to put back what a battery lacks at the end [kWh]."""
+    """Energy that puts back what a battery lacks at the end [kWh]."""
     return float(max(w.sites.start[s] - stored, 0.0) / w.sites.eta_charge[s])
 
 
@@ -205,7 +205,7 @@ def walk(w: Any, s: int, k0: int, k1: int, commit: bool) -> float:
 
 @compiled
 def _price(w: Any, s: int) -> None:
-    """What is spare, what the battery takes, and what a stored kWh saves later, for each bin of a site."""
+    """Spare sun, charging power, and what a stored kWh saves later, for each bin of a site."""
     c = w.course
     if not c.stale[s]:
         return
@@ -245,7 +245,7 @@ def _price(w: Any, s: int) -> None:
 def _cost_kw(
     b: Store, offer: float, limit: int, spare: float, take: float, worth: float, after: float, power: float
 ) -> float:
-    """What `power` more at the meter draws from the grid, now or later, while it lasts [kW]."""
+    """Grid draw, now or later, of `power` more at the meter, while it lasts [kW]."""
     if limit >= 2:
         return power
     if offer <= 0.0:
@@ -263,7 +263,7 @@ def _cost_kw(
 
 @compiled
 def costs_kw(w: Any, s: int, k0: int, k1: int, it_kw: float) -> Floats:
-    """What `it_kw` more of IT draws from the grid in each bin from `k0` to `k1` [kW]."""
+    """Grid draw of `it_kw` more of IT in each bin from `k0` to `k1` [kW]."""
     _price(w, s)
     c = w.course
     b, free, per_it, load = _store(w, s), w.sites.free_kw[s], w.sites.per_it[s], c.load_kw[s]

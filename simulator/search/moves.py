@@ -1,4 +1,4 @@
-"""How the search changes a plan: which jobs it takes out, what it accepts, and how it cools."""
+"""Moves of the search: jobs taken out and put back, acceptance, and cooling."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def rebuild(w: Any, by_weight: Ints, rng: np.random.Generator) -> None:
 
 @compiled
 def objective(w: Any) -> float:
-    """What the plan draws, jobs without a place counted [kWh]."""
+    """Draw of the plan, jobs without a place counted [kWh]."""
     total = w.course.total.sum()
     for j in range(len(w.jobs.gpus)):
         if w.plan.number[j] == 0:

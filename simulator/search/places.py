@@ -1,4 +1,4 @@
-"""Where a job goes at the least cost: contiguous windows by price, and sets of half hours for one that may stop."""
+"""Cheapest places of a job: contiguous windows by price, and sets of half hours for one that may stop."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _hours(w: Any, j: int, allowed: Any, scale: float, row: int) -> bool:
 def _half_hours(
     w: Any, j: int, s: int, m0: int, d: int, scale: float, cost: Floats, first: Floats, again: Floats
 ) -> None:
-    """What each slot of `d` minutes costs a job on a site, and what it costs more to start in it [kWh]."""
+    """Cost of each slot of `d` minutes for a job on a site, and of a start in it [kWh]."""
     t, nodes, n = w.sites, whole_nodes(w, j, s), len(cost)
     size = t.bin_min
     busy, most = w.course.busy[s], t.nodes[s]

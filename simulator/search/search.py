@@ -33,7 +33,7 @@ CHUNK = 50_000
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How long a search goes on, and how hot it is at its beginning and end [kWh]."""
+    """Length of a search, and its temperatures at the beginning and end [kWh]."""
 
     steps: int = 500_000
     hot_kwh: float = 3.0
@@ -56,7 +56,7 @@ Schedule = tuple[tuple[Stay, ...], ...]
 
 @dataclass(frozen=True)
 class Found:
-    """How far a search is: steps done, the plan at hand, the best so far, and what that one draws [kWh]."""
+    """Progress of a search: steps done, the plan at hand, the best so far, and what that one draws [kWh]."""
 
     steps: int
     now: Plan
@@ -74,7 +74,7 @@ class Found:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Found:
-        """What `to_bytes` wrote."""
+        """Progress as `to_bytes` wrote it."""
         with np.load(io.BytesIO(data)) as file:
             now, best = (Plan(**{name: file[f"{kind}_{name}"] for name in Plan._fields}) for kind in ("now", "best"))
             return cls(int(file["steps"]), now, best, float(file["least_kwh"]))

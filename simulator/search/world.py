@@ -1,4 +1,4 @@
-"""What the search works on, made from a scenario and its jobs, and for which of them it can be made."""
+"""Arrays that the search works on, made from a scenario and its jobs, and the cases for which they can be."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_BATTERY = Battery(0.0, 0.0, 0.0)
 
 
 def obstacle(scenario: Scenario, jobs: Sequence[Job], settings: Settings) -> str:
-    """What the search leaves out of account, and so cannot be trusted with; empty where it can."""
+    """Obstacle to a search: what it leaves out of account, and so cannot be trusted with; empty if there is none."""
     sites, faults = scenario.sites, settings.faults
     weak = any(site.grid.outages or site.grid.import_limit_w < inf for site in sites)
     found = {

@@ -1,4 +1,4 @@
-"""What the sections of a site's description share: numbers, times with a zone, files, CSV columns."""
+"""Fields that the sections of a site's description share: numbers, times with a zone, files, CSV columns."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Section(Strict):
 
 
 class SourceModel(Section):
-    """Where a figure comes from, and how far to trust it."""
+    """Source of a figure, and how far to trust it."""
 
     source: str
     confidence: str

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Range:
-    """What the values of a key may be.
+    """Range of the values of a key.
 
     Attributes
     ----------

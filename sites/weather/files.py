@@ -100,7 +100,7 @@ def from_file(site: SiteModel, span: Span, part: Sky, grid: SolarDays, cache: Pa
 
 
 def _elsewhere(source: Source, span: Span) -> tuple[str, ...]:
-    """What is told where the file's year stands for steps that it does not cover."""
+    """Note on steps for which the file's year stands without covering them."""
     outside = (span.mids < source.begin_unix) | (span.mids >= source.end_unix)
     if source.typical or not outside.any() or outside.all():
         return ()
@@ -211,7 +211,7 @@ def _fetched(url: str, lat: float, lon: float) -> Source:
 
 
 def _as_file(data: pd.DataFrame, meta: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """What pvlib gives of a typical year, as the file has it."""
+    """A typical year from pvlib, as the file has it."""
     names = dict(zip(QUANTITIES, ("G(h)", "Gb(n)", "Gd(h)", "T2m", "WS10m"), strict=True))
     table = data.rename(columns=names).reset_index(drop=True)
     index = pd.DatetimeIndex(data.index)

@@ -95,7 +95,7 @@ class Publisher:
         return "UTC" if not minutes else f"{'-' if hours < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"
 
     def label_of(self, table: Table) -> Label:
-        """Which part of its interval a time of the table names."""
+        """Part of its interval that a time of the table names."""
         if any("averaging method: end of period" in line.lower() for line in table.above):
             return "right"
         return self.label
@@ -126,7 +126,7 @@ def _first_row(table: Table) -> list[str]:
 
 
 def _facts(above: tuple[str, ...]) -> dict[str, str]:
-    """What two lines above a header say, the first with names, the second with values."""
+    """Facts from two lines above a header, the first with names, the second with values."""
     for names, values in pairwise(above):
         keys, items = next(csv.reader([names]), []), next(csv.reader([values]), [])
         found = {key.strip().lower(): item.strip() for key, item in zip(keys, items, strict=False)}

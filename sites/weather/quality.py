@@ -1,4 +1,4 @@
-"""What is wrong with weather data: missing, doubled and impossible values, counted, dated, and filled if asked."""
+"""Quality of weather data: missing, doubled and impossible values, counted, dated, and filled if asked."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def bounds(source: Source, lat: float, lon: float, altitude_m: float) -> Bounds:
 
 
 def noon_error_min(source: Source, lat: float, lon: float, altitude_m: float) -> float:
-    """How much later than the sun's the data's noon lies [min], by the day's centre of gravity.
+    """Delay of the data's noon against the sun's [min], by the day's centre of gravity.
 
     The median over the brighter third of the days; not-a-number where no day is whole.
     """
@@ -279,7 +279,7 @@ def units_problems(source: Source, limits: Bounds) -> list[str]:
 
 
 def place_notes(source: Source, lat: float, lon: float, altitude_m: float) -> tuple[str, ...]:
-    """What is told of a file of another place than the site."""
+    """Notes on a file of another place than the site."""
     station = source.station
     if station is None:
         return ()

@@ -30,7 +30,7 @@ def _slot_of_year(days: Ints) -> Ints:
 
 
 def rows_at(source: Source, times: Floats, repeat: bool, where: str) -> Ints:
-    """Which row of a source holds at each time [s since 1970].
+    """Row of a source that holds at each time [s since 1970].
 
     Where the source covers a time its own row holds. With `repeat`, its year stands for the rest.
 

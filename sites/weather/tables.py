@@ -76,7 +76,7 @@ class Times:
     example: str = ""
 
     def note(self, where: str) -> tuple[str, ...]:
-        """What is told of rows whose time cannot be read or does not exist."""
+        """Note on rows whose time cannot be read or does not exist."""
         if not self.unread:
             return ()
         return (f"{where}: {self.unread} times cannot be read or do not exist on the clock, first {self.example}",)

@@ -33,7 +33,7 @@ TESTS = {
     ],
     "simulator/energy/flows.py": ["simulator/energy/test_ledger.py", "laws/test_bugs.py"],
     "simulator/energy/balance.py": ["simulator/energy/test_ledger.py", "laws/test_bugs.py"],
-    "simulator/engine/invariants.py": [
+    "simulator/engine/checks/invariants.py": [
         "laws/test_invariants.py",
         "simulator/engine/test_faults.py",
         "simulator/engine/test_engine.py",

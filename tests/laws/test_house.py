@@ -123,3 +123,39 @@ def test_every_sub_package_has_its_plan() -> None:
         assert len(named) == len(set(named))
         firm = {f"{container}.{name}" for name in named if not name.startswith("(")}
         assert firm <= known, "`make lint` cannot hold to its place what does not exist"
+
+
+QUESTIONS = {"What", "Who", "Whom", "Whose", "Where", "When", "Which", "Why", "How"}
+NAMED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+POLICIES = ROOT / "simulator" / "policies"
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    """The syntax tree of every module, by its path."""
+    for folder in ("tafukt", *PACKAGES):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if POLICIES not in path.parents:
+                yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_docstrings_say_what_a_thing_is_in_the_words_of_the_field() -> None:
+    """`Battery state equation in closed form`, not `How the battery moves`; a truth value may begin with `Whether`."""
+    texts = [
+        (f"{path}: {getattr(node, 'name', '')}", text)
+        for path, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, *NAMED)) and (text := ast.get_docstring(node))
+    ]
+    assert len(texts) > 1000
+    assert not [place for place, text in texts if text.split()[0].strip(",:;") in QUESTIONS]
+
+
+def test_every_public_function_and_class_says_what_it_is() -> None:
+    silent = []
+    for path, tree in trees():
+        for outer in tree.body:
+            members = outer.body if isinstance(outer, ast.ClassDef) and outer.name[0] != "_" else []
+            for node in (outer, *members):
+                if isinstance(node, NAMED) and node.name[0] != "_" and not ast.get_docstring(node):
+                    silent.append(f"{path}: {node.name}")
+    assert not silent

@@ -12,9 +12,9 @@ import builders.jobs as kit
 import numpy as np
 import pytest
 
+from tafukt.simulator.engine.checks.invariants import check_cluster, check_ends, check_jobs
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.engine import Engine
-from tafukt.simulator.engine.invariants import check_cluster, check_ends, check_jobs
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.errors import BreachError

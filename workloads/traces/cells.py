@@ -85,7 +85,7 @@ class LogClock:
         return np.asarray(utc_s + (self.zone_offset_s or 0.0))
 
     def clock(self) -> Clock:
-        """What was found."""
+        """The clock that was found."""
         if not self.dated:
             return Clock()
         if self.offset_s is not None:

@@ -123,7 +123,7 @@ class ColumnMap(Strict):
 
 
 def status_code(word: str, known: dict[str, int]) -> int:
-    """What a status means; -1 if it is not known.
+    """Code of a status; -1 if it is not known.
 
     A word is taken as it is, else its first part in capitals (`CANCELLED by 1000`), which may be cut off by a narrow
     column (`CANCELLED+`, `OUT_OF_ME+`).

@@ -74,13 +74,13 @@ def sniff(path: Path) -> str:
 
 
 def _fit(mapping: ColumnMap, header: list[str]) -> int:
-    """How many columns of a map a header has; 0 where it lacks one that is needed."""
+    """Number of a map's columns that a header has; 0 if it lacks one that is needed."""
     columns = mapping.columns.values()
     return sum(m.column in header for m in columns) if all(m.column in header or m.optional for m in columns) else 0
 
 
 def _headers(path: Path) -> list[list[str]]:
-    """What may be the header of a file: its first lines, divided in every way."""
+    """Candidates for the header of a file: its first lines, divided in every way."""
     if path.suffix == ".parquet":
         import pyarrow
         import pyarrow.parquet as pq

@@ -89,12 +89,12 @@ def public_trace(name: str) -> PublicTrace:
 
 
 def path_of(name: str, folder: Path) -> Path:
-    """Where a trace lies once it has been fetched."""
+    """Path of a trace once it has been fetched."""
     return folder / public_trace(name).file
 
 
 def missing(name: str) -> str:
-    """What to say where a trace has not been fetched."""
+    """Message on a trace that has not been fetched."""
     trace = public_trace(name)
     return f"{name!r} is not here yet: `tafukt fetch {name}` downloads it ({size(trace.bytes)}; {trace.licence})"
 

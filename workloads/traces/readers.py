@@ -37,7 +37,7 @@ TEXTS = ("id", "cluster", "kind", "tier", "home", "dataset", "place")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the header of a CSV file is, what its fields are divided by, and what they are called.
+    """Layout of a CSV file: the line of its header, the separator, and the names of the fields.
 
     `spans` are the places of the fields in a line, where they have fixed ones; `quoted`: whether quotes mean anything.
     """

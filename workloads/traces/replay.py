@@ -114,7 +114,7 @@ def _on_reference(model: TraceModel, table: TraceTable) -> TraceTable:
 
 
 def _first_day(model: TraceModel, table: TraceTable, start: datetime, days: float, report: Integrity) -> float:
-    """Which day of the trace, from its first midnight, the run begins with."""
+    """Day of the trace, from its first midnight, that the run begins with."""
     if model.align == "first midnight":
         assert model.start_day is not None
         return model.start_day
@@ -172,7 +172,7 @@ def _window(
 
 
 def _factor(model: TraceModel, rows: _Rows, gpus: Ints, runtime: Floats, capacity: float, days: float) -> float:
-    """How often each row is replayed, so that the window offers the load that is asked for."""
+    """Rate at which each row is replayed, so that the window offers the load that is asked for."""
     if model.load_factor is not None:
         return model.load_factor
     assert model.load is not None
@@ -369,7 +369,7 @@ def _slack_s(model: TraceModel, table: TraceTable, picked: _Picked, estimate_s: 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What users ask for beside GPUs and time, row by row of what was picked."""
+    """Requests of users beside GPUs and time, row by row of what was picked."""
 
     slack_s: Floats
     interruptible: Any
@@ -469,7 +469,7 @@ def _datasets(model: TraceModel, table: TraceTable, picked: _Picked, sites: Sequ
 
 
 def _places(table: TraceTable, picked: _Picked, sites: Sequence[Place]) -> list[str]:
-    """Where each job ran, as far as the trace says it by the name of a site here; of a lone site it is that one."""
+    """Site at which each job ran, as far as the trace says it by the name of a site here; else a lone site."""
     if len(sites) == 1:
         return [sites[0].site] * len(picked.index)
     known = {place.site for place in sites}
@@ -578,7 +578,7 @@ def _told(
 
 
 def _aligned(table: TraceTable, report: Integrity, first_day: float, start: datetime) -> str:
-    """Which day of the trace lies where."""
+    """Alignment of the trace's days in words."""
     run = f"the run's start, {start.strftime('%Y-%m-%dT%H:%M%z')}"
     if table.epoch_day is None:
         return f"{report.file}: day {first_day:g} is {run}; {table.clock.said}"

@@ -102,7 +102,7 @@ def clock_of(header: dict[str, str]) -> Clock:
 
 
 def _begun(header: dict[str, str], clock: Clock) -> float:
-    """What submission times count from, on the log's own clock [s since 1970]."""
+    """Instant that submission times count from, on the log's own clock [s since 1970]."""
     return float(header["UnixStartTime"]) + clock.offset_s if clock.dated else 0.0
 
 

@@ -51,7 +51,7 @@ class Names:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Where there is a name."""
+        """Mask of the rows that have a name."""
         return np.array([bool(name) for name in self.names], dtype=bool)[self.code]
 
 
@@ -187,7 +187,7 @@ def _than(median_s: float) -> str:
 
 
 def _instead(unit: str, value_s: float) -> str:
-    """Which other unit would give a plausible time: the one that comes nearest to half an hour."""
+    """The other unit that would give a plausible time: the one that comes nearest to half an hour."""
     factors = dict(UNITS)
     if unit not in factors:
         return ""
@@ -328,7 +328,7 @@ class Integrity:
 
     @property
     def rows_dropped(self) -> int:
-        """How many rows were left out."""
+        """Number of rows that were left out."""
         return sum(tally.count for tally in self.dropped.values())
 
     @property

@@ -133,7 +133,7 @@ class GridRequests:
         self.state.ask_for_round()
 
     def _as_before(self, event: SimEvent) -> None:
-        """What has followed a request is over, too: whoever waits may start."""
+        """End the time after a request, too: whoever waits may start."""
         self.state.policy.freed(None, event._value)
         self.state.ask_for_round()
 

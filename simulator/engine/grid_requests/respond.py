@@ -1,4 +1,4 @@
-"""What gives way to a request of the grid, within the floors that jobs were promised.
+"""Response to a request of the grid: caps and pauses within the floors that jobs were promised.
 
 `least-loss` takes, watt by watt, what costs the least work: the slope of the speed curve of a job that is capped a
 little more, or all that a pause loses (the work of the rest of the event, writing, restarting). On the
@@ -59,7 +59,7 @@ class Situation:
         return self.control.state.clusters[self.site].node.dynamic_w * share * job.ask.intensity * job.gpus
 
     def weight(self, job: JobState) -> float:
-        """How much a lost GPU-second of a job counts: more where the delay can make it late."""
+        """Weight of a lost GPU-second of a job: higher if the delay can make it late."""
         now = self.control.clock.now
         left_s = job.left_s(now, self.control.state.clusters[self.site].node.speed)
         return LATE_WEIGHT if job.ask.deadline_s - now - left_s < self.rest_s else 1.0
@@ -95,7 +95,7 @@ def pause_ahead(control: ShortageControl, site: int, target_w: float) -> None:
 
 
 def situation(control: ShortageControl, site: int) -> Situation:
-    """What a request finds at a site now."""
+    """Situation that a request finds at a site now."""
     state, now = control.state, control.clock.now
     ledger = state.ledgers[site]
     ledger.advance_to(now)
@@ -118,7 +118,7 @@ def _longest_write_s(jobs: Sequence[JobState]) -> float:
 
 
 def _chosen(found: Situation, how: str) -> list[Offer]:
-    """Who gives what, by the order that was asked for; what one kind does not give, the next does."""
+    """Shares of the response, by the order that was asked for; what one kind does not give, the next does."""
     if how == "caps-first":
         chosen = _alike(found)
         if sum(offer.watts for offer in chosen) >= found.missing_w * (1.0 - CAP_STEP):

@@ -110,7 +110,7 @@ def check_ends(jobs: Sequence[Job], outcomes: Sequence[Outcome], left: Iterable[
 
 
 def check_cluster(cluster: Cluster, held: Iterable[JobState], name: str, now_s: float) -> None:
-    """What the nodes of a site think they hold is what its jobs hold, and no node holds more than it has.
+    """Check that the nodes of a site hold what its jobs hold, and none more than it has.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from tafukt.workloads.job import Ask
 
 
 class Hands:
-    """Whose hands the run is in: the policy's while its own code goes, else the engine's."""
+    """Hands that the run is in: the policy's while its own code goes, else the engine's."""
 
     __slots__ = ("of_policy", "policy")
 

@@ -25,7 +25,7 @@ class Prints:
 
 
 def prints_of(jobs: Sequence[Job], scenario: Scenario) -> Prints:
-    """What jobs and scenario are now."""
+    """Hashes of jobs and scenario as they are now."""
     return Prints(tuple(map(hash, jobs)), _printed(scenario))
 
 
