@@ -10,7 +10,7 @@ import numpy as np
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.policies.lookahead.hour_table import HourTable, Span
+from tafukt.simulator.policies.lookahead.hour_table import HourTable, Span, added_w
 from tafukt.simulator.policies.runtime_prediction import Duration
 from tafukt.simulator.units import HOUR_S, Floats
 
@@ -71,16 +71,14 @@ class Promising:
     def promises(self, view: View) -> HourTable:
         """The table of this run's promises, in the slots in which its policies plan."""
         if self._table is None:
-            sites = [site.spec for site in view.sites]
-            asleep_w = np.array([site.node.sleep_w * site.nodes for site in sites])
-            self._table = HourTable(sites, view.slots.hours, view.slots.slot_s, asleep_w)
+            self._table = HourTable([site.spec for site in view.sites], view.slots.hours, view.slots.slot_s)
             self.duration.know(dict(view.forecast.settings.class_mean_s))
         return self._table
 
     def promise(self, job: JobState, site: int, spans: Sequence[Span], view: View, gpus: int = 0) -> None:
         """Promise a job these spans [slots] on a site, in place of what it was promised before."""
         gpus = gpus or job.ask.gpus
-        watts = view.sites[site].nodes.draws_w(gpus, job.ask.intensity)
+        watts = added_w(view.sites[site].spec.node, gpus, job.ask.intensity)
         self.promises(view).book(job.index, site, spans, watts, gpus)
 
     def promise_rest(self, job: JobState, site: int, view: View) -> None:

@@ -22,7 +22,7 @@ from tafukt.simulator.policies.deferral.base import (
 )
 from tafukt.simulator.policies.deferral.signals import UNITS, Asked, Expected, Signal
 from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, Strategy
-from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, Span, plannable
+from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, Span, added_w, plannable
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
 from tafukt.simulator.units import HOUR_S, Floats, on_grid
@@ -156,7 +156,8 @@ class BySignal(Promising):
         # The last run begins at the latest start, and the day after now is looked at in any case.
         hours = ceil(max(latest_s, now + 24 * HOUR_S) / slot_s + left_h.max()) - hour + 2
         it_w = np.array([view.sites[i].nodes.draws_w(ask.gpus, ask.intensity) for i in rows])
-        rate = self.signal(Asked(it_w, left_h, rows, hours, view, promises, self._expected))
+        more_w = np.array([added_w(node, ask.gpus, ask.intensity) for node in nodes])
+        rate = self.signal(Asked(it_w, more_w, left_h, rows, hours, view, promises, self._expected))
         most = float(np.abs(rate).max()) or 1.0
         full = self.free(rows, slice(hour, hour + hours), ask.gpus, view) < ask.gpus
         if full.any():

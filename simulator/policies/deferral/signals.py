@@ -24,10 +24,12 @@ from tafukt.simulator.units import HOUR_S, KWH_J, Floats
 class Asked:
     """A question to a signal: a job's IT power on each of some sites [W], for `hours` hours from that of issue.
 
-    `run_h` is how long it is expected to run on each [h].
+    `added_w` is the part of it that nodes would not draw without the job [W], `run_h` how long it is expected to run
+    on each [h].
     """
 
     it_w: Floats
+    added_w: Floats
     run_h: Floats
     rows: Sequence[int]
     hours: int
@@ -93,12 +95,17 @@ def _ahead(asked: Asked, values: Floats) -> Floats:
 
 def _all_w(asked: Asked) -> Floats:
     """Power of the job at the meter [W]."""
-    return asked.it_w[:, None] * _ahead(asked, asked.view.slots.per_it(asked.view.now_s))
+    return asked.it_w[:, None] * _per_it(asked)
+
+
+def _per_it(asked: Asked) -> Floats:
+    return _ahead(asked, asked.view.slots.per_it(asked.view.now_s))
 
 
 def _grid_w(asked: Asked) -> Floats:
-    """The part of it that would come from the grid in the end [W]."""
-    return asked.expected.grid_w(_all_w(asked), asked.run_h, asked.rows, asked.view, asked.promises)
+    """Power that the job would add to the draw from the grid in the end [W]."""
+    more_w = asked.added_w[:, None] * _per_it(asked)
+    return asked.expected.grid_w(more_w, asked.run_h, asked.rows, asked.view, asked.promises)
 
 
 # --- What sun and battery are expected to give one job more, after everybody who runs or has been promised a start

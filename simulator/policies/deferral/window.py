@@ -14,7 +14,6 @@ from math import floor, inf
 
 import numpy as np
 
-from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import (
@@ -26,7 +25,7 @@ from tafukt.simulator.policies.deferral.base import (
     leads_s,
 )
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
-from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, plannable
+from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, added_w, plannable
 from tafukt.simulator.policies.lookahead.windows import RunCosts
 from tafukt.simulator.policies.runtime_prediction import Duration, UsualShare
 from tafukt.simulator.scenario import NodeType
@@ -56,8 +55,7 @@ class _Part:
     sites: list[int]
     alike: list[int]
     columns: slice | Ints
-    nodes: Cluster
-    speed: float
+    node: NodeType
     gpus: Floats
     free: bool
     away: Floats
@@ -129,7 +127,7 @@ class LowestGridWindow(Promising):
         if len(parts) == 1 and begin_h + latest_h + longest_h <= self._dark_h:
             return None
         # Waiting and being away from home count as shares of what the job draws on its slowest nodes.
-        whole_w = parts[0].nodes.draws_w(ask.gpus, ask.intensity) * self._mean_per_it * longest_h
+        whole_w = added_w(parts[0].node, ask.gpus, ask.intensity) * self._mean_per_it * longest_h
         best, now_w = (inf, 0, 0, 0.0), inf
         for part, (latest_s, each_s) in zip(parts, late, strict=True):
             if latest_s < now - TICK_S:
@@ -197,7 +195,7 @@ class LowestGridWindow(Promising):
             for site in sites:
                 kinds.setdefault(view.sites[site].spec.node, []).append(site)
             found = [self._part(rows, home, len(sites) > 1, view) for rows in kinds.values()]
-            parts = self._parts[key] = tuple(sorted(found, key=lambda part: part.speed))
+            parts = self._parts[key] = tuple(sorted(found, key=lambda part: part.node.speed))
         return parts
 
     def _part(self, sites: list[int], home: str, free: bool, view: View) -> _Part:
@@ -209,8 +207,7 @@ class LowestGridWindow(Promising):
             sites,
             sites[:1],
             _picked(sites),
-            views[0].nodes,
-            views[0].spec.node.speed,
+            views[0].spec.node,
             np.array([float(site.gpus) for site in views]),
             free,
             np.tile(away, (len(waits), 1)),
@@ -266,7 +263,7 @@ class LowestGridWindow(Promising):
 
 
 def _run_h(left_s: float, part: _Part, slot_s: float) -> float:
-    return max(min(left_s / part.speed, RUN_H * HOUR_S) / slot_s, 1e-9)
+    return max(min(left_s / part.node.speed, RUN_H * HOUR_S) / slot_s, 1e-9)
 
 
 def _from_now_on(sums: RunCosts, begin_h: float, starts: int, left_h: float) -> Floats:
@@ -280,7 +277,7 @@ def _from_now_on(sums: RunCosts, begin_h: float, starts: int, left_h: float) -> 
 
 def _gang(part: _Part, ask: Ask) -> _Gang:
     """Works out what a part keeps for gangs like this one."""
-    it_w = part.nodes.draws_w(ask.gpus, ask.intensity)
+    it_w = added_w(part.node, ask.gpus, ask.intensity)
     room = plannable(part.gpus, ask.gpus, SPARE_SHARE if part.free else 0.0) - ask.gpus + ROUNDING
     alike = bool((room == room[0]).all())
     gang = _Gang(np.array(it_w), np.array(2.0 * it_w), np.array(room[0]) if alike else room)

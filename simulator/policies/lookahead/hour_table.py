@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tafukt.simulator.scenario import Site
+from tafukt.simulator.scenario import NodeType, Site
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 Span = tuple[float, float]
@@ -21,6 +21,8 @@ ROUNDING = 1e-6
 class HourTable:
     """IT power and GPUs promised, by slot, which is an hour or a part of one, and site.
 
+    Empty nodes are part of the power from the start, and nodes that are out of service by plan count as taken.
+
     Parameters
     ----------
     sites : sequence of Site
@@ -28,8 +30,6 @@ class HourTable:
         How many slots there are up to the end of the window.
     slot_s : float
         Their length [s].
-    base_w : array, shape (sites,), optional
-        Power of each site before anybody has been promised anything [W].
 
     Attributes
     ----------
@@ -39,16 +39,18 @@ class HourTable:
         How often anything promised at each site has changed.
     """
 
-    def __init__(self, sites: Sequence[Site], slots: int, slot_s: float = HOUR_S, base_w: Floats | None = None) -> None:
+    def __init__(self, sites: Sequence[Site], slots: int, slot_s: float = HOUR_S) -> None:
         self.slot_s = slot_s
         shape = slots + round(BEYOND_H * HOUR_S / slot_s), len(sites)
         self.watts: Floats = np.zeros(shape)
-        if base_w is not None:
-            self.watts += base_w
+        self.watts += [site.node.empty_w * site.nodes for site in sites]
         self.gpus: Floats = np.zeros(shape)
         self.changes = [0] * len(sites)
         self._columns = list(zip(self.watts.T, self.gpus.T, strict=True))
         self._booked: dict[int, tuple[int, Sequence[Span], float, int]] = {}
+        for i, site in enumerate(sites):
+            for spans, nodes in _out_of_service(site, shape[0] * slot_s, slot_s):
+                self._add(i, spans, -nodes * site.node.empty_w, nodes * site.node.gpus)
 
     def book(self, index: int, site: int, spans: Sequence[Span], watts: float, gpus: int) -> None:
         """Promise a job these spans on a site, in place of what it was promised before."""
@@ -87,6 +89,27 @@ class HourTable:
                     if begin > first:
                         column[first] -= value * (begin - first)
                     column[last] -= value * (last + 1 - until)
+
+
+def _out_of_service(site: Site, end_s: float, slot_s: float) -> list[tuple[list[Span], int]]:
+    """Spans [slots] in which nodes of a site are not there by plan, and how many of them."""
+    found = []
+    begin_s = min(site.online_s, end_s)
+    if begin_s > 0.0:
+        found.append(([(0.0, begin_s / slot_s)], site.nodes))
+    for node in range(min((count for _, count in site.nodes_online), default=site.nodes), site.nodes):
+        spans = [(max(out_s, begin_s), back_s) for out_s, back_s in site.withdrawn(node, end_s)]
+        found.append(([(out_s / slot_s, back_s / slot_s) for out_s, back_s in spans if out_s < back_s], 1))
+    return found
+
+
+def added_w(node: NodeType, gpus: int, intensity: float) -> float:
+    """IT power that a job adds to a site whose nodes would else be empty [W].
+
+    Idle power counts in so far as the node would not draw it anyway: all but sleep power where nodes sleep, nothing
+    where they never do. A gang takes whole nodes; of a node that it shares, it bears its part.
+    """
+    return gpus * ((node.idle_w - node.empty_w) / node.gpus + intensity * node.dynamic_w)
 
 
 def plannable(size: Floats, gpus: int, spare: float) -> Floats:

@@ -19,6 +19,7 @@ from tafukt.simulator.bound.program import Supply, build
 from tafukt.simulator.bound.solve import attempt
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.lookahead.hour_table import added_w
 from tafukt.simulator.policies.planner.learning import Arrivals
 from tafukt.simulator.policies.planner.plan_table import PlanTable
 from tafukt.simulator.policies.planner.planner import BUDGET_SETTINGS, STAYS, Need, Planner, PlannerSettings
@@ -176,7 +177,7 @@ def shares(view: View, book: PlanTable, wishes: Sequence[LoadRequest]) -> list[P
     made = []
     for row, wish in enumerate(wishes):
         sites = np.array(wish.sites, dtype=np.int64)
-        per_gpu = np.array([view.sites[site].nodes.draws_w(1, wish.intensity) for site in wish.sites])
+        per_gpu = np.array([added_w(view.sites[site].spec.node, 1, wish.intensity) for site in wish.sites])
         watts = split[demand.kind[row]][sites] * busy[row] * per_gpu[:, None]
         made.append(PowerBudget(sites, np.repeat(watts, np.diff(edges), axis=1)))
     return made
@@ -230,7 +231,7 @@ def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
         off_nodes=none,
         off_w=none,
         node_gpus=np.array([float(node.gpus) for node in nodes]),
-        gpu_w=np.array([node.idle_w / node.gpus for node in nodes]),
+        gpu_w=np.array([added_w(node, 1, 0.0) for node in nodes]),
         dynamic_w=np.array([node.dynamic_w for node in nodes]),
         speed=np.array([node.speed for node in nodes]),
         high_j=high_j,

@@ -63,9 +63,6 @@ class PlanTable:
         self._promised = HourTable([site.spec for site in view.sites], view.forecast.hours + 2 * span_h)
         self._watts, self._gpus = self._promised.watts.T, self._promised.gpus.T
         self._view = view
-        nodes = [site.spec.node for site in view.sites]
-        idle = [node.empty_w for node in nodes]
-        self._base = np.array([w * site.spec.nodes for w, site in zip(idle, view.sites, strict=True)])[:, None]
         batteries = [site.spec.battery for site in view.sites]
         self._eta_in = np.array([b.eta_charge if b else 1.0 for b in batteries])[:, None]
         self._eta_out = np.array([b.eta_discharge if b else 1.0 for b in batteries])[:, None]
@@ -84,7 +81,7 @@ class PlanTable:
         per_it = view.forecast.per_it(now)
         if free.shape[1]:
             self.per_it = ahead_of(per_it, self.span_h, first=self.first - issued)
-            self._free = ahead_of(free, self.span_h, first=self.first - issued) - self._base * self.per_it
+            self._free = ahead_of(free, self.span_h, first=self.first - issued)
         # Counted from the floor of the window, inside the battery.
         self._stored = [site.usable_j / float(eta) for site, eta in zip(view.sites, self._eta_out[:, 0], strict=True)]
         self._stale = set(range(len(view.sites)))

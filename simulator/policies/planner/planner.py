@@ -18,6 +18,7 @@ from tafukt.simulator.engine.actions import Action, Hold, Move, Pause, Start, Wa
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import leads_s
+from tafukt.simulator.policies.lookahead.hour_table import added_w
 from tafukt.simulator.policies.lookahead.windows import cheapest_hours, cheapest_window
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.planner.learning import Survival
@@ -304,7 +305,7 @@ class Planner:
         rows = rows[book.capacity[rows] >= gpus]
         rate = ask.rate(gpus) / ask.gpus
         speed = np.array([view.sites[i].spec.node.speed for i in rows]) * rate
-        it_w = np.array([view.sites[i].nodes.draws_w(gpus, ask.intensity) for i in rows])
+        it_w = np.array([added_w(view.sites[i].spec.node, gpus, ask.intensity) for i in rows])
         need = self._need(job, float(speed.min()))
         n = need.n
         fixed = stays and (not ask.interruptible or job.phase != "running")

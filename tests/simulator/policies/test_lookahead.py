@@ -17,24 +17,26 @@ from tafukt.simulator.policies.deferral.window import LowestGridWindow
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.policies.lookahead.battery_course import imports_kwh, walk
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
-from tafukt.simulator.policies.lookahead.hour_table import HourTable, plannable
+from tafukt.simulator.policies.lookahead.hour_table import HourTable, added_w, plannable
 from tafukt.simulator.policies.lookahead.windows import RunCosts, cheapest_hours, cheapest_window
+from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.runtime_prediction import Estimate
-from tafukt.simulator.scenario import Battery
+from tafukt.simulator.scenario import Battery, NodeType
 from tafukt.simulator.units import HOUR_S
 from tafukt.sites.profile import StepProfile
 
 SITES = [kit.site("s0", 2), kit.site("s1", 3)]
+FORESIGHT = ForecastSettings("perfect", load="perfect")
 BATTERY = Battery(40 * 3.6e6, 8000.0, 6000.0, 0.9, 0.8, soc_min=0.1, soc_max=0.9)
 
 
 def test_promises_by_parts_of_hours_and_by_whole_hours_add_up_alike() -> None:
-    table = HourTable(SITES, 48, base_w=np.array([200.0, 300.0]))
+    table = HourTable(SITES, 48)
     table.book(7, 1, [(2.25, 2.75), (3.5, 6.25)], 1000.0, 8)
     table.add(np.array([1, 1, 0]), np.array([4, 5, 4]), np.array([10.0, 20.0, 40.0]), 2)
     by_hour = [0.0, 0.0, 500.0, 500.0, 1010.0, 1020.0, 250.0, 0.0]
-    assert (table.watts[:8, 1] - 300.0).tolist() == by_hour
-    assert table.watts[:6, 0].tolist() == [200.0, 200.0, 200.0, 200.0, 240.0, 200.0]
+    assert (table.watts[:8, 1] - 3000.0).tolist() == by_hour
+    assert table.watts[:6, 0].tolist() == [2000.0, 2000.0, 2000.0, 2000.0, 2040.0, 2000.0]
     assert table.gpus[:8, 1].tolist() == [0.0, 0.0, 4.0, 4.0, 10.0, 10.0, 2.0, 0.0]
     whole = HourTable(SITES, 48)
     whole.add(np.ones(3, dtype=np.int64), np.arange(4, 7), np.full(3, 1000.0), 8)
@@ -44,15 +46,64 @@ def test_promises_by_parts_of_hours_and_by_whole_hours_add_up_alike() -> None:
     assert np.array_equal(whole.gpus, spans.gpus)
 
 
+@pytest.mark.parametrize("node", [kit.AWAKE, kit.SLEEPY])
+@pytest.mark.parametrize("gpus", [8, 16])
+def test_promised_power_is_what_the_site_draws(node: NodeType, gpus: int) -> None:
+    """By arithmetic, for three nodes of 1 kW idle, 100 W asleep and 500 W for each GPU that computes."""
+    place = kit.site(nodes=3, node=node)
+    table = HourTable([place], 24)
+    empty = 100.0 if node.can_sleep else 1000.0
+    assert table.watts[5, 0] == 3 * empty
+    table.book(0, 0, [(2.0, 6.0)], added_w(node, gpus, 0.5), gpus)
+    nodes = gpus // 8
+    assert table.watts[5, 0] == nodes * 1000.0 + (3 - nodes) * empty + gpus * 0.5 * 500.0
+    record = kit.run([kit.job("a", 0.0, gpus, 4 * HOUR_S, intensity=0.5)], kit.scenario([place]))
+    energy = record.energy[0]
+    running = np.searchsorted(energy.edges_s, 3 * HOUR_S, side="right") - 1
+    assert table.watts[5, 0] == energy.it_w[running]
+
+
+def test_nodes_that_are_not_in_service_by_plan_are_taken() -> None:
+    place = replace(kit.site(nodes=3), online_s=2 * HOUR_S, nodes_online=((4.5 * HOUR_S, 1), (6 * HOUR_S, 3)))
+    table = HourTable([place], 24)
+    assert table.gpus[:8, 0].tolist() == [24.0, 24.0, 0.0, 0.0, 8.0, 16.0, 0.0, 0.0]
+    assert table.watts[:8, 0].tolist() == [0.0, 0.0, 3000.0, 3000.0, 2000.0, 1000.0, 3000.0, 3000.0]
+    assert not table.gpus[8:].any()
+
+
+@pytest.mark.parametrize("name", ["wait-for-sun", "sun-window", "planner"])
+def test_nodes_that_never_sleep_draw_their_idle_power_anyway(name: str) -> None:
+    """4.9 kW carry an idle node of 1 kW and a job that adds 3.9; there is no need to wait for the 6 kW at noon."""
+    node = replace(kit.AWAKE, loaded_w=4900.0)
+    sun = np.zeros(24)
+    sun[3:6], sun[12:15] = 4900.0, 6000.0
+    place = replace(kit.site(node=node), pv=StepProfile(sun, HOUR_S))
+    work = kit.job("j", 0.0, 8, 3 * HOUR_S, slack_s=14 * HOUR_S)
+    record = kit.run([work], kit.scenario([place]), policy(name), forecast=FORESIGHT)
+    assert record.outcomes[0].start_s == 3 * HOUR_S
+
+
+@pytest.mark.parametrize("name", ["wait-for-sun", "sun-window", "planner"])
+def test_nobody_plans_on_nodes_that_are_away_by_plan(name: str) -> None:
+    """The sun is best from 10 to 13, while one of two nodes is away; a gang of both takes the next best hours."""
+    sun = np.zeros(24)
+    sun[10:13], sun[15:18] = 20_000.0, 9000.0
+    away = ((9 * HOUR_S, 1), (14 * HOUR_S, 2))
+    place = replace(kit.site(nodes=2), pv=StepProfile(sun, HOUR_S), nodes_online=away)
+    work = kit.job("j", 0.0, 16, 3 * HOUR_S, slack_s=18 * HOUR_S, interruptible=False)
+    record = kit.run([work], kit.scenario([place]), policy(name), forecast=FORESIGHT)
+    assert record.outcomes[0].start_s == 15 * HOUR_S
+
+
 def test_a_promise_is_replaced_and_taken_back_whole() -> None:
     table = HourTable(SITES, 24)
     table.book(3, 0, [(1.5, 4.0)], 500.0, 4)
     table.book(3, 1, [(2.0, 3.0)], 500.0, 4)
-    assert not table.watts[:, 0].any()
+    assert (table.watts[:, 0] == 2000.0).all()
     assert table.booked(3) == (1, [(2.0, 3.0)])
     table.withdraw(3)
     table.withdraw(3)
-    assert not table.watts.any()
+    assert (table.watts == [2000.0, 3000.0]).all()
     assert not table.gpus.any()
     assert table.booked(3) is None
     assert table.changes == [2, 2]
@@ -62,7 +113,7 @@ def test_a_promise_past_the_end_of_the_table_is_cut_there() -> None:
     table = HourTable(SITES, 24)
     hours = len(table.watts)
     table.book(0, 0, [(hours - 3.0, hours + 50.0), (hours + 60.0, hours + 70.0)], 100.0, 1)
-    assert table.watts[-4:, 0].tolist() == [0.0, 100.0, 100.0, 0.0]
+    assert table.watts[-4:, 0].tolist() == [2000.0, 2100.0, 2100.0, 2000.0]
 
 
 @pytest.mark.parametrize(("gpus", "spare", "left"), [(8, 0.1, 36.0), (38, 0.1, 38.0), (50, 0.1, 40.0), (8, 0.0, 40.0)])
@@ -162,9 +213,8 @@ def test_both_kinds_of_deferral_find_the_same_start(slack_h: float) -> None:
     place = replace(kit.site(nodes=2, end_s=end_s), pv=StepProfile(sun, HOUR_S))
     work = kit.job("j", 5 * HOUR_S, 8, 2.5 * HOUR_S, slack_s=slack_h * HOUR_S)
     by_sun = partial(LowestGridWindow, 0.0, duration=Estimate())
-    foresight = ForecastSettings("perfect", load="perfect")
     found = [
-        kit.run([work], kit.scenario([place], end_s), ListScheduler("x", Parts(when=when)), forecast=foresight)
+        kit.run([work], kit.scenario([place], end_s), ListScheduler("x", Parts(when=when)), forecast=FORESIGHT)
         for when in (by_sun, lambda: BySignal(lowest_window, grid))
     ]
     first, second = (record.outcomes[0].start_s for record in found)
