@@ -16,7 +16,7 @@ from tafukt.simulator.engine.actions import Cap, Move, Pause, Resize, Start
 from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.failures import PRESETS, FaultSettings
 from tafukt.simulator.policies.presets import policy
-from tafukt.simulator.policies.size import largest
+from tafukt.simulator.policies.size import Largest
 from tafukt.simulator.record import Occupancy
 from tafukt.simulator.scenario import Link, NodeType
 from tafukt.workloads.job import Checkpoint, SpeedUp
@@ -138,7 +138,7 @@ def test_speed_follows_the_curve_relative_to_the_asked_size() -> None:
 
 def test_moldable_jobs_take_what_is_free() -> None:
     jobs = [kit.job("rigid", 0, 6, 5000), elastic("a", 1000, submit_s=1)]
-    record = kit.run(jobs, policy=kit.fifo(size=largest))
+    record = kit.run(jobs, policy=kit.fifo(size=Largest()))
     assert record.occupancy.gpus.tolist().count(2) == 1
     assert kit.starts(record)["a"] == 1.0
     assert kit.starts(kit.run(jobs))["a"] == 5000.0, "as asked: four GPUs"

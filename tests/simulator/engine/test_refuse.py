@@ -48,7 +48,7 @@ def test_grid_cut_is_shown_beside_the_cut_for_the_work_done() -> None:
     assert (run["jobs_refused"], run["jobs_left"], run["jobs_done"]) == (1, 0, 1)
     assert (run["work_refused_gpu_hours"], run["work_left_gpu_hours"]) == (8.0, 0.0)
     assert (run["work_done_gpu_hours"], base["work_done_gpu_hours"]) == (8.0, 16.0)
-    found = metrics.comparison(run, base, bound_draw_kwh=20.0)
+    found = metrics.comparison(run, base, bound=20.0)
     # A node of 1 kW idle for a day, and 0.5 kW for each GPU at work.
     assert base["draw_kwh"] == pytest.approx(24 + 16 * 0.5)
     assert run["draw_kwh"] == pytest.approx(24 + 8 * 0.5)
