@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Loaded:
         document["sites"] = {"use": [], "all": changes.all, "own": own, "change": changes.change}
         if any(key == "sites.use" for axis in self.axes for key in axis.keys):
             document["sites"] = changes.model_dump()  # which sites there are is not settled here
-        for key, path in self.files().items():
+        for key, path in self.files.items():
             if key == "workload.trace":
                 continue  # it goes by its name
             for place in _places(key):
@@ -99,10 +100,11 @@ class Loaded:
                     toml.put(document, place, str(path.resolve()), self.file)
         if self.axes:
             document["matrix"] = self.raw["matrix"]
-        plain: toml.Document = toml.without_none(_plain(document))
+        plain: toml.Document = _plain(document)
         return plain
 
-    def files(self) -> dict[str, Path]:
+    @cached_property
+    def files(self) -> Mapping[str, Path]:
         """Every file that the experiment reads, by the key that names it."""
         workload = self.experiment.workload
         names = [("file", workload.file), ("format", workload.format)] if workload.kind == "trace" else []
@@ -120,6 +122,16 @@ class Loaded:
         for name, site in self.sites.items():
             found |= {f"sites.own.{name}.{key}": path for key, path in _paths(site)}
         return {key: self.folder / path for key, path in found.items()}
+
+    @cached_property
+    def input_files(self) -> Mapping[str, Path]:
+        """Every file that any scenario reads, by the key that names it (and by its axes where they choose it)."""
+        files = dict(self.files)
+        for axis in self.axes:
+            for row in axis.rows:
+                for key, path in self.at(dict(zip(axis.keys, row, strict=True))).files.items():
+                    files[key if files.get(key, path) == path else f"{key} {row}"] = path
+        return files
 
 
 def load(path: Path, settings: Sequence[str] = ()) -> Loaded:
@@ -239,7 +251,7 @@ def _checked(
     workload = experiment.workload
     if workload.kind == "trace" and workload.trace:
         problems += _trace_problems(workload.trace, file)
-    absent = [(key, path) for key, path in loaded.files().items() if not path.is_file()]
+    absent = [(key, path) for key, path in loaded.files.items() if not path.is_file()]
     problems += [Problem(file, key, _absent(key, path, experiment)) for key, path in absent]
     return loaded, problems
 
@@ -421,9 +433,11 @@ def _places(key: str) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """The value in the types of TOML."""
+    """The value in the types of TOML, which knows no null."""
+    if isinstance(value, str | float | int):
+        return value
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value

@@ -18,7 +18,7 @@ from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST, SUMMARY
 from tafukt.experiments.results.summary import Row, header, rows_of
 from tafukt.experiments.results.tables import csv_bytes, json_bytes
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.matrix import Run, axis_label, input_files
+from tafukt.experiments.runs.matrix import Run, axis_label
 
 PACKAGES = ("highspy", "numpy", "pandas", "pvlib", "pyarrow", "pydantic", "scipy", "simpy")
 NOTES_MOST = 200
@@ -82,7 +82,7 @@ def inputs_of(loaded: Loaded, folder: Folder) -> dict[str, dict[str, str]]:
     """Every input file by the key that names it: where it lies, once packed in the folder itself, and its hash."""
     return {
         key: {"file": packed(folder, path, key) or str(path.resolve()), "sha256": file_digest(path, key)}
-        for key, path in input_files(loaded).items()
+        for key, path in loaded.input_files.items()
     }
 
 
@@ -105,7 +105,7 @@ def _document(loaded: Loaded, folder: Folder) -> toml.Document:
     document["baseline"] = kept.get(document["baseline"], document["baseline"])
     inside = {
         name: place
-        for key, path in input_files(loaded).items()
+        for key, path in loaded.input_files.items()
         if (place := packed(folder, path, key))
         for name in (str(path), str(path.resolve()), *_as_written(loaded, key))
     }
@@ -259,7 +259,7 @@ def differences(folder: Folder, loaded: Loaded) -> list[Problem]:
 
 def _differing_keys(folder: Folder, before: toml.Document, loaded: Loaded) -> list[Problem]:
     file, now = str(folder.path), _document(loaded, folder)
-    places = input_files(loaded)
+    places = loaded.input_files
     old, new = (dict(toml.flat({k: v for k, v in d.items() if k not in MAY_DIFFER})) for d in (before, now))
     found = [
         _changed(file, key, old.get(key), new.get(key))

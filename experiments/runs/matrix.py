@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from tafukt.experiments.config import toml
@@ -92,11 +91,11 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 def scenario_inputs(loaded: Loaded) -> toml.Document:
     """Document of a scenario, with each input file by its contents: names and places do not matter."""
     document = {key: value for key, value in loaded.document().items() if key not in FIXED_KEYS}
-    files = loaded.files()
+    files = loaded.files
     hashes = {str(path.resolve()): file_digest(path, key) for key, path in files.items()}
     if "workload.trace" in files:  # it goes by its name, not by its place
         document["workload"]["trace"] = str(files["workload.trace"].resolve())
-    return {key: _by_contents(value, hashes) for key, value in document.items()}
+    return {key: _by_contents(value, hashes) for key, value in document.items()} if hashes else document
 
 
 def _by_contents(value: Any, hashes: dict[str, str]) -> Any:
@@ -119,13 +118,3 @@ def run_id(cell: Case, policy: PolicyRef) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "-", policy.label).strip("-").lower()[:40] or "policy"
     own = digest({"cell": cell.key, "policy": policy.label, "policy_source": policy.digest})
     return f"{name}-s{cell.seed}-{own[:10]}"
-
-
-def input_files(loaded: Loaded) -> dict[str, Path]:
-    """Every file that any cell reads, by the key that names it (and by its axes where they choose it)."""
-    files = dict(loaded.files())
-    for axis in loaded.axes:
-        for row in axis.rows:
-            at = loaded.at(dict(zip(axis.keys, row, strict=True)))
-            files |= {key if files.get(key, path) == path else f"{key} {row}": path for key, path in at.files().items()}
-    return files

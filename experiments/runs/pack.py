@@ -11,7 +11,6 @@ from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST
 from tafukt.experiments.results.tables import json_bytes
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.manifest import experiment_text, inputs_of, place_in_pack
-from tafukt.experiments.runs.matrix import input_files
 
 
 def pack(path: Path) -> list[str]:
@@ -28,7 +27,7 @@ def pack(path: Path) -> list[str]:
     manifest = folder.manifest()
     loaded = load(path / EXPERIMENT)
     places = []
-    for key, file in input_files(loaded).items():
+    for key, file in loaded.input_files.items():
         if manifest.get("inputs", {}).get(key, {}).get("sha256") != file_digest(file, key):
             raise FolderError(Problem(str(path), key, f"the contents of {file} have changed since the runs"))
         folder.write(place := place_in_pack(file, key), file.read_bytes())

@@ -19,7 +19,6 @@ from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, TABLE_FILES
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.manifest import PACKAGES
-from tafukt.experiments.runs.matrix import input_files
 
 TOLERANCE = 1e-9
 
@@ -85,7 +84,7 @@ def replay(path: Path, workers: int = 1, progress: session.Progress | None = Non
 def _changed(manifest: dict[str, Any], loaded: Any) -> Iterator[str]:
     if manifest.get("source_sha256") != source_digest():
         yield f"Tafukt's code (the results are of version {manifest.get('tafukt')})"
-    for key, file in input_files(loaded).items():
+    for key, file in loaded.input_files.items():
         if manifest.get("inputs", {}).get(key, {}).get("sha256") != file_digest(file, key):
             yield f"the contents of {file}"
     yield from _packages(manifest)

@@ -169,7 +169,7 @@ def test_paths_stay_what_they_are_in_a_resolved_experiment(tmp_path: Path) -> No
     (tmp_path / "w.csv").write_text("time,ghi\n")
     loaded = check(tiny(sites__all__weather=weather), "a", tmp_path)
     again = check(toml.parse(toml.text(loaded.document()).encode(), "b"), "b", Path("/elsewhere"))
-    assert set(again.files().values()) == {tmp_path / "w.csv"}
+    assert set(again.files.values()) == {tmp_path / "w.csv"}
     before = scenario_inputs(loaded)
     (tmp_path / "w.csv").write_text("time,ghi\n2025-01-01,0\n")
     assert scenario_inputs(loaded) != before
