@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from tafukt.experiments.cli.text import console, fitted, heading_mark, new_table, print_blocks
+from tafukt.experiments.cli.text import console, fitted, heading_mark, new_table, pattern_of, print_blocks
 from tafukt.experiments.errors import InputError, Problem, nearest
+from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.numbers import number_text
 
 if TYPE_CHECKING:
@@ -24,15 +25,6 @@ GIVEN_UP = (
     "cost_against_base_mad", "draw_against_base_kwh", "deadline_miss_rate", "wait_mean_h",
 )  # fmt: skip
 """Columns that a narrow terminal does without, the first of them first."""
-SHARES = (
-    "grid_cut",
-    "emissions_cut",
-    "cost_cut",
-    "renewable_fraction",
-    "deadline_miss_rate",
-    "utilisation",
-    "self_consumption",
-)
 FORMATS = ("text", "markdown", "latex", "csv")
 TABLES = ("summary", "jobs", "energy", "events")
 EXPORTS = ("csv", "json")
@@ -90,16 +82,11 @@ def _metrics(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names) or COMPARED
 
 
-def _pattern(metric: str) -> str:
-    if metric in SHARES:
-        return "{:.1%}"
-    return "{:.0%}" if metric == "captured" else "{:.2f}" if metric.endswith("_h") else "{:,.4g}"
-
-
 def _value(metric: str, value: float, half: float) -> str:
     if value != value:
         return ""
-    pattern = "{:,.0f}" if abs(value) >= 100 and metric not in SHARES and metric != "captured" else _pattern(metric)
+    small = abs(value) < 100 and not column("summary", metric).percent and not metric.endswith("_h")
+    pattern = "{:,.4g}" if small else "{:,.0f}" if abs(value) >= 100 else pattern_of(metric)
     return number_text(pattern, value) + (f" ± {pattern.format(half)}" if half == half else "")
 
 
@@ -124,8 +111,8 @@ def _means(results: Results, metrics: Sequence[str]) -> None:
     def build(kept: Sequence[str]) -> Table:
         table = new_table(f"{results.title} ({results.folder})\nmeans over seeds, 95 % confidence")
         table.add_column("policy", no_wrap=True)
-        for heading in ("seeds", *kept):
-            table.add_column(heading.replace("_", "\n"), justify="right", no_wrap=True)
+        for heading in ("seeds", *(column("summary", name).heading for name in kept)):
+            table.add_column(heading, justify="right", no_wrap=True)
         group = ""
         for row in frame.to_dict("records"):
             if row["group"] != group:

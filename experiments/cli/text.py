@@ -14,35 +14,23 @@ from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.results.answer import mean
 from tafukt.experiments.results.axes import scenario
+from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.numbers import number_text
 from tafukt.experiments.results.objective import DRAW, OBJECTIVES
-from tafukt.experiments.results.summary import Row
+from tafukt.experiments.results.summary import AGAINST_BASE, Row
 
-COLUMNS = (
-    ("draw_kwh", "draw\nkWh", "{:,.0f}"),
-    ("grid_cut", "grid\ncut", "{:.1%}"),
-    ("captured", "cap-\ntured", "{:.0%}"),
-    ("renewable_fraction", "renew-\nable", "{:.1%}"),
-    ("wait_mean_h", "wait\nh", "{:.2f}"),
-    ("deadline_miss_rate", "late", "{:.1%}"),
-    ("cost_mad", "cost\nMAD", "{:,.0f}"),
-    ("emissions_kg", "CO2e\nkg", "{:,.0f}"),
+SHOWN = (
+    "draw_kwh",
+    "grid_cut",
+    "captured",
+    "renewable_fraction",
+    "wait_mean_h",
+    "deadline_miss_rate",
+    "cost_mad",
+    "emissions_kg",
 )
-AGAINST_COLUMNS = (
-    ("draw_against_base_kwh", "against\nbase\nkWh", "{:+,.0f}"),
-    ("cost_against_base_mad", "against\nbase\nMAD", "{:+,.0f}"),
-    ("emissions_against_base_kg", "against\nbase\nkg", "{:+,.0f}"),
-    ("draw_against_base_kwh_per_year", "a year\nkWh", "{:+,.0f}"),
-    ("cost_against_base_mad_per_year", "a year\nMAD", "{:+,.0f}"),
-    ("emissions_against_base_kg_per_year", "a year\nkg", "{:+,.0f}"),
-)
-"""Beside the others where there is a baseline scenario; `a year` is a year's worth of the difference."""
-OBJECTIVE_COLUMNS = {
-    "emissions": ("emissions_cut", "CO2e\ncut", "{:.1%}"),
-    "cost": ("cost_cut", "cost\ncut", "{:.1%}"),
-}
-"""Beside the others where the experiment's objective is not the draw."""
-KEPT = {name: ("captured", OBJECTIVES[name].metric) for name in OBJECTIVE_COLUMNS}
+KEPT = {name: ("captured", OBJECTIVES[name].metric) for name in OBJECTIVES}
+"""Columns that a narrow terminal keeps, where they are what the experiment is about."""
 GIVEN_UP = (
     "captured", "emissions_kg", "cost_mad", "renewable_fraction", "emissions_against_base_kg", "wait_mean_h",
     "cost_against_base_mad", "draw_against_base_kwh",
@@ -125,6 +113,16 @@ def _width_of(table: Table) -> int:
     return Measurement.get(wide, wide.options, table).maximum
 
 
+def pattern_of(metric: str) -> str:
+    """Format in which a metric stands in a table of means; a difference has its sign."""
+    known = column("summary", metric)
+    if known.percent:
+        return "{:.0%}" if metric == "captured" else "{:.1%}"
+    if metric in AGAINST_BASE:
+        return "{:+,.0f}"
+    return "{:.2f}" if known.unit == "h" else "{:,.0f}" if known.unit in ("kWh", "MAD", "kg") else "{:,.4g}"
+
+
 def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
     """Policies compared: means over seeds, one block under the name of each scenario."""
     axes = loaded.axis_keys
@@ -132,19 +130,15 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
     title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
     blocks = list(_blocks(rows, axes).items())
     objective = OBJECTIVES[loaded.experiment.objective]
-    columns: tuple[tuple[str, str, str], ...] = (
-        COLUMNS if objective is DRAW else (*COLUMNS[:2], OBJECTIVE_COLUMNS[objective.name], *COLUMNS[2:])
-    )
-    columns += AGAINST_COLUMNS if loaded.base else ()
+    columns = SHOWN if objective is DRAW else (*SHOWN[:2], objective.cut, *SHOWN[2:])
+    columns += AGAINST_BASE if loaded.base else ()
     given_up = GIVEN_UP if objective is DRAW else [name for name in GIVEN_UP if name not in KEPT[objective.name]]
-    texts = {name: text for name, _, text in columns}
-    headings = {name: heading for name, heading, _ in columns}
 
     def build(kept: Sequence[str]) -> Table:
         table = new_table(title)
         table.add_column("policy", no_wrap=True)
         for name in kept:
-            table.add_column(headings[name], justify="right", no_wrap=True)
+            table.add_column(column("summary", name).heading, justify="right", no_wrap=True)
         table.add_column("left", justify="right", no_wrap=True)
         left_over = ROWS_SHOWN
         for number, (key, policies) in enumerate(blocks):
@@ -155,14 +149,14 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
                 table.add_row(heading_mark(number))
             for policy, members in list(policies.items())[:left_over]:
                 done = [row for row in members if row["status"] == "complete"]
-                means = [(mean(done, name), texts[name]) for name in kept]
+                means = [(mean(done, name), pattern_of(name)) for name in kept]
                 cells = [number_text(text, value) if value == value else "" for value, text in means]
                 left = "failed" if not done else str(sum(row["jobs_left"] for row in done))
                 table.add_row(f"  {policy}" if key else policy, *cells, left)
             left_over -= len(policies)
         return table
 
-    print_blocks(fitted(build, [name for name, _, _ in columns], given_up), [key for key, _ in blocks])
+    print_blocks(fitted(build, columns, given_up), [key for key, _ in blocks])
 
 
 def _blocks(rows: Sequence[Row], axes: Sequence[str]) -> dict[str, dict[str, list[Row]]]:

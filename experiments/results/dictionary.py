@@ -35,6 +35,12 @@ class Column:
         ).replace("_", " ")
 
     @property
+    def heading(self) -> str:
+        """Heading of a narrow table: short words one under the other, then the unit, in which per cent need none."""
+        words = HEADINGS.get(self.name) or self.label.replace(" ", "\n")
+        return words if self.percent or not self.shown_unit else f"{words}\n{self.shown_unit}"
+
+    @property
     def percent(self) -> bool:
         """Whether it is a ratio that people read in per cent."""
         return self.name in PERCENT
@@ -80,6 +86,23 @@ LABELS = {
     "pv_available_kwh": "sun",
 }
 """Headings of columns whose names do not say it; the one list that tables and figures take them from."""
+
+HEADINGS = {
+    "draw_kwh": "draw",
+    "captured": "cap-\ntured",
+    "renewable_fraction": "renew-\nable",
+    "emissions_kg": "CO2e",
+    "emissions_cut": "CO2e\ncut",
+    "wait_mean_h": "wait",
+    "deadline_miss_rate": "late",
+    "draw_against_base_kwh": "against\nbase",
+    "cost_against_base_mad": "against\nbase",
+    "emissions_against_base_kg": "against\nbase",
+    "draw_against_base_kwh_per_year": "a year",
+    "cost_against_base_mad_per_year": "a year",
+    "emissions_against_base_kg_per_year": "a year",
+}
+"""Shorter headings than their labels, for tables on a terminal."""
 
 PERCENT = (
     "grid_cut", "account_cut", "emissions_cut", "cost_cut", "captured", "renewable_fraction", "self_consumption",

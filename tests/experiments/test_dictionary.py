@@ -70,3 +70,15 @@ def test_schema_carries_units() -> None:
 def test_unknown_column_is_named() -> None:
     with pytest.raises(KeyError, match="grid_imprt"):
         dictionary.column("energy", "grid_imprt")
+
+
+def test_a_heading_is_short_and_has_the_unit() -> None:
+    assert dictionary.column("summary", "draw_kwh").heading == "draw\nkWh"
+    assert dictionary.column("summary", "grid_cut").heading == "grid\ncut"
+    assert dictionary.column("summary", "makespan_h").heading == "makespan\nh"
+    assert not {
+        name
+        for name in (*dictionary.LABELS, *dictionary.HEADINGS)
+        if not any(name == c.name for t in dictionary.TABLES.values() for c in t)
+    }
+    assert max(len(line) for c in dictionary.SUMMARY for line in c.heading.split("\n")) <= 20
