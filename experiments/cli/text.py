@@ -19,7 +19,7 @@ from tafukt.experiments.results.numbers import number_text
 from tafukt.experiments.results.objective import DRAW, OBJECTIVES
 from tafukt.experiments.results.summary import AGAINST_BASE, Row
 
-SHOWN = (
+SHOWN: tuple[str, ...] = (
     "draw_kwh",
     "grid_cut",
     "captured",
