@@ -15,7 +15,7 @@ from tafukt.problems import hint
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, PiecewiseCooling, PVModel
 from tafukt.sites.schema.fields import Hourly, Instant, Monthly, Section, SourceModel
-from tafukt.sites.schema.grid import GridModel, OtherModel, TariffModel
+from tafukt.sites.schema.grid import GridModel, MeterModel, OtherModel, TariffModel
 from tafukt.sites.schema.ranges import SitePower
 from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, Weather
 from tafukt.sites.time_grid import zone_of
@@ -51,6 +51,7 @@ class SiteModel(Section):
     grid: GridModel = Field(default_factory=GridModel)  # type: ignore[arg-type]
     fixed_kw: SitePower = Field(0.0, description="power drawn always, beside IT and cooling [kW]")
     other: OtherModel = Field(default_factory=OtherModel)  # type: ignore[arg-type]
+    meter: MeterModel | None = Field(None, description="what a meter showed, to hold the model's power against")
     sources: dict[str, SourceModel] = Field(default_factory=dict, description="where its figures come from")
 
     @field_validator("pv", "battery", mode="before")

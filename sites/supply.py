@@ -17,9 +17,11 @@ from tafukt.sites.grid import carbon, export_prices, other_kw, outages, prices
 from tafukt.sites.grid_events import PlannedEvent, grid_events
 from tafukt.sites.inherited import inherited
 from tafukt.sites.profile import Floats, StepProfile
+from tafukt.sites.schema.ranges import NET_KW, POWER_KW
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import Span
 from tafukt.sites.time_grid import span as span_of
+from tafukt.sites.weather.series import measured
 
 _CACHED = ("pv_w", "overhead", "temp_air_c", "ghi")
 
@@ -48,6 +50,8 @@ class SiteSupply:
         From when [s] how many nodes are in service, in order; empty where that is always all of them.
     notes : tuple of str
         What was filled, repaired or inherited.
+    meter_kw : array, optional
+        What the site's meter showed in each step [kW]; not-a-number where it showed nothing.
     """
 
     pv_w: StepProfile
@@ -62,6 +66,7 @@ class SiteSupply:
     events: tuple[PlannedEvent, ...] = ()
     nodes_online: tuple[tuple[float, int], ...] = ()
     notes: tuple[str, ...] = ()
+    meter_kw: Floats | None = None
 
 
 def supply(
@@ -134,6 +139,8 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
     online, told = nodes_online(site.cluster, span, cache)
     notes.extend(told)
     other = profile("other", (site.other.model_dump_json(), site.tz), lambda: _watts(site, span, cache))
+    meter_kw, told = _metered(site, span, cache)
+    notes.extend(told)
     return SiteSupply(
         pv_w=StepProfile(pv_w, step),
         overhead=StepProfile(overhead, step),
@@ -147,12 +154,20 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
         events=grid_events(grid.events, site.name, site.fixed_kw, site.tz, span, seed),
         nodes_online=online,
         notes=tuple(dict.fromkeys(notes)),
+        meter_kw=meter_kw,
     )
 
 
 def _watts(site: SiteModel, span: Span, cache: Path) -> tuple[Floats, tuple[str, ...]]:
     kilowatts, notes = other_kw(site.other, site.tz, span, cache)
     return 1000.0 * kilowatts, notes
+
+
+def _metered(site: SiteModel, span: Span, cache: Path) -> tuple[Floats | None, tuple[str, ...]]:
+    if site.meter is None:
+        return None, ()
+    found = measured(site.meter, span, "meter", NET_KW if site.meter.of == "net" else POWER_KW, cache)
+    return found.values, found.notes
 
 
 class _Skies:

@@ -185,7 +185,9 @@ class TraceModel(Strict):
     over_cap: Literal["cut", "spread", "drop"] | None = Field(
         None, description="larger gangs: cut to the cap, runtime kept; spread: work kept, runtime longer; drop"
     )
-    gpus_per_unit: float = Field(1.0, gt=0, le=10_000, description="GPUs per processor or GPU of the trace, rounded up")
+    gpus_per_unit: float = Field(
+        1.0, ge=0.001, le=10_000, description="GPUs per processor or GPU of the trace, rounded up"
+    )
     load_factor: float | None = Field(
         None, gt=0, le=1000, description="keep (below 1) or copy (above 1) jobs at this rate"
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from tafukt.problems import hint
 from tafukt.strict import Strict, Zone, problems_of
@@ -41,6 +41,13 @@ class ServiceModel(Strict):
     hour_winter: tuple[Rate, ...] = Field(min_length=24, max_length=24, description="relative, by local hour")
     hour_summer: tuple[Rate, ...] = Field(min_length=24, max_length=24, description="relative, by local hour")
     basis: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _some_time(self) -> ServiceModel:
+        for name in ("weekday", "hour_winter", "hour_summer"):
+            if not sum(getattr(self, name)) > 0:
+                raise ValueError(f"{name} needs a value above zero")
+        return self
 
     @property
     def mean_w_per_person(self) -> float:

@@ -25,6 +25,7 @@ def notes(loaded: Loaded, inputs: Inputs, varied: Collection[str] = ()) -> list[
         *_paid_export(inputs),
         *_not_searched(loaded, inputs),
         *_not_looked_at(loaded, inputs),
+        *_not_as_metered(loaded, inputs),
     ]
     return list(dict.fromkeys(found))
 
@@ -50,6 +51,16 @@ def _not_searched(loaded: Loaded, inputs: Inputs) -> list[str]:
 
     why = why_not(inputs.scenario, inputs.jobs, inputs.settings)
     return [f"best_known: {why}; the best schedule known is that of a planner told everything"] if why else []
+
+
+def _not_as_metered(loaded: Loaded, inputs: Inputs) -> list[str]:
+    """That no policy does what the meter saw."""
+    if not inputs.meters or any(policy.given == "as-logged" for policy in loaded.policies):
+        return []
+    told = (
+        'what a meter showed is held against the model under every policy, and only "as-logged" starts jobs as the log'
+    )
+    return [f"meter: {told} did: add it to policies, and a log with its starts"]
 
 
 def _not_looked_at(loaded: Loaded, inputs: Inputs) -> list[str]:

@@ -18,6 +18,7 @@ from tafukt.experiments.config.load import Loaded, too_many_steps
 from tafukt.experiments.config.rounding import STEPS, rounded, rounded_job, rounded_supply
 from tafukt.experiments.config.schema import EngineTable, Experiment, FaultsTable, NetworkTable, QuotaTable
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
+from tafukt.experiments.results.meter import Meter
 from tafukt.experiments.results.metrics import SiteCosts, billing_months
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
@@ -67,6 +68,7 @@ class Inputs:
     notes: Mapping[str, Any]
     tz: str
     weather_notes: Mapping[str, list[str]]
+    meters: Mapping[str, Meter]
 
 
 def build(loaded: Loaded, seed: int) -> Inputs:
@@ -125,7 +127,18 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         notes=demand.notes | {"told": list(demand.told)},
         tz=sites[0].tz,
         weather_notes={name: list(found.notes) for name, found in given.items() if found.notes},
+        meters=_meters(sites, given),
     )
+
+
+def _meters(sites: Sequence[SiteModel], given: Mapping[str, SiteSupply]) -> dict[str, Meter]:
+    """What meters showed, by site: for results alone, so that no policy sees any of it."""
+    found = {}
+    for site in sites:
+        shown_kw = given[site.name].meter_kw
+        if site.meter is not None and shown_kw is not None:
+            found[site.name] = Meter(site.meter.of, shown_kw)
+    return found
 
 
 def _with_its_file(workload: WorkloadModel) -> WorkloadModel:

@@ -179,14 +179,14 @@ class LinkTable(Table):
 
     a: str = Field(description="A site")
     b: str = Field(description="Another site")
-    gbit_s: float = Field(gt=0.0, le=1e6, description="What it carries in each direction [Gbit/s]")
+    gbit_s: float = Field(ge=1e-6, le=1e6, description="What it carries in each direction [Gbit/s]")
 
 
 class NetworkTable(Table):
     """Lines that carry data sets and checkpoints between sites; without any they are everywhere at no cost."""
 
     star_gbit_s: float | None = Field(
-        default=None, gt=0.0, le=1e6, description="A line of this capacity from every site to the root hub [Gbit/s]"
+        default=None, ge=1e-6, le=1e6, description="A line of this capacity from every site to the root hub [Gbit/s]"
     )
     links: list[LinkTable] = Field(default=[], description="Further lines")
     kwh_per_gb: float = Field(default=0.0, ge=0.0, le=1000.0, description="Energy of moving a gigabyte [kWh/GB]")

@@ -23,6 +23,7 @@ import tafukt.experiments.figures.compare as compare
 import tafukt.experiments.figures.energy as energy
 import tafukt.experiments.figures.grid as grid
 import tafukt.experiments.figures.jobs as jobs
+import tafukt.experiments.figures.meter as meter
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.figures.map import site_map
 from tafukt.experiments.figures.style import FORMATS, MOST_IN_COLOUR, new_figure, paper_size, save, style
@@ -373,6 +374,32 @@ def _plan_grid_requests(results: Results) -> Iterator[Planned]:
     )(results)
 
 
+def metered_runs(results: Results) -> list[RunData]:
+    """The runs that are held against a meter: what did as the log, or else the example runs."""
+    rows = first_scenario(results)
+    logged = rows.loc[rows["policy"] == "as-logged", "run"]
+    runs = [results.run(str(logged.iloc[0]))] if len(logged) else example_runs(results)
+    return [run for run in runs if run.metered]
+
+
+METERS_MOST = 6
+"""Sites with a meter that are drawn."""
+
+
+def _plan_meter(results: Results) -> Iterator[Planned]:
+    for run in metered_runs(results):
+        policy = str(run.row["policy"])
+        for site in list(dict.fromkeys(run.meter["site"]))[:METERS_MOST]:
+            text = f"Power of {site} by meter and model, under {policy}, seed {run.row['seed']}{_at(results)}"
+            about = {"policy": policy, "run": run.name}
+            name = f"{_named('meter', results, run)}_{_slug(site)}"
+            yield Planned("meter", name, text, _wide(run), _meter(run, site), about=about)
+
+
+def _meter(run: RunData, site: str) -> Drawer:
+    return lambda ax: meter.meter(run, ax, site=site)
+
+
 def _plan_map(results: Results) -> Iterator[Planned]:
     places = results.sites
     if not all("lat" in places.get(name, {}) for name in set(example_runs(results)[-1].energy["site"])):
@@ -514,6 +541,7 @@ FIGURES: dict[str, Figure] = {
         ),
     ),
     "waiting_cdf": Figure("how long jobs wait under each policy", _plan_waiting),
+    "meter": Figure("power of a site by the model and by its meter", _plan_meter),
     "grid_requests": Figure("import against target and baseline over the largest request", _plan_grid_requests, True),
     "lines": Figure("metrics along each axis of the matrix", _plan_lines),
     "heatmap": Figure("metrics over each pair of axes of the matrix", _plan_heatmaps),

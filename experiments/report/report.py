@@ -28,6 +28,7 @@ from tafukt.experiments.results.answer import answer as sentences
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.grid_events import TIERS
 from tafukt.experiments.results.load import Results, load
+from tafukt.experiments.results.meter import WHAT, agreements
 from tafukt.experiments.results.numbers import number_text
 from tafukt.experiments.results.objective import LIMITS, OBJECTIVE_CUTS, limits_of
 from tafukt.experiments.results.summary import AGAINST_BASE, least_possible
@@ -129,6 +130,7 @@ def context(results: Results) -> dict[str, Any]:
         "figures": [_figure(item, drawn, n) for n, (item, drawn) in enumerate(figures.draw_all(planned), 1)],
         "sites": _sites(results),
         "grid_requests": _grid_requests(results),
+        "meters": _meters(results),
         "assumptions": assumptions(results.experiment, _site_models(results)),
         "runs": _runs(results),
         "provenance": _provenance(results),
@@ -265,6 +267,33 @@ def _grid_requests(results: Results) -> list[dict[str, Any]]:
             }
         )
     return tables
+
+
+def _meters(results: Results) -> list[dict[str, Any]]:
+    """How far the model lies from the sites' meters."""
+    return [
+        {
+            "policy": str(run.row["policy"]),
+            "seed": run.row["seed"],
+            "rows": [
+                [
+                    _cell(one.site),
+                    _cell(WHAT[one.of]),
+                    *(_amount(value) for value in (one.hours, one.measured_kwh, one.modelled_kwh, one.bias_kw)),
+                    _cell(*_signed(one.bias)),
+                    _amount(one.rmse_kw),
+                    _cell(*_percent(one.rmse)),
+                ]
+                for one in agreements(run.meter)
+            ],
+        }
+        for run in figures.metered_runs(results)
+    ]
+
+
+def _signed(share: float) -> tuple[str, float]:
+    text = "" if math.isnan(share) else number_text("{:+.1%}", share).replace("-", "−")
+    return text, share
 
 
 def _amount(value: float) -> dict[str, Any]:

@@ -472,12 +472,24 @@ GRID_EVENTS: tuple[Column, ...] = (
     _count("late_jobs", "Jobs that gave way and ended after their deadline, whatever the cause"),
 )
 
+METER: tuple[Column, ...] = (
+    _number("time_h", "h", "Start of the output step, in hours from the experiment's start"),
+    Column("time_utc", "UTC", "timestamp", "Start of the output step"),
+    _text("site", "Name of the site"),
+    _text("of", "What its meter measures: `import`, `net` (import less export), `site` (all that it draws) or `it`"),
+    _number("measured_h", "h", "Time of the step that was measured"),
+    _number("measured_kwh", "kWh", "Energy by the meter, in that time"),
+    _number("modelled_kwh", "kWh", "The same by the model, in that time"),
+    _number("difference_kwh", "kWh", "Modelled less measured"),
+)
+
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "summary": SUMMARY,
     "jobs": JOBS,
     "energy": ENERGY,
     "events": EVENTS,
     "grid_events": GRID_EVENTS,
+    "meter": METER,
 }
 
 _TITLES = {
@@ -501,6 +513,11 @@ _TITLES = {
     "grid_events": (
         "runs/ID/grid_events.parquet",
         "One row per request of the grid and site; the file is there only where the grid asked for something.",
+    ),
+    "meter": (
+        "runs/ID/meter.parquet",
+        "The model's power against a meter's: one row per site with a `meter` and output step in which it measured; "
+        "the file is there only where a site has one.",
     ),
 }
 

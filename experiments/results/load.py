@@ -159,6 +159,22 @@ class RunData(Mapping[str, "pd.DataFrame"]):
         return (self.folder / "grid_events.parquet").is_file()
 
     @cached_property
+    def meter(self) -> pd.DataFrame:
+        """One row per site with a meter and output step in which it measured.
+
+        Raises
+        ------
+        FolderError
+            If no site has a meter.
+        """
+        return self._read("meter")
+
+    @property
+    def metered(self) -> bool:
+        """Whether a site of this run has a meter."""
+        return (self.folder / "meter.parquet").is_file()
+
+    @cached_property
     def metadata(self) -> dict[str, str]:
         """Metadata of the run's tables: start, time zone, policy."""
         import pyarrow.parquet as pq

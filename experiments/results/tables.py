@@ -17,6 +17,7 @@ from tafukt.experiments.results import attribution
 from tafukt.experiments.results.attribution import G_PER_KG, KWH_J
 from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow_schema, names
 from tafukt.experiments.results.grid_events import grid_event_rows
+from tafukt.experiments.results.meter import Meter, meter_columns
 from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, HOUR_S, Times, job_times
 from tafukt.simulator.record import Record, SiteEnergy
 from tafukt.sites.profile import StepProfile
@@ -54,6 +55,7 @@ def table_files(
     attributed: Mapping[str, Floats] | None = None,
     times: Times | None = None,
     about: Mapping[str, str] | None = None,
+    meters: Mapping[str, Meter] | None = None,
 ) -> dict[str, bytes]:
     """The tables of a run as files, by name; `attributed` and `times` where they are at hand already."""
     tables = {
@@ -64,6 +66,8 @@ def table_files(
     if record.requests:
         rows = grid_event_rows(record, start)
         tables["grid_events"] = {name: [row[name] for row in rows] for name in names("grid_events")}
+    if meters:
+        tables["meter"] = meter_columns(record, start, step_s, meters)
     return {f"{name}.parquet": parquet(name, columns, about or {}) for name, columns in tables.items()}
 
 

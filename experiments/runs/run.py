@@ -89,7 +89,9 @@ def _tables(
     experiment = inputs.experiment
     start, step_s, events = experiment.start, experiment.output_step_s, experiment.output.events
     about = {"policy": label, "seed": str(seed), "start": start.isoformat(), "tz": inputs.tz}
-    return results.table_files(record, start, step_s, inputs.temp_air_c, events, attributed, times, about)
+    return results.table_files(
+        record, start, step_s, inputs.temp_air_c, events, attributed, times, about, inputs.meters
+    )
 
 
 def own_bound(record: Record, inputs: Inputs, seed: int, times: Times) -> Bound | None:

@@ -118,7 +118,7 @@ class BatteryModel(Section):
     soc_start: Share | None = Field(None, description="state of charge at the start; default: the floor")
     taper_soc: Share = Field(0.05, description="band at either end in which the limit falls to zero: CHOICE")
     self_discharge_per_day: float = Field(
-        0.0005, ge=0, lt=1, description="share of the stored energy lost a day: CHOICE"
+        0.0005, ge=0, le=0.99, description="share of the stored energy lost a day: CHOICE"
     )
     fade_per_cycle: Share = Field(3.33e-5, description="capacity lost per cycle; 20 % over 6000 cycles, BACKGROUND")
     fade_per_year: Share = Field(0.008, description="capacity lost per year at 25 degC; 2 %/yr with daily cycles")

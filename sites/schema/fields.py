@@ -52,8 +52,8 @@ class SourceModel(Section):
     confidence: str
 
 
-class SeriesModel(Section):
-    """A column of a CSV file."""
+class ColumnModel(Section):
+    """A column of a CSV file with its times."""
 
     file: FilePath = Field(description="the CSV file, relative to the file that names it")
     time: str = Field("time", description="column of the times")
@@ -62,5 +62,10 @@ class SeriesModel(Section):
     time_format: str | None = Field(None, description="strptime format of the times; default: ISO 8601")
     tz: str = Field("UTC", description="zone of times that carry none: IANA name or an offset such as +01:00")
     label: Label = Field("left", description="which part of its interval a time names")
+
+
+class SeriesModel(ColumnModel):
+    """A column of a CSV file that holds at all times of a run."""
+
     repeat: bool = Field(False, description="whether one year of data stands for every year")
     fill: Fill = Field("refuse", description="what to do about missing values: refuse, interpolate, previous-day")

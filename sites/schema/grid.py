@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from tafukt.sites.errors import SiteError
-from tafukt.sites.schema.fields import FilePath, Fill, Instant, Section, SeriesModel, Share
+from tafukt.sites.schema.fields import ColumnModel, FilePath, Fill, Instant, Section, SeriesModel, Share
 from tafukt.sites.schema.grid_events import GridEventModel
 from tafukt.sites.schema.ranges import DemandCharge, Intensity, Price, SitePower
 
@@ -173,6 +173,19 @@ class GridModel(Section):
     carbon: Carbon = Field(default_factory=HourlyCarbon)  # type: ignore[arg-type]
     outages: OutagesModel = Field(default_factory=OutagesModel)  # type: ignore[arg-type]
     events: tuple[GridEventModel, ...] = Field((), description="requests of the grid to draw less")
+
+
+Metered = Literal["import", "net", "site", "it"]
+
+
+class MeterModel(ColumnModel):
+    """Power that a meter showed [kW], which the model's is held against; it changes nothing of a run."""
+
+    of: Metered = Field(
+        "import",
+        description="what it measures: the import; net, the import less the export; all that the site draws, whoever "
+        "feeds it; or the IT equipment alone",
+    )
 
 
 class OtherModel(Section):

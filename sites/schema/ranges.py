@@ -97,6 +97,7 @@ def _rows(times: Floats) -> int:
 PRICE = Range("MAD/kWh", -100.0, 200.0, {"MAD/MWh": 0.001})
 CARBON = Range("g/kWh", 0.0, 3000.0, {"mg/kWh": 0.001, "g/MWh": 0.001})
 POWER_KW = Range("kW", 0.0, 5e6, {"W": 0.001})
+NET_KW = Range("kW", -5e6, 5e6, {"W": 0.001})
 PV_KW = Range("kW", -5e6, 5e6, {"W": 0.001})
 
 
@@ -106,9 +107,9 @@ def _plausible(
     return AfterValidator(Range(unit, low, high, others, least).one)
 
 
-SitePower = Annotated[float, Field(ge=0.0), _plausible("kW", 1e6, {"W": 0.001})]
-NodePower = Annotated[float, Field(ge=0.0), _plausible("kW", 250.0, {"W": 0.001})]
-Capacity = Annotated[float, Field(ge=0.0), _plausible("kWh", 1e7, {"Wh": 0.001})]
+SitePower = Annotated[float, Field(ge=0.0), _plausible("kW", 1e6, {"W": 0.001}, 1e-6)]
+NodePower = Annotated[float, Field(ge=0.0), _plausible("kW", 250.0, {"W": 0.001}, 1e-6)]
+Capacity = Annotated[float, Field(ge=0.0), _plausible("kWh", 1e7, {"Wh": 0.001}, 1e-6)]
 Price = Annotated[float, Field(ge=0.0), _plausible("MAD/kWh", 100.0, {"MAD/MWh": 0.001})]
 DemandCharge = Annotated[float, Field(ge=0.0), _plausible("MAD/kW", 5000.0, {"MAD/MW": 0.001})]
 Intensity = Annotated[float, Field(ge=0.0), _plausible("g/kWh", 3000.0, {"kg/kWh": 1000.0, "g/MWh": 0.001}, 1.0)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
-from tafukt.sites.schema.fields import SeriesModel
+from tafukt.sites.schema.fields import ColumnModel, SeriesModel
 from tafukt.sites.schema.ranges import Range
 from tafukt.sites.time_grid import DAY_S, Ints, Span
 from tafukt.sites.weather.source import Record, Source, placed, stamp
@@ -130,23 +130,56 @@ def series(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Pa
         If the file is missing, a column is not there, values are missing and are not to be filled, or lie outside of
         what is allowed.
     """
+    source, notes = _read(model, where, cache)
+    rows = rows_at(source, fine_times(source, span), model.repeat, where)
+    filled, told = _whole(source, rows, model, where)
+    notes += told + allowed.checked(filled[rows], source.mids[rows], f"{where}: {source.where}", where)
+    outside = int((span.mids >= source.end_unix).sum() + (span.mids < source.begin_unix).sum())
+    if outside:
+        notes += (f"{where}: {source.where}: {outside} of {span.steps} steps take its year from elsewhere (repeat)",)
+    parts = len(rows) // span.steps
+    return Series(np.asarray(filled[rows].reshape(span.steps, parts).mean(axis=1)), notes)
+
+
+def measured(model: ColumnModel, span: Span, where: str, allowed: Range, cache: Path | None = None) -> Series:
+    """What a CSV column says of the steps of a span; not-a-number where it does not say it of a whole step.
+
+    Raises
+    ------
+    SiteError
+        As `series`, but for values that are missing; or if it says nothing of the span.
+    """
+    source, notes = _read(model, where, cache)
+    times = fine_times(source, span)
+    place = np.floor((times - source.begin_unix) / source.step_s).astype(np.int64)
+    inside = (place >= 0) & (place < source.size)
+    rows = np.clip(place, 0, source.size - 1)
+    values = np.where(inside, source.columns["value"][rows], np.nan)
+    known = np.isfinite(values)
+    notes += allowed.checked(values[known], source.mids[rows][known], f"{where}: {source.where}", where)
+    means = np.where(known, values, np.nan).reshape(span.steps, -1).mean(axis=1)
+    lacking = int(np.isnan(means).sum())
+    if lacking == span.steps:
+        covers = f"covers {stamp(source.begin_unix)} to {stamp(source.end_unix)} UTC"
+        run = f"{stamp(times.min())} to {stamp(times.max())}"
+        raise SiteError(f"{where}: {source.where}: {covers} and says nothing of the run, {run}")
+    if len(source.duplicates):
+        notes += (f"{where}: {source.where}: {len(source.duplicates)} times come twice; the first of each counts",)
+    if lacking:
+        notes += (f"{where}: {source.where}: {lacking} of {span.steps} steps were not measured",)
+    return Series(means, notes)
+
+
+def _read(model: ColumnModel, where: str, cache: Path | None) -> tuple[Source, tuple[str, ...]]:
+    """The column as a regular source, and what is told of it."""
     table = read_table(model.file, where, model.time, model.time_format, model.tz, (model.column,), cache)
     values = table.column("column", model.column, where) * model.scale
-    notes = tuple(f"{where}: {note}" for note in table.times.note(table.name))
     record = Record(table.name, table.times.unix, {"value": values}, model.label)
     try:
         source = placed(record)
     except SiteError as error:
         raise SiteError([f"{where}: {problem}" for problem in error.problems]) from error
-    notes += tuple(f"{where}: {note}" for note in source.notes)
-    rows = rows_at(source, fine_times(source, span), model.repeat, where)
-    filled, told = _whole(source, rows, model, where)
-    notes += told + allowed.checked(filled[rows], source.mids[rows], f"{where}: {table.name}", where)
-    outside = int((span.mids >= source.end_unix).sum() + (span.mids < source.begin_unix).sum())
-    if outside:
-        notes += (f"{where}: {table.name}: {outside} of {span.steps} steps take its year from elsewhere (repeat)",)
-    parts = len(rows) // span.steps
-    return Series(np.asarray(filled[rows].reshape(span.steps, parts).mean(axis=1)), notes)
+    return source, tuple(f"{where}: {note}" for note in (*table.times.note(table.name), *source.notes))
 
 
 def _whole(source: Source, rows: Ints, model: SeriesModel, where: str) -> tuple[Floats, tuple[str, ...]]:

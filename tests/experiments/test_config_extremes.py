@@ -30,9 +30,16 @@ BASE: dict[str, Any] = {
     "workload": {"kind": "generator", "load": 0.2, "runtime_cap_h": 2, "gang_cap": 4},
 }
 MORE_WORK = ("days", "drain_days", "best_known.steps")
+OTHER_CLASS = ("workload.classes.fine_tuning.runtime_quantiles_h",)
+"""Keys that this class of jobs cannot have beside those that it has."""
 """Keys that ask for more work the larger they are; `validate` says how long it takes."""
+SAID: dict[str, list[Any]] = {
+    "output.step_min": [60, 1440],
+    "engine.power_caps": [[[5e-324, 5e-324], [1.0, 1.0]], [[0.5, 0.999], [1.0, 1.0]]],
+}
+"""Extremes of keys whose values are no plain numbers, or only some."""
 NUMBERS = {int, float}
-KEYS = [key for key in every_key() if key.types & NUMBERS and key.dotted not in MORE_WORK]
+KEYS = [key for key in every_key() if key.types & NUMBERS and key.dotted not in (*MORE_WORK, *OTHER_CLASS)]
 SERIES = {"file": "s.csv", "column": "v"}
 BESIDE: dict[str, dict[str, Any]] = {
     "SeriesModel": SERIES,
@@ -55,10 +62,17 @@ BESIDE: dict[str, dict[str, Any]] = {
     "DustStorm": {"date": "2025-06-01T12:00:00Z", "loss": 0.1},
     "GridEventModel": {"start": "2025-06-01T12:00:00Z", "hours": 2.0, "cut": 0.5},
     "NodeModel": {"idle_kw": 1.0, "loaded_kw": 5.0, "sleep_kw": 0.1},
+    "MeterModel": SERIES,
     "ClimateModel": {"ghi_kwh_m2_d": [5.0] * 12, "tmax_c": [25.0] * 12, "tmin_c": [15.0] * 12},
     "ElasticModel": {"share": 0.5},
 }
 """What a table needs beside the key that is looked at."""
+ORDERED = {
+    "idle_kw": {"sleep_kw": 0.0, "loaded_kw": 250.0},
+    "sleep_kw": {"idle_kw": 250.0, "loaded_kw": 250.0},
+    "loaded_kw": {"sleep_kw": 0.0, "idle_kw": 0.0},
+}
+"""Keys that lie between others."""
 INSTEAD = {"load": "load_factor", "slack_factor": "slack_h", "to_kw": "cut", "per_year": "start"}
 """Keys of `BESIDE` in place of which another stands."""
 
@@ -72,9 +86,10 @@ def document(key: Key, value: Any) -> dict[str, Any]:
     if key.path[-1] == "jobs_per_day_per_million":
         del base["workload"]["load"]
     *table, name = key.path if isinstance(key.path[-1], str) else key.path[:-1]
-    if key.model.__name__ == "LinkTable":
-        base["sites"]["own"]["y"] = {"like": "dakhla"}
-    for beside, given in BESIDE.get(key.model.__name__, {}).items():
+    if key.path[0] == "network":
+        base["sites"]["own"] |= {"y": {"like": "dakhla"}}
+        base["sites"]["own"]["x"]["is_root"] = True
+    for beside, given in (BESIDE.get(key.model.__name__, {}) | ORDERED.get(str(name), {})).items():
         if beside not in (name, INSTEAD.get(str(name))):
             base = put(base, replace(key, path=(*table, beside)), copy.deepcopy(given))
     return put(base, key, value)
@@ -115,6 +130,8 @@ def bounds(annotation: Any, metadata: Any) -> Iterator[float]:
 
 def extremes(key: Key) -> list[Any]:
     """The least and the largest value of a key that its tables take, and the one next to zero."""
+    if key.dotted in SAID:
+        return SAID[key.dotted]
     field = key.model.model_fields[key.path[-1] if isinstance(key.path[-1], str) else key.path[-2]]
     given = {*bounds(field.annotation, field.metadata), 0, 1, -1, 5e-324, 1e-9, 1e9, 1e15, -1e15, 2**63 - 1, -(2**63)}
     tried: set[Any] = {float(v) for v in given if float in key.types}

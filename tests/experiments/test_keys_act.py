@@ -215,6 +215,7 @@ WITH: list[tuple[str, Table]] = [
     (r"other\.kw", site(other={"kind": "constant"})),
     (r"other\.shape", site(other={"kind": "shape", "kw": 10.0})),
     (r"other\.kind", site(other={"kw": 10.0})),
+    (r"meter\.", site(meter=SERIES_TABLE)),
     (r"sources\.one", site(sources={"one": {"source": "a", "confidence": "high"}})),
     (r"service\.", {"service": {"use": "citizens"}}),
     (r"service\.growth", {"days": 30}),
@@ -237,6 +238,7 @@ for _path in (
     "grid.export_mad_per_kwh",
     "grid.carbon.series",
     "other.series",
+    "meter",
 ):
     _key = re.escape(_path)
     WITH += [
@@ -263,6 +265,7 @@ OTHER: list[tuple[str, Any]] = [
     (r"^workload\.trace trace", "nasa"),
     (r"^faults\.retries", 3),
     (r"^workload\.mix ", "philly-like"),
+    (r"meter\.of$", "site"),
     (r"^workload\.include ", ["pretraining"]),
     (r"^workload\.leave_out ", ["fine_tuning"]),
     (r"^workload\.classes generator", {"fine_tuning": {"gpus": [1], "gpus_weights": [1.0]}}),
@@ -361,15 +364,15 @@ OTHER: list[tuple[str, Any]] = [
     (r"events\[0\]\.baseline", "days"),
     (r"other\.kind", "constant"),
     (r"other\.shape", "city"),
-    (r"(series|mad_per_kwh|nodes_online)\.file", "other_series.csv"),
-    (r"(series|mad_per_kwh|nodes_online)\.time$|(series)\.time csv", "early"),
-    (r"(series|mad_per_kwh|nodes_online)\.column", "b"),
-    (r"(series|mad_per_kwh|nodes_online)\.scale", 0.5),
-    (r"(series|mad_per_kwh|nodes_online)\.time_format", "%Y|%m|%d %H:%M%z"),
-    (r"(series|mad_per_kwh|nodes_online)\.tz", "+05:00"),
-    (r"(series|mad_per_kwh|nodes_online)\.label", "right"),
-    (r"(series|mad_per_kwh|nodes_online)\.repeat", True),
-    (r"(series|mad_per_kwh|nodes_online)\.fill", "interpolate"),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.file", "other_series.csv"),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.time$|(series)\.time csv", "early"),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.column", "b"),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.scale", 0.5),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.time_format", "%Y|%m|%d %H:%M%z"),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.tz", "+05:00"),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.label", "right"),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.repeat", True),
+    (r"(series|mad_per_kwh|nodes_online|meter)\.fill", "interpolate"),
     (r"service\.timezone", "Asia/Tokyo"),
     (r"service\.weekday", [1, 1, 1, 1, 1, 1, 9]),
     (r"service\.hour_(winter|summer)", list(range(1, 25))),
@@ -487,7 +490,7 @@ def outcome(text: str, folder: Path) -> tuple[bool, Any]:
         found = build(loaded.at({key: axis.rows[0][0] for axis in loaded.axes for key in axis.keys}), 1)
     except (InputError, SiteError, WorkloadError) as error:
         return False, str(error)
-    given = (found.scenario, found.jobs, found.settings, found.costs, found.temp_air_c)
+    given = (found.scenario, found.jobs, found.settings, found.costs, found.temp_air_c, found.meters)
     return True, plain((given, session_of(loaded)))
 
 
