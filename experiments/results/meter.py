@@ -65,7 +65,7 @@ def _site_columns(
     row = np.floor(edges[:-1] / step_s + 1e-9).astype(np.int64)
 
     def summed(values: Floats) -> Floats:
-        return np.bincount(row, np.where(known, values, 0.0))
+        return np.asarray(np.bincount(row, np.where(known, values, 0.0)), dtype=np.float64)
 
     measured_s = summed(lengths)
     shown = measured_s > 0
