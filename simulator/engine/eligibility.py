@@ -57,7 +57,7 @@ class Eligibility:
             own = self.scenario.site_index(job.ask.home)
             if own not in allowed:
                 return allowed
-            object.__setattr__(job, "queued_at", own)  # ours, though it is a policy that asks: past the guard on its hands
+            object.__setattr__(job, "queued_at", own)  # the engine's own note, past the guard
         return (job.queued_at,)
 
     def within_quota(self, ask: Ask, site: int, gpus: int) -> bool:
