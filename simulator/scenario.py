@@ -138,7 +138,8 @@ class GridEvent:
 class Grid:
     """A site's connection: price [MAD/J], carbon [g/J], limits [W], outages [s] and requests.
 
-    `export_price` is what a fed-in joule earns [MAD/J]; `import_limit_w` and `export_limit_w` may be infinite;
+    `export_price` is what a fed-in joule earns [MAD/J]; `import_limit_w` and `export_limit_w` may be infinite, and
+    the former may change from step to step, on the scenario's grid, which everybody knows beforehand;
     `export_cap_share` is the share of the window's generation up to which export is paid, 1 for no cap;
     what goes beyond it is exported unpaid, up to the limit;
     `outages` are disjoint, ordered (start, end) pairs of simulation time.
@@ -147,11 +148,21 @@ class Grid:
     price: StepProfile
     carbon: StepProfile
     export_price: StepProfile
-    import_limit_w: float = math.inf
+    import_limit_w: float | StepProfile = math.inf
     export_limit_w: float = math.inf
     export_cap_share: float = 1.0
     outages: tuple[tuple[float, float], ...] = ()
     events: tuple[GridEvent, ...] = ()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit on the import."""
+        return isinstance(self.import_limit_w, StepProfile) or self.import_limit_w < math.inf
+
+    def import_limits_w(self, begin_s: Floats) -> Floats | float:
+        """The import limit at some times [W]: one number where it never changes."""
+        limit = self.import_limit_w
+        return _sampled(limit, begin_s) if isinstance(limit, StepProfile) else limit
 
 
 @dataclass(frozen=True)
@@ -272,8 +283,10 @@ class Scenario:
         if len(index) != len(self.sites):
             raise ValueError("two sites share a name")
         for site in self.sites:
-            for name in ("pv", "overhead", "other"):
-                profile: StepProfile = getattr(site, name)
+            profiles = {name: getattr(site, name) for name in ("pv", "overhead", "other")}
+            if isinstance(site.grid.import_limit_w, StepProfile):
+                profiles["import_limit_w"] = site.grid.import_limit_w
+            for name, profile in profiles.items():
                 if profile.start_s > 0 or profile.end_s < self.end_s or profile.step_s != self.step_s:
                     raise ValueError(f"{site.name}: {name} does not cover the window in steps of {self.step_s} s")
         object.__setattr__(self, "_index", index)

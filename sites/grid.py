@@ -12,9 +12,11 @@ from tafukt.sites.schema.fields import SeriesModel
 from tafukt.sites.schema.grid import (
     DAYS,
     RESOLUTION_H,
+    ClockTable,
     ConstantCarbon,
     GridModel,
     HourlyCarbon,
+    LimitTable,
     OtherModel,
     OutagesModel,
     SeriesCarbon,
@@ -26,8 +28,8 @@ from tafukt.sites.site import carbon_tables, load_shapes
 from tafukt.sites.time_grid import DAY_S, SEASONS, Ints, Span, local_hour_and_month, season_of, stream, utc_offsets
 
 
-def bands(tariff: TariffModel, tz: str, span: Span) -> Ints:
-    """Number of the tariff's band that holds in each step, by the local clock; the band at a step's begin."""
+def bands(tariff: ClockTable, tz: str, span: Span) -> Ints:
+    """Number of the band of a table that holds in each step, by the local clock; the band at a step's begin."""
     hour, month = local_hour_and_month(tz, span.begins)
     summer = np.isin(np.arange(13), tariff.summer_months).astype(np.int64)[month]
     day = (span.begins + utc_offsets(tz, span.begins)) // DAY_S
@@ -35,7 +37,7 @@ def bands(tariff: TariffModel, tz: str, span: Span) -> Ints:
     return np.asarray(day_tables(tariff)[summer, kind, (hour / RESOLUTION_H).astype(np.int64)])
 
 
-def kind_of_day(tariff: TariffModel, days: Ints) -> Ints:
+def kind_of_day(tariff: ClockTable, days: Ints) -> Ints:
     """Index into `DAYS` of some local days since 1970."""
     weekday = (days + 3) % 7  # 1 January 1970 was a Thursday; Monday is 0
     kind = np.where(weekday < 5, 0, weekday - 4)
@@ -73,6 +75,19 @@ def export_prices(model: GridModel, tariff: TariffModel, tz: str, span: Span, ca
     if own is not None:
         return np.full(span.steps, own), ()
     return np.array([band.export_mad_per_kwh for band in tariff.bands])[bands(tariff, tz, span)], ()
+
+
+def import_limits(model: GridModel, tz: str, span: Span, cache: Path | None = None) -> Told | None:
+    """The import limit in each step [kW], shape (steps,), and notes; `None` where it never changes or there is none.
+
+    Of a series that is finer than the steps of the run the mean of each step is taken.
+    """
+    limit = model.import_limit_kw
+    if isinstance(limit, LimitTable):
+        return np.array([band.kw for band in limit.bands])[bands(limit, tz, span)], ()
+    if isinstance(limit, SeriesModel):
+        return _from_file(limit, span, "grid.import_limit_kw", POWER_KW, cache)
+    return None
 
 
 def carbon(model: GridModel, tz: str, span: Span, cache: Path | None = None) -> Told:

@@ -13,7 +13,7 @@ import numpy as np
 from tafukt.sites.cache import Entry, default_folder, file_hash, kept, key_of
 from tafukt.sites.capacity import nodes_online
 from tafukt.sites.errors import SiteError
-from tafukt.sites.grid import carbon, export_prices, other_kw, outages, prices
+from tafukt.sites.grid import carbon, export_prices, import_limits, other_kw, outages, prices
 from tafukt.sites.grid_events import PlannedEvent, grid_events
 from tafukt.sites.inherited import inherited
 from tafukt.sites.profile import Floats, StepProfile
@@ -42,6 +42,8 @@ class SiteSupply:
         Outdoor air [degC]; global horizontal irradiance [W/m2].
     price_mad_per_kwh, export_price_mad_per_kwh, carbon_g_per_kwh : StepProfile
         Of the grid.
+    import_limit_kw : StepProfile, optional
+        Where the limit of the connection changes.
     outages : tuple of (float, float)
         Disjoint, in order: start and end [s].
     events : tuple of PlannedEvent
@@ -62,6 +64,7 @@ class SiteSupply:
     price_mad_per_kwh: StepProfile
     export_price_mad_per_kwh: StepProfile
     carbon_g_per_kwh: StepProfile
+    import_limit_kw: StepProfile | None = None
     outages: tuple[tuple[float, float], ...] = ()
     events: tuple[PlannedEvent, ...] = ()
     nodes_online: tuple[tuple[float, int], ...] = ()
@@ -136,6 +139,8 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
     price = profile("price", money, lambda: prices(grid, site.tariff, site.tz, span, cache))
     export = profile("export", money, lambda: export_prices(grid, site.tariff, site.tz, span, cache))
     green = profile("carbon", (grid.carbon.model_dump_json(), site.tz), lambda: carbon(grid, site.tz, span, cache))
+    limits = import_limits(grid, site.tz, span, cache)
+    notes.extend(limits[1] if limits else ())
     online, told = nodes_online(site.cluster, span, cache)
     notes.extend(told)
     other = profile("other", (site.other.model_dump_json(), site.tz), lambda: _watts(site, span, cache))
@@ -150,6 +155,7 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
         price_mad_per_kwh=price,
         export_price_mad_per_kwh=export,
         carbon_g_per_kwh=green,
+        import_limit_kw=None if limits is None else StepProfile(limits[0], step),
         outages=outages(grid.outages, site.name, span, seed),
         events=grid_events(grid.events, site.name, site.fixed_kw, site.tz, span, seed),
         nodes_online=online,

@@ -246,14 +246,21 @@ def problems_of(error: ValidationError, model: type[BaseModel], file: str, prefi
 def _nearest_members(findings):
     """The findings without those of members of a union that are further from what was written than another is.
 
-    Nearest is who takes the value's shape, so that its findings are not of its type; of several, who has least to say.
+    Nearest is who takes the value's shape, so that its findings are not of its type; of several, who knows most of its
+    keys, and then who has least to say.
     """
     groups = {}
     for finding, walked in findings:
         for place, member in walked.members:
             other_shape = walked.path == place and finding["type"].endswith("_type")
-            groups.setdefault(place, {}).setdefault(member, []).append(other_shape)
-    best = {place: min(members, key=lambda m: (all(members[m]), len(members[m]))) for place, members in groups.items()}
+            unknown = finding["type"] == "extra_forbidden"
+            groups.setdefault(place, {}).setdefault(member, []).append((other_shape, unknown))
+
+    def distance(told):
+        shapes, unknown = zip(*told, strict=True)
+        return all(shapes), sum(unknown), len(told)
+
+    best = {place: min(members, key=lambda m: distance(members[m])) for place, members in groups.items()}
     return [pair for pair in findings if all(best[place] == member for place, member in pair[1].members)]
 
 
@@ -286,7 +293,7 @@ def walk(model: type[BaseModel], location: Sequence[int | str]) -> Walked:
         elif isinstance(part, int) or not _ADDED.match(part):
             path.append(part)
             owners = current
-        elif not part.startswith(("function-", "tagged-union")):
+        elif not part.startswith("tagged-union"):
             members.append((tuple(path), part))
     return Walked(owners, tuple(path), tuple(members))
 

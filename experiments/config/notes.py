@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import timedelta
 from math import isfinite
 from typing import Any
 
@@ -10,6 +11,8 @@ from tafukt.experiments.config.idle import idle
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.config.validated_range import outside
+from tafukt.sites.profile import StepProfile
+from tafukt.sites.time_grid import zone_of
 
 
 def notes(loaded: Loaded, inputs: Inputs, varied: Collection[str] = ()) -> list[str]:
@@ -22,12 +25,44 @@ def notes(loaded: Loaded, inputs: Inputs, varied: Collection[str] = ()) -> list[
         *idle(loaded, {*varied, *loaded.axis_keys}),
         *(f"{site}: {note}" for site, lines in inputs.weather_notes.items() for note in lines),
         *inputs.notes.get("told", ()),
+        *_unkept_limits(loaded, inputs),
         *_paid_export(inputs),
         *_not_searched(loaded, inputs),
         *_not_looked_at(loaded, inputs),
         *_not_as_metered(loaded, inputs),
     ]
     return list(dict.fromkeys(found))
+
+
+SPELLS_TOLD = 3
+"""Of the times at which a limit cannot be kept, so many are told."""
+
+
+def _unkept_limits(loaded: Loaded, inputs: Inputs) -> list[str]:
+    """Limits below what a site draws without any job, and when: that stays unserved whatever the schedule."""
+    from tafukt.simulator.energy.adequacy import unserved_without_jobs
+
+    found = []
+    for site in inputs.scenario.sites:
+        spells, lacking_j = unserved_without_jobs(site, inputs.scenario.end_s)
+        if not spells:
+            continue
+        zone = zone_of(loaded.sites[site.name].tz)
+        start = loaded.experiment.start.astimezone(zone)
+        shown = [
+            f"{start + timedelta(seconds=begin):%Y-%m-%d %H:%M} to {start + timedelta(seconds=end):%H:%M}"
+            for begin, end in spells[:SPELLS_TOLD]
+        ]
+        more = f" and {len(spells) - SPELLS_TOLD} times more" if len(spells) > SPELLS_TOLD else ""
+        fixed = site.grid.import_limit_w
+        least_w = float(fixed.values.min()) if isinstance(fixed, StepProfile) else fixed
+        below = f", which is below fixed_kw = {site.fixed_w / 1000.0:g}" if least_w < site.fixed_w else ""
+        found.append(
+            f"{site.name}: grid.import_limit_kw of {least_w / 1000.0:g}{below}, cannot be kept even without a job: "
+            f"{lacking_j / 3.6e6:,.1f} kWh stay unserved, {', '.join(shown)}{more} (local time); raise the limit, or "
+            "give more sun or battery"
+        )
+    return found
 
 
 def _paid_export(inputs: Inputs) -> list[str]:

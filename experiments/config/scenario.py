@@ -334,7 +334,7 @@ def site_of(
         price=_scaled(given.price_mad_per_kwh, 1.0 / KWH_J),
         carbon=_scaled(given.carbon_g_per_kwh, 1.0 / KWH_J),
         export_price=_scaled(given.export_price_mad_per_kwh, 1.0 / KWH_J),
-        import_limit_w=_limit_w(site.grid.import_limit_kw),
+        import_limit_w=_import_limit_w(site, given),
         export_limit_w=_limit_w(site.grid.export_limit_kw),
         export_cap_share=_paid_export_share(site, end_s),
         outages=given.outages,
@@ -398,6 +398,13 @@ def _with_service(other: StepProfile, service_w: NDArray[np.float64] | None) -> 
 
 def _limit_w(limit_kw: float | None) -> float:
     return math.inf if limit_kw is None else limit_kw * KW_W
+
+
+def _import_limit_w(site: SiteModel, given: SiteSupply) -> float | StepProfile:
+    limit_kw = site.grid.import_limit_kw
+    if given.import_limit_kw is not None:
+        return rounded(_scaled(given.import_limit_kw, KW_W), STEPS["pv_w"])
+    return _limit_w(limit_kw if isinstance(limit_kw, float) else None)
 
 
 def _node(node: NodeModel, engine: EngineTable) -> NodeType:

@@ -400,6 +400,20 @@ def _meter(run: RunData, site: str) -> Drawer:
     return lambda ax: meter.meter(run, ax, site=site)
 
 
+def _plan_limits(results: Results) -> Iterator[Planned]:
+    """The site that comes nearest to its limit under the baseline, under each of the example runs."""
+    runs = example_runs(results)
+    site = grid.nearest_limit(runs[0]) if runs[0].limited else ""
+    if site:
+        yield from _for_runs(
+            "import_limit",
+            f"Import of {site} below its limit",
+            _wide,
+            lambda run, ax, more: grid.import_limit(run, ax, site=site, **more),
+            "y",
+        )(results)
+
+
 def _plan_map(results: Results) -> Iterator[Planned]:
     places = results.sites
     if not all("lat" in places.get(name, {}) for name in set(example_runs(results)[-1].energy["site"])):
@@ -543,6 +557,7 @@ FIGURES: dict[str, Figure] = {
     "waiting_cdf": Figure("how long jobs wait under each policy", _plan_waiting),
     "meter": Figure("power of a site by the model and by its meter", _plan_meter),
     "grid_requests": Figure("import against target and baseline over the largest request", _plan_grid_requests, True),
+    "import_limit": Figure("import of a site against its limit, hour by hour", _plan_limits, True),
     "lines": Figure("metrics along each axis of the matrix", _plan_lines),
     "heatmap": Figure("metrics over each pair of axes of the matrix", _plan_heatmaps),
 }

@@ -1,13 +1,15 @@
-"""The figure of one request of the grid: the import of a site against what was asked of it."""
+"""Import of a site against what the grid asks of it in one request, and against the limit of its connection."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from tafukt.experiments.figures.style import (
     BOUND,
+    FLOWS,
     GRID,
     INK,
     MUTED,
@@ -18,6 +20,7 @@ from tafukt.experiments.figures.style import (
     under,
     zone_of,
 )
+from tafukt.experiments.figures.window import Window, cut, shade, told, window_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,3 +102,66 @@ def _asked(ax: Axes, row: pd.Series[Any]) -> None:
     ax.hlines(row["baseline_kw"], number(start), number(end), colors=MUTED, linestyles=":", label="baseline")
     levels = [row["baseline_kw"], row["target_kw"], row["target_kw"]]
     ax.plot([number(start), number(held), number(end)], levels, "--", color=BOUND, linewidth=1.6, label="target")
+
+
+def nearest_limit(run: Any) -> str:
+    """The site whose import comes nearest to its limit in any step; empty where none is limited."""
+    shares = {}
+    for name, here in run.energy.groupby("site"):
+        limit_kw = limits_kw(run.limits, str(name), here["time_h"].to_numpy())
+        if np.isfinite(limit_kw).any():
+            import_kw = (here["grid_import_kwh"] + here["unserved_kwh"]).to_numpy() / here["step_h"].to_numpy()
+            shares[str(name)] = float(np.nanmax(import_kw / np.maximum(limit_kw, 1e-9)))
+    return max(shares, key=lambda name: shares[name]) if shares else ""
+
+
+def limits_kw(limits: pd.DataFrame, site: str, times_h: Any) -> Any:
+    """The import limit of a site at some times [kW], from its table of changes."""
+    here = limits[limits["site"] == site].sort_values("time_h")
+    at = np.searchsorted(here["time_h"].to_numpy(), times_h, side="right") - 1
+    return here["import_limit_kw"].to_numpy()[np.maximum(at, 0)]
+
+
+def import_limit(
+    data: Any,
+    ax: Axes | None = None,
+    *,
+    site: str = "",
+    tz: str = "",
+    window: Window | None = None,
+    title: str | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Import of a site over time, what went unserved above it, and the limit of its connection.
+
+    `site` is the one that comes nearest to its limit where it is not given. Each value is the mean of an output step.
+
+    Raises
+    ------
+    FolderError
+        If no import is limited in this run.
+    ValueError
+        If that site's is not.
+    """
+    site = site or nearest_limit(data)
+    zone = zone_of(data, tz)
+    whole = data.energy[data.energy["site"] == site]
+    shown = window or window_of(data, zone)
+    here = cut(whole, shown)
+    limit_kw = limits_kw(data.limits, site, here["time_h"].to_numpy())
+    if not np.isfinite(limit_kw).any():
+        raise ValueError(f"the import of {site!r} is not limited in this run")
+    ax = axes_or_new(ax)
+    ends = [*here["time_utc"], _end(here)]
+    times = dates().date2num(ends)
+    bought, lacking = ((here[name] / here["step_h"]).to_numpy() for name in ("grid_import_kwh", "unserved_kwh"))
+    ax.stairs(bought, times, fill=True, color=GRID, alpha=0.75, label="grid import")
+    if lacking.sum() > 0:
+        look = FLOWS["unserved"]
+        ax.stairs(bought + lacking, times, baseline=bought, fill=True, color=look.colour, label=look.label)
+    ax.stairs(limit_kw, times, color=BOUND, linewidth=1.4, linestyle="--", label="import limit", baseline=None)
+    ax.set_ylim(0, 1.05 * max(float(np.nanmax(limit_kw)), float((bought + lacking).max()), 1e-9))
+    ax.set_ylabel("power [kW]")
+    local_axis(ax, ends, zone, told(shown, whole, zone))
+    shade(ax, shown, ends[-1])
+    return finish(ax, title, f"Import of {site} below its limit{under(data)}", legend)

@@ -483,6 +483,14 @@ METER: tuple[Column, ...] = (
     _number("difference_kwh", "kWh", "Modelled less measured"),
 )
 
+LIMITS: tuple[Column, ...] = (
+    _text("site", "Name of the site"),
+    _number("time_h", "h", "From when on it holds, in hours from the experiment's start"),
+    Column("time_utc", "UTC", "timestamp", "From when on it holds"),
+    _number("import_limit_kw", "kW", "What may be imported", True),
+    _count("nodes_online", "Nodes in service, as planned"),
+)
+
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "summary": SUMMARY,
     "jobs": JOBS,
@@ -490,6 +498,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "events": EVENTS,
     "grid_events": GRID_EVENTS,
     "meter": METER,
+    "limits": LIMITS,
 }
 
 _TITLES = {
@@ -518,6 +527,11 @@ _TITLES = {
         "runs/ID/meter.parquet",
         "The model's power against a meter's: one row per site with a `meter` and output step in which it measured; "
         "the file is there only where a site has one.",
+    ),
+    "limits": (
+        "runs/ID/limits.parquet",
+        "What a site may import and how many of its nodes are in service: one row at the start and at each change; the "
+        "file is there only where an import is limited or nodes are withdrawn.",
     ),
 }
 

@@ -153,6 +153,22 @@ class RunData(Mapping[str, "pd.DataFrame"]):
         """
         return self.part.of(self._read("grid_events"), "start_utc", self.tz, self._results_folder)
 
+    @cached_property
+    def limits(self) -> pd.DataFrame:
+        """What each site may import and how many of its nodes are in service: one row per site and change.
+
+        Raises
+        ------
+        FolderError
+            If no import is limited and no node withdrawn in this run.
+        """
+        return self._read("limits")
+
+    @property
+    def limited(self) -> bool:
+        """Whether an import is limited or nodes are withdrawn in this run."""
+        return (self.folder / "limits.parquet").is_file()
+
     @property
     def grid_asked(self) -> bool:
         """Whether the grid asked for anything in this run."""

@@ -68,6 +68,8 @@ def table_files(
         tables["grid_events"] = {name: [row[name] for row in rows] for name in names("grid_events")}
     if meters:
         tables["meter"] = meter_columns(record, start, step_s, meters)
+    if any(site.grid.is_limited or site.nodes_online for site in record.scenario.sites):
+        tables["limits"] = limit_columns(record, start)
     return {f"{name}.parquet": parquet(name, columns, about or {}) for name, columns in tables.items()}
 
 
@@ -188,6 +190,28 @@ def _binned(books: SiteEnergy, rates: Sequence[Floats], edges: Floats) -> Floats
         more = np.flatnonzero(counts > place)
         binned[:, more] += joules.take(first[more] + place, axis=1)
     return binned
+
+
+def limit_columns(record: Record, start: datetime) -> Columns:
+    """The columns of limits.parquet, by name: one row per site and change."""
+    rows: list[tuple[str, float, float, int]] = []
+    for site in record.scenario.sites:
+        steps = np.arange(0.0, record.scenario.end_s, record.scenario.step_s)
+        limits = np.broadcast_to(site.grid.import_limits_w(steps), len(steps))
+        changes = steps[np.flatnonzero(np.diff(limits, prepend=np.nan) != 0)]
+        times = np.unique(np.concatenate((changes, [at_s for at_s, _ in site.nodes_online], [0.0])))
+        for at_s in times[times < record.scenario.end_s].tolist():
+            limit_w = float(limits[min(int(at_s // record.scenario.step_s), len(limits) - 1)])
+            rows.append((site.name, at_s, limit_w / 1000.0 if limit_w < math.inf else math.nan, site.nodes_at(at_s)))
+    names, times_s, limits_kw, nodes = zip(*rows, strict=True)
+    seconds = np.array(times_s)
+    return {
+        "site": names,
+        "time_h": seconds / HOUR_S,
+        "time_utc": _moments(start, seconds),
+        "import_limit_kw": np.array(limits_kw),
+        "nodes_online": np.array(nodes),
+    }
 
 
 def event_columns(record: Record, start: datetime, which: str) -> Columns:

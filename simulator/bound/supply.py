@@ -127,8 +127,7 @@ def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interva
     steady = site.fixed_w + spans(site.other, edges_s)
     outage = sum((overlap(start, end, edges_s) for start, end in site.grid.outages), np.zeros(len(duration)))
     outage = np.minimum(outage / duration, 1.0)
-    limited = np.isfinite(site.grid.import_limit_w)
-    open_w = site.grid.import_limit_w if limited else 0.0
+    limited = site.grid.is_limited
     highest = 1.0 + most(site.overhead, edges_s)
     most_node_w = max(site.node.loaded_w, site.node.idle_w, site.node.empty_w)
     # A shortage stops jobs before it leaves load unserved: what can go unserved is what no job causes.
@@ -136,7 +135,7 @@ def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interva
     short = np.ones(len(duration)) if limited else outage
     return {
         "free_w": pv - steady - base_w * metered,
-        "import_w": open_w * (1.0 - outage) if limited else np.where(outage < 1.0, np.inf, 0.0),
+        "import_w": _import_w(site, edges_s, outage) if limited else np.where(outage < 1.0, np.inf, 0.0),
         "most_load_w": site.fixed_w + most(site.other, edges_s) + site.nodes * most_node_w * highest,
         "shed_w": can_lack * short,
         "export_w": np.minimum(pv, site.grid.export_limit_w),
@@ -147,6 +146,18 @@ def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interva
         "off_nodes": nodes * (0.0 if site.node.can_sleep else short),
         "off_w": max(0.0, site.node.idle_w - site.node.sleep_w) * highest,
     }
+
+
+def _import_w(site: Site, edges_s: Floats, outage: Floats) -> Floats:
+    """Largest mean import in each slot under its limits, while the grid is there [W]; `outage` is its share."""
+    limit = site.grid.import_limit_w
+    if not isinstance(limit, StepProfile):
+        return np.asarray(limit * (1.0 - outage))
+    total = np.diff(limit.integral_to(np.minimum(edges_s, limit.end_s)))
+    for start, end in site.grid.outages:
+        out = np.clip(edges_s, start, min(end, limit.end_s))
+        total -= np.diff(limit.integral_to(np.maximum(out, limit.start_s)))
+    return np.asarray(np.maximum(total, 0.0) / np.diff(edges_s))
 
 
 def _nodes_up(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interval]) -> tuple[Floats, Floats]:

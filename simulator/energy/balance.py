@@ -7,6 +7,7 @@ import numpy as np
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.errors import BreachError
 from tafukt.simulator.record import FLOWS, SiteEnergy
+from tafukt.simulator.scenario import Site
 from tafukt.simulator.units import Floats
 
 # The books must close to this share of the energy that passed through them.
@@ -46,6 +47,8 @@ def residual(ledger: SiteLedger, energy: SiteEnergy, it_j: float) -> float:
     gap = abs(gaps[worst]) / scale
     if gap > TOLERANCE or not gap >= 0:
         raise BreachError(f"{site.name}: the books of the {worst} do not close: {gaps[worst]:g} J of {scale:g} J")
+    if site.grid.is_limited:
+        _check_limit(site, energy, middle)
     load_w = energy.it_w * (1.0 + overhead) + site.fixed_w + site.other.values[step]
     return max(gap, _check_segments(site.name, energy, site.pv.values[step], load_w))
 
@@ -66,6 +69,16 @@ def _check_segments(name: str, energy: SiteEnergy, sun_w: Floats, load_w: Floats
             raise BreachError(f"{name}: the books of the {what} do not close at {when:g} s: {gaps[index]:g} W")
         worst = max(worst, gap)
     return worst
+
+
+def _check_limit(site: Site, energy: SiteEnergy, middle_s: Floats) -> None:
+    """No segment imports more than the limit that holds in its middle."""
+    flow = energy.flows_w
+    over = flow["import_to_load"] + flow["import_to_battery"] - site.grid.import_limits_w(middle_s)
+    index = int(over.argmax())
+    if not over[index] <= TOLERANCE * max(float(energy.site_w.max()), 1.0):
+        when = energy.edges_s[index]
+        raise BreachError(f"{site.name}: the import is {over[index]:g} W above its limit at {when:g} s")
 
 
 def _check_signs(name: str, energy: SiteEnergy) -> None:

@@ -94,12 +94,13 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
         stored = _stored(ledger, edges, segment)
     else:
         power, stored = np.zeros(len(starts)), np.full(len(edges), ledger.stored_j)
+    limit = site.grid.import_limits_w(step * ledger.step_s)
     if list(ledger.supply_values) == [Supply.GRID]:  # never an outage: what holds everywhere needs no column
-        flows = split(pv, load, power, site.grid.import_limit_w, site.grid.export_limit_w)
+        flows = split(pv, load, power, limit, site.grid.export_limit_w)
     else:
         supply = _held(ledger.supply_times, ledger.supply_values, starts)
         on, dead = supply == Supply.GRID, supply == Supply.NONE
-        limits = (np.where(on, limit, 0.0) for limit in (site.grid.import_limit_w, site.grid.export_limit_w))
+        limits = (np.where(on, most, 0.0) for most in (limit, site.grid.export_limit_w))
         flows = split(np.where(dead, 0.0, pv), load, power, *limits)
         flows["curtailed"] = np.where(dead, pv, flows["curtailed"])
     return _Segments(edges, it, load, other, pv, stored, flows, step)

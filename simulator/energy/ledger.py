@@ -55,7 +55,10 @@ class BatteryMotion:
         self._edges = array("d", (np.arange(n + 1) * self.step_s).tobytes())
         self.now_s = 0.0
         self.supply = Supply.GRID
-        self.limit_w = site.grid.import_limit_w
+        limit = site.grid.import_limits_w(np.arange(n, dtype=np.float64) * self.step_s)
+        # The import limit, of each step where it changes.
+        self._limits_w: list[float] = limit.tolist() if isinstance(limit, np.ndarray) else []
+        self._limit_w: float = inf if isinstance(limit, np.ndarray) else limit
         self.request_w = inf  # what the grid asks the import not to exceed, which is no limit of any wire
         self.it_times: MutableSequence[float] = array("d", [0.0])
         self.it_values: MutableSequence[float] = array("d", [0.0])
@@ -65,9 +68,33 @@ class BatteryMotion:
         self._begin_battery()
 
     @property
-    def ceiling_w(self) -> float:
-        """Ceiling of the import now, by the connection's limit or at the grid's request [W]."""
-        return min(self.limit_w, self.request_w)
+    def varies(self) -> bool:
+        """Whether the import limit changes with time."""
+        return bool(self._limits_w)
+
+    def limit_at(self, time_s: float) -> float:
+        """The import limit at `time_s` as the supply now is [W]: none is imported while the grid is out."""
+        if self.supply is not Supply.GRID:
+            return 0.0
+        return self._limits_w[self.step_at(time_s)] if self._limits_w else self._limit_w
+
+    def ceiling_at(self, time_s: float) -> float:
+        """What the import is not to exceed, by the connection's limit or at the grid's present request [W]."""
+        return min(self.limit_at(time_s), self.request_w)
+
+    def ceiling_ahead_w(self, begin_s: float, end_s: float) -> float:
+        """The least of that at any time from `begin_s` up to `end_s` [W]."""
+        if not self._limits_w or self.supply is not Supply.GRID:
+            return self.ceiling_at(begin_s)
+        first, last = self.step_at(begin_s), self.step_at(end_s)
+        ahead = self._limits_w[first : max(last + (last * self.step_s < end_s), first + 1)]
+        return min(min(ahead), self.request_w)
+
+    def ceilings_w(self) -> Floats | float:
+        """The same for every step: one number where none changes [W]."""
+        if not self._limits_w or self.supply is not Supply.GRID:
+            return self.ceiling_at(0.0)
+        return np.asarray(np.minimum(self._limits_w, self.request_w))
 
     def _begin_battery(self) -> None:
         site = self.site
@@ -83,13 +110,14 @@ class BatteryMotion:
         if battery is None:
             return
         self._set_law(battery)
-        limit, export = site.grid.import_limit_w, site.grid.export_limit_w
+        limit, export = self._limits_w or self._limit_w, site.grid.export_limit_w
         band = import_band(battery.strategy, site.grid, np.arange(self.steps, dtype=np.float64) * self.step_s)
         if band is not None:
             self._band = np.minimum(band[0], limit).tolist(), np.minimum(band[1], limit).tolist()
         # Only a power that tapers can pass a limit inside a segment.
         asked = bool(site.grid.events)
-        self._watched = battery.taper_soc > 0 and (limit < inf or 0 < export < inf or band is not None or asked)
+        limited = site.grid.is_limited
+        self._watched = battery.taper_soc > 0 and (limited or 0 < export < inf or band is not None or asked)
         # What every walk reads; up to an export limit no flow begins or ends while the battery tapers.
         self._columns = (self._free, self._per_it, self._edges, export, self.step_s)
 
@@ -170,7 +198,7 @@ class BatteryMotion:
         self, now_s: float, end_s: float, stored: float, surplus_w: float, offer_w: float
     ) -> tuple[float, float, float]:
         """One move that meets a limit or tapers: mean power [W], what is then stored [J], and when it ends [s]."""
-        kinks = self._kinks(surplus_w, offer_w) if self._watched else ()
+        kinks = self._kinks(now_s, surplus_w, offer_w) if self._watched else ()
         power, after, used = self._advance(stored, offer_w, end_s - now_s, kinks)
         return power, after, end_s if used == end_s - now_s else now_s + used
 
@@ -217,7 +245,7 @@ class BatteryMotion:
         too_much = surplus_w + self._band[1][step]
         return too_much if too_much < 0.0 else 0.0
 
-    def _kinks(self, surplus_w: float, offer_w: float) -> tuple[float, ...]:
+    def _kinks(self, now_s: float, surplus_w: float, offer_w: float) -> tuple[float, ...]:
         """Battery powers at which, while it tapers, a flow of the site begins, ends or meets its limit [W]."""
         if offer_w > 0.0:
             export = self.site.grid.export_limit_w if self.supply is Supply.GRID else 0.0
@@ -227,7 +255,7 @@ class BatteryMotion:
             if surplus_w > export > 0.0:  # what the battery leaves meets the export limit
                 found.append(surplus_w - export)
             return tuple(found)
-        short = -surplus_w - self.ceiling_w
+        short = -surplus_w - self.ceiling_at(now_s)
         return (short,) if short > 0.0 else ()
 
 
@@ -242,8 +270,7 @@ class SiteLedger(BatteryMotion):
     """The running books of one site.
 
     The engine tells it every change of the IT power and of the supply, in order of time; the battery is
-    walked when it is asked for. `it_w` is the IT power now [W], `supply` what feeds the site now, `limit_w`
-    the import limit that follows from it [W].
+    walked when it is asked for. `it_w` is the IT power now [W], `supply` what feeds the site now.
 
     Parameters
     ----------
@@ -281,7 +308,6 @@ class SiteLedger(BatteryMotion):
         """Set the supply of the site from `time_s` [s] on: it changes with an outage and its repair."""
         self.advance_to(time_s)
         self.supply = supply
-        self.limit_w = self.site.grid.import_limit_w if supply is Supply.GRID else 0.0
         _note(self.supply_times, self.supply_values, time_s, supply)
 
     # --- what it answers -------------------------------------------------------------------------

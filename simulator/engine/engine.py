@@ -10,7 +10,6 @@ import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf
 
 import numpy as np
 from simpy.events import Event as SimEvent
@@ -82,7 +81,7 @@ class Engine:
         self.federation = Federation(state, self.eligibility, self.network) if self.eligibility.federated else None
         # A grid that never fails nor runs short needs no watching.
         asked = any(s.grid.events for s in scenario.sites)
-        weak = asked or any(s.grid.outages or s.grid.import_limit_w < inf for s in scenario.sites)
+        weak = asked or any(s.grid.outages or s.grid.is_limited for s in scenario.sites)
         self.shortage = ShortageControl(state, self.phases) if weak else None
         self.requests = GridRequests(state, self.shortage) if asked and self.shortage is not None else None
         self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage, self.capacity)

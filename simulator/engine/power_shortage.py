@@ -78,7 +78,7 @@ class ShortageControl:
         self.clock = state.clock
         self.hold_s = state.scenario.hold_min_s
         self.watches: list[SiteShortage | None] = [
-            SiteShortage() if site.grid.outages or site.grid.import_limit_w < inf or site.grid.events else None
+            SiteShortage() if site.grid.outages or site.grid.is_limited or site.grid.events else None
             for site in state.scenario.sites
         ]
         by_battery = state.settings.respond == "battery-first"
@@ -173,7 +173,7 @@ class ShortageControl:
         ledger.advance_to(now)
         if watch.short:
             self._act(site, switch_off)
-        if watch.capped and ledger.request_w < ledger.limit_w:
+        if watch.capped and ledger.request_w < ledger.limit_at(now):
             self._act(site, self.respond)  # where there is room again, caps are lifted as far as it goes
         lead_s = self._lead_s(site)
         short_s, again_s = self._foresee(site, lead_s)
@@ -265,8 +265,9 @@ class ShortageControl:
             if drawn_w > watch.recovery_w:
                 return False
         if now < watch.shed_s + self.hold_s:  # so soon after a shortage, sun and battery are not relied upon
-            return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ledger.ceiling_w
-        carried_w, _ = self.outlooks[site].carried_w(now)
+            ceiling_w = ledger.ceiling_ahead_w(now, now + self.hold_s)
+            return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ceiling_w
+        carried_w = self.outlooks[site].carried_for_w(now, self.hold_s)
         # First as if everybody who holds GPUs drew all that they can: cheap, and mostly enough.
         most_w = ledger.it_w + (cluster.busy_gpus - cluster.active) * cluster.node.dynamic_w + added_w
         if most_w <= carried_w:
@@ -333,7 +334,7 @@ class ShortageControl:
             for job in jobs_at(self.state, site) if job.index in watch.capped
         )  # fmt: skip
         it_w = ledger.it_w + self._to_come_w(site) + uncapped
-        if ledger.load_w(now, it_w) <= ledger.ceiling_w:
+        if ledger.load_w(now, it_w) <= ledger.ceiling_ahead_w(now, now + self.hold_s):
             return True
         if now < watch.shed_s + self.hold_s:
             return False
@@ -370,7 +371,7 @@ def jobs_at(state: State, site: int) -> list[JobState]:
 def _give_way(guard: ShortageControl, site: int) -> None:
     """Answer what binds: the grid's request, which jobs' floors limit, or a shortage, which nothing does."""
     ledger = guard.state.ledgers[site]
-    if ledger.request_w >= ledger.limit_w:
+    if ledger.request_w >= ledger.limit_at(guard.clock.now):
         shed(guard, site)
         return
     watch = guard.watches[site]
@@ -487,13 +488,20 @@ class SupplyAdequacy:
         site, n = ledger.site, ledger.steps
         self._free_w = site.pv.values[:n] - site.other.values[:n] - site.fixed_w
         self._per_it = 1.0 + site.overhead.values[:n]
-        self._carried: dict[float, tuple[Floats, list[float]]] = {}
+        self._carried: dict[float | tuple[Supply, float], tuple[Floats, list[float]]] = {}
 
     def carried_w(self, time_s: float) -> tuple[float, float]:
         """IT power that sun and grid carry without the battery, at `time_s` and from then on always [W]."""
         carried, least = self._table()
         step = self.ledger.step_at(time_s)
         return float(carried[step]), least[step]
+
+    def carried_for_w(self, time_s: float, hold_s: float) -> float:
+        """IT power that the sun at `time_s` and the least limit of the `hold_s` after it carry [W]."""
+        ledger, step = self.ledger, self.ledger.step_at(time_s)
+        if not ledger.varies:
+            return float(self._table()[0][step])
+        return (ledger.free_w(time_s) + ledger.ceiling_ahead_w(time_s, time_s + hold_s)) / ledger.per_it(time_s)
 
     def strained_s(self, it_w: float, until_s: float) -> float:
         """Time, from now up to `until_s`, at which an IT power of `it_w` first needs the battery [s].
@@ -519,13 +527,13 @@ class SupplyAdequacy:
         ledger = self.ledger
         until_s = min(until_s, ledger.end_s)
         strained_s = self.strained_s(it_w, until_s)
-        spared = not self.battery_answers and ledger.request_w < ledger.limit_w
+        spared = not self.battery_answers and ledger.request_w < ledger.limit_at(ledger.now_s)
         if ledger.battery is None or strained_s == inf or ledger.supply is Supply.NONE or spared:
             return strained_s
         for start, end, power in ledger.peek(it_w, until_s):
             step = ledger.step_at(start)
             load_w = it_w * self._per_it[step]
-            if load_w - self._free_w[step] - ledger.ceiling_w + power > ROUNDING * load_w and end > start:
+            if load_w - self._free_w[step] - ledger.ceiling_at(start) + power > ROUNDING * load_w and end > start:
                 return start
         return inf
 
@@ -550,23 +558,26 @@ class SupplyAdequacy:
     def carries_s(self, it_w: float, hold_s: float) -> float:
         """Time for which an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].
 
-        At most `hold_s`. This looks at the present alone, as whoever lets a job in has to.
+        At most `hold_s`. This looks at the present alone, as whoever lets a job in has to, and at the limits to come,
+        which are known.
         """
         ledger = self.ledger
         if ledger.supply is Supply.NONE:
             return 0.0
         step = ledger.step_at(ledger.now_s)
-        lacking_w = it_w * float(self._per_it[step]) - float(self._free_w[step]) - ledger.ceiling_w
+        ceiling_w = ledger.ceiling_ahead_w(ledger.now_s, ledger.now_s + hold_s)
+        lacking_w = it_w * float(self._per_it[step]) - float(self._free_w[step]) - ceiling_w
         return hold_s if lacking_w <= 0.0 else ledger.holds_s(lacking_w, hold_s)
 
     def _table(self) -> tuple[Floats, list[float]]:
         """IT power carried without the battery [W]: in each step, and in every step from it on."""
-        limit_w = self.ledger.ceiling_w
-        found = self._carried.get(limit_w)
+        ledger = self.ledger
+        key = (ledger.supply, ledger.request_w) if ledger.varies else ledger.ceiling_at(0.0)
+        found = self._carried.get(key)
         if found is None:
             if len(self._carried) > TABLES_KEPT:  # a ramp of the grid's requests has a ceiling for each of its minutes
                 self._carried.clear()
-            carried = (self._free_w + limit_w) / self._per_it
+            carried = (self._free_w + ledger.ceilings_w()) / self._per_it
             least = np.minimum.accumulate(carried[::-1])[::-1]
-            found = self._carried[limit_w] = carried, least.tolist()
+            found = self._carried[key] = carried, least.tolist()
         return found

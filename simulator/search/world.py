@@ -22,7 +22,7 @@ NO_BATTERY = Battery(0.0, 0.0, 0.0)
 def obstacle(scenario: Scenario, jobs: Sequence[Job], settings: Settings) -> str:
     """Obstacle to a search: what it leaves out of account, and so cannot be trusted with; empty if there is none."""
     sites, faults = scenario.sites, settings.faults
-    weak = any(site.grid.outages or site.grid.import_limit_w < inf for site in sites)
+    weak = any(site.grid.outages or site.grid.is_limited for site in sites)
     found = {
         "the institutes decide for themselves": scenario.coordination == "federated",
         "data travel over links": bool(scenario.links),

@@ -66,22 +66,20 @@ Carbon = Annotated[
 ]
 
 
-class Band(Section):
-    """Clock hours with one price: `"17-21"`, `"17:30-21:00"`, `"22-7"` (over midnight), several divided by `;`.
+class ClockHours(Section):
+    """Clock hours: `"17-21"`, `"17:30-21:00"`, `"22-7"` (over midnight), several divided by `;`.
 
-    Where any band of a tariff has hours of its own for a kind of day, those of the bands hold on it alone, and a band
+    Where any band of a table has hours of its own for a kind of day, those of the bands hold on it alone, and a band
     without any holds at no time of it. A holiday is a Sunday unless bands say more.
     """
 
     name: str
-    mad_per_kwh: Price
-    export_mad_per_kwh: Price = 0.0
     winter: str
     summer: str
     weekend: str | None = Field(None, description="hours on Saturdays and Sundays, in both seasons")
     saturday: str | None = Field(None, description="hours on Saturdays; wins over weekend")
     sunday: str | None = Field(None, description="hours on Sundays; wins over weekend")
-    holiday: str | None = Field(None, description="hours on the tariff's holidays")
+    holiday: str | None = Field(None, description="hours on the table's holidays")
 
     def hours_on(self, day: str, season: int) -> str | None:
         """Its hours on a kind of day of `DAYS`, in winter (0) or summer (1); nothing where it says none."""
@@ -91,20 +89,25 @@ class Band(Section):
         return self.weekend if own is None and day != "holiday" else own
 
 
-class TariffModel(Section):
-    """A time-of-use tariff in local clock hours."""
+class Band(ClockHours):
+    """Clock hours with one price."""
 
-    title: str = ""
+    mad_per_kwh: Price
+    export_mad_per_kwh: Price = 0.0
+
+
+class LimitBand(ClockHours):
+    """Clock hours with one import limit."""
+
+    kw: SitePower
+
+
+class ClockTable(Section):
+    """What holds by season, kind of day and local clock hour, in bands that leave no hour out."""
+
     summer_months: tuple[int, ...] = Field((4, 5, 6, 7, 8, 9), description="months with summer hours")
     holidays: tuple[str, ...] = Field((), description="local dates: 2025-01-01, or 01-01 for every year")
-    demand_mad_per_kw_month: DemandCharge = Field(0.0, description="on the largest 15-minute mean of a month")
-    bands: tuple[Band, ...] = Field(min_length=1)
-    source: str = ""
-    confidence: str = ""
-    demand_source: str = ""
-    demand_confidence: str = ""
-    export_source: str = ""
-    export_confidence: str = ""
+    bands: tuple[ClockHours, ...] = Field(min_length=1)
 
     @field_validator("holidays", mode="before")
     @classmethod
@@ -129,6 +132,26 @@ class TariffModel(Section):
     def _whole(self) -> Self:
         day_tables(self)
         return self
+
+
+class TariffModel(ClockTable):
+    """A time-of-use tariff in local clock hours."""
+
+    title: str = ""
+    demand_mad_per_kw_month: DemandCharge = Field(0.0, description="on the largest 15-minute mean of a month")
+    bands: tuple[Band, ...] = Field(min_length=1)
+    source: str = ""
+    confidence: str = ""
+    demand_source: str = ""
+    demand_confidence: str = ""
+    export_source: str = ""
+    export_confidence: str = ""
+
+
+class LimitTable(ClockTable):
+    """An import limit by local clock hour and season."""
+
+    bands: tuple[LimitBand, ...] = Field(min_length=1)
 
 
 class OutageModel(Section):
@@ -157,7 +180,9 @@ PAID_EXPORT_SHARE = 0.2
 class GridModel(Section):
     """The connection: limits, tariff, carbon, outages."""
 
-    import_limit_kw: SitePower | None = Field(None, description="none: unlimited")
+    import_limit_kw: SitePower | LimitTable | SeriesModel | None = Field(
+        None, description="a number, bands of clock hours as a tariff has them, or a series; none: unlimited"
+    )
     export_limit_kw: SitePower | None = Field(None, description="none: unlimited; 0: no export")
     export_cap_share: Share | None = Field(
         None,
@@ -235,7 +260,7 @@ def _clock(parts: Sequence[str | None]) -> float:
 Table = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
-def band_table(tariff: TariffModel) -> Table:
+def band_table(tariff: ClockTable) -> Table:
     """Index of the band in force in each quarter-hour of a weekday, in winter and in summer, shape (2, 96).
 
     Raises
@@ -246,7 +271,7 @@ def band_table(tariff: TariffModel) -> Table:
     return day_tables(tariff)[:, 0]
 
 
-def day_tables(tariff: TariffModel) -> Table:
+def day_tables(tariff: ClockTable) -> Table:
     """Index of the band in force by season, kind of day of `DAYS` and quarter-hour, shape (2, 4, 96).
 
     Raises
@@ -265,7 +290,7 @@ def day_tables(tariff: TariffModel) -> Table:
     return tables
 
 
-def _day(tariff: TariffModel, texts: list[str], season: int, day: str) -> Table:
+def _day(tariff: ClockTable, texts: list[str], season: int, day: str) -> Table:
     row = np.full(round(24 / RESOLUTION_H), -1, dtype=np.int64)
     name = ("winter", "summer")[season] if day == "weekday" else day
     for number, (band, text) in enumerate(zip(tariff.bands, texts, strict=True)):

@@ -45,13 +45,14 @@ def _texts(axes: Any) -> str:
 
 def test_every_figure_has_data_in_one_folder_or_the_other(results: loading.Results, matrix: loading.Results) -> None:
     drawn = {item.figure for item in figures.plan(results)} | {item.figure for item in figures.plan(matrix)}
-    assert drawn == set(figures.FIGURES) - {"grid_requests", "meter"}, "no request of the grid, no meter"
+    assert drawn == set(figures.FIGURES) - {"grid_requests", "meter", "import_limit"}, "no request, no meter, no limit"
     names = [item.name for item in figures.plan(results)]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in figures.FIGURES if name not in ("lines", "heatmap", "grid_requests", "meter")]
+    "name",
+    [name for name in figures.FIGURES if name not in ("lines", "heatmap", "grid_requests", "meter", "import_limit")],
 )
 def test_figure_is_drawn_with_title_and_units(results: loading.Results, name: str) -> None:
     item = figures.plan(results, [name])[-1]

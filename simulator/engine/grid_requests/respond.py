@@ -83,7 +83,7 @@ def respond(control: ShortageControl, site: int) -> None:
 def pause_ahead(control: ShortageControl, site: int, target_w: float) -> None:
     """Let jobs that a request will pause write their checkpoints before the import has to be at `target_w` [W]."""
     ledger, how = control.state.ledgers[site], control.state.settings.respond
-    if how == "none" or target_w >= ledger.ceiling_w:
+    if how == "none" or target_w >= ledger.ceiling_at(control.clock.now):
         return
     asked_w, ledger.request_w = ledger.request_w, target_w
     try:
