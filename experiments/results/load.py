@@ -155,7 +155,7 @@ class RunData(Mapping[str, "pd.DataFrame"]):
 
     @cached_property
     def limits(self) -> pd.DataFrame:
-        """What each site may import and how many of its nodes are in service: one row per site and change.
+        """Import limits and nodes in service: one row per site and change.
 
         Raises
         ------

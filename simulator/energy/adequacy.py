@@ -1,4 +1,4 @@
-"""Adequacy of a site's connection: what stays unserved whatever the schedule."""
+"""Adequacy of a site's connection: load that stays unserved whatever the schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tafukt.simulator.scenario import Site
 
 
 def unserved_without_jobs(site: Site, end_s: float) -> tuple[list[tuple[float, float]], float]:
-    """When a site's import limit leaves load unserved though no job runs and all nodes sleep, outages apart.
+    """Load that a site's import limit leaves unserved though no job runs and all nodes sleep, outages apart.
 
     The battery does what its strategy says.
 

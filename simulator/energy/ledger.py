@@ -79,7 +79,7 @@ class BatteryMotion:
         return self._limits_w[self.step_at(time_s)] if self._limits_w else self._limit_w
 
     def ceiling_at(self, time_s: float) -> float:
-        """What the import is not to exceed, by the connection's limit or at the grid's present request [W]."""
+        """Ceiling of the import, by the connection's limit or at the grid's present request [W]."""
         return min(self.limit_at(time_s), self.request_w)
 
     def ceiling_ahead_w(self, begin_s: float, end_s: float) -> float:

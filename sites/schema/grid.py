@@ -103,7 +103,7 @@ class LimitBand(ClockHours):
 
 
 class ClockTable(Section):
-    """What holds by season, kind of day and local clock hour, in bands that leave no hour out."""
+    """A table by season, kind of day and local clock hour, in bands that leave no hour out."""
 
     summer_months: tuple[int, ...] = Field((4, 5, 6, 7, 8, 9), description="months with summer hours")
     holidays: tuple[str, ...] = Field((), description="local dates: 2025-01-01, or 01-01 for every year")
