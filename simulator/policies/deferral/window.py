@@ -128,6 +128,7 @@ class LowestGridWindow(Promising):
             return None
         # Waiting and being away from home count as shares of what the job draws on its slowest nodes.
         whole_w = added_w(parts[0].node, ask.gpus, ask.intensity) * self._mean_per_it * longest_h
+        whole_w = whole_w or 1.0  # a job that adds no watt costs nothing, of whatever
         best, now_w = (inf, 0, 0, 0.0), inf
         for part, (latest_s, each_s) in zip(parts, late, strict=True):
             if latest_s < now - TICK_S:
