@@ -11,11 +11,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from tafukt.simulator.units import DAY_H
 from tafukt.sites.site import node_types
 from tafukt.workloads.traces.sacct import gpu_types, gpus_of, nodes_of, read_sacct, sacct_log
 from tafukt.workloads.traces.table import Integrity, TraceTable, gpu_hours
-
-DAY_H = 24.0
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+MINUTE_S = 60.0
 HOUR_S = 3600.0
 DAY_S = 86_400.0
+YEAR_S = 365.25 * DAY_S
 DAY_H = 24
+KW_W = 1000.0
 KWH_J = 3.6e6
 
 # Event times lie on a grid of 1/1024 s: sums of such times are exact in binary, so that two things

@@ -10,12 +10,11 @@ import numpy as np
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.equipment import ClusterModel
 from tafukt.sites.schema.ranges import Range
-from tafukt.sites.time_grid import Span
+from tafukt.sites.time_grid import HOUR_S, Span
 
 Changes = tuple[tuple[float, int], ...]
 """From when [s from the start] how many nodes are in service; nothing where that is always all of them."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-HOUR_S = 3600.0
 
 
 def nodes_online(model: ClusterModel, span: Span, cache: Path | None = None) -> tuple[Changes, tuple[str, ...]]:

@@ -14,9 +14,7 @@ import numpy as np
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.grid import hours as clock_hours
 from tafukt.sites.schema.grid_events import GridEventModel
-from tafukt.sites.time_grid import DAY_S, Span, local_hour_and_month, stream, utc_offsets
-
-MINUTE_S, HOUR_S, YEAR_S = 60.0, 3600.0, 365.25 * 86_400.0
+from tafukt.sites.time_grid import DAY_S, HOUR_S, MINUTE_S, YEAR_S, Span, local_hour_and_month, stream, utc_offsets
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 
+MINUTE_S = 60.0
 DAY_S = 86_400
+YEAR_S = 365.25 * DAY_S
 HOUR_S = 3_600
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 Ints = NDArray[np.int64]

@@ -37,7 +37,7 @@ from tafukt.simulator.scenario import (
     Strategy,
     Tariff,
 )
-from tafukt.simulator.units import on_grid
+from tafukt.simulator.units import DAY_S, HOUR_S, KW_W, KWH_J, MINUTE_S, YEAR_S, on_grid
 from tafukt.sites.grid_events import PlannedEvent
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.schema.equipment import BatteryModel, NodeModel
@@ -50,7 +50,6 @@ from tafukt.workloads.job import Job, accounting_end_s
 from tafukt.workloads.schema import Place, WorkloadModel
 from tafukt.workloads.service import service_from, service_load
 
-HOUR_S = 3600.0
 BITS = 8.0  # of a byte: Gbit/s to GB/s
 WINDOW_LIMIT_DAYS = 40_000
 
@@ -294,13 +293,6 @@ def _service(experiment: Experiment, places: list[Place], end_s: float) -> dict[
 
 
 # --- One site of an experiment as the simulator takes it: kW, kWh, g/kWh and MAD/kWh become W, J, g/J and MAD/J
-
-
-KW_W = 1000.0
-KWH_J = 3.6e6
-MINUTE_S = 60.0
-DAY_S = 86_400.0
-YEAR_S = 365.25 * DAY_S
 
 
 def online_s(site: SiteModel, start: datetime) -> float:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tafukt.experiments.figures.labels import at_line_ends, beside_points
 from tafukt.experiments.figures.style import (
@@ -31,12 +30,11 @@ from tafukt.experiments.results.axes import axis_label, axis_values, label, refu
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.objective import OBJECTIVES, Objective, objective_of
 from tafukt.experiments.results.statistics import FEWEST_SEEDS, mean_interval
+from tafukt.simulator.units import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-Floats = NDArray[np.float64]
 
 
 def label_of(metric: str) -> str:

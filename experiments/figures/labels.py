@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tafukt.experiments.figures.style import MUTED
+from tafukt.simulator.units import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
 RADII = (6.0, 10.0, 15.0, 21.0, 28.0, 36.0, 46.0, 58.0, 72.0, 90.0, 110.0, 135.0, 165.0)
 DIRECTIONS = np.deg2rad(
     [0, 180, *(side + sign * lift for lift in (15, 30, 45, 60, 75) for side in (0, 180) for sign in (1, -1)), 90, -90]

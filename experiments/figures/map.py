@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tafukt.experiments.figures.style import GRID, MUTED, SUN, axes_or_new, energy_of, finish, under
+from tafukt.simulator.units import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
 
 OUTLINE = (
     # the Mediterranean coast, from east to west

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import InputError, Problem, nearest
+from tafukt.simulator.units import HOUR_S
 from tafukt.sites.time_grid import zone_of
 
 if TYPE_CHECKING:
@@ -246,7 +247,6 @@ def _others(results: Results, run: RunData, job: str) -> Iterator[Text]:
 
 TableRow = Mapping[str, Any]
 
-HOUR_S = 3600.0
 WORDS = {
     "grid_kwh": "expected from the grid:",
     "emissions_kg": "expected emissions:",

@@ -23,13 +23,13 @@ from tafukt.experiments.figures.style import FLOWS, INK, dates
 from tafukt.experiments.figures.window import cut, shared
 from tafukt.experiments.report.explain import hours, known, story
 from tafukt.experiments.results import axes as words
+from tafukt.simulator.units import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tafukt.experiments.results.load import Results, RunData
 
-Floats = NDArray[np.float64]
 
 RUNS_MOST = 24
 BYTES_MOST = 2_000_000

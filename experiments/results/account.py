@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tafukt.experiments.results.attribution import KWH_J, held, rest_rates
+from tafukt.experiments.results.attribution import held, rest_rates
 from tafukt.simulator.record import Record
-from tafukt.simulator.units import Floats
+from tafukt.simulator.units import KWH_J, Floats
 
 DRAWN = ("grid_kwh", "unserved_kwh")
 

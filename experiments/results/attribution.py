@@ -22,10 +22,8 @@ from numpy.typing import NDArray
 from tafukt.experiments.results.dictionary import ATTRIBUTED
 from tafukt.simulator.record import Occupancy, Record, SiteEnergy
 from tafukt.simulator.scenario import Site
+from tafukt.simulator.units import KWH_J, Floats
 
-Floats = NDArray[np.float64]
-
-KWH_J = 3.6e6
 G_PER_KG = 1000.0
 LOST = Occupancy.KINDS.index("lost")
 

@@ -7,14 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tafukt.experiments.results.attribution import KWH_J
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.record import GridRequest, Occupancy, Record
 from tafukt.simulator.scenario import GridEvent
+from tafukt.simulator.units import KWH_J, Floats
 
-Floats = NDArray[np.float64]
 HOUR_S, MINUTE_S, KW_W, GPU_H = 3600.0, 60.0, 1000.0, 3600.0
 TIERS = {"firm": 1.0, "90": 0.9, "75": 0.75, "50": 0.5, "pausable": 0.0}
 # A minute counts as above the request where its mean exceeds it by more than this share of the baseline: rounding.

@@ -17,18 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tafukt.experiments.results.account import account_draw_kwh
-from tafukt.experiments.results.attribution import G_PER_KG, KWH_J, jobs_columns
+from tafukt.experiments.results.attribution import G_PER_KG, jobs_columns
 from tafukt.experiments.results.grid_events import grid_event_metrics
 from tafukt.experiments.results.objective import DRAW, LIMITS, OBJECTIVES, Objective
 from tafukt.simulator.record import Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
+from tafukt.simulator.units import DAY_S, HOUR_S, KWH_J, Floats
 from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.job import Job
 
-Floats = NDArray[np.float64]
 Times = Mapping[str, NDArray[Any]]
 
-HOUR_S = 3600.0
 SLOWDOWN_THRESHOLD_S = 10.0
 # Event times are rounded to 1/1024 s, so a deadline is met within two such steps.
 DEADLINE_TOLERANCE_S = 2.0 / 1024.0
@@ -407,7 +406,6 @@ def _p95(values: NDArray[Any]) -> float:
 # --- Money beyond the energy charge: what a peak costs, and what a battery loses by use
 
 
-DAY_S = 86_400.0
 QUARTER_S = 900.0
 
 

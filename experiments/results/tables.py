@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tafukt.experiments.results import attribution
-from tafukt.experiments.results.attribution import G_PER_KG, KWH_J
+from tafukt.experiments.results.attribution import G_PER_KG
 from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow_schema, names
 from tafukt.experiments.results.grid_events import grid_event_rows
 from tafukt.experiments.results.meter import Meter, meter_columns
-from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, HOUR_S, Times, job_times
+from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, Times, job_times
 from tafukt.simulator.record import Record, SiteEnergy
+from tafukt.simulator.units import HOUR_S, KWH_J, Floats
 from tafukt.sites.profile import StepProfile
 
-Floats = NDArray[np.float64]
 Columns = dict[str, Any]
 
 SEGMENTS_MOST = 50

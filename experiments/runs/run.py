@@ -14,13 +14,14 @@ from tafukt.experiments.config.notes import notes as all_notes
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results import tables as results
 from tafukt.experiments.results.attribution import jobs_columns
-from tafukt.experiments.results.metrics import HOUR_S, Times, job_times, summary
+from tafukt.experiments.results.metrics import Times, job_times, summary
 from tafukt.experiments.results.objective import OBJECTIVES
 from tafukt.experiments.results.tables import json_bytes
 from tafukt.experiments.runs.matrix import Case, Run, axis_label
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import PRESETS
 from tafukt.simulator.record import Record
+from tafukt.simulator.units import HOUR_S
 
 if TYPE_CHECKING:
     from tafukt.simulator.bound.lower_bound import Bound

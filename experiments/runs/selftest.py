@@ -25,11 +25,11 @@ from tafukt.experiments.runs.run import bound_of
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.record import Record
+from tafukt.simulator.units import HOUR_S
 
 DAYS = 2
 MANY = 12  # of more policies each is checked on one day, so that all take less than a minute
 TOLERANCE = 1e-9
-HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)

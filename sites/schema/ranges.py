@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
 from tafukt.sites.errors import SiteError
-
-Floats = NDArray[np.float64]
+from tafukt.sites.profile import Floats
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import builders.jobs as kit
 import numpy as np
@@ -67,3 +69,19 @@ def test_an_empty_node_and_a_busy_gpu_draw_the_same_for_all(node: NodeType, empt
 def test_a_cycle_is_the_energy_between_the_ends_of_the_window() -> None:
     battery = Battery(100.0, 1.0, 1.0, soc_min=0.1, soc_max=0.9)
     assert battery.usable_j == pytest.approx(80.0)
+
+
+UNITS = {"MINUTE_S", "HOUR_S", "DAY_S", "YEAR_S", "DAY_H", "KWH_J", "KW_W", "Floats", "Ints"}
+UNIT_FILES = {"simulator/units.py", "workloads/units.py", "sites/time_grid.py", "sites/profile.py"}
+"""One for each package; `experiments` takes the simulator's."""
+
+
+def test_units_and_types_of_arrays_are_defined_once_in_each_package() -> None:
+    root = Path(__file__).parents[2]
+    found = {}
+    for package in ("sites", "workloads", "simulator", "experiments"):
+        for path in sorted((root / package).rglob("*.py")):
+            text, name = path.read_text(encoding="utf-8"), str(path.relative_to(root))
+            if name not in UNIT_FILES and not name.startswith("simulator/policies/"):
+                found[name] = UNITS & set(re.findall(r"^(\w+)(?:: \w+)? = ", text, flags=re.MULTILINE))
+    assert not {name: units for name, units in found.items() if units}
