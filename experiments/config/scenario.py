@@ -131,7 +131,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
 
 
 def _meters(sites: Sequence[SiteModel], given: Mapping[str, SiteSupply]) -> dict[str, Meter]:
-    """What meters showed, by site: for results alone, so that no policy sees any of it."""
+    """Readings of meters, by site: for results alone, so that no policy sees any of it."""
     found = {}
     for site in sites:
         shown_kw = given[site.name].meter_kw

@@ -270,7 +270,7 @@ def _grid_requests(results: Results) -> list[dict[str, Any]]:
 
 
 def _meters(results: Results) -> list[dict[str, Any]]:
-    """How far the model lies from the sites' meters."""
+    """Rows on the distance of the model from the sites' meters."""
     return [
         {
             "policy": str(run.row["policy"]),

@@ -12,23 +12,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tafukt.experiments.results.attribution import KWH_J
 from tafukt.simulator.record import Record, SiteEnergy
-from tafukt.simulator.units import HOUR_S
+from tafukt.simulator.units import HOUR_S, KWH_J, Floats
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WHAT = {"import": "grid import", "net": "import less export", "site": "site power", "it": "IT power"}
-"""What a meter measures, in words."""
-Floats = NDArray[np.float64]
+"""Quantities of a meter, in words."""
 
 
 @dataclass(frozen=True, eq=False)
 class Meter:
-    """What a meter measures, one of `import net site it`, and its mean over each supply step [kW]; NaN for unknown."""
+    """A meter: its quantity, one of `import net site it`, and its mean over each supply step [kW]; NaN for unknown."""
 
     of: str
     kw: Floats
@@ -84,7 +81,7 @@ def _site_columns(
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the model lies from a site's meter.
+    """Distance of the model from a site's meter.
 
     Attributes
     ----------

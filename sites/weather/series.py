@@ -142,7 +142,7 @@ def series(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Pa
 
 
 def measured(model: ColumnModel, span: Span, where: str, allowed: Range, cache: Path | None = None) -> Series:
-    """What a CSV column says of the steps of a span; not-a-number where it does not say it of a whole step.
+    """Means of a CSV column over the steps of a span; not-a-number where it does not speak of a whole step.
 
     Raises
     ------
