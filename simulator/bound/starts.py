@@ -40,6 +40,7 @@ WALKED_CELLS = 6_000_000
 ENTRIES = 40_000
 LEAST_SHARE = 0.1
 MOST_BINS = 4000
+SHORTEST_S = 60.0
 
 
 def starts_of(
@@ -109,6 +110,7 @@ def _fine_edges(scenario: Scenario) -> Floats:
 
 def _largest(scenario: Scenario, demand: Demand, rows: Ints, edges_s: Floats, bin_s: float) -> Ints:
     """The rows with most work for which what there is to compute stays within its limits, in order."""
+    rows = rows[demand.gpu_s[rows] > SHORTEST_S * demand.gpus[rows]]
     lasts_s = demand.gpu_s[rows] / demand.gpus[rows]
     slack_s = np.maximum(demand.end_s[rows] - demand.submit_s[rows] - lasts_s, 0.0)
     places = demand.allowed[demand.kind[rows]].sum(axis=1)
