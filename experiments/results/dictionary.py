@@ -469,7 +469,16 @@ GRID_EVENTS: tuple[Column, ...] = (
     _number("throughput_pausable", "1", "The same of jobs that may be paused", True),
     _count("floors_broken", "Jobs that did less than their floor"),
     _number("gpu_hours_delayed", "GPU-h", "Work that those jobs would have done at full speed, less what they did"),
+    _number(
+        "gpu_hours_saving",
+        "GPU-h",
+        "Powered time on the checkpoints of those that were paused or moved, and on restarts",
+    ),
+    _number(
+        "gpu_hours_per_kwh", "GPU-h/kWh", "What a kWh delivered cost: work delayed, checkpoints and restarts", True
+    ),
     _count("late_jobs", "Jobs that gave way and ended after their deadline, whatever the cause"),
+    _number("late_h", "h", "By how much, all of them together"),
 )
 
 METER: tuple[Column, ...] = (

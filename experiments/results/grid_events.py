@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tafukt.simulator.engine.grid_requests.control import HOLD_S
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.record import GridRequest, Occupancy, Record
 from tafukt.simulator.scenario import GridEvent
-from tafukt.simulator.units import KWH_J, Floats
+from tafukt.simulator.units import KWH_J, Floats, Ints
 
 HOUR_S, MINUTE_S, KW_W, GPU_H = 3600.0, 60.0, 1000.0, 3600.0
 TIERS = {"firm": 1.0, "90": 0.9, "75": 0.75, "50": 0.5, "pausable": 0.0}
@@ -19,23 +20,23 @@ TIERS = {"firm": 1.0, "90": 0.9, "75": 0.75, "50": 0.5, "pausable": 0.0}
 ABOVE = 1e-6
 # How long after a request more import than the baseline is counted as its rebound [s]: a choice.
 REBOUND_S = 2 * HOUR_S
+RUN, LOST, SAVE, RESTART = (Occupancy.KINDS.index(kind) for kind in ("run", "lost", "checkpoint", "restart"))
 
 
 def grid_event_rows(record: Record, start: datetime) -> list[dict[str, Any]]:
     """One row for each request at each site, with the columns of `dictionary.GRID_EVENTS`."""
-    return [row for request in record.requests if (row := _row(record, request, start)) is not None]
+    if not record.requests:
+        return []
+    books = _Books(record)
+    return [row for request in record.requests if (row := _row(books, request, start)) is not None]
 
 
 def grid_event_metrics(record: Record) -> dict[str, float]:
     """The columns `dictionary.GRID_METRICS` of a run; blank where the grid asked for nothing."""
     rows = grid_event_rows(record, datetime(2000, 1, 1))
     if not rows:
-        return dict.fromkeys(
-            ("grid_events_met", "grid_shed_kwh", "grid_shortfall_kwh", "grid_income_mad"), math.nan
-        ) | {
-            "grid_events": 0,
-            "floors_broken": 0,
-        }
+        blank = ("grid_events_met", "grid_shed_kwh", "grid_shortfall_kwh", "grid_income_mad")
+        return dict.fromkeys(blank, math.nan) | {"grid_events": 0, "floors_broken": 0}
     return {
         "grid_events": len(rows),
         "grid_events_met": float(np.mean([row["met"] for row in rows])),
@@ -46,7 +47,69 @@ def grid_event_metrics(record: Record) -> dict[str, float]:
     }
 
 
-def _row(record: Record, request: GridRequest, start: datetime) -> dict[str, Any] | None:
+class _Books:
+    """What every request looks at: import summed up over time, and who held GPUs when, found without a search."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        rows = record.occupancy
+        self._order = np.argsort(rows.job, kind="stable")
+        self._first = np.searchsorted(rows.job[self._order], np.arange(len(record.jobs) + 1))
+        self._running = (rows.kind == RUN) | (rows.kind == LOST)
+        self._at = [np.flatnonzero(self._running & (rows.site == site)) for site in range(len(record.scenario.sites))]
+        self._imported_j: dict[int, Floats] = {}
+
+    def minutes_w(self, site: int, begin_s: float, end_s: float) -> Floats:
+        """Mean import of each whole minute of a stretch [W]."""
+        energy = self.record.energy[site]
+        edges = np.arange(begin_s, end_s + 1e-6, MINUTE_S)
+        if len(edges) < 2:
+            return np.zeros(0)
+        if site not in self._imported_j:
+            import_w = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
+            self._imported_j[site] = np.concatenate(([0.0], np.cumsum(import_w * energy.duration_s)))
+        return np.diff(np.interp(edges, energy.edges_s, self._imported_j[site])) / MINUTE_S
+
+    def there(self, site: int, begin_s: float) -> list[int]:
+        """The jobs that ran at a site when a request began, and those that had saved themselves for it just before."""
+        rows, at = self.record.occupancy, self._at[site]
+        held = at[(rows.start_s[at] <= begin_s) & (rows.end_s[at] > begin_s - HOLD_S)]
+        return sorted(
+            {
+                index
+                for index, end_s in zip(rows.job[held].tolist(), rows.end_s[held].tolist(), strict=True)
+                if end_s > begin_s or self.record.jobs[index].ask.event_floor == 0.0
+            }
+        )
+
+    def of(self, job: int) -> Ints:
+        """The rows of one job, in order of time."""
+        return self._order[self._first[job] : self._first[job + 1]]
+
+    def share(self, job: int, begin_s: float, end_s: float) -> float:
+        """Work done from `begin_s` to `end_s` over that at full speed; a paused job does none until it runs again."""
+        rows, mine = self.record.occupancy, self.of(job)
+        mine = mine[self._running[mine] & (rows.end_s[mine] > begin_s) & (rows.start_s[mine] < end_s)]
+        done_s = sum(
+            (min(stop, end_s) - max(first, begin_s)) * _speed(self.record, job, int(place), gpus, power)
+            for first, stop, place, gpus, power in zip(
+                rows.start_s[mine], rows.end_s[mine], rows.site[mine], rows.gpus[mine], rows.power_w[mine], strict=True
+            )
+        )
+        return done_s / (end_s - begin_s)
+
+    def saving_gpu_s(self, job: int, begin_s: float, end_s: float) -> float:
+        """Powered time on the checkpoints written from `begin_s` to `end_s`, and on the restart after each [GPU-s]."""
+        rows, mine = self.record.occupancy, self.of(job)
+        starts = rows.start_s[mine]
+        saves = mine[(rows.kind[mine] == SAVE) & (starts >= begin_s) & (starts < end_s)]
+        restarts = mine[(rows.kind[mine] == RESTART) & (starts >= begin_s)][: len(saves)]
+        both = np.concatenate((saves, restarts))
+        return float(np.sum(rows.gpus[both] * (rows.end_s[both] - rows.start_s[both])))
+
+
+def _row(books: _Books, request: GridRequest, start: datetime) -> dict[str, Any] | None:
+    record = books.record
     site = record.scenario.sites[request.site]
     event = site.grid.events[request.number]
     held_from_s = event.start_s + event.ramp_down_s
@@ -54,9 +117,9 @@ def _row(record: Record, request: GridRequest, start: datetime) -> dict[str, Any
         return None
     end_s = min(event.end_s, record.scenario.end_s)
     over_s = min(event.end_s + event.ramp_up_s, record.scenario.end_s)
-    during = _minutes_w(record, request.site, held_from_s, end_s)
-    whole = _minutes_w(record, request.site, event.start_s, end_s)
-    after = _minutes_w(record, request.site, over_s, min(over_s + REBOUND_S, record.scenario.end_s))
+    during = books.minutes_w(request.site, held_from_s, end_s)
+    whole = books.minutes_w(request.site, event.start_s, end_s)
+    after = books.minutes_w(request.site, over_s, min(over_s + REBOUND_S, record.scenario.end_s))
     above = np.maximum(during - request.target_w, 0.0)
     missed = above > ABOVE * max(request.baseline_w, KW_W)
     reached = np.flatnonzero(whole <= request.target_w + ABOVE * max(request.baseline_w, KW_W))
@@ -83,64 +146,43 @@ def _row(record: Record, request: GridRequest, start: datetime) -> dict[str, Any
         "overshoot_kw": float(np.max(after, initial=request.baseline_w) - request.baseline_w) / KW_W,
         "rebound_kwh": float(np.sum(np.maximum(after - request.baseline_w, 0.0))) * MINUTE_S / KWH_J,
         "income_mad": paid_j * event.pay_per_j - shortfall_j * event.penalty_per_j,
-        **_throughput(record, request, event, end_s),
+        **_cost(books, request, event, end_s, delivered_j / KWH_J),
     }
 
 
-def _minutes_w(record: Record, site: int, begin_s: float, end_s: float) -> Floats:
-    """Mean import of each whole minute of a stretch [W]."""
-    energy = record.energy[site]
-    edges = np.arange(begin_s, end_s + 1e-6, MINUTE_S)
-    if len(edges) < 2:
-        return np.zeros(0)
-    flows = energy.flows_w
-    return np.asarray(energy.binned_j(flows["import_to_load"] + flows["import_to_battery"], edges) / MINUTE_S)
-
-
-def _throughput(record: Record, request: GridRequest, event: GridEvent, end_s: float) -> dict[str, Any]:
-    """Mean throughput by tier of the jobs that ran when the request began, floors that were broken, work delayed."""
-    shares = _shares(record, request.site, event.start_s, end_s)
+def _cost(books: _Books, request: GridRequest, event: GridEvent, end_s: float, delivered_kwh: float) -> dict[str, Any]:
+    """Mean throughput by tier of the jobs that ran when it began, floors that were broken, and what it cost."""
+    record = books.record
     found: dict[str, list[tuple[float, int]]] = {tier: [] for tier in TIERS}
-    broken, delayed_gpu_s = 0, 0.0
-    for index, (share, lasted_s) in shares.items():
-        ask = record.jobs[index].ask
-        tier = min(TIERS, key=lambda name: abs(TIERS[name] - ask.event_floor))
-        found[tier].append((share, ask.gpus))
+    broken = late = 0
+    delayed_gpu_s = saving_gpu_s = late_s = 0.0
+    for index in books.there(request.site, event.start_s):
+        ask, ended_s = record.jobs[index].ask, record.outcomes[index].end_s
+        until_s = min(end_s, ended_s) if not math.isnan(ended_s) else end_s
+        if until_s <= event.start_s:
+            continue
+        share = books.share(index, event.start_s, until_s)
+        found[min(TIERS, key=lambda name: abs(TIERS[name] - ask.event_floor))].append((share, ask.gpus))
         broken += share < ask.event_floor - 1e-6
-        delayed_gpu_s += (1.0 - share) * lasted_s * ask.gpus
+        delayed_gpu_s += (1.0 - share) * (until_s - event.start_s) * ask.gpus
+        if share < 1.0 - 1e-9:
+            saving_gpu_s += books.saving_gpu_s(index, event.start_s - HOLD_S, end_s)
+            over_s = max(ended_s - ask.deadline_s, 0.0) if not math.isnan(ended_s) else 0.0
+            late, late_s = late + (over_s > 0.0), late_s + over_s
     means = {
         f"throughput_{tier}": sum(s * g for s, g in rows) / sum(g for _, g in rows) if rows else math.nan
         for tier, rows in found.items()
     }
-    late = sum(
-        record.outcomes[index].end_s > record.jobs[index].ask.deadline_s and share < 1.0 - 1e-9
-        for index, (share, _) in shares.items()
-    )
-    return {**means, "floors_broken": broken, "gpu_hours_delayed": delayed_gpu_s / GPU_H, "late_jobs": late}
-
-
-def _shares(record: Record, site: int, begin_s: float, end_s: float) -> dict[int, tuple[float, float]]:
-    """Work done from `begin_s` to `end_s` over that at full speed, and for how long [s], by job.
-
-    A job that ends on the way counts up to its end; one that is paused does nothing until it runs again, anywhere.
-    """
-    rows = record.occupancy
-    running = (rows.kind == Occupancy.KINDS.index("run")) | (rows.kind == Occupancy.KINDS.index("lost"))
-    there = running & (rows.site == site) & (rows.start_s <= begin_s) & (rows.end_s > begin_s)
-    shares: dict[int, tuple[float, float]] = {}
-    for index in rows.job[there].tolist():
-        mine = running & (rows.job == index) & (rows.end_s > begin_s) & (rows.start_s < end_s)
-        ended_s = record.outcomes[index].end_s
-        until_s = min(end_s, ended_s) if not math.isnan(ended_s) else end_s
-        done_s = sum(
-            (min(stop, end_s) - max(first, begin_s)) * _speed(record, index, int(place), gpus, power)
-            for first, stop, place, gpus, power in zip(
-                rows.start_s[mine], rows.end_s[mine], rows.site[mine], rows.gpus[mine], rows.power_w[mine], strict=True
-            )
-        )
-        if until_s > begin_s:
-            shares[index] = (done_s / (until_s - begin_s), until_s - begin_s)
-    return shares
+    spent = (delayed_gpu_s + saving_gpu_s) / GPU_H
+    return {
+        **means,
+        "floors_broken": broken,
+        "gpu_hours_delayed": delayed_gpu_s / GPU_H,
+        "gpu_hours_saving": saving_gpu_s / GPU_H,
+        "gpu_hours_per_kwh": spent / delivered_kwh if delivered_kwh > 0.0 else math.nan,
+        "late_jobs": late,
+        "late_h": late_s / HOUR_S,
+    }
 
 
 def _speed(record: Record, index: int, site: int, gpus: float, power_w: float) -> float:
