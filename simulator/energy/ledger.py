@@ -314,14 +314,17 @@ class SiteLedger(BatteryMotion):
 
     def mean_net_load_w(self, begin_s: float, end_s: float) -> float:
         """Mean of the load that the sun did not carry over a stretch of the past, whatever the battery gave [W]."""
-        times = np.concatenate((np.asarray(self.it_times), np.asarray(self._edges)))
-        inner = times[(times > begin_s) & (times < end_s)]
-        edges = np.unique(np.concatenate(((begin_s, end_s), inner)))
-        starts = edges[:-1]
-        step = np.minimum(step_index(starts, self.step_s), self.steps - 1)
-        it_w = np.asarray(self.it_values)[np.searchsorted(self.it_times, starts, side="right") - 1]
-        surplus = np.asarray(self._free)[step] - it_w * np.asarray(self._per_it)[step]
-        return float(np.sum(np.maximum(-surplus, 0.0) * np.diff(edges)) / (end_s - begin_s))
+        times, values, edges = self.it_times, self.it_values, self._edges
+        told, step = bisect_right(times, begin_s) - 1, self.step_at(begin_s)
+        at_s, total_j = begin_s, 0.0
+        while at_s < end_s:
+            stop_s = min(end_s, edges[step + 1], times[told + 1] if told + 1 < len(times) else inf)
+            surplus_w = self._free[step] - values[told] * self._per_it[step]
+            total_j += max(-surplus_w, 0.0) * (stop_s - at_s)
+            at_s = stop_s
+            step += stop_s == edges[step + 1]
+            told += told + 1 < len(times) and stop_s == times[told + 1]
+        return total_j / (end_s - begin_s)
 
     def surplus_w(self, time_s: float) -> float:
         """Sun less load at `time_s` [W]; negative where the load is larger."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 BEFORE_S, DAYS_MOST = 900.0, 10
 # A ramp is followed in steps of this length, each at the value that it has at its stricter end [s].
 RAMP_STEP_S = 60.0
-# No job starts for so long before a request, and for so long after one none that would bring the import above the
-# baseline [s]: choices.
+# No job starts for so long before a request, and for as long as it held, at most so long, after one none that would
+# bring the import above the baseline [s]: choices.
 HOLD_S, RECOVERY_S = 900.0, 7200.0
 
 
@@ -127,7 +127,10 @@ class GridRequests:
         now, watch = self.state.clock.now, self.shortage.watches[site]
         assert watch is not None
         if self.state.settings.respond != "none":
-            watch.recovery_w, watch.recovers_until_s = self._before_w[site], now + RECOVERY_S
+            watch.recovery_w, watch.recovers_until_s = (
+                self._before_w[site],
+                now + min(asked.end_s - asked.start_s, RECOVERY_S),
+            )
             self.state.clock.at(on_grid(watch.recovers_until_s), Kind.SUPPLY, site, self._as_before, site)
         self.shortage.request_over(site)
         self.state.ask_for_round()
