@@ -121,6 +121,11 @@ class JobState:
         return self.phase == "running"
 
     @property
+    def must_start_s(self) -> float:
+        """Its latest start, if it has never run [s]; who was paused may well go on later."""
+        return self.ask.latest_start_s if self.first_start_s < 0.0 else inf
+
+    @property
     def saved(self) -> bool:
         """Whether there is a checkpoint to restart from."""
         return self.saved_at >= 0

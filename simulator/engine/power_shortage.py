@@ -86,6 +86,8 @@ class ShortageControl:
         self._at_work = False
         # The answer to a request of the grid, which is no shortage: set by who brings the requests.
         self.respond: Callable[[ShortageControl, int], None] = shed
+        # By how much jobs may still give way to one, without any pause [W].
+        self.bendable_w: Callable[[ShortageControl, int], float] = lambda control, site: 0.0
 
     def begin(self) -> None:
         """Put the outages among the events."""
@@ -220,7 +222,7 @@ class ShortageControl:
 
     # --- who may start -------------------------------------------------------------------------------
 
-    def accepts(self, site: int, gpus: int, intensity: float = 1.0) -> bool:
+    def accepts(self, site: int, gpus: int, intensity: float = 1.0, latest_s: float = inf) -> bool:
         """Whether a site takes a new job now.
 
         Only if sun and import limit cover it, with all that is under way, or the battery can carry it for
@@ -230,6 +232,8 @@ class ShortageControl:
         if watch is None or (
             watch.safe and not watch.short and now >= max(watch.holds_until_s, watch.recovers_until_s)
         ):
+            return True
+        if latest_s < inf and self._must_start(site, gpus, intensity, latest_s):
             return True
         if watch.short or now < watch.holds_until_s:
             return False
@@ -243,6 +247,24 @@ class ShortageControl:
         watch.refused_w = min(watch.refused_w, added_w)
         self._tick_later(site)
         return False
+
+    def _must_start(self, site: int, gpus: int, intensity: float, latest_s: float) -> bool:
+        """Whether a job may start in spite of a request, since it would be late if it waited until that is over.
+
+        While the request holds, others have to make room for it.
+        """
+        watch, ledger, now = self.watches[site], self.state.ledgers[site], self.clock.now
+        assert watch is not None
+        asked = self.state.announced[site]
+        over_s = max(asked[0].end_s + asked[0].ramp_up_s if asked else now, watch.recovers_until_s)
+        if latest_s >= over_s or (watch.short and not watch.by_request):
+            return False
+        if ledger.request_w >= ledger.limit_w:
+            return now < watch.holds_until_s or now < watch.recovers_until_s
+        ledger.advance_to(now)
+        it_w = ledger.it_w + self._to_come_w(site) + self._added_w(site, gpus, intensity)
+        least_w = it_w - self.bendable_w(self, site)
+        return self.outlooks[site].most_it_w(now + 1.0, least_w) >= least_w
 
     def _added_w(self, site: int, gpus: int, intensity: float) -> float:
         """The most that a new job adds to the IT power, nodes that it may have to wake included [W]."""

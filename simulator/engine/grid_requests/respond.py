@@ -20,8 +20,8 @@ from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.power_shortage import ShortageControl, jobs_at, switch_off
 from tafukt.simulator.power_caps import power_for, speed
 
-# Delay of a job with no slack left costs so many times the delay of another: a choice.
-LATE_WEIGHT = 10.0
+# Delay of a job that may become late by it costs so many times the delay of another, so that it bends last: a choice.
+LATE_WEIGHT = 1000.0
 # A cap is raised by no less than this share, so that rounding moves nobody; bisection of the common cap ends there.
 CAP_STEP = 1e-3
 ASKED, EASED = "the grid asks for less", "the grid's request leaves room again"
@@ -62,7 +62,8 @@ class Situation:
         """Weight of a lost GPU-second of a job: higher if the delay can make it late."""
         now = self.control.clock.now
         left_s = job.left_s(now, self.control.state.clusters[self.site].node.speed)
-        return LATE_WEIGHT if job.ask.deadline_s - now - left_s < self.rest_s else 1.0
+        least = speed(job.caps, power_for(job.caps, job.ask.event_floor)) if job.caps else job.ask.event_floor
+        return LATE_WEIGHT if job.ask.deadline_s - now - left_s < (1.0 - least) * self.rest_s else 1.0
 
     def order(self, offer: Offer) -> tuple[float, int, float, int]:
         """Cheapest first; of equal price the job of least priority, the smaller step, the later job."""
@@ -92,6 +93,16 @@ def pause_ahead(control: ShortageControl, site: int, target_w: float) -> None:
         _carry_out(found, [offer for offer in chosen if offer.cap == 0.0], ease=False)
     finally:
         ledger.request_w = asked_w
+
+
+def bendable_w(control: ShortageControl, site: int) -> float:
+    """By how much the caps of a site's jobs may still be lowered, down to their floors [W]."""
+    if control.state.settings.respond == "none":
+        return 0.0
+    jobs = (job for job in jobs_at(control.state, site) if job.running and job.caps and job.ask.event_floor < 1.0)
+    shares = ((job, max(job.cap - power_for(job.caps, job.ask.event_floor), 0.0)) for job in jobs)
+    node = control.state.clusters[site].node
+    return sum(node.dynamic_w * share * job.ask.intensity * job.gpus for job, share in shares)
 
 
 def situation(control: ShortageControl, site: int) -> Situation:

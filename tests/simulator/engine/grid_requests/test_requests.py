@@ -203,9 +203,10 @@ def test_the_probe_by_hand_gives_cut_throughput_and_energy() -> None:
 
 
 def test_no_job_starts_in_the_quarter_of_an_hour_before() -> None:
-    """Two jobs are submitted ten minutes before: they would only have to give way."""
-    late = [make_job(f"late{i}", 2 * HOUR - 600.0, 1, HOUR, event_floor=0.5) for i in range(2)]
-    early = make_job("early", 2 * HOUR - 1000.0, 1, HOUR, event_floor=0.5)
+    """Two jobs are submitted ten minutes before: they would only have to give way, and they can wait."""
+    told: dict[str, Any] = {"event_floor": 0.5, "slack_s": 8 * HOUR}
+    late = [make_job(f"late{i}", 2 * HOUR - 600.0, 1, HOUR, **told) for i in range(2)]
+    early = make_job("early", 2 * HOUR - 1000.0, 1, HOUR, **told)
     record = run([*jobs([0.5] * 2), early, *late], where(EVENT))
     assert record.outcomes[2].start_s == 2 * HOUR - 1000.0
     assert all(outcome.start_s >= record.outcomes[2].end_s > 2 * HOUR for outcome in record.outcomes[3:])
@@ -230,7 +231,7 @@ def test_caps_are_lifted_where_a_job_that_ends_makes_room() -> None:
 def test_the_end_is_a_ramp_that_does_not_overshoot() -> None:
     """Four jobs, 3000 W; four more come during the request. Caps are lifted as the ramp allows, the others wait."""
     event = replace(EVENT, ramp_up_s=1200.0)
-    more = [make_job(f"more{i}", 3 * HOUR, 1, HOUR, event_floor=0.5) for i in range(4)]
+    more = [make_job(f"more{i}", 3 * HOUR, 1, HOUR, event_floor=0.5, slack_s=10 * HOUR) for i in range(4)]
     record = run([*jobs([0.5] * 4), *more], where(event))
     lifted = [time for time, _, _ in kinds(record, "cap") if time > 5 * HOUR]
     assert len(set(lifted)) > 3, "step by step"
@@ -240,6 +241,21 @@ def test_the_end_is_a_ramp_that_does_not_overshoot() -> None:
     assert import_w(record, 5 * HOUR + 1201.0) == pytest.approx(3000.0, rel=1e-9)
     starts = [outcome.start_s for outcome in record.outcomes[4:]]
     assert starts == [5 * HOUR + 1200.0 + 2 * HOUR] * 4
+
+
+def test_a_job_that_cannot_wait_starts_where_others_make_room() -> None:
+    """Four jobs at 0.5 have 0.4 of 2 kW to give: 800 W, of which the request takes 750. An urgent job of 500 W waits.
+
+    Six jobs have 1200 W to give, and the request takes 1000. With a cut of 0.1 it takes 400, and there is room.
+    """
+    urgent = make_job("urgent", 3 * HOUR, 1, HOUR, event_floor=1.0, slack_s=HOUR)
+    kept = run([*jobs([0.5] * 4), urgent], where(EVENT))
+    assert kept.outcomes[4].start_s == 5 * HOUR
+    room = run([*jobs([0.5] * 6), urgent], where(replace(EVENT, cut=0.1)))
+    assert room.outcomes[6].start_s == 3 * HOUR
+    assert import_w(room, 3 * HOUR + 1.0) == pytest.approx(3600.0, rel=1e-9)
+    patient = replace(urgent, ask=replace(urgent.ask, slack_s=4 * HOUR))
+    assert run([*jobs([0.5] * 6), patient], where(replace(EVENT, cut=0.1))).outcomes[6].start_s >= 5 * HOUR
 
 
 def test_whom_a_request_will_pause_has_saved_itself_by_then() -> None:
