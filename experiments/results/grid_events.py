@@ -68,7 +68,7 @@ class _Books:
         if site not in self._imported_j:
             import_w = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
             self._imported_j[site] = np.concatenate(([0.0], np.cumsum(import_w * energy.duration_s)))
-        return np.diff(np.interp(edges, energy.edges_s, self._imported_j[site])) / MINUTE_S
+        return np.asarray(np.diff(np.interp(edges, energy.edges_s, self._imported_j[site])) / MINUTE_S)
 
     def there(self, site: int, begin_s: float) -> list[int]:
         """The jobs that ran at a site when a request began, and those that had saved themselves for it just before."""
@@ -96,7 +96,7 @@ class _Books:
                 rows.start_s[mine], rows.end_s[mine], rows.site[mine], rows.gpus[mine], rows.power_w[mine], strict=True
             )
         )
-        return done_s / (end_s - begin_s)
+        return float(done_s / (end_s - begin_s))
 
     def saving_gpu_s(self, job: int, begin_s: float, end_s: float) -> float:
         """Powered time on the checkpoints written from `begin_s` to `end_s`, and on the restart after each [GPU-s]."""
