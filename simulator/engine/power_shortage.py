@@ -233,34 +233,34 @@ class ShortageControl:
             watch.safe and not watch.short and now >= max(watch.holds_until_s, watch.recovers_until_s)
         ):
             return True
-        if latest_s < inf and self._must_start(site, gpus, intensity, latest_s):
+        pressing = self._is_pressing(site, latest_s)
+        if pressing and self._others_make_room(site, gpus, intensity):
             return True
-        if watch.short or now < watch.holds_until_s:
+        if watch.short or (now < watch.holds_until_s and not pressing):
             return False
         added_w, it_w = self._added_w(site, gpus, intensity), self.state.ledgers[site].it_w
         asked_s, asked_it_w, too_much_w = watch.asked
         if asked_s == now and asked_it_w == it_w and added_w >= too_much_w:
             return False
-        if self._covers(site, added_w):
+        if self._covers(site, added_w, pressing):
             return True
         watch.asked = (now, it_w, added_w)
         watch.refused_w = min(watch.refused_w, added_w)
         self._tick_later(site)
         return False
 
-    def _must_start(self, site: int, gpus: int, intensity: float, latest_s: float) -> bool:
-        """Whether a job may start in spite of a request, since it would be late if it waited until that is over.
-
-        While the request holds, others have to make room for it.
-        """
-        watch, ledger, now = self.watches[site], self.state.ledgers[site], self.clock.now
+    def _is_pressing(self, site: int, latest_s: float) -> bool:
+        """Whether a job would be late if it waited until a request of the grid, and what follows it, is over."""
+        watch, asked = self.watches[site], self.state.announced[site]
         assert watch is not None
-        asked = self.state.announced[site]
-        over_s = max(asked[0].end_s + asked[0].ramp_up_s if asked else now, watch.recovers_until_s)
-        if latest_s >= over_s or (watch.short and not watch.by_request):
+        over_s = max(asked[0].end_s + asked[0].ramp_up_s if asked else -inf, watch.recovers_until_s)
+        return latest_s < over_s and (watch.by_request or not watch.short)
+
+    def _others_make_room(self, site: int, gpus: int, intensity: float) -> bool:
+        """Whether a site that is asked for less could take a job if the others were capped down to their floors."""
+        ledger, now = self.state.ledgers[site], self.clock.now
+        if ledger.request_w >= ledger.limit_at(now):
             return False
-        if ledger.request_w >= ledger.limit_w:
-            return now < watch.holds_until_s or now < watch.recovers_until_s
         ledger.advance_to(now)
         it_w = ledger.it_w + self._to_come_w(site) + self._added_w(site, gpus, intensity)
         least_w = it_w - self.bendable_w(self, site)
@@ -276,13 +276,15 @@ class ShortageControl:
             woken = max(whole + 1 - cluster.level[node.gpus].bit_count(), 0)
         return woken * (node.idle_w - node.sleep_w) + gpus * intensity * node.dynamic_w
 
-    def _covers(self, site: int, added_w: float) -> bool:
+    def _covers(self, site: int, added_w: float, pressing: bool = False) -> bool:
         ledger, cluster, now = self.state.ledgers[site], self.state.clusters[site], self.clock.now
         watch = self.watches[site]
         assert watch is not None
         if ledger.supply is Supply.NONE:
             return False
-        if now < watch.recovers_until_s:  # the import is not to come back higher than it was before the request
+        if (
+            now < watch.recovers_until_s and not pressing
+        ):  # the import is not to come back higher than it was before the request
             drawn_w = (ledger.it_w + self._to_come_w(site) + added_w) * ledger.per_it(now) - ledger.free_w(now)
             if drawn_w > watch.recovery_w:
                 return False

@@ -58,12 +58,11 @@ class Situation:
         """A share of a job's power above idle [W]."""
         return self.control.state.clusters[self.site].node.dynamic_w * share * job.ask.intensity * job.gpus
 
-    def weight(self, job: JobState) -> float:
-        """Weight of a lost GPU-second of a job: higher if the delay can make it late."""
+    def weight(self, job: JobState, lost_s: float) -> float:
+        """Weight of a lost GPU-second of a job: larger where the loss of so much time [s] can make it late."""
         now = self.control.clock.now
         left_s = job.left_s(now, self.control.state.clusters[self.site].node.speed)
-        least = speed(job.caps, power_for(job.caps, job.ask.event_floor)) if job.caps else job.ask.event_floor
-        return LATE_WEIGHT if job.ask.deadline_s - now - left_s < (1.0 - least) * self.rest_s else 1.0
+        return LATE_WEIGHT if job.ask.deadline_s - now - left_s < lost_s else 1.0
 
     def order(self, offer: Offer) -> tuple[float, int, float, int]:
         """Cheapest first; of equal price the job of least priority, the smaller step, the later job."""
@@ -157,7 +156,7 @@ def _pieces(found: Situation) -> Iterator[Offer]:
             continue
         top, floor = found.top(job), power_for(job.caps, job.ask.event_floor)
         points = sorted({floor, top, *(share for share, _ in job.caps if floor < share < top)}, reverse=True)
-        weight, hull = found.weight(job), list[Offer]()
+        weight, hull = found.weight(job, (1.0 - speed(job.caps, floor)) * found.rest_s), list[Offer]()
         for high, low in pairwise(point for point in points if point <= top):
             watts = found.watts(job, high - low)
             lost_gpu_s = (speed(job.caps, high) - speed(job.caps, low)) * job.gpus * found.rest_s
@@ -178,9 +177,9 @@ def _pauses(found: Situation) -> Iterator[Offer]:
             top = found.top(job)
             watts = found.watts(job, top)
             lost_s = found.rest_s * (speed(job.caps, top) if job.caps else 1.0) + job.write_s
-            lost_gpu_s = (lost_s + job.ask.checkpoint.restart_s) * job.gpus
+            lost_s += job.ask.checkpoint.restart_s
             if watts > 0.0:
-                yield Offer(found.weight(job) * lost_gpu_s / watts, watts, job, 0.0)
+                yield Offer(found.weight(job, lost_s) * lost_s * job.gpus / watts, watts, job, 0.0)
 
 
 def _moves(found: Situation) -> Iterator[Offer]:
@@ -206,7 +205,7 @@ def _moves(found: Situation) -> Iterator[Offer]:
                 free[target] -= job.gpus
                 watts = found.watts(job, found.top(job))
                 if watts > 0.0:
-                    yield Offer(found.weight(job) * lost_s * job.gpus / watts, watts, job, 0.0, target)
+                    yield Offer(found.weight(job, lost_s) * lost_s * job.gpus / watts, watts, job, 0.0, target)
                 break
 
 
