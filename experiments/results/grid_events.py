@@ -179,7 +179,7 @@ def _cost(books: _Books, request: GridRequest, event: GridEvent, end_s: float, d
         "floors_broken": broken,
         "gpu_hours_delayed": delayed_gpu_s / GPU_H,
         "gpu_hours_saving": saving_gpu_s / GPU_H,
-        "cost_of_a_kwh": spent / delivered_kwh if delivered_kwh > 0.0 else math.nan,
+        "cost_gpu_hours_per_kwh": spent / delivered_kwh if delivered_kwh > 0.0 else math.nan,
         "late_jobs": late,
         "late_h": late_s / HOUR_S,
     }

@@ -17,6 +17,7 @@ SUFFIXES = {
     "_mad": "MAD",
     "_kg": "kg",
     "_gpu_hours": "GPU-h",
+    "_gpu_hours_per_kwh": "GPU-h/kWh",
     "_mad_per_kwh": "MAD/kWh",
     "_g_per_kwh": "g/kWh",
     "_gb": "GB",
