@@ -474,7 +474,9 @@ GRID_EVENTS: tuple[Column, ...] = (
         "GPU-h",
         "Powered time on the checkpoints of those that were paused or moved, and on restarts",
     ),
-    _number("cost_gpu_hours_per_kwh", "GPU-h/kWh", "What a kWh delivered cost: work delayed, checkpoints and restarts", True),
+    _number(
+        "cost_gpu_hours_per_kwh", "GPU-h/kWh", "What a kWh delivered cost: work delayed, checkpoints and restarts", True
+    ),
     _count("late_jobs", "Jobs that gave way and ended after their deadline, whatever the cause"),
     _number("late_h", "h", "By how much, all of them together"),
 )
