@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tafukt.experiments.cli.pace import Pace
 from tafukt.experiments.cli.stop import Stopped
@@ -20,6 +21,10 @@ from tafukt.experiments.results.summary import failed, least_possible
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.processes import processors
 from tafukt.experiments.runs.session import costs_s
+
+if TYPE_CHECKING:
+    from tafukt.experiments.config.load import Loaded
+    from tafukt.experiments.runs.sizing import Sizing
 
 
 def run_command(
@@ -268,17 +273,10 @@ def size_command(
     workers: int = 1,
 ) -> int:
     """Find the cheapest sizes that meet a target; write every point, the front, and the sized experiment."""
-    from tafukt.experiments.config.load import load as load_experiment
-    from tafukt.experiments.config.toml import find
-    from tafukt.experiments.config.toml import text as toml_text
-    from tafukt.experiments.figures.compare import size_front
-    from tafukt.experiments.figures.style import new_figure, save, style
     from tafukt.experiments.runs import sizing
-    from tafukt.experiments.runs import sizing as sizing_results
-    from tafukt.experiments.runs.processes import processors
 
     wanted = sizing.parse_target(target)
-    loaded = load_experiment(find(experiment), settings)
+    loaded = load(find(experiment), settings)
     err = console(stderr=True)
     seeds = plural(len(loaded.experiment.seeds), "seed")
     err.print(
@@ -294,30 +292,34 @@ def size_command(
             err.print(f"{plural(done, 'size')} simulated, {duration(pace)} each; at most {left} left")
 
     with err.status("sizing") as status:
-        found = sizing.search(
-            loaded,
-            wanted,
-            policy,
-            pv_mad_per_kwp,
-            told,
-            workers or processors(),
-        )
+        found = sizing.search(loaded, wanted, policy, pv_mad_per_kwp, told, workers or processors())
     folder = output or Path("results") / f"{loaded.experiment.name}-size"
+    files = _written_sizes(found, loaded, folder)
+    out = console()
+    for line in sizing.summary_lines(found):
+        out.print(line)
+    out.print(f"Results: {folder} ({', '.join(files)})")
+    if found.chosen is None:
+        return 1
+    out.print(f"Next:    tafukt run {folder / 'sized.toml'}")
+    return 0
+
+
+def _written_sizes(found: Sizing, loaded: Loaded, folder: Path) -> list[str]:
+    """Names of the files that a search for sizes leaves: its points, their front, and the sized experiment."""
+    from tafukt.experiments.config.toml import text
+    from tafukt.experiments.figures.compare import size_front
+    from tafukt.experiments.figures.style import new_figure, save, style
+    from tafukt.experiments.runs import sizing
+
     folder.mkdir(parents=True, exist_ok=True)
-    points = sizing_results.table(found)
+    points = sizing.table(found)
     points.to_csv(folder / "sizes.csv", index=False, lineterminator="\n")
     with style():
         figure, axes = new_figure(6.6, 3.9)
-        size_front(points, axes, metric=wanted.metric, target=wanted.value)
+        size_front(points, axes, metric=found.target.metric, target=found.target.value)
         save(figure, folder / "front.png", "png")
-    out = console()
-    for line in sizing_results.summary_lines(found):
-        out.print(line)
-    if found.chosen is not None:
-        document = sizing_results.sized_document(loaded, found.chosen)
-        (folder / "sized.toml").write_text(toml_text(document), encoding="utf-8")
-        out.print(f"Results: {folder} (sizes.csv, front.png, sized.toml)")
-        out.print(f"Next:    tafukt run {folder / 'sized.toml'}")
-    else:
-        out.print(f"Results: {folder} (sizes.csv, front.png)")
-    return 0 if found.chosen is not None else 1
+    if found.chosen is None:
+        return ["sizes.csv", "front.png"]
+    (folder / "sized.toml").write_text(text(sizing.sized_document(loaded, found.chosen)), encoding="utf-8")
+    return ["sizes.csv", "front.png", "sized.toml"]

@@ -35,6 +35,7 @@ from tafukt.simulator.units import Floats
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 def label_of(metric: str) -> str:
@@ -331,11 +332,7 @@ def matrix_lines(
             ends.append((float(places[known[-1]]), float(means[known[-1]])))
             drawn.append(name)
             colours.append(look.colour if name in bright else MUTED)
-    lines = []
-    bound = next((one.bound for one in OBJECTIVES.values() if one.metric == metric), "")
-    if bound in summary and summary[bound].notna().any():
-        least = summary.groupby([x, "seed"])[bound].max().groupby(level=0).mean()
-        lines = ax.plot(places, [least.get(value, np.nan) for value in values], "--", color=BOUND, label="lower bound")
+    lines = _bound_along(ax, summary, x, metric, values, places)
     if (numeric and len(values) <= 12) or not numeric:
         ax.set_xticks(places, [_short(value) for value in values])
     if metric.endswith(("_kwh", "_mad", "_kg")):
@@ -348,6 +345,17 @@ def matrix_lines(
     if legend:
         at_line_ends(ax, ends, drawn, colours, 7.5 if len(drawn) <= 16 else 6.5)
     return ax
+
+
+def _bound_along(
+    ax: Axes, summary: pd.DataFrame, x: str, metric: str, values: Sequence[Any], places: Floats
+) -> list[Line2D]:
+    """The lower bound on a metric along an axis of the matrix, as a line; none where it has no bound."""
+    bound = next((one.bound for one in OBJECTIVES.values() if one.metric == metric), "")
+    if bound not in summary or not summary[bound].notna().any():
+        return []
+    least = summary.groupby([x, "seed"])[bound].max().groupby(level=0).mean()
+    return ax.plot(places, [least.get(value, np.nan) for value in values], "--", color=BOUND, label="lower bound")
 
 
 def _capital(text: str) -> str:

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from tafukt.workloads import streams
 from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.generator import elastic_range, plan, speed_up
+from tafukt.workloads.generator import elastic_range, speed_up
 from tafukt.workloads.job import Job
 from tafukt.workloads.mix import catalogue, load_mix
+from tafukt.workloads.plan import plan
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
 from tafukt.workloads.units import TICK_S
 

@@ -513,9 +513,7 @@ def _jobs(
         who = tenants.get((home, cluster))
         if who is None:
             who = tenants[home, cluster] = Tenant(places[home].region, "trace", table.clusters[cluster])
-        name = table.ids[index] if table.ids else f"r{row}"
-        name = f"{name}@{turn + 1}" if turn else name
-        name = f"{name}~{copy + 1}" if copy else name
+        name = _name(table.ids[index] if table.ids else f"r{row}", turn, copy)
         for part in range(chain):
             begun = submit + part * runtime
             if begun >= days * DAY_S:
@@ -546,6 +544,12 @@ def _jobs(
         return in_order(jobs), beyond
     except ValueError as error:
         raise WorkloadError(f"{report.file}: {error}, after copies and segments were named") from None
+
+
+def _name(job_id: str, turn: int, copy: int) -> str:
+    """Name of a job's copy in a turn of the trace, both counted from 0, the first of which need no mark."""
+    name = f"{job_id}@{turn + 1}" if turn else job_id
+    return f"{name}~{copy + 1}" if copy else name
 
 
 # --- What the user is told
