@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tafukt.experiments.figures.grid import grid_request
     from tafukt.experiments.figures.jobs import attribution, gantt, waiting_cdf, waiting_rows
     from tafukt.experiments.figures.map import site_map
-    from tafukt.experiments.figures.meter import meter
+    from tafukt.experiments.figures.meters import meter
     from tafukt.experiments.figures.style import paper, save
 
 _WHERE = {
@@ -35,7 +35,7 @@ _WHERE = {
     "grid": ("grid_request",),
     "jobs": ("attribution", "gantt", "waiting_cdf", "waiting_rows"),
     "map": ("site_map",),
-    "meter": ("meter",),
+    "meters": ("meter",),
     "style": ("paper", "save"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}

@@ -23,7 +23,7 @@ import tafukt.experiments.figures.compare as compare
 import tafukt.experiments.figures.energy as energy
 import tafukt.experiments.figures.grid as grid
 import tafukt.experiments.figures.jobs as jobs
-import tafukt.experiments.figures.meter as meter
+import tafukt.experiments.figures.meters as meters
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.figures.map import site_map
 from tafukt.experiments.figures.style import FORMATS, MOST_IN_COLOUR, new_figure, paper_size, save, style
@@ -397,7 +397,7 @@ def _plan_meter(results: Results) -> Iterator[Planned]:
 
 
 def _meter(run: RunData, site: str) -> Drawer:
-    return lambda ax: meter.meter(run, ax, site=site)
+    return lambda ax: meters.meter(run, ax, site=site)
 
 
 def _plan_limits(results: Results) -> Iterator[Planned]:
