@@ -63,8 +63,21 @@ def build(
     else:
         from tafukt.workloads.traces.replay import replay
 
-        demand = replay(model, places, start, days, seed, folder)
+        try:
+            demand = replay(model, places, start, days, seed, folder)
+        except WorkloadError as error:
+            raise WorkloadError([*error.problems, *_also_asked(model, folder, str(error))]) from None
     return replace(demand, told=(*demand.told, *_load(demand, places, days), *_too_large(demand, places)))
+
+
+def _also_asked(model: TraceModel, folder: Path, told: str) -> list[str]:
+    """What else the rows of a log ask for, where one thing that they ask for is missing."""
+    if "workload.over_cap" not in told and "workload.slack_h" not in told:
+        return []
+    from tafukt.workloads.traces.asked import asked_by_rows
+
+    wanted = asked_by_rows(model.model_dump(exclude_none=True), folder)
+    return [f"workload.{key}: {text}" for key, text in wanted.items() if f"workload.{key}" not in told]
 
 
 LOAD_MOST = 100.0

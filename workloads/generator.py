@@ -259,7 +259,7 @@ def _notes(
     rates = _rates(model, scheme, dates, midnights)
     return {
         "kind": "generator",
-        "mix": model.mix,
+        "mix": Path(model.mix).name,  # a path is no part of a result
         "classes": list(scheme.classes),
         "draws": model.draws,
         "gang_cap_gpus": scheme.gang_cap,

@@ -229,7 +229,9 @@ def _checked(
     """
     kept = {key: getattr(base.experiment, key, None) for key in raw if key not in changed} if base else {}
     given = {key: value for key, value in {**raw, **kept}.items() if value is not None}
+    given, lacking = _with_stand_ins(given)
     experiment, problems = valid_part(Experiment, given, file, FILL)
+    problems += _asked_by_a_log(given.get("workload"), lacking, problems, file, folder)
     if experiment is None:
         experiment = Experiment.model_validate(FILL)
     sites, more = resolve(experiment.sites, file, folder, (base.experiment.sites, base.sites) if base else None)
@@ -254,6 +256,34 @@ def _checked(
     absent = [(key, path) for key, path in loaded.files.items() if not path.is_file()]
     problems += [Problem(file, key, _absent(key, path, experiment)) for key, path in absent]
     return loaded, problems
+
+
+def _with_stand_ins(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The document with values for keys that a log needs and does not have, and what is to be told of each."""
+    workload = given.get("workload")
+    if not isinstance(workload, dict) or workload.get("kind") != "trace":
+        return given, {}
+    from tafukt.workloads.traces.asked import PLAIN, asked
+
+    lacking = asked(workload)
+    stand_ins = {key: PLAIN[key] for key in lacking if key in PLAIN}
+    return {**given, "workload": {**workload, **stand_ins}}, lacking
+
+
+def _asked_by_a_log(
+    workload: Any, lacking: Mapping[str, str], problems: Sequence[Problem], file: str, folder: Path
+) -> list[Problem]:
+    """What a log's table lacks; where anything is wrong with it, what the rows of its file ask for, too."""
+    if not isinstance(workload, dict) or workload.get("kind") != "trace":
+        return []
+    told = dict(lacking)
+    if told or any(problem.key.startswith("workload") for problem in problems):
+        from tafukt.workloads.traces.asked import asked_by_rows
+
+        own = {key: value for key, value in workload.items() if key not in lacking}
+        told |= asked_by_rows(own, folder)
+    known = {problem.key for problem in problems}
+    return [Problem(file, f"workload.{key}", text) for key, text in told.items() if f"workload.{key}" not in known]
 
 
 def _trace_problems(name: str, file: str) -> list[Problem]:

@@ -187,7 +187,8 @@ def pvgis_record(data: pd.DataFrame, meta: Mapping[str, Any], name: str) -> Reco
 def _pvgis_json(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     content = json.loads(text_of(path))
     inputs, outputs = content.get("inputs", {}), content["outputs"]
-    data = pd.DataFrame(outputs.get("tmy_hourly") or outputs["hourly"])
+    rows = outputs.get("tmy_hourly") or outputs["hourly"]
+    data = pd.DataFrame([{key: None if isinstance(v, bool) else v for key, v in row.items()} for row in rows])
     place = inputs.get("location", {})
     system = inputs.get("mounting_system", {})
     meta = {

@@ -12,6 +12,7 @@ from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import check, load
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
+from tafukt.workloads.errors import WorkloadError
 
 HOURS = """
 name = "hours"
@@ -181,3 +182,45 @@ def test_one_moment_is_one_experiment_however_it_is_written(tmp_path: Path) -> N
     utc, paris = contents(tmp_path / "utc"), contents(tmp_path / "paris")
     assert sum(name.endswith(".parquet") for name in utc) == 6
     assert [name for name in utc if utc[name] != paris.get(name)] == []
+
+
+LOGGED = """
+name = "logged"
+start = 2025-06-01T00:00:00Z
+days = 1
+policies = ["fifo"]
+[sites]
+use = ["rabat"]
+[workload]
+kind = "trace"
+file = "t.csv"
+format = "own"
+"""
+
+
+def test_what_a_log_needs_is_asked_for_at_once(tmp_path: Path) -> None:
+    """Also what its rows need: here one has a gang above the cap, and none says how long it may wait."""
+    (tmp_path / "t.csv").write_text("job_id,submit,runtime_s,gpus\na,2025-06-01T01:00:00Z,600,16\n")
+    with pytest.raises(InputError) as caught:
+        check(toml.parse(LOGGED.encode(), "f"), "f", tmp_path)
+    keys = ["workload.gpu_cap", "workload.load_factor", "workload.start_day", "workload.estimates", "workload.slack_h"]
+    assert [problem.key for problem in caught.value.problems] == keys
+    text = LOGGED + 'gpu_cap = 8\nload_factor = 1\nalign = "dates"\n'
+    with pytest.raises(InputError) as caught:
+        check(toml.parse(text.encode(), "f"), "f", tmp_path)
+    assert [problem.key.removeprefix("workload.") for problem in caught.value.problems] == [
+        "estimates", "over_cap", "slack_h"
+    ]  # fmt: skip
+    loaded = check(toml.parse((text + 'estimates = "exact"\n').encode(), "f"), "f", tmp_path)
+    with pytest.raises(WorkloadError) as both:
+        build(loaded, 1)
+    assert [str(problem).split(":")[0] for problem in both.value.problems] == ["workload.over_cap", "workload.slack_h"]
+    whole = text + 'estimates = "exact"\nover_cap = "cut"\nslack_factor = 2\n'
+    assert len(build(check(toml.parse(whole.encode(), "f"), "f", tmp_path), 1).jobs) == 1
+
+
+def test_a_log_that_says_its_slack_is_not_asked_for_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("job_id,submit,runtime_s,gpus,slack_h\na,2025-06-01T01:00:00Z,600,2,1\n")
+    with pytest.raises(InputError) as caught:
+        check(toml.parse(LOGGED.encode(), "f"), "f", tmp_path)
+    assert "workload.slack_h" not in [problem.key for problem in caught.value.problems]

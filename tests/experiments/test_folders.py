@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from html import unescape
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,75 @@ def test_a_packed_folder_needs_nothing_else(tmp_path: Path) -> None:
     assert found.agrees
     assert not found.close
     assert not found.changed
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_folder_moves_with_files_of_ones_own(
+    packed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Log with its own column map, mix, weather, price and policy: after a move the folder tells and does the same."""
+    home = tmp_path / "home"
+    home.mkdir()
+    _write_own_files(home)
+    for kind in ("log", "mix"):
+        run(home / f"{kind}.toml", home / kind)
+        seen = contents(home / kind)
+        assert not [name for name, data in seen.items() if name.startswith("runs/") and str(home).encode() in data]
+        assert not [name for name, data in seen.items() if name.startswith("cells/") and str(home).encode() in data]
+        if packed:
+            pack(home / kind)
+    shown = [_shown(home / kind, capsys) for kind in ("log", "mix")]
+    shutil.move(home, tmp_path / "away")
+    away = tmp_path / "away"
+    assert [_shown(away / kind, capsys) for kind in ("log", "mix")] == shown
+    for kind in ("log", "mix"):
+        runs = contents(away / kind / "runs")
+        gone = next((away / kind / "runs").iterdir())
+        shutil.rmtree(gone)
+        assert run(away / f"{kind}.toml", away / kind).ok, "resumed where it now stands"
+        assert contents(away / kind / "runs") == runs
+        assert replay(away / kind).agrees
+    assert command("report", str(away / "log")) == 0, capsys.readouterr()
+
+
+def _write_own_files(home: Path) -> None:
+    rows = [f"j{i};2025-06-01T{i % 24:02d}:00:00Z;{600 * (1 + i % 5)};{1 + i % 8}" for i in range(12)]
+    (home / "log.csv").write_text("id;when;secs;cards\n" + "\n".join(rows) + "\n")
+    (home / "map.toml").write_text(
+        'title = "Ours"\nsource = "ours"\nseparator = ";"\n[id]\ncolumn = "id"\nunit = "text"\n'
+        '[submit]\ncolumn = "when"\nunit = "datetime"\n[runtime]\ncolumn = "secs"\nunit = "s"\n'
+        '[gpus]\ncolumn = "cards"\nunit = "count"\n'
+    )
+    times = [f"2025-{5 if d == 31 else 6:02d}-{d:02d}T{h:02d}:00Z" for d in (31, *range(1, 9)) for h in range(24)]
+    sun = [f"{t},{500 if 8 <= int(t[11:13]) < 16 else 0},20" for t in times]
+    (home / "w.csv").write_text("time,ghi,temp_air\n" + "\n".join(sun) + "\n")
+    (home / "p.csv").write_text("time,price\n" + "\n".join(f"{t},1.5" for t in times) + "\n")
+    bundled = Path(str(files("tafukt.workloads"))) / "catalogue" / "mixes" / "institutes.toml"
+    (home / "own_mix.toml").write_bytes(bundled.read_bytes())
+    (home / "mine.py").write_text(
+        "from tafukt.simulator.engine.actions import Start\n\n\ndef best(view):\n"
+        "    for job in list(view.waiting.values()):\n"
+        "        for site in view.fitting(job, view.sites_for(job), job.ask.gpus)[:1]:\n"
+        "            yield Start(job, site)\n"
+    )
+    head = tiny(["fifo", "mine.py:best"]).partition("[sites]")[0] + "bound = false\ndrain_days = 2\n"
+    place = '[sites.own.x]\nlat = 33.0\nlon = -7.0\ntz = "UTC"\ncluster.nodes = 2\npopulation = 1\n'
+    place += (
+        'weather = { kind = "csv", file = "w.csv" }\ngrid.price_mad_per_kwh = { file = "p.csv", column = "price" }\n'
+    )
+    log = 'kind = "trace"\nfile = "log.csv"\nformat = "map.toml"\nstart_day = 0\ngpu_cap = 8\nload_factor = 1\n'
+    log += 'slack_h = 1\nestimates = "exact"\n'
+    mix = 'kind = "generator"\nmix = "own_mix.toml"\nload = 0.3\nruntime_cap_h = 4\ngang_cap = 8\n'
+    for name, workload in (("log", log), ("mix", mix)):
+        (home / f"{name}.toml").write_text(f"{head}{place}[workload]\n{workload}")
+
+
+def _shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What `compare` and `explain` make of a folder, places apart."""
+    job = str(tafukt.load(folder)["fifo"].jobs["job"].iloc[0])
+    for words in (["compare", str(folder)], ["compare", str(folder), "--format", "csv"], ["explain", str(folder), job]):
+        assert command(*words) == 0, capsys.readouterr()
+    return [text.replace(str(folder.parent), "HOME") for text in capsys.readouterr()]
 
 
 # --- names ------------------------------------------------------------------------------------------------

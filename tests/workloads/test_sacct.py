@@ -126,3 +126,13 @@ def test_a_dump_under_another_formats_name_is_told_its_own(tmp_path: Path) -> No
     (tmp_path / "dump.txt").write_text(f"{HEAD}\n")
     with pytest.raises(WorkloadError, match=r'its columns are those of workload\.format = "sacct"'):
         load_table("dump.txt", "own", tmp_path)
+
+
+def test_a_runtime_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    text = "JobID|Submit|Start|End|Elapsed|AllocTRES|State\n"
+    text += "1|2025-06-01T10:00:00|2025-06-01T10:05:00|2025-06-01T10:35:00|abc|gres/gpu=4|COMPLETED\n"
+    text += "2|2025-06-01T10:00:00|2025-06-01T10:05:00|2025-06-01T10:35:00|00:30:00|gres/gpu=4|COMPLETED\n"
+    (tmp_path / "dump.txt").write_text(text)
+    table, report = load_table("dump.txt", "sacct", tmp_path)
+    assert table.runtime_s.tolist() == [1800.0, 1800.0]
+    assert any("Elapsed that is no time" in what for what in report.notes()["repaired"])

@@ -101,7 +101,13 @@ def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: fl
         "jobs": len(jobs),
         "load_offered": round(work / capacity, 6) if capacity else None,
     }
-    notes = {"kind": "trace", "format": model.format, "clock": table.clock.said, **report.notes(), "scaling": scale}
+    notes = {
+        "kind": "trace",
+        "format": Path(model.format).name,
+        "clock": table.clock.said,
+        **report.notes(),
+        "scaling": scale,
+    }
     return Demand(jobs, notes, _told(table, report, first_day, start, days, scale))
 
 
