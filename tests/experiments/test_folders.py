@@ -221,7 +221,7 @@ def test_a_packed_folder_needs_nothing_else(tmp_path: Path) -> None:
     assert not found.changed
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_folder_moves_with_files_of_ones_own(
     packed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
