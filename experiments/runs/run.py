@@ -51,6 +51,7 @@ def execute(run: Run) -> Files:
     try:
         return _simulated(run)
     except (Exception, SystemExit) as error:
+        shared_bound.cache_clear()
         inputs_of.cache_clear()  # lest what a bad policy wrote into is handed to the next one
         return failure(run, f"{type(error).__name__}: {error}", traceback.format_exc())
 
@@ -72,7 +73,7 @@ def _simulated(run: Run) -> Files:
     if (
         run.cell.loaded.experiment.bound
         and row["jobs_left"] == 0
-        and (bound := own_bound(record, inputs, seed, times)) is not None
+        and (bound := own_bound(record, run.cell, times)) is not None
     ):
         files["bound.json"] = bound_bytes(bound)
     return files | {"summary.json": json_bytes(row)}
@@ -95,7 +96,13 @@ def _tables(
     )
 
 
-def own_bound(record: Record, inputs: Inputs, seed: int, times: Times) -> Bound | None:
+@lru_cache(maxsize=2)
+def shared_bound(cell: Case) -> Bound:
+    """The bound of a cell's runs that miss no deadline; kept, since those that do are held against one like it."""
+    return bound_of(inputs_of(cell), cell.seed)
+
+
+def own_bound(record: Record, cell: Case, times: Times) -> Bound | None:
     """The bound of a run that missed deadlines or gave jobs up; `None` where the cell's bound serves it.
 
     Windows of late jobs are stretched to their actual ends, and jobs given up need not be done.
@@ -104,11 +111,16 @@ def own_bound(record: Record, inputs: Inputs, seed: int, times: Times) -> Bound 
     given_up = np.array([outcome.state != "left" and outcome.work_left_gpu_s > 0 for outcome in record.outcomes], bool)
     if not late.any() and not given_up.any():
         return None
-    return bound_of(inputs, seed, np.where(late, times["end_s"], np.nan), given_up)
+    ends_s = np.where(late, times["end_s"], np.nan)
+    return bound_of(inputs_of(cell), cell.seed, ends_s, given_up, shared_bound(cell))
 
 
 def bound_of(
-    inputs: Inputs, seed: int, ends_s: NDArray[np.float64] | None = None, skip: NDArray[np.bool_] | None = None
+    inputs: Inputs,
+    seed: int,
+    ends_s: NDArray[np.float64] | None = None,
+    skip: NDArray[np.bool_] | None = None,
+    known: Bound | None = None,
 ) -> Bound:
     """The lower bound on the objective of a cell."""
     from tafukt.simulator.bound.lower_bound import lower_bound
@@ -121,6 +133,7 @@ def bound_of(
         skip=skip,
         settings=inputs.settings,
         seed=seed,
+        known=known,
     )
 
 
@@ -135,7 +148,7 @@ def cell_notes(cell: Case) -> bytes:
 
 def cell_bound(cell: Case) -> bytes:
     """The bound that the runs of a cell share where they miss no deadline, as JSON."""
-    return bound_bytes(bound_of(inputs_of(cell), cell.seed))
+    return bound_bytes(shared_bound(cell))
 
 
 def cell_best(cell: Case, begun: bytes = b"") -> Iterator[Files]:

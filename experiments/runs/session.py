@@ -221,7 +221,7 @@ def default_folder(loaded: Loaded) -> Path:
 RUN_S, STEP_S = 0.05, 1.5e-6
 SOLVES_S, PLANS_S, WAITS_S, STARTS_S = 1.5e-2, 6e-3, 8e-4, 1.2e-4
 # Of a bound, and of a best schedule, which is planned several times over [s].
-BOUND_S, BOUND_JOB_S, BEST_JOB_S = 0.1, 4e-4, 1e-2
+BOUND_S, BOUND_JOB_S, BEST_JOB_S = 0.1, 2.5e-4, 1e-2
 # Of a step of the search for one, with twelve sites [s].
 SEARCH_STEP_S = 4.5e-4
 
@@ -229,12 +229,12 @@ SEARCH_STEP_S = 4.5e-4
 def costs_s(plan: RunPlan, inputs: Inputs) -> dict[str, float]:
     """Roughly the processor time of each thing that a plan lacks, by where it will stand, going by its first cell [s].
 
-    A run that is late needs a bound of its own: half of one is counted for each.
+    A run that is late needs a bound of its own, which takes little once that of its cell is known.
     """
     jobs, scenario = len(inputs.jobs), inputs.scenario
     steps = len(scenario.sites) * scenario.end_s / scenario.step_s
     bound = BOUND_S + BOUND_JOB_S * jobs
-    base = RUN_S + STEP_S * steps + (bound / 2 if plan.loaded.experiment.bound else 0.0)
+    base = RUN_S + STEP_S * steps + (bound / 20 if plan.loaded.experiment.bound else 0.0)
     a_job = {policy: _job_s(policy) for policy in plan.loaded.policies}
     costs = {f"runs/{run.run_id}": base + a_job[run.policy] * jobs for run in plan.missing}
     wanted = plan.loaded.experiment.best_known

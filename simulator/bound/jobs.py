@@ -162,6 +162,7 @@ def work_of(demand: Demand, edges_s: Floats, own_cells: int) -> tuple[Work, Ints
         group_class=groups.kind,
         group_gpu_s=groups.gpu_s,
         group_intensity=groups.intensity,
+        group_code=groups.code,
         step_group=groups.group,
         step_slot=groups.slot,
         step_low_gpu_s=groups.low_gpu_s,
@@ -184,13 +185,18 @@ def _share(demand: Demand, row: Ints, slot: Ints, edges_s: Floats) -> Floats:
     return np.asarray(np.maximum(end - begin, 0.0) / (edges_s[slot + 1] - edges_s[slot]))
 
 
+# Bins of slack and of intensity that jobs are grouped by, at most.
+_SLACKS, _BINS = 32, 4
+
+
 @dataclass(frozen=True)
 class _JobGroups:
-    """Job groups by field of `Work`: three columns per group, five per step of a group."""
+    """Job groups by field of `Work`: four columns per group, five per step of a group."""
 
     kind: Ints
     gpu_s: Floats
     intensity: Floats
+    code: Ints
     group: Ints
     slot: Ints
     low_gpu_s: Floats
@@ -217,10 +223,11 @@ def _job_groups(demand: Demand, rows: Ints, edges_s: Floats) -> _JobGroups:
     np.add.at(total, which, demand.gpu_s[rows])
     none = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0))
     group, slot, low, high, gpus = (np.concatenate(column) for column in zip(none, *parts, strict=True))
-    return _JobGroups(kinds[:, 0].astype(np.int64), total, least, group, slot, low, high, gpus)
+    code = (kinds[:, 0] * _SLACKS + kinds[:, 1] + _SLACKS // 2) * _BINS + kinds[:, 2]
+    return _JobGroups(kinds[:, 0].astype(np.int64), total, least, code, group, slot, low, high, gpus)
 
 
-def _intensity_bins(intensity: Floats, most: int = 4) -> Ints:
+def _intensity_bins(intensity: Floats, most: int = _BINS) -> Ints:
     """A bin per distinct value, or equal-sized bins where there are more than `most`."""
     values = np.unique(intensity)
     if len(values) <= most:

@@ -7,7 +7,7 @@ A linear relaxation with everything known in advance: see `relaxation` for the p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -25,7 +25,7 @@ from tafukt.simulator.bound.program import (
     build,
     intensity_range,
 )
-from tafukt.simulator.bound.solve import Solution, safe_dual, solve, sweep
+from tafukt.simulator.bound.solve import Solution, carried_over, safe_dual, solve, sweep
 from tafukt.simulator.bound.starts import starts_of
 from tafukt.simulator.bound.supply import Objective, Resolution, block_cuts, default_grain, slot_edges, supply_of
 from tafukt.simulator.failures import FaultSettings
@@ -46,7 +46,10 @@ LOOSE_GAP = 5e-3
 # How often a problem that leaves a gap is put otherwise.
 MORE_ATTEMPTS = 3
 
-Status = Literal["optimal", "coarse", "stretched", "limit"]
+Status = Literal["optimal", "coarse", "stretched", "limit", "carried"]
+
+# Duals of the bound without longer windows serve a bound with them where they lose at most this share of it.
+CARRIED_GAP = 1e-4
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,15 @@ class Bound:
         The safe dual bound: draw [J], cost [MAD] or emissions [g].
     primal : float
         The objective at the solver's primal point, which estimates the programme's optimum.
-    status : {'optimal', 'coarse', 'stretched', 'limit'}
+    status : {'optimal', 'coarse', 'stretched', 'limit', 'carried'}
         `coarse`: a coarser problem had to serve; `stretched`: no schedule meets all windows, and they were
         lengthened by `stretched_s` until one could; `limit`: no problem was solved to optimality, and the
-        value, though valid, may be loose.
+        value, though valid, may be loose; `carried`: computed from the duals of the bound without late jobs.
     iterations, columns, rows, slots : int
         Of the solver, and of the programme that gave the value.
     plan : Plan
+    solved : Attempt
+        The programme that gave the value, with its solution.
     """
 
     objective: Objective
@@ -79,6 +84,7 @@ class Bound:
     slots: int
     stretched_s: float
     plan: Plan
+    solved: Attempt = field(repr=False, compare=False)
 
     @property
     def draw_j(self) -> float:
@@ -96,6 +102,7 @@ def lower_bound(
     settings: Settings | None = None,
     seed: int = 0,
     grain: Resolution | None = None,
+    known: Bound | None = None,
 ) -> Bound:
     """Lower bound on the draw, cost or emissions of every schedule that completes the jobs within their windows.
 
@@ -117,10 +124,16 @@ def lower_bound(
         Names the random streams of the faults.
     grain : Resolution, optional
         How coarse; by default by the length of the window.
+    known : Bound, optional
+        That of the same scenario, jobs, objective and seed without `deadlines_s` and `skip`: where few windows are
+        longer its duals serve, and no programme is solved.
     """
     grain = grain or default_grain(scenario.end_s)
     demand = demand_of(scenario, jobs, deadlines_s, skip, settings.overrun if settings else "extend")
     case = _Case(scenario, tuple(jobs), objective, settings, seed)
+    carried = _carried(case, demand, known) if known else None
+    if carried is not None:
+        return carried
     too_long = _reaches_beyond(demand, grain)
     grain = grain.whole() if too_long else grain
     attempts = [_attempt(case, demand, grain)]
@@ -140,7 +153,7 @@ def lower_bound(
     return _report(best, objective, "limit" if best.loose else status, iterations, stretched_s)
 
 
-def _report(best: _Attempt, objective: Objective, status: Status, iterations: int, stretched_s: float) -> Bound:
+def _report(best: Attempt, objective: Objective, status: Status, iterations: int, stretched_s: float) -> Bound:
     """The bound of one attempt."""
     programme = best.programme
     return Bound(
@@ -154,8 +167,38 @@ def _report(best: _Attempt, objective: Objective, status: Status, iterations: in
         rows=len(programme.row_low),
         slots=len(best.edges_s) - 1,
         stretched_s=stretched_s,
+        solved=best,
         plan=plan_of(programme, best.supply, best.work, best.solution.x, best.edges_s, best.own),
     )
+
+
+def _carried(case: _Case, demand: Demand, known: Bound) -> Bound | None:
+    """The bound by the duals of a known one; `None` where these do not fit or lose too much.
+
+    Longer windows and fewer jobs never raise a bound, so that what is lost is at most what it lies below the known one.
+    """
+    base = known.solved
+    if known.status not in ("optimal", "coarse") or base.work.starts is not None:
+        return None
+    work, own = work_of(demand, base.edges_s, _own_cells(case.scenario, base.grain))
+    if not np.array_equal(work.allowed, base.work.allowed):
+        return None
+    programme = build(base.supply, work)
+    steps = base.work.step_codes, work.step_codes
+    y = carried_over(base.programme, base.solution.y, programme, steps)
+    if y is None:
+        return None
+    value = safe_dual(programme, y) * programme.unit
+    if known.value - value > CARRIED_GAP * abs(known.value):
+        return None
+    solved = replace(base, work=work, own=demand.job[own], programme=programme)
+    sizes = {"columns": len(programme.cost), "rows": len(programme.row_low), "iterations": 0}
+    return replace(known, value=min(value, known.value), status="carried", solved=solved, **sizes)
+
+
+def _own_cells(scenario: Scenario, grain: Resolution) -> int:
+    """Most variables of large jobs."""
+    return int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0))
 
 
 def _reaches_beyond(demand: Demand, grain: Resolution) -> bool:
@@ -188,9 +231,10 @@ class _Case:
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class Attempt:
     """One programme, solved; `own` are the jobs with variables of their own, as given."""
 
+    grain: Resolution
     edges_s: Floats
     supply: Supply
     work: Work
@@ -225,7 +269,7 @@ class _Attempt:
         return self.solution.optimal and amount > OVERFLOW_TOLERANCE * total
 
 
-def _attempt(case: _Case, demand: Demand, grain: Resolution) -> _Attempt:
+def _attempt(case: _Case, demand: Demand, grain: Resolution) -> Attempt:
     """Build and solve the programme of one grain, or of a coarser one where it is too large for one piece."""
     scenario = case.scenario
     span = (float(demand.intensity.min()), float(demand.intensity.max())) if len(demand.job) else (0.0, 1.0)
@@ -233,7 +277,7 @@ def _attempt(case: _Case, demand: Demand, grain: Resolution) -> _Attempt:
     while True:
         edges_s = slot_edges(scenario, case.objective, grain)
         supply = supply_of(scenario, edges_s, case.objective, span, case.faults, case.seed)
-        cells = int(grain.own_cells_per_day * max(scenario.end_s / DAY_S, 1.0))
+        cells = _own_cells(scenario, grain)
         starts = case.starts(demand, edges_s, grain)
         rest = demand if starts is None else demand.without(starts.row)
         work, own = work_of(rest, edges_s, cells)
@@ -245,7 +289,7 @@ def _attempt(case: _Case, demand: Demand, grain: Resolution) -> _Attempt:
         grain, coarsened = grain.whole(), True
     cuts = [] if small else block_cuts(edges_s, grain)
     solution = solve(programme, grain.iterations) if len(cuts) <= 1 else sweep(programme, cuts, grain.iterations)
-    return _Attempt(edges_s, supply, work, rest.job[own], programme, solution, coarsened)
+    return Attempt(grain, edges_s, supply, work, rest.job[own], programme, solution, coarsened)
 
 
 # --- What a programme's optimum says in the terms of sites and jobs

@@ -139,7 +139,8 @@ class Work:
     cell_own, cell_slot, cell_gpus : array, shape (cells,)
         The slots of each such job's window and the most reference GPUs that it can keep busy in each, as
         a mean over the slot.
-    group_class, group_gpu_s, group_intensity : array, shape (groups,)
+    group_class, group_gpu_s, group_intensity, group_code : array, shape (groups,)
+        The code tells a group from others by what its jobs have in common.
     step_group, step_slot : array, shape (steps,)
         The slots of each group, consecutive, group by group.
     step_low_gpu_s, step_high_gpu_s, step_gpus : array, shape (steps,)
@@ -158,12 +159,18 @@ class Work:
     group_class: Ints
     group_gpu_s: Floats
     group_intensity: Floats
+    group_code: Ints
     step_group: Ints
     step_slot: Ints
     step_low_gpu_s: Floats
     step_high_gpu_s: Floats
     step_gpus: Floats
     starts: Starts | None = None
+
+    @property
+    def step_codes(self) -> Ints:
+        """A number for each step that tells it from others of the same slots, shape (steps,)."""
+        return self.group_code[self.step_group] * 2**32 + self.step_slot
 
 
 @dataclass(frozen=True)

@@ -464,6 +464,30 @@ def test_a_stopped_solve_still_gives_a_bound_and_says_so() -> None:
     assert cut.draw_j <= full.draw_j * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_late_jobs_are_bounded_by_the_duals_of_the_bound_without_them(seed: int) -> None:
+    """The same number as by solving anew, and never more; where much has changed, it is solved anew."""
+    rng = np.random.default_rng(seed)
+    sun = np.clip(np.sin(np.arange(72) / 24 * 2 * np.pi), 0, None) * 6e3
+    there = scenario(site(list(sun), nodes=6), site(list(sun[::-1]), nodes=4, name="b"))
+    jobs = [
+        job(float(rng.uniform(0, 40)), int(rng.integers(1, 3)), float(rng.uniform(0.3, 4)), float(rng.uniform(0, 9)),
+            intensity=float(rng.choice([0.5, 1.0])), name=str(i))
+        for i in range(60)
+    ]  # fmt: skip
+    known = lower_bound(there, jobs, grain=Resolution(own_cells_per_day=60))
+    late = np.full(60, np.nan)
+    late[7] = jobs[7].ask.deadline_s + 2 * H
+    anew = lower_bound(there, jobs, deadlines_s=late, grain=known.solved.grain)
+    carried = lower_bound(there, jobs, deadlines_s=late, known=known)
+    assert carried.status in ("carried", "optimal")
+    assert carried.draw_j <= anew.draw_j * (1 + 1e-7)
+    assert carried.draw_j == pytest.approx(anew.draw_j, rel=2e-4)
+    skipped = lower_bound(there, jobs, skip=np.arange(60) < 30, known=known, grain=known.solved.grain)
+    assert skipped.status == "optimal"
+    assert skipped.draw_j < 0.9 * known.draw_j
+
+
 def test_blocks_give_nearly_the_bound_of_the_whole() -> None:
     rng = np.random.default_rng(3)
     days = 12
