@@ -192,8 +192,15 @@ def _carried(case: _Case, demand: Demand, known: Bound) -> Bound | None:
     if known.value - value > CARRIED_GAP * abs(known.value):
         return None
     solved = replace(base, work=work, own=demand.job[own], programme=programme)
-    sizes = {"columns": len(programme.cost), "rows": len(programme.row_low), "iterations": 0}
-    return replace(known, value=min(value, known.value), status="carried", solved=solved, **sizes)
+    return replace(
+        known,
+        value=min(value, known.value),
+        status="carried",
+        iterations=0,
+        columns=len(programme.cost),
+        rows=len(programme.row_low),
+        solved=solved,
+    )
 
 
 def _own_cells(scenario: Scenario, grain: Resolution) -> int:
