@@ -51,6 +51,13 @@ class PolicyRef:
         return bytes_digest(text.encode()) if text else self.module_digest
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it is a preset or put together from our parts, whose code is known to write into nothing."""
+        from tafukt.simulator.policies.presets import PRESETS
+
+        return bool(self.parts) or self.given in PRESETS
+
+    @property
     def written(self) -> str | dict[str, Any]:
         """The policy as an experiment file names it, from whatever folder."""
         return dict(json.loads(self.parts)) if self.parts else self.absolute

@@ -19,7 +19,6 @@ from tafukt.experiments.results.objective import OBJECTIVES
 from tafukt.experiments.results.tables import json_bytes
 from tafukt.experiments.runs.matrix import Case, Run, axis_label
 from tafukt.simulator.engine.engine import simulate
-from tafukt.simulator.policies.presets import PRESETS
 from tafukt.simulator.record import Record
 from tafukt.simulator.units import HOUR_S
 
@@ -64,8 +63,8 @@ def failure(run: Run, reason: str, details: str = "") -> Files:
 
 def _simulated(run: Run) -> Files:
     inputs, seed = inputs_of(run.cell), run.cell.seed
-    policy, ours = run.policy.load(), run.policy.given in PRESETS
-    record = simulate(inputs.scenario, inputs.jobs, policy, seed=seed, settings=inputs.settings, check_handed=not ours)
+    policy, guarded = run.policy.load(), not run.policy.is_ours
+    record = simulate(inputs.scenario, inputs.jobs, policy, seed=seed, settings=inputs.settings, check_handed=guarded)
     attributed, times = jobs_columns(record), job_times(record)
     measured = summary(record, inputs.costs, attributed, times, inputs.experiment.account_s)
     row = {**head(run, "complete"), **results.metric_values(measured)}

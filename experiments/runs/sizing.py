@@ -295,7 +295,9 @@ def _simulated(
 
     given = inputs[position]
     scenario, quiet = scaled(given.scenario, *size), replace(given.settings, events="none")
-    record = simulate(scenario, given.jobs, policy.load(), seed=seeds[position], settings=quiet)
+    record = simulate(
+        scenario, given.jobs, policy.load(), seed=seeds[position], settings=quiet, check_handed=not policy.is_ours
+    )
     return summary(record, given.costs)
 
 

@@ -1,6 +1,7 @@
 """`make bench`: every figure of speed in one run, as a table, and docs/performance.md with it.
 
-Usage: python -m bench [--quick] [DATA]
+Usage: python -m bench [--quick] [DATA]. What it measures is added to `history.csv` beside it; `--quick` measures a few
+ratios, writes nothing, and fails where one is half as much again as it was.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import energy, jobs, planner, whole
+from bench import energy, history, jobs, planner, whole
 from bench.jobs import Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,26 +44,27 @@ TAIL = """
 
 def collect(data: Path, quick: bool) -> list[Row]:
     """All rows, each printed as soon as it is there."""
-    repeats = 1 if quick else 3
+    if quick:
+        return [_told(row) for measure in (lambda: energy.rows(3), whole.month_rows) for row in measure()]
+    repeats = 3
     parts: list[tuple[str, Callable[[], list[Row]]]] = [
         ("energy", lambda: energy.rows(repeats)),
         ("jobs", lambda: jobs.rows(data, repeats)),
         ("supply", whole.supply_rows),
         ("start", whole.start_rows),
-        ("matrix", lambda: whole.matrix_rows(8 if quick else 32)),
+        ("month", whole.month_rows),
+        ("matrix", whole.matrix_rows),
         ("growth", whole.growth_rows),
         ("planner", planner.rows),
         ("year", whole.year_rows),
         ("bound", whole.bound_rows),
     ]
-    if quick:
-        parts = parts[:4]
-    rows: list[Row] = []
-    for _, measure in parts:
-        for row in measure():
-            print(_line(row), flush=True)
-            rows.append(row)
-    return rows
+    return [_told(row) for _, measure in parts for row in measure()]
+
+
+def _told(row: Row) -> Row:
+    print(_line(row), flush=True)
+    return row
 
 
 def _line(row: Row) -> str:
@@ -83,16 +85,22 @@ def page(rows: list[Row]) -> str:
     return HEAD + machine + table + TAIL
 
 
-def main(arguments: list[str]) -> None:
-    """Measure, print, and write the page unless only a quick look was asked for."""
+def main(arguments: list[str]) -> int:
+    """Measure, print and compare with the last figures; write page and history unless a quick look was asked for."""
     quick = "--quick" in arguments
     places = [word for word in arguments if not word.startswith("-")]
     data = Path(places[0] if places else os.environ.get("TAFUKT_DATA", ROOT.parent / "shared" / "data"))
     rows = collect(data, quick)
-    if not quick:
-        PAGE.write_text(page(rows))
-        print(f"Wrote {PAGE}")
+    slower = [change for change in history.changes(rows) if change.ratio > history.SEEN]
+    for change in slower:
+        print(f"slower: {change}")
+    if quick:
+        return 1 if any(change.ratio > history.TOO_MUCH for change in slower) else 0
+    history.append(rows)
+    PAGE.write_text(page(rows))
+    print(f"Wrote {PAGE} and {history.FILE}")
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    raise SystemExit(main(sys.argv[1:]))

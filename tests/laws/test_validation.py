@@ -86,3 +86,14 @@ def test_every_file_that_the_page_names_exists() -> None:
     named = {word for word in page.split("`") if word.startswith("tests/")}
     assert len(named) >= 10
     assert all((ROOT / name).is_file() for name in named)
+
+
+def test_speed_is_compared_with_the_last_commit_that_measured_it(tmp_path: Path, validation: Any) -> None:
+    history, row = importlib.import_module("bench.history"), importlib.import_module("bench.jobs").Row
+    file = tmp_path / "history.csv"
+    assert history.changes([row("a", 1.0, "U", 2.0)], file) == []
+    history.append([row("a", 1.0, "U", 2.0), row("b", 3.0, "s", 9.0)], file)
+    history.append([row("a", 1.25, "U", 2.0)], file)
+    (change,) = history.changes([row("a", 1.5, "U", 2.0), row("b", 9.0, "s", 9.0), row("new", 1.0, "U", 2.0)], file)
+    assert (change.before, change.ratio) == (1.25, 1.2)  # seconds are of one machine, and are not compared
+    assert len(file.read_text().splitlines()) == 4
