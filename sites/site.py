@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, field_validator, model_validator
 from tafukt.problems import hint
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.equipment import BatteryModel, ClusterModel, Cooling, NodeModel, PiecewiseCooling, PVModel
-from tafukt.sites.schema.fields import Hourly, Instant, Monthly, Section, SourceModel
+from tafukt.sites.schema.fields import Hourly, Instant, Monthly, Section, SiteName, SourceModel
 from tafukt.sites.schema.grid import GridModel, MeterModel, OtherModel, TariffModel
 from tafukt.sites.schema.ranges import SitePower
 from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, Weather
@@ -27,7 +27,7 @@ __all__ = ["SiteError", "SiteModel", "catalogue", "node_types", "site_from"]
 class SiteModel(Section):
     """One data centre: place, weather, equipment, grid connection."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    name: SiteName
     title: str = ""
     region: str = Field("", description="code of its region; default: its name")
     region_title: str = ""

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_va
 from tafukt.simulator.engine.settings import Respond
 from tafukt.simulator.power_caps import A100, A100_IDLE_W, A100_SOURCE, CURVES, MEASURED, SOURCE
 from tafukt.simulator.units import DAY_S
+from tafukt.sites.schema.fields import site_name
 from tafukt.sites.site import SiteModel, catalogue
 from tafukt.strict import Strict
 from tafukt.workloads.schema import GeneratorModel, WorkloadModel
@@ -90,7 +91,7 @@ class SitesTable(Table):
     @classmethod
     def _names(cls, own: dict[str, Any]) -> dict[str, Any]:
         for name in own:
-            _name(name)
+            site_name(name)
         return own
 
 

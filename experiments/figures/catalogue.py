@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 import numpy as np
 
@@ -246,7 +247,9 @@ def _stretch(results: Results) -> tuple[str, str]:
 
 
 def _slug(text: str) -> str:
-    return "-".join(part for part in "".join(c if c.isalnum() else " " for c in text.lower()).split())
+    """A part of a file's name: letters of any script with their marks, and digits."""
+    kept = (c if c.isalnum() or category(c).startswith("M") else " " for c in text.lower())
+    return "-".join("".join(kept).split())
 
 
 def _named(figure: str, results: Results, run: RunData | None = None) -> str:

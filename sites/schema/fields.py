@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,27 @@ Monthly = Annotated[tuple[float, ...], Field(min_length=12, max_length=12)]
 Hourly = Annotated[tuple[float, ...], Field(min_length=24, max_length=24)]
 Fill = Literal["refuse", "interpolate", "previous-day", "clear-sky"]
 Label = Literal["left", "mid", "right"]
+
+
+NAME_MOST = 64
+
+
+def site_name(value: str) -> str:
+    """A name of a site as it is, if it can be one: letters of any script, digits, `_` and `-`, after a letter.
+
+    Raises
+    ------
+    ValueError
+        If it cannot: names become parts of keys, of files and of ids.
+    """
+    whole = value.replace("-", "_")
+    if not whole.isidentifier() or not value[0].isalpha() or len(value) > NAME_MOST:
+        raise ValueError(
+            f"letters of any script, digits, '_' and '-' only, starting with a letter, at most {NAME_MOST} characters"
+        )
+    if unicodedata.normalize("NFC", value) != value:
+        raise ValueError("its accents are characters of their own; write each letter with its accent as one character")
+    return value
 
 
 def _with_zone(value: datetime) -> datetime:
@@ -38,6 +60,7 @@ def _resolved(value: Path, info: ValidationInfo) -> Path:
 
 
 Instant = Annotated[datetime, AfterValidator(_with_zone), BeforeValidator(_no_bare_date)]
+SiteName = Annotated[str, AfterValidator(site_name)]
 FilePath = Annotated[Path, AfterValidator(_resolved)]
 
 

@@ -317,6 +317,41 @@ def test_policies_may_be_called_anything(tmp_path: Path, capsys: pytest.CaptureF
     assert command("plot", str(out), "--figure", "policies") == 0
 
 
+SITES = ["فاس", "ⴰⴳⴰⴷⵉⵔ", "Tétouan", "Ærø"]
+
+
+def test_sites_may_be_called_in_any_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = "".join(f'[sites.own."{name}"]\nlike = "fes"\n' for name in SITES)
+    text = tiny().replace('use = ["rabat", "dakhla"]', "").replace("[workload]", f"{own}[workload]")
+    (tmp_path / "e.toml").write_text(f'{text}[matrix]\n"sites.own.{SITES[0]}.pv.kwp" = [5.0, 10.0]\n', encoding="utf-8")
+    out = tmp_path / "out"
+    assert run(tmp_path / "e.toml", out, f"sites.own.{SITES[2]}.fixed_kw=1.5").ok
+    results = tafukt.load(out)
+    assert results.axes == [f"sites.own.{SITES[0]}.pv.kwp"]
+    data = results["fifo"]
+    assert sorted(set(data.energy["site"])) == sorted(SITES)
+    assert set(data.jobs["home"]) <= set(SITES)
+    assert all(path.name.isascii() for path in (out / "runs").iterdir())
+    job = str(data.jobs["job"].iloc[0])
+    for words in (["compare", str(out)], ["replay", str(out), "--workers", "1"], ["explain", str(out), job]):
+        assert command(*words) == 0, capsys.readouterr()
+    assert job in capsys.readouterr().out
+    assert command("plot", str(out), "--figure", "gantt") == 0
+    assert command("plot", str(out), "--figure", "sites") == 0
+    assert command("report", str(out)) == 0
+    page = unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert all(name in page for name in SITES)
+    assert "could not be drawn" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("name", ["1st", "a.b", "a b", "_a", "-a", "a/b", "Te\u0301touan", "a" * 65, "\u202eevil", "½"])
+def test_a_name_that_cannot_be_a_sites_is_told(name: str, tmp_path: Path) -> None:
+    text = tiny().replace("[workload]", f"[sites.own.{json.dumps(name, ensure_ascii=False)}]\nlike = 'fes'\n[workload]")
+    (tmp_path / "e.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"letters of any script|accents are characters|each letter with its accent"):
+        load(tmp_path / "e.toml")
+
+
 def test_names_in_figures_are_letters_also_outside_of_our_style() -> None:
     """`$x^$` is no formula that cannot be set, `$x$` no italic x, and a legend does not leave out `_odd`."""
     import pandas as pd
