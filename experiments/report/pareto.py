@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,8 @@ def points(means: pd.DataFrame) -> dict[str, Any] | None:
                 "said": f"{row['policy']}: {row['draw_kwh']:,.0f} kWh, waits {row['wait_mean_h']:.2f} h",
             }
         )
+    for point, height in zip(found, _label_heights(found), strict=True):
+        point["label_y"] = height
     return {
         "points": found,
         "across": [{"at": round(_along(t, across, LEFT, WIDTH - RIGHT), 1), "text": f"{t:g}"} for t in across],
@@ -50,6 +53,25 @@ def points(means: pd.DataFrame) -> dict[str, Any] | None:
         "top": TOP,
         "bottom": HEIGHT - BOTTOM,
     }
+
+
+LETTER, LINE = 6.6, 13.0
+"""Width of a letter and height of a line in the picture, of letters of 12 px."""
+
+
+def _label_heights(found: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Where the names' baselines lie: beside their points, or the next line up or down that is free."""
+    taken: list[tuple[float, float, float]] = []
+    heights = []
+    for point in found:
+        left, right = point["x"] + 10, point["x"] + 10 + LETTER * len(point["policy"])
+        for lines in (0, 1, -1, 2, -2, 3, -3, 0):
+            height = point["y"] + 4 + lines * LINE
+            if not any(left < end and right > begin and abs(height - y) < LINE - 0.5 for begin, end, y in taken):
+                break
+        taken.append((left, right, height))
+        heights.append(round(height, 1))
+    return heights
 
 
 def _colour(index: int) -> str:

@@ -253,3 +253,44 @@ def test_nothing_scrolls_sideways(page: str, tmp_path: Path, width: int) -> None
     assert int(inner) == width
     assert int(whole) <= width, wider
     assert wider == ""
+
+
+CONTRAST = """setTimeout(() => {
+  const parts = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => { const f = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
+  const over = (top, below) => { const a = top.length > 3 ? top[3] : 1;
+    return [0, 1, 2].map((i) => top[i] * a + below[i] * (1 - a)); };
+  const ground = (one) => { const all = [];
+    for (; one; one = one.parentElement) all.push(parts(getComputedStyle(one).backgroundColor));
+    return all.reverse().reduce((below, top) => top.length ? over(top, below) : below, [255, 255, 255]); };
+  for (const one of document.querySelectorAll("details")) one.open = true;
+  document.getElementById("tell-job").click();
+  const faint = new Set(); let seen = 0;
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const one = walk.currentNode.parentElement;
+    if (!walk.currentNode.textContent.trim() || ["SCRIPT", "STYLE", "TITLE", "OPTION"].includes(one.tagName)) continue;
+    const look = getComputedStyle(one), box = one.getBoundingClientRect();
+    if (!box.width || look.visibility === "hidden") continue;
+    seen += 1;
+    const below = ground(one), ink = over(parts(one.ownerSVGElement ? look.fill : look.color), below);
+    const [a, b] = [light(ink), light(below)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
+    const size = parseFloat(look.fontSize), large = size >= 24 || (size >= 18.66 && Number(look.fontWeight) >= 700);
+    if (ratio < (large ? 3 : 4.5)) faint.add(`${one.tagName}.${one.getAttribute("class") || ""} ${ratio.toFixed(2)}`);
+  }
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  document.title = JSON.stringify({ seen, faint: [...faint], dark });
+}, 1500);"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_letters_stand_out_from_their_ground(page: str, tmp_path: Path, dark: bool) -> None:
+    """WCAG 2.1, 1.4.3: a contrast of 4.5, of large letters 3, for every text of the page, light and dark."""
+    import html
+
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    said = json.loads(html.unescape(_title(_watched(page, tmp_path / "copy.html", CONTRAST), tmp_path, scheme)))
+    assert said["dark"] is dark
+    assert said["seen"] > 300
+    assert said["faint"] == []
