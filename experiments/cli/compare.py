@@ -206,6 +206,8 @@ def _escaped(text: str) -> str:
 def ls_command(root: Path) -> int:
     """The result folders below a folder: name, date, state and answer."""
     from tafukt.experiments.results.answer import answer
+    from tafukt.experiments.results.axes import named_axes
+    from tafukt.experiments.results.load import load
     from tafukt.experiments.results.stored import MANIFEST, SUMMARY, StoredResults
     from tafukt.experiments.results.summary import rows_of
 
@@ -226,7 +228,8 @@ def ls_command(root: Path) -> int:
         day = datetime.fromtimestamp(changed).astimezone().strftime("%Y-%m-%d %H:%M")
         done = sum(row["status"] == "complete" for row in rows)
         console().print(f"{folder}  {day}  {done} of {len(manifest['runs'])} runs", style="bold")
-        axes = [key for keys in manifest["axes"] for key in keys]
+        named = named_axes(load(folder).experiment.get("matrix", {}))
+        axes = [named.get(key, key) for keys in manifest["axes"] for key in keys]
         console().print(f"  {answer(rows, manifest['baseline'], axes)[0]}")
     return 0
 

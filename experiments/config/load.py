@@ -24,6 +24,7 @@ from tafukt.experiments.config.schema import (
 from tafukt.experiments.config.sites import resolve
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.hashing import canonical
+from tafukt.experiments.results.axes import columns_of
 from tafukt.problems import TOLD_MOST
 from tafukt.sites.site import SiteModel
 from tafukt.strict import in_file_order, sound, valid_part
@@ -378,13 +379,13 @@ def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
     problems: list[Problem] = []
     axes = [
         axis
-        for key, values in toml.flat({k: v for k, v in matrix.items() if k != "zip"})
+        for key, values in columns_of({k: v for k, v in matrix.items() if k != "zip"})
         if (axis := _axis({key: values}, f"matrix.{key}", file, problems))
     ]
     tables = matrix.get("zip", [])
     for position, table in enumerate(tables if isinstance(tables, list) else []):
         if isinstance(table, dict) and (
-            axis := _axis(dict(toml.flat(table)), f"matrix.zip[{position}]", file, problems)
+            axis := _axis(dict(columns_of(table)), f"matrix.zip[{position}]", file, problems)
         ):
             axes.append(axis)
     keys = [key for axis in axes for key in axis.keys]
@@ -395,6 +396,13 @@ def axes_of(matrix: Any, file: str) -> tuple[list[Axis], list[Problem]]:
 def _axis(columns: dict[str, Any], where: str, file: str, problems: list[Problem]) -> Axis | None:
     before = len(problems)
     for key, values in columns.items():
+        if key.rpartition(".")[2] in ("label", "unit") and not isinstance(values, list):
+            message = "describes an axis: write { values = [...], label = ..., unit = ... } in place of its list"
+            problems.append(Problem(file, f"matrix.{key}", message))
+            continue
+        for name in ("label", "unit"):
+            if not isinstance(getattr(key, name, "") or "", str):
+                problems.append(Problem(file, f"matrix.{key}", f"{name} should be text"))
         if key.split(".")[0] in FIXED_KEYS:
             problems.append(Problem(file, where, f"{key} cannot be an axis"))
         if not isinstance(values, list) or not values:

@@ -287,7 +287,10 @@ class BestKnownTable(Table):
 
 
 class MatrixTable(Table):
-    """Axes: dotted keys of the experiment, each with the list of values that it takes."""
+    """Axes: dotted keys of the experiment, each with the list of values that it takes.
+
+    Or with a table, `{ values = [0, 60], label = "battery", unit = "kWh" }`, which says how tables and figures call it.
+    """
 
     model_config = ConfigDict(extra="allow")
 

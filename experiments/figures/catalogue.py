@@ -354,7 +354,9 @@ def _pareto(rows: Any, metric: str) -> Drawer:
 
 def _plan_waiting(results: Results) -> Iterator[Planned]:
     rows = first_scenario(results).drop_duplicates("policy")
-    tables = {str(row["policy"]): results.run(str(row["run"])).jobs for _, row in rows.iterrows()}
+    tables = {
+        str(row["policy"]): results.run(str(row["run"])).some_columns("jobs", ["wait_h"]) for _, row in rows.iterrows()
+    }
     caption = f"Waiting times, seed {rows['seed'].iloc[0]}{_at(results)}"
     many = len(tables) > MOST_IN_COLOUR
     function: Any = jobs.waiting_rows if many else jobs.waiting_cdf

@@ -26,7 +26,7 @@ from tafukt.experiments.figures.style import (
     finish,
     series,
 )
-from tafukt.experiments.results.axes import axis_label, axis_values, label, refuse_pooling, value_text
+from tafukt.experiments.results.axes import axis_label, axis_values, label, refuse_pooling, value_text, with_name
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.objective import OBJECTIVES, Objective, objective_of
 from tafukt.experiments.results.statistics import FEWEST_SEEDS, mean_interval
@@ -277,8 +277,8 @@ def matrix_heatmap(
         ax.figure.colorbar(mesh, ax=ax, label=label_of(metric), pad=0.02)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    ax.set_xlabel(axis_label(x))
-    ax.set_ylabel(axis_label(y))
+    ax.set_xlabel(axis_label(with_name(x, summary)))
+    ax.set_ylabel(axis_label(with_name(y, summary)))
     return finish(ax, title, f"{_capital(column('summary', metric).label)} under {name}{_seeds(rows)}", False)
 
 
@@ -338,9 +338,9 @@ def matrix_lines(
     if metric.endswith(("_kwh", "_mad", "_kg")):
         ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.grid(True)
-    ax.set_xlabel(axis_label(x) + _seeds(summary))
+    ax.set_xlabel(axis_label(with_name(x, summary)) + _seeds(summary))
     ax.set_ylabel(label_of(metric))
-    default = f"{_capital(column('summary', metric).label)} along {label(x)}"
+    default = f"{_capital(column('summary', metric).label)} along {label(with_name(x, summary))}"
     finish(ax, title, default, legend and bool(lines), lines)
     if legend:
         at_line_ends(ax, ends, drawn, colours, 7.5 if len(drawn) <= 16 else 6.5)

@@ -45,14 +45,14 @@ JOBS_MOST, STORIES_MOST = 20_000, 4_000
 
 def embedded(results: Results) -> dict[str, Any]:
     """The runs that go into the page, packed, and how many are left out."""
-    chosen = list(_chosen(results))
-    first = chosen[0]
-    sites = first.energy["site"].nunique()
+    chosen = _chosen(results)
+    sites = results.run(chosen[0]).energy["site"].nunique()
     each = NUMBERS_MOST // (len(chosen) * (sites + 1) * (len(STACK) + 2))
     steps = int(np.clip(each, STEPS_LEAST, STEPS_MOST))
     runs: list[dict[str, Any]] = []
     size = 0
-    for run in chosen:
+    for name in chosen:
+        run = results.run(name)  # opened one by one: a year's tables fill hundreds of megabytes
         data = packed(payload(run, steps, JOBS_MOST // len(chosen), STORIES_MOST // len(chosen)))
         size += len(data)
         if size > BYTES_MOST and runs:
@@ -69,8 +69,8 @@ def embedded(results: Results) -> dict[str, Any]:
     }
 
 
-def _chosen(results: Results) -> Iterator[RunData]:
-    """The runs worth a place: the examples, then the same seed by policy and scenario, then other seeds."""
+def _chosen(results: Results) -> list[str]:
+    """The names of the runs worth a place: the examples, the same seed by policy and scenario, then other seeds."""
     rows = results.complete
     examples = [run.name for run in reversed(example_runs(results))]
     first = rows.iloc[0]
@@ -79,8 +79,7 @@ def _chosen(results: Results) -> Iterator[RunData]:
         same = all(row[axis] == first[axis] for axis in results.axes)
         rank = examples.index(row["run"]) if row["run"] in examples else len(examples)
         order.append(((rank, row["seed"] != first["seed"], not same, place), str(row["run"])))
-    for _, name in sorted(order)[:RUNS_MOST]:
-        yield results.run(name)
+    return [name for _, name in sorted(order)[:RUNS_MOST]]
 
 
 def packed(value: Any) -> str:
@@ -170,8 +169,9 @@ def _jobs(
     ).to_numpy()
     shown = jobs.iloc[np.argsort(-rank, kind="stable")[:most]]
     place = {str(name): index for index, name in enumerate(shown["job"])}
-    boxes = [[place[job], names.index(site), *box] for site, job, box in _boxes(run, start, tables) if job in place]
     events = run.events
+    events = events[events["job"].isin(place)]
+    boxes = [[place[job], names.index(site), *box] for site, job, box in _boxes(shown, events, start, tables)]
     mine = events[events["job"].isin(set(shown["job"].head(stories)))]
     by_job: dict[str, list[dict[str, Any]]] = {}
     for event in mine.to_dict("records"):
@@ -191,10 +191,12 @@ def _jobs(
     }
 
 
-def _boxes(run: RunData, start: Any, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str, list[int]]]:
+def _boxes(
+    jobs: pd.DataFrame, events: pd.DataFrame, start: Any, tables: dict[str, pd.DataFrame]
+) -> Iterator[tuple[str, str, list[int]]]:
     """Every stay of a job on a site as [begin, end (minutes), lowest lane, one past the highest, sun's share in %]."""
     last = max(table["time_utc"].max() for table in tables.values())
-    frame = stays(run.jobs, run.events).sort_values(["begin", "job"])
+    frame = stays(jobs, events).sort_values(["begin", "job"])
     frame = frame[frame["begin"] <= last]
     frame = frame.assign(end=frame["end"].fillna(last))
     origin = float(dates().date2num(start))

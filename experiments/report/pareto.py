@@ -60,7 +60,7 @@ LETTER, LINE = 6.6, 13.0
 
 
 def _label_heights(found: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Where the names' baselines lie: beside their points, or the next line up or down that is free."""
+    """Heights of the names' baselines: beside their points, or the next line up or down that is free."""
     taken: list[tuple[float, float, float]] = []
     heights = []
     for point in found:

@@ -1,11 +1,13 @@
 """The axes of a matrix in words: a label with its unit from a dotted key, values as people write them.
 
-A column of `summary.csv` that is neither a key nor a metric is an axis.
+A column of `summary.csv` that is neither a key nor a metric is an axis. An experiment may say the label and unit of one
+itself: `"sites.all.pv.kwp" = { values = [90, 180], label = "PV", unit = "kWp" }`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +41,61 @@ GROUPS = ("sites", "all", "own", "change", "workload", "grid", "cluster", "engin
 _NAMED = {"pv": "PV", "battery": "battery", "load": "GPU load", "error": "forecast error", "sun": "forecast of the sun"}
 
 
+class NamedAxis(str):
+    """The key of an axis whose label or unit is said in the experiment; where one is `None`, it comes from the key."""
+
+    __slots__ = ("label", "unit")
+    label: str | None
+    unit: str | None
+
+    def __new__(cls, key: str, label: str | None = None, unit: str | None = None) -> NamedAxis:
+        made = super().__new__(cls, key)
+        made.label, made.unit = label, unit
+        return made
+
+    def __reduce__(self) -> tuple[type[NamedAxis], tuple[str, str | None, str | None]]:
+        return NamedAxis, (str(self), self.label, self.unit)
+
+
+DESCRIBED = frozenset(("values", "label", "unit"))
+"""Keys of the table that stands for the list of an axis which has a label or unit of its own."""
+
+
+def columns_of(matrix: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every axis of a `[matrix]` table, or of one of its `zip`, with what it is given: dotted key and list of values.
+
+    The key is a `NamedAxis` where a table gives label or unit.
+    """
+    for key, value in matrix.items():
+        if isinstance(value, dict) and "values" in value and DESCRIBED.issuperset(value):
+            yield NamedAxis(f"{prefix}{key}", value.get("label"), value.get("unit")), value["values"]
+        elif isinstance(value, dict) and value:
+            yield from columns_of(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+NAMED = "axes"
+"""Of a summary's `attrs`: the keys of its axes, with the labels and units that the experiment gives them."""
+
+
+def named_axes(matrix: Mapping[str, Any]) -> dict[str, NamedAxis]:
+    """The axes of a `[matrix]` table whose label or unit is said, by their keys."""
+    zipped = [table for table in matrix.get("zip", []) if isinstance(table, dict)]
+    tables = [{key: value for key, value in matrix.items() if key != "zip"}, *zipped]
+    return {str(key): key for table in tables for key, _ in columns_of(table) if isinstance(key, NamedAxis)}
+
+
 def axes_of(summary: pd.DataFrame) -> list[str]:
     """The columns of a summary that are axes of the matrix."""
     known = {column.name for column in (*KEYS, *METRICS)}
-    return [str(name) for name in summary if name not in known]
+    return [with_name(str(name), summary) for name in summary if name not in known]
+
+
+def with_name(key: str, summary: pd.DataFrame) -> str:
+    """The key of an axis with the label and unit that the experiment gives it."""
+    named: Mapping[str, str] = summary.attrs.get(NAMED, {})
+    return named.get(key, key)
 
 
 def label(key: str) -> str:
@@ -63,6 +116,13 @@ def axis_label(key: str) -> str:
 
 
 def _parted(key: str) -> tuple[str, str]:
+    stem, found = _parted_key(key)
+    if isinstance(key, NamedAxis):
+        return (stem if key.label is None else key.label), (found if key.unit is None else key.unit)
+    return stem, found
+
+
+def _parted_key(key: str) -> tuple[str, str]:
     parts = key.split(".")
     last, found = parts[-1], ""
     for suffix, in_words in UNITS.items():
@@ -75,16 +135,41 @@ def _parted(key: str) -> tuple[str, str]:
     return " ".join(words) or key, found
 
 
+GROUPED_FROM = 10_000
+"""Whole numbers from here on have commas; smaller ones may be years."""
+
+
 def value_text(value: Any) -> str:
-    """A value as people write it: a date without its midnight, a number without needless digits."""
-    if isinstance(value, str) and len(value) >= 19 and value[4:5] == "-" == value[7:8]:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            return value
-        clock = "" if (moment.hour, moment.minute) == (0, 0) else f" {moment:%H:%M}"
-        return f"{moment.day} {moment:%b %Y}{clock}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A value as people write it: a date without its midnight, a number without needless digits, a list in commas."""
+    if str(value) in ("True", "False"):
+        return "yes" if str(value) == "True" else "no"
+    if isinstance(value, str):
+        return _moment_text(value) if value[4:5] == "-" == value[7:8] and len(value) >= 19 else _list_text(value)
+    if not isinstance(value, int | float) or (isinstance(value, float) and not value.is_integer()):
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:,.0f}" if abs(value) >= GROUPED_FROM else f"{value:.0f}"
+
+
+def _moment_text(value: str) -> str:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return value
+    clock = "" if (moment.hour, moment.minute) == (0, 0) else f" {moment:%H:%M}"
+    return f"{moment.day} {moment:%b %Y}{clock}"
+
+
+def _list_text(value: str) -> str:
+    """Lists and tables, which a summary holds as JSON, in words."""
+    try:
+        found = json.loads(value) if value[:1] in ("[", "{") else value
+    except ValueError:
+        return value
+    if isinstance(found, list):
+        return ", ".join(value_text(each) for each in found) or "none"
+    if isinstance(found, dict):
+        return ", ".join(f"{key} {value_text(each)}" for key, each in found.items()) or "none"
+    return value
 
 
 def at(key: str, value: Any) -> str:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import FolderError, Problem, nearest
-from tafukt.experiments.results.axes import axes_of, named_axis
+from tafukt.experiments.results.axes import NAMED, axes_of, named_axes, named_axis
 from tafukt.experiments.results.dictionary import KEYS, METRICS
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, StoredResults
 from tafukt.experiments.results.tables import unguarded
 
 if TYPE_CHECKING:
     import pandas as pd
+
+KEPT_OPEN = 2
+"""Runs whose tables stay read: those two that figures show side by side; a year's fill hundreds of megabytes."""
 
 LOCAL_TZ = "Africa/Casablanca"
 HEAD = ("policy", "seed", "draw_kwh", "grid_cut", "captured", "renewable_fraction", "wait_mean_h", "jobs_left")
@@ -217,11 +220,15 @@ class RunData(Mapping[str, "pd.DataFrame"]):
             raise FolderError(Problem(str(path), "", "is missing: the run is not complete"))
         return path
 
-    def _read(self, table: str) -> pd.DataFrame:
+    def some_columns(self, table: str, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of a table, read without the others, which a long run has many of."""
+        return self._read(table, names)
+
+    def _read(self, table: str, names: Sequence[str] | None = None) -> pd.DataFrame:
         import pandas as pd
 
         try:
-            return pd.read_parquet(self._path(table))
+            return pd.read_parquet(self._path(table), columns=None if names is None else list(names))
         except (OSError, ValueError) as error:
             raise FolderError(Problem(str(self._path(table)), "", f"cannot be read: {error}")) from None
 
@@ -237,6 +244,7 @@ class Results:
         self.folder = folder
         self.part = part or Part()
         self._stored = StoredResults(folder)
+        self._opened: dict[str, RunData] = {}
         self.manifest = self._stored.manifest()
         self.experiment = _toml(folder / EXPERIMENT)
 
@@ -278,9 +286,8 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """`summary.csv`: one row per run."""
-        if self._unsummed():
-            return self._rows_on_disk()
-        frame = _summary_csv(self.folder / SUMMARY)
+        frame = self._rows_on_disk() if self._unsummed() else _summary_csv(self.folder / SUMMARY)
+        frame.attrs[NAMED] = named_axes(self.experiment.get("matrix", {}))
         missing = {"run", "status", "policy", "seed"} - set(frame)
         if missing:
             path = self.folder / SUMMARY
@@ -397,7 +404,11 @@ class Results:
             said = ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value is not None)
             raise FolderError(Problem(str(self.folder), "", f"no complete run{' of ' + said if said else ''}"))
         row = {str(key): value for key, value in rows.iloc[0].items()}
-        return RunData(self._stored.run_path(str(row["run"])), row, self.part)
+        run = self._opened.pop(str(row["run"]), None) or RunData(self._stored.run_path(str(row["run"])), row, self.part)
+        self._opened[run.name] = run
+        if len(self._opened) > KEPT_OPEN:
+            del self._opened[next(iter(self._opened))]
+        return run
 
     def __getitem__(self, policy: str) -> RunData:
         return self.run(policy=policy)
@@ -419,7 +430,7 @@ def _same(cell: Any, value: str) -> bool:
     if str(cell) == value or str(cell).lower() == value.lower():
         return True
     try:
-        return float(cell) == float(value)
+        return float(cell) == float(value.replace(",", ""))
     except (TypeError, ValueError):
         return False
 
