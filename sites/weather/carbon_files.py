@@ -1,8 +1,10 @@
 """Carbon files of Electricity Maps and WattTime, told as the series that they hold.
 
-- Electricity Maps, yearly CSV: `Datetime (UTC)` and, by year of download, `Carbon Intensity gCO₂eq/kWh (direct)` and
-  `(LCA)`, or `Carbon intensity gCO₂eq/kWh (Life cycle)`; a time is the begin of its hour.
-- WattTime, historical CSV: `timestamp` and `MOER`, or `point_time` and `value`, in pounds of CO2 per MWh.
+- Electricity Maps, yearly CSV (`ZONE_YEAR_hourly.csv`): `Datetime (UTC)` and, in files of 2021 to 2023,
+  `Carbon Intensity gCO₂eq/kWh (direct)` and `(LCA)`, in later ones `Carbon intensity gCO₂eq/kWh (direct)` and
+  `(Life cycle)`, as public code that reads both has them; a time is the begin of its hour.
+- WattTime, historical CSV: `timestamp` and `MOER` of API version 2, `point_time` and `value` as WattTime's own client
+  (`get_historical_csv` of WattTime/watttime-python-client) writes them, in pounds of CO2 per MWh.
 """
 
 from __future__ import annotations

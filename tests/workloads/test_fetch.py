@@ -168,6 +168,38 @@ def test_of_phillys_archive_the_job_log_is_kept_as_a_table(
         public.fetch("philly", tmp_path, url(publisher, "/broken", out.getvalue()))
 
 
+README_ENTRY = """
+{
+    "status": "Pass",
+    "vc": "ee9e8c",
+    "jobid": "application_1506638472019_14199",
+    "attempts": [
+        {"start_time": "2017-10-07 01:12:09", "end_time": "2017-10-07 01:13:23", "detail": [{"ip": "m47", "gpus":
+            ["gpu0", "gpu1", "gpu2", "gpu3", "gpu4", "gpu5", "gpu6", "gpu7"]}]},
+        {"start_time": "2017-10-07 01:13:30", "end_time": "2017-10-09 06:53:12", "detail": [{"ip": "m412", "gpus":
+            ["gpu0", "gpu1", "gpu2", "gpu3", "gpu4", "gpu5", "gpu6", "gpu7"]}]}
+    ],
+    "submitted_time": "2017-10-07 01:11:39",
+    "user": "ce2f4c"
+}
+"""
+"""The entry that the README of msr-fiddle/philly-traces shows."""
+
+
+@pytest.mark.parametrize("none", [None, "None"])
+def test_phillys_jobs_are_read_as_its_readme_describes_them(none: str | None) -> None:
+    entry = json.loads(README_ENTRY)
+    job, submit, start, runtime, gpus, vc, status = public._philly_row(entry)  # type: ignore[misc]
+    assert (job, vc, gpus, status) == ("application_1506638472019_14199", "ee9e8c", 8, "done")
+    assert (submit, start) == ("2017-10-07T01:11:39", "2017-10-07T01:12:09")
+    assert runtime == 74 + 2 * 86_400 + 5 * 3600 + 39 * 60 + 42
+    entry["attempts"][0]["end_time"] = none  # an error of logging: the attempt's time is not known
+    assert public._philly_row(entry)[3] == 193_182  # type: ignore[index]
+    entry["attempts"][1]["end_time"] = none  # the job was still running when the snapshot was taken
+    assert public._philly_row(entry) is None
+    assert public._philly_row({**entry, "attempts": []}) is None
+
+
 EXPERIMENT = """
 name = "named"
 start = 2025-06-01T00:00:00Z

@@ -236,8 +236,11 @@ def _copied(content: IO[bytes], part: Path) -> str:
 def _philly(content: IO[bytes], part: Path) -> str:
     """Philly's job log as a table in the form of logs of one's own.
 
-    A job's runtime is that of all its attempts, its GPUs are those of the last one; a job without an attempt that has
-    begun and ended never ran, or was still running, and is left out.
+    The log is a list of jobs as the README of msr-fiddle/philly-traces describes it: `status`, `vc`, `jobid`,
+    `submitted_time` and `attempts` with `start_time`, `end_time` and `detail`, whose entries list their `gpus`; a time
+    that was not logged is None, and a job whose last attempt has no end was still running. A job's runtime is that of
+    all its attempts, its GPUs are those of the last one; a job without an attempt that has begun and ended never ran,
+    and is left out as one that was still running is.
     """
     try:
         entries = json.load(content)
@@ -258,7 +261,10 @@ def _philly(content: IO[bytes], part: Path) -> str:
 def _philly_row(job: dict[str, Any]) -> tuple[Any, ...] | None:
     spans = []
     gpus = 0
-    for attempt in job.get("attempts", []):
+    attempts = job.get("attempts") or []
+    if attempts and _moment(attempts[-1].get("start_time")) and not _moment(attempts[-1].get("end_time")):
+        return None
+    for attempt in attempts:
         begun, ended = _moment(attempt.get("start_time")), _moment(attempt.get("end_time"))
         if begun is not None and ended is not None and ended >= begun:
             spans.append((begun, ended))
