@@ -371,7 +371,7 @@ def guarded(call: Callable[[], Any]) -> int:
         return 1
     except Exception as error:
         if isinstance(error, Stopped):
-            print(error, file=sys.stderr)
+            _tell(error)
             return error.code
         if _is_of_memory(error):
             print(NO_MEMORY, file=sys.stderr)
@@ -380,16 +380,23 @@ def guarded(call: Callable[[], Any]) -> int:
             error.show()
             return 2
         if isinstance(error, _work_failed()):
-            print(error, file=sys.stderr)
+            _tell(error)
             return 1
         if not _is_users(error):
             raise
         if isinstance(error, OSError):
             print(f"{error.filename or ''}: {error.strerror}".lstrip(": "), file=sys.stderr)
             return 1
-        print(error, file=sys.stderr)
+        _tell(error)
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _tell(error: BaseException) -> None:
+    """Say on stderr what went wrong, in lines that fit."""
+    from tafukt.experiments.cli.lines import in_lines
+
+    print(in_lines(str(error), sys.stderr), file=sys.stderr)
 
 
 def _is_of_memory(error: BaseException | None) -> bool:

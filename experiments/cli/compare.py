@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 COMPARED = ("draw_kwh", "grid_cut", "captured", "renewable_fraction", "wait_mean_h", "deadline_miss_rate")
 GIVEN_UP = (
     "captured", "renewable_fraction", "emissions_against_base_kg", "emissions_against_base_kg_per_year",
-    "cost_against_base_mad", "draw_against_base_kwh", "deadline_miss_rate", "wait_mean_h",
+    "cost_against_base_mad", "draw_against_base_kwh", "deadline_miss_rate", "cost_against_base_mad_per_year",
+    "draw_against_base_kwh_per_year", "wait_mean_h",
 )  # fmt: skip
 """Columns that a narrow terminal does without, the first of them first."""
 FORMATS = ("text", "markdown", "latex", "csv")

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tafukt.experiments.cli.text import console, new_table
+from tafukt.experiments.cli.text import console, fitted, new_table, print_blocks
 from tafukt.experiments.errors import InputError, Problem, listed, nearest
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tafukt.experiments.results.load import Results
     from tafukt.workloads.describe import Workload
 
@@ -26,6 +28,8 @@ SITE_HEADINGS = {
     "ghi_kwh_m2_y": "sun\nkWh/m2",
     "pv_yield_kwh_kwp_y": "yield\nkWh/kWp",
 }
+SITES_GIVEN_UP = ("population", "region", "pv_yield_kwh_kwp_y", "status")
+"""Columns that a narrow terminal does without, the first of them first."""
 EXAMPLE_START = datetime(2025, 12, 1, tzinfo=UTC)
 EXAMPLE_DAYS = 7
 
@@ -128,23 +132,26 @@ def sites_command(name: str, plot: bool) -> int:
     if name and name not in known:
         raise InputError(Problem("", name, f"no such site; known: {listed(known)}", nearest(name, known)))
     if not name:
-        table = new_table("Sites; * is the root hub")
-        for key in describe.COLUMNS:
-            words = key in ("name", "region", "status")
-            heading = SITE_HEADINGS.get(key, key)
-            table.add_column(
-                heading, justify="left" if words else "right", no_wrap=True, max_width=20 if words else None
-            )
-        for row in describe.listing():
-            table.add_row(*(_compact(row[key]) for key in describe.COLUMNS))
-        out.print(table)
+        rows = describe.listing()
+
+        def build(kept: Sequence[str]) -> Table:
+            table = new_table("Sites; * is the root hub")
+            for key in kept:
+                words = key in ("name", "region", "status")
+                heading = SITE_HEADINGS.get(key, key)
+                table.add_column(heading, justify="left" if words else "right", no_wrap=True)
+            for row in rows:
+                table.add_row(*(_status(row[key]) if key == "status" else _compact(row[key]) for key in kept))
+            return table
+
+        print_blocks(fitted(build, describe.COLUMNS, SITES_GIVEN_UP))
         return 0
-    table = new_table(known[name].title or name)
-    for heading in ("key", "value", "meaning", "source", "confidence"):
-        table.add_column(heading, overflow="fold")
+    out.print(known[name].title or name, style="bold")
     for fact in describe.facts(known[name]):
-        table.add_row(fact.key, fact.value, fact.meaning, fact.source, fact.confidence)
-    out.print(table)
+        out.print(f"{fact.key} = {fact.value}")
+        source = f"{fact.source} ({fact.confidence})" if fact.confidence else fact.source
+        for line in filter(None, (fact.meaning, source)):
+            out.print(f"    {line}")
     if plot:
         from tafukt.experiments.figures.site import figure
 
@@ -152,6 +159,11 @@ def sites_command(name: str, plot: bool) -> int:
         figure(known[name]).savefig(path, dpi=130)
         out.print(f"Wrote {path}")
     return 0
+
+
+def _status(text: str) -> str:
+    """The status without its occasion, which the site's own page tells."""
+    return text.partition(":")[0].partition(" (")[0]
 
 
 def _compact(value: Any) -> str:

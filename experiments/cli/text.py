@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from tafukt.experiments.cli.lines import in_lines, width
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.results.answer import mean
@@ -37,16 +40,39 @@ GIVEN_UP = (
 )  # fmt: skip
 """Columns that a narrow terminal does without, the first of them first."""
 WIDTH = 120
-NARROW = 80
 FIRST_MARK = 0xF0000  # of the private use area: no text holds it
 ROWS_SHOWN = 60
 NOTES_SHOWN = 12
 
 
+class Terminal(Console):
+    """A console that breaks text between words alone, and leaves tables as they are."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print text in lines that fit, all else as it stands."""
+        file: Any = self.file
+        super().print(*(_fitting(one, file) for one in objects), **options)
+
+
+def _fitting(one: Any, file: TextIO) -> Any:
+    """A text in lines that fit, its styles kept."""
+    if isinstance(one, str):
+        return in_lines(one, file)
+    if not isinstance(one, Text) or (broken := in_lines(one.plain, file)) == one.plain:
+        return one
+    lines, place = [], 0
+    for line in broken.split("\n"):
+        piece = line.strip() if lines else line
+        place = one.plain.index(piece, place)
+        lines.append(Text(" " * (len(line) - len(piece))).append_text(one[place : place + len(piece)]))
+        place += len(piece)
+    return Text("\n").join(lines)
+
+
 @lru_cache(maxsize=2)
 def console(stderr: bool = False) -> Console:
     """The console, which takes text as it stands; a table is wide rather than cut short, whatever the terminal."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
+    made = Terminal(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
     if not made.is_terminal or not stderr:
         made.width = max(made.width, WIDTH)
     return made
@@ -64,20 +90,17 @@ def new_table(title: str) -> Table:
     )
 
 
-def width() -> int:
-    """Columns that a table may take: those of the terminal, 80 where there is none."""
-    out = console()
-    return out.width if out.is_terminal else NARROW
-
-
 def heading_mark(number: int) -> str:
     """Mark for the heading of a block in a table, so that a long one makes no column wide."""
     return chr(FIRST_MARK + number)
 
 
-def print_blocks(table: Table, headings: Sequence[str]) -> None:
-    """Print a table whose blocks have headings, each in place of its mark."""
+def print_blocks(table: Table, headings: Sequence[str] = ()) -> None:
+    """Print a table whose blocks have headings, each in place of its mark; its title and caption in lines that fit."""
     out = console()
+    title, caption = str(table.title or ""), str(table.caption or "")
+    table.title = table.caption = None
+    out.print(title, style="bold")
     with out.capture() as captured:
         out.print(table)
     for line in captured.get().splitlines():
@@ -85,7 +108,9 @@ def print_blocks(table: Table, headings: Sequence[str]) -> None:
         if len(mark) == 1 and 0 <= (place := ord(mark) - FIRST_MARK) < len(headings):
             out.print(f" {headings[place]}", style="bold")
         else:
-            out.out(line, highlight=False)
+            out.out(line.rstrip(), highlight=False)
+    if caption:
+        out.print(caption, style="dim")
 
 
 def fitted(build: Callable[[Sequence[str]], Table], names: Sequence[str], ranked: Sequence[str]) -> Table:
@@ -101,7 +126,6 @@ def fitted(build: Callable[[Sequence[str]], Table], names: Sequence[str], ranked
     if len(kept) < len(names):
         hidden = [name for name in names if name not in kept]
         table.caption = " ".join(filter(None, [str(table.caption or ""), f"(not shown: {', '.join(hidden)})"]))
-        table.caption_justify = "left"
     return table
 
 
