@@ -121,6 +121,8 @@ def _neighbours(w: Any, rng: np.random.Generator, sums: Floats, chosen: Ints) ->
         if w.plan.number[j] == 0:
             chosen[0], n = j, 1
             m0, m1, kind = w.jobs.submit[j], w.jobs.deadline[j], 0.0
+            places = np.flatnonzero(w.jobs.sites[j])
+            s = places[_below(rng, len(places))]
             break
     if kind < 0.7:
         if kind >= 0.4:

@@ -25,10 +25,15 @@ from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.search import moves
 from tafukt.simulator.search.course import Plan, World
 from tafukt.simulator.search.world import plan_of, world_of
+from tafukt.simulator.units import Ints
 from tafukt.workloads.job import Job, in_order
 
 CHUNK = 50_000
 """Steps from one point to go on from to the next."""
+
+
+TIGHT = 0.5
+"""Share of its window from which on a job that runs through is hard to place among others."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ class SearchSettings:
     """Length of a search, and its temperatures at the beginning and end [kWh]."""
 
     steps: int = 500_000
-    hot_kwh: float = 3.0
-    cold_kwh: float = 0.05
+    hot_kwh: float = 1.0
+    cold_kwh: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,15 @@ def _rebuild(world: World, plan: Plan, rng: np.random.Generator) -> None:
         n = world.plan.number[j]
         if n and world.plan.b[j, n - 1] > world.jobs.deadline[j]:
             world.plan.number[j] = 0
-    moves.rebuild(world, np.argsort(-world.jobs.weight, kind="stable"), rng)
+    moves.rebuild(world, _order(world), rng)
+
+
+def _order(world: World) -> Ints:
+    """Jobs in the order in which they are first placed: those with little room for their one stay, then by weight."""
+    jobs = world.jobs
+    window = np.maximum(jobs.deadline - jobs.submit, 1)
+    tight = ~jobs.stops & (jobs.work > TIGHT * window)
+    return np.argsort(-jobs.weight - np.where(tight, jobs.weight.max(), 0.0), kind="stable")
 
 
 def _copied(plan: Plan, rows: int | None = None) -> Plan:

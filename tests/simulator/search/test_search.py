@@ -209,3 +209,13 @@ def test_compiled_and_plain_find_the_same() -> None:
         done = subprocess.run([sys.executable, "-c", code], env=there, capture_output=True, text=True, check=True)
         said.append(float(done.stdout))
     assert said[0] == pytest.approx(said[1], rel=1e-9)
+
+
+def test_who_has_little_room_is_placed_before_who_has_more() -> None:
+    """By weight the long job would take the sunny hours, in which alone the short one may run."""
+    long = job("long", 0.0, 8, 12 * H, slack_s=40 * H, interruptible=False)
+    short = job("short", 9 * H, 8, 5 * H, slack_s=H, interruptible=False)
+    here = world.world_of(sunny(), [long, short])
+    assert here.jobs.weight[0] > here.jobs.weight[1]
+    search._rebuild(here, world.plan_of(2), np.random.default_rng(1))
+    assert list(here.plan.number[:2]) == [1, 1]
