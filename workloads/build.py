@@ -71,7 +71,7 @@ def build(
 
 
 def _also_asked(model: TraceModel, folder: Path, told: str) -> list[str]:
-    """What else the rows of a log ask for, where one thing that they ask for is missing."""
+    """Problems with what else the rows of a log ask for, where one thing that they ask for is missing."""
     if "workload.over_cap" not in told and "workload.slack_h" not in told:
         return []
     from tafukt.workloads.traces.asked import asked_by_rows

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from tafukt.experiments.cli.text import console, fitted, heading_mark, new_table, pattern_of, print_blocks
+from tafukt.experiments.cli.comparison import pattern_of
+from tafukt.experiments.cli.text import console, fitted, heading_mark, new_table, print_blocks
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.numbers import number_text

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tafukt.experiments.cli.comparison import print_comparison
 from tafukt.experiments.cli.pace import Pace
 from tafukt.experiments.cli.stop import Stopped
-from tafukt.experiments.cli.text import console, next_command, plural, print_comparison, scenario_lines, tell_notes
+from tafukt.experiments.cli.text import console, next_command, plural, scenario_lines, tell_notes
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find

@@ -274,7 +274,7 @@ def _with_stand_ins(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, st
 def _asked_by_a_log(
     workload: Any, lacking: Mapping[str, str], problems: Sequence[Problem], file: str, folder: Path
 ) -> list[Problem]:
-    """What a log's table lacks; where anything is wrong with it, what the rows of its file ask for, too."""
+    """Problems of what a log's table lacks; where anything is wrong with it, what the rows of its file ask for, too."""
     if not isinstance(workload, dict) or workload.get("kind") != "trace":
         return []
     told = dict(lacking)

@@ -48,7 +48,7 @@ def grid_event_metrics(record: Record) -> dict[str, float]:
 
 
 class _Books:
-    """What every request looks at: import summed up over time, and who held GPUs when, found without a search."""
+    """Books that every request looks at: import summed up over time, and who held GPUs when, found without a search."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
