@@ -88,6 +88,7 @@ quotas = {{ "RSK" = {{ gpus = 12, gpus_outside = 4 }} }}
 use = ["rabat"]
 [sites.all]
 fixed_kw = 1.5
+[sites.change.rabat]
 weather.kind = "clear-sky"
 cluster.nodes = 2
 [sites.own.x]{PLACE}

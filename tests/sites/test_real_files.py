@@ -235,6 +235,61 @@ def test_an_epw_is_read_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     assert run(_epw_site(path), tmp_path).ghi.values.max() > 800.0
 
 
+def tmy3(path: Path, start: datetime, ghi: np.ndarray, minutes: int) -> Path:
+    """A TMY3 file in UTC: `ghi` is the mean over each interval, written at its end; midnight is 24:00."""
+    lines = [f"723170,Here,NC,0.0,{LAT},{LON},0"]
+    lines.append("Date (MM/DD/YYYY),Time (HH:MM),GHI (W/m^2),DNI (W/m^2),DHI (W/m^2),Dry-bulb (C),Wspd (m/s)")
+    for i, value in enumerate(ghi):
+        day, end = divmod((i + 1) * minutes, 1440)
+        date, hours = (day - 1, "24:00") if end == 0 else (day, f"{end // 60:02d}:{end % 60:02d}")
+        lines.append(f"{start + timedelta(days=date):%m/%d/%Y},{hours},{value:.2f},0,{value:.2f},20.0,2.0")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("minutes", [10, 15, 30, 60])
+def test_a_tmy3_file_has_the_step_of_its_rows(minutes: int, tmp_path: Path) -> None:
+    path = tmy3(tmp_path / "w.csv", SUMMER, clear(SUMMER, 3, minutes)[0], minutes)
+    found = run(site({"kind": "tmy3", "file": str(path), "repeat": False}), tmp_path, step_s=600)
+    truth = clear(SUMMER, 2, 10)[0]
+    hours = (np.arange(144) + 0.5) / 6.0
+    for day in (0, 1):
+        mine, true = (values.reshape(2, -1)[day] for values in (found.ghi.values, truth))
+        assert (mine * hours).sum() / mine.sum() == pytest.approx((true * hours).sum() / true.sum(), abs=0.02)
+        assert mine.sum() == pytest.approx(true.sum(), rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("field", "code", "name"),
+    [(6, 99.9, "temp_air"), (21, 999, "wind_speed"), (14, 9999, "dni"), (15, 9999, "dhi")],
+)
+def test_energyplus_own_codes_are_no_numbers(field: int, code: float, name: str, tmp_path: Path) -> None:
+    """The codes that its manual gives for what is missing: 99.9 degC, 999 m/s, 9999 Wh/m2."""
+    path = epw(tmp_path / "w.epw", SUMMER, clear(SUMMER, 3)[0])
+    lines = path.read_text().splitlines()
+    cells = lines[8 + 36].split(",")
+    cells[field] = str(code)
+    lines[8 + 36] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(SiteError, match=rf"1 missing values of {name} \(2025-06-02\)"):
+        run(_epw_site(path, repeat=False), tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig", "utf-16"])
+def test_a_csv_is_read_in_any_encoding(encoding: str, tmp_path: Path) -> None:
+    """The station's name stands above the header, and a column's heading has a degree sign."""
+    ghi = clear(SUMMER, 3)[0]
+    rows = [f"{t},{g:.2f},20.0" for t, g in zip(iso(begins(SUMMER, 72)), ghi, strict=True)]
+    path = tmp_path / "w.csv"
+    path.write_bytes(("Al Hoceïma\ntime,ghi,air °C\n" + "\n".join(rows) + "\n").encode(encoding))
+    found = run(csv_site(path, columns={"temp_air": "air °C"}, repeat=False), tmp_path, step_s=3600)
+    assert np.allclose(found.ghi.values, ghi[:48], rtol=0.05, atol=3.0)
+    price = tmp_path / "p.csv"
+    price.write_bytes(("time,coût\n" + "".join(f"{t},1.5\n" for t in iso(begins(SUMMER, 72)))).encode(encoding))
+    grid = {"price_mad_per_kwh": {"file": str(price), "column": "coût"}}
+    assert (run(site("clear-sky", grid=grid), tmp_path).price_mad_per_kwh.values == 1.5).all()
+
+
 def pvgis_rows(start: datetime, days: int, past_s: float) -> list[Rows]:
     """Hourly rows of PVGIS: instants, `past_s` after the full hour [s]."""
     times = span(start, days, 3600).begins

@@ -136,3 +136,17 @@ def test_a_runtime_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     table, report = load_table("dump.txt", "sacct", tmp_path)
     assert table.runtime_s.tolist() == [1800.0, 1800.0]
     assert any("Elapsed that is no time" in what for what in report.notes()["repaired"])
+
+
+@pytest.mark.parametrize("wrong", ["12345", "9" * 400, "nan", "1e999"])
+@pytest.mark.parametrize("unix", [False, True])
+def test_one_time_that_is_none_is_refused_as_one(wrong: str, unix: bool, tmp_path: Path) -> None:
+    """Also where it looks like seconds among dates, and the other way round."""
+    times = ["1748772000", "1748775600", "1748779200"] if unix else [f"2025-06-01T1{i}:00:00" for i in range(3)]
+    if unix and wrong == "12345":
+        wrong = "2025-06-01T10:00:00"
+    rows = [f"{i}|{t}|{t}|{t}|00:30:00|gres/gpu=4|COMPLETED" for i, t in enumerate([*times, wrong])]
+    (tmp_path / "dump.txt").write_text("JobID|Submit|Start|End|Elapsed|AllocTRES|State\n" + "\n".join(rows) + "\n")
+    _, report = load_table("dump.txt", "sacct", tmp_path)
+    with pytest.raises(WorkloadError, match=r"1 row \(5\)"):
+        report.settle("refuse")

@@ -70,11 +70,16 @@ class SacctLog:
         import pandas as pd
 
         words = self.first_of(name)
-        if any(str(word).isdigit() for word in words[:1000].tolist()):  # SLURM_TIME_FORMAT=%s
+        given = [word for word in words[:1000].tolist() if word not in ("", "Unknown", "None")]
+        if given and 2 * sum(word.isdigit() for word in given) > len(given):  # SLURM_TIME_FORMAT=%s
             seconds = pd.to_numeric(pd.Series(words), errors="coerce").to_numpy(np.float64)
             self.clock.dated = True
-            return np.asarray(seconds)
+            return np.asarray(np.where(seconds < LAST_UNIX_S, seconds, np.nan))
         return self.clock.instants(pd.Series(words), "")
+
+
+LAST_UNIX_S = 4_102_444_800.0
+"""The year 2100: what counts more seconds is no time of a log."""
 
 
 def is_sacct(header: list[str]) -> bool:
