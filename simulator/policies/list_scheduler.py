@@ -28,6 +28,9 @@ from tafukt.simulator.units import TICKS_PER_S
 # A time that was rounded up to the grid of events may lie this much after the one that was meant.
 TICK_S = 2.0 / TICKS_PER_S
 
+# What keys of the queue begin with: those past their latest start go before all others.
+URGENT, IN_TURN = 0, 1
+
 Backfill = Literal["none", "first-fit", "easy", "conservative"]
 
 
@@ -76,11 +79,16 @@ class Backfilling:
     def _start_those_who_may(self, now: float, view: View) -> Iterator[Action]:
         match self.parts.backfill:
             case "first-fit":
-                return self._first_fit(now, view)
+                return self._easy(now, view) if self._is_pressed() else self._first_fit(now, view)
             case "easy":
                 return self._easy(now, view)
             case _:
                 return self._in_order(now, view)
+
+    def _is_pressed(self) -> bool:
+        """True if somebody is past the latest start that meets its deadline, or was, and something is kept for it."""
+        head = self._head()
+        return self._reservations.current is not None or (head is not None and head[0][0] == URGENT)
 
     def _forget(self, job: JobState) -> None:
         """A job leaves the queue, by its start or otherwise."""
@@ -137,7 +145,10 @@ class Backfilling:
             self._started(job, start.site, view)
 
     def _easy(self, now: float, view: View) -> Iterator[Action]:
-        """Start from the head; reserve for the first who does not fit; let others by who do not delay it."""
+        """Start from the head; reserve for the first who does not fit; let others by who do not delay it.
+
+        Under first fit something is reserved for those alone who are past their latest start.
+        """
         blocked, reservations = self._blocked, self._reservations
         skipped: Key | None = None
         while True:
@@ -158,6 +169,11 @@ class Backfilling:
                 skipped = key
             else:
                 break
+        if self.parts.backfill == "first-fit" and key[0] != URGENT:
+            reservations.drop()
+            blocked.clear()
+            yield from self._first_fit(now, view)
+            return
         if reservations.make(job, group, now, view):
             blocked.clear()
         yield from self._let_others_by(job, now, view)
@@ -218,6 +234,12 @@ class Backfilling:
             return None
         plan = self._plans.get(job.index)
         detail: Mapping[str, Any] = NOTHING
+        if self._when is not None and not (plan is not None and plan.site in fitting):
+            kept_to = self._when.keeps(job, fitting, view)
+            if plan is not None and not kept_to and _may_wait(plan, now, view):
+                self._declined = True
+                return None
+            fitting = list(kept_to) or fitting
         if plan is not None and plan.site in fitting:
             site, reason, detail = plan.site, plan.reason, plan.detail
         elif job.saved_at in fitting:  # where its checkpoint lies
@@ -248,6 +270,11 @@ class Backfilling:
             self._counts.started(job, view)
 
 
+def _may_wait(plan: Delay, now: float, view: View) -> bool:
+    """True before the latest start that meets the deadline of the plan's job on the plan's site."""
+    return now < latest_start_s(plan.job, lead_s(plan.job, plan.site, view), now)
+
+
 # --- The list scheduler
 
 
@@ -269,7 +296,6 @@ class ListScheduler(Backfilling):
         self._view = view
         self._new: list[JobState] = []
         self._held: list[tuple[float, int, JobState]] = []
-        self._latest: list[tuple[float, int, JobState]] = []
         own = [parts.review()] if parts.review else []
         self._reviews: list[Review] = [*own, self._when] if isinstance(self._when, Review) else own
         self._dynamic = isinstance(self._order, Changing)
@@ -315,12 +341,11 @@ class ListScheduler(Backfilling):
 
     def _is_idle(self, now: float) -> bool:
         """True if nobody is new, nobody is due, and nobody who is ready could start."""
-        held, latest = self._held, self._latest
+        held = self._held
         return not (
             self._new
             or len(self._blocked) < len(self._ready.groups)
             or (held and held[0][0] <= now)
-            or (latest and latest[0][0] <= now)
             or self._reviews
             or self._conservative is not None
         )
@@ -332,7 +357,7 @@ class ListScheduler(Backfilling):
         if self._conservative is not None:
             self._let_in(view)
             yield from self._keep_promises(self._conservative, view)
-        elif self._quick and len(self._blocked) >= len(self._ready.groups):
+        elif self._quick and not self._urgent and len(self._blocked) >= len(self._ready.groups):
             if self._new:
                 yield from self._newcomers(now, view)
         else:
@@ -356,6 +381,7 @@ class ListScheduler(Backfilling):
             start = None if group in self._blocked else self._try(job, group, now, view)
             if start is not None:
                 yield start
+                self._reservations.started(job, start.site)
                 self._tell_started(job, start.site, view)
             else:
                 self._ready.add(self._key(job, view), job, group)
@@ -369,12 +395,6 @@ class ListScheduler(Backfilling):
     def _held_back(self, when: When, now: float, view: View) -> list[Hold]:
         """Holds for those whose time has not come; leaves among the newcomers whoever may start now."""
         urgent, come, holds = self._urgent, list[JobState](), list[Hold]()
-        while self._latest and self._latest[0][0] <= now:
-            job = heappop(self._latest)[2]
-            if job.index in self._ready:
-                self._forget(job)
-                urgent.add(job.index)
-                come.append(job)
         due = []
         while self._held and self._held[0][0] <= now:
             due.append(heappop(self._held)[2])
@@ -399,12 +419,13 @@ class ListScheduler(Backfilling):
         return holds
 
     def _remember_latest_starts(self, now: float, view: View) -> Iterator[Action]:
-        """Whoever was let in and found no room is woken at its latest start, to go to the front."""
+        """Whoever was let in and found no room is asked again in the next round, and at its latest start."""
         for index, plan in self._plans.items():
-            if index in self._ready:
+            if index in self._ready and _may_wait(plan, now, view):
+                self._forget(plan.job)
+                self._new.append(plan.job)
                 latest = latest_start_s(plan.job, lead_s(plan.job, plan.site, view), now)
-                if now < latest < inf:
-                    heappush(self._latest, (latest, index, plan.job))
+                if latest < inf:
                     yield Wake(latest)
         self._plans.clear()
 
@@ -427,8 +448,8 @@ class ListScheduler(Backfilling):
     def _key(self, job: JobState, view: View) -> Key:
         """The place of a newcomer in the queue."""
         if job.index in self._urgent:
-            return 0, latest_start_s(job, 0.0, view.now_s), job.index
-        return 1, *self._order(job, view), job.index
+            return URGENT, latest_start_s(job, 0.0, view.now_s), job.index
+        return IN_TURN, *self._order(job, view), job.index
 
     def _group(self, job: JobState, view: View) -> Group:
         sites, ask = view.sites_for(job), job.ask
@@ -437,7 +458,7 @@ class ListScheduler(Backfilling):
 
     def _sort_again(self, view: View) -> None:
         self._first, order = None, self._order
-        self._ready.sort_again(lambda key, job: (1, *order(job, view), job.index) if key[0] else key)
+        self._ready.sort_again(lambda key, job: (IN_TURN, *order(job, view), job.index) if key[0] else key)
 
     def _keep_promises(self, conservative: Conservative, view: View) -> Iterator[Action]:
         new = self._ready.in_order()

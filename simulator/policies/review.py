@@ -82,7 +82,7 @@ class PauseAtSunset:
             back_s = _sun_s(job, site, view)
             left_s = job.left_s(view.now_s, site.spec.node.speed)
             costs_s = job.write_s + job.ask.checkpoint.restart_s
-            late = back_s + job.ask.checkpoint.restart_s + left_s > job.ask.deadline_s
+            late = back_s == inf or back_s + job.ask.checkpoint.restart_s + left_s > job.ask.deadline_s
             too_soon = back_s - view.now_s < self.dark_h * HOUR_S
             if late or too_soon or self._paused_until_s.get(job.index, 0.0) > view.now_s:
                 continue

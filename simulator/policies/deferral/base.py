@@ -10,7 +10,7 @@ import numpy as np
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.policies.lookahead.hour_table import HourTable, Span, added_w
+from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, HourTable, Promise, Span, added_w, plannable
 from tafukt.simulator.policies.runtime_prediction import Duration
 from tafukt.simulator.units import HOUR_S, Floats
 
@@ -34,6 +34,9 @@ class When(Protocol):
 
     def decide(self, job: JobState, sites: Sequence[int], view: View) -> Delay | None:
         """The plan for a job whose latest start lies ahead; `None` to let it start as soon as it fits."""
+
+    def keeps(self, job: JobState, sites: Sequence[int], view: View) -> Sequence[int]:
+        """Those of some sites where a run that begins now breaks no promise to another job."""
 
     def started(self, job: JobState, site: int, view: View) -> None:
         """A job has started."""
@@ -77,9 +80,12 @@ class Promising:
 
     def promise(self, job: JobState, site: int, spans: Sequence[Span], view: View, gpus: int = 0) -> None:
         """Promise a job these spans [slots] on a site, in place of what it was promised before."""
-        gpus = gpus or job.ask.gpus
-        watts = added_w(view.sites[site].spec.node, gpus, job.ask.intensity)
-        self.promises(view).book(job.index, site, spans, watts, gpus)
+        gpus, node = gpus or job.ask.gpus, view.sites[site].spec.node
+        unused_s = job.left_s(view.now_s) - self.duration.left_s(job, view.now_s)
+        begin, end = spans[-1]
+        held = (*spans[:-1], (begin, end + max(unused_s, 0.0) / node.speed / view.slots.slot_s))
+        watts = added_w(node, gpus, job.ask.intensity)
+        self.promises(view).book(job.index, Promise(site, spans, held, watts, gpus))
 
     def promise_rest(self, job: JobState, site: int, view: View) -> None:
         """Promise a running job what it is expected to hold until it ends."""
@@ -87,6 +93,20 @@ class Promising:
         begin = view.now_s / slot_s
         left_s = self.duration.left_s(job, view.now_s) / view.sites[site].spec.node.speed
         self.promise(job, site, ((begin, begin + left_s / slot_s),), view, job.gpus)
+
+    def keeps(self, job: JobState, sites: Sequence[int], view: View) -> Sequence[int]:
+        """Those of some sites where a run that begins now breaks no promise to another job."""
+        table, gpus, slot_s = self.promises(view), job.ask.gpus, view.slots.slot_s
+        first = int(view.now_s / slot_s)
+        spare = SPARE_SHARE if len(job.sites) > 1 else 0.0
+        kept = []
+        for site in sites:
+            spec = view.sites[site].spec
+            last = int((view.now_s + job.left_s(view.now_s, spec.node.speed)) / slot_s)
+            room = plannable(float(spec.gpus), gpus, spare) - gpus + ROUNDING
+            if table.gpus[first : last + 1, site].max(initial=0.0) <= room:
+                kept.append(site)
+        return kept
 
     def withdraw(self, index: int) -> None:
         """Nothing more is promised to a job."""

@@ -64,7 +64,8 @@ class BySignal(Promising):
         if delay is None:
             return self._plan(job, sites, view)
         if not job.saved:
-            return delay
+            no_room = delay.until_s <= view.now_s and view.room(delay.site) < job.ask.gpus
+            return self._plan(job, sites, view) if no_room else delay
         rest = tuple(span for span in spans if span[1] > now_h + MINUTE_S / slot_s)
         if len(rest) == len(spans) and spans[0][0] < now_h:  # stopped by somebody else: a new plan
             return self._plan(job, sites, view)
@@ -160,6 +161,7 @@ class BySignal(Promising):
         rate = self.signal(Asked(it_w, more_w, left_h, rows, hours, view, promises, self._expected))
         most = float(np.abs(rate).max()) or 1.0
         full = self.free(rows, slice(hour, hour + hours), ask.gpus, view) < ask.gpus
+        full[[view.room(i) < ask.gpus for i in rows], int(now / slot_s) - hour] = True  # nobody can start there now
         if full.any():
             rate = np.where(full, 2.0 * most, rate)
         rate = np.round(rate / (TIE * most)) * (TIE * most)  # hours that are alike but for rounding become alike

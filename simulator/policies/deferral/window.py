@@ -38,6 +38,9 @@ TICK_S = 2.0 / TICKS_PER_S
 # No more of a run is looked at (a choice) [h].
 RUN_H = 24.0 * 14
 
+# A start where there is no room counts more than any that draws all from the grid.
+NO_ROOM = 1e6
+
 NOTHING_W = np.zeros(())
 
 
@@ -142,6 +145,7 @@ class LowestGridWindow(Promising):
             score = cost / whole_w
             score += part.away[:starts]
             score += self._waiting(part, begin_h, starts, slot_s)
+            score[0, [view.room(site) < ask.gpus for site in part.sites]] = NO_ROOM  # nobody can start there now
             if each_s is not None:
                 clock_s = (hour + np.arange(int(begin_h) + 1, int(begin_h) + starts)) * slot_s
                 score[1:][clock_s[:, None] > each_s] = inf
@@ -155,10 +159,14 @@ class LowestGridWindow(Promising):
         detail = {"grid_kwh": grid_w * kwh, "grid_kwh_now": now_w * kwh, "until_s": start_s}
         return Delay(job, start_s, site, "lowest-grid-window", detail)
 
+    def keeps(self, job: JobState, sites: Sequence[int], view: View) -> Sequence[int]:
+        """Those of some sites where a run that begins now breaks no promise to another job; all for a small job."""
+        return sites if self._is_small(job) else super().keeps(job, sites, view)
+
     def started(self, job: JobState, site: int, view: View) -> None:
         """A promise becomes what is expected of the running job."""
         promised = self.promises(view).booked(job.index)
-        if promised is not None and promised[0] == site and promised[1][0][0] == view.now_s / view.slots.slot_s:
+        if promised is not None and promised.site == site and promised.spans[0][0] == view.now_s / view.slots.slot_s:
             return
         self.withdraw(job.index)
         if not self._is_small(job):

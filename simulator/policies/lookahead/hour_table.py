@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,20 @@ BEYOND_H = 24 * 30  # how far past the end of the window promises are kept
 
 # What was promised and taken back leaves a little rounding behind [GPUs].
 ROUNDING = 1e-6
+
+
+class Promise(NamedTuple):
+    """A site's promise to a job.
+
+    `spans` are when it is expected to draw `watts`, `held` when it may hold its `gpus`: by its user's estimate, which
+    most jobs do not use up. Whoever plans on more than that might find no room.
+    """
+
+    site: int
+    spans: Sequence[Span]
+    held: Sequence[Span]
+    watts: float
+    gpus: int
 
 
 class HourTable:
@@ -47,48 +62,52 @@ class HourTable:
         self.gpus: Floats = np.zeros(shape)
         self.changes = [0] * len(sites)
         self._columns = list(zip(self.watts.T, self.gpus.T, strict=True))
-        self._booked: dict[int, tuple[int, Sequence[Span], float, int]] = {}
+        self._booked: dict[int, Promise] = {}
         for i, site in enumerate(sites):
             for spans, nodes in _out_of_service(site, shape[0] * slot_s, slot_s):
-                self._add(i, spans, -nodes * site.node.empty_w, nodes * site.node.gpus)
+                self._add(Promise(i, spans, spans, -nodes * site.node.empty_w, nodes * site.node.gpus), 1.0)
 
-    def book(self, index: int, site: int, spans: Sequence[Span], watts: float, gpus: int) -> None:
+    def book(self, index: int, promise: Promise) -> None:
         """Promise a job these spans on a site, in place of what it was promised before."""
         self.withdraw(index)
-        self._booked[index] = site, spans, watts, gpus
-        self._add(site, spans, watts, gpus)
+        self._booked[index] = promise
+        self._add(promise, 1.0)
 
     def withdraw(self, index: int) -> None:
         """Nothing more is promised to a job."""
         booked = self._booked.pop(index, None)
         if booked is not None:
-            site, spans, watts, gpus = booked
-            self._add(site, spans, -watts, -gpus)
+            self._add(booked, -1.0)
 
-    def booked(self, index: int) -> tuple[int, Sequence[Span]] | None:
-        """The site and the spans that a job has been promised."""
-        found = self._booked.get(index)
-        return None if found is None else found[:2]
+    def booked(self, index: int) -> Promise | None:
+        """The promise to a job."""
+        return self._booked.get(index)
 
     def add(self, sites: Ints, slots: Ints, watts: Floats, gpus: float) -> None:
         """Promise whole slots, each on a site of its own."""
         self.watts[slots, sites] += watts
         self.gpus[slots, sites] += gpus
 
-    def _add(self, site: int, spans: Sequence[Span], watts: float, gpus: float) -> None:
-        self.changes[site] += 1
-        end = len(self.watts) - 1.0
-        for column, value in zip(self._columns[site], (watts, gpus), strict=True):
-            for begin, until in spans:
-                until = min(until, end)
-                first, last = int(begin), int(until)
-                if first == last:
-                    column[first] += value * (until - begin)
-                elif first < last:
-                    column[first : last + 1] += value
-                    if begin > first:
-                        column[first] -= value * (begin - first)
-                    column[last] -= value * (last + 1 - until)
+    def _add(self, promise: Promise, sign: float) -> None:
+        self.changes[promise.site] += 1
+        watts, gpus = self._columns[promise.site]
+        _spread(watts, promise.spans, sign * promise.watts)
+        _spread(gpus, promise.held, sign * promise.gpus)
+
+
+def _spread(column: Floats, spans: Sequence[Span], value: float) -> None:
+    """Add a value to the slots of some spans, in part to those that they cover in part."""
+    end = len(column) - 1.0
+    for begin, until in spans:
+        until = min(until, end)
+        first, last = int(begin), int(until)
+        if first == last:
+            column[first] += value * (until - begin)
+        elif first < last:
+            column[first : last + 1] += value
+            if begin > first:
+                column[first] -= value * (begin - first)
+            column[last] -= value * (last + 1 - until)
 
 
 def _out_of_service(site: Site, end_s: float, slot_s: float) -> list[tuple[list[Span], int]]:
@@ -112,7 +131,7 @@ def added_w(node: NodeType, gpus: int, intensity: float) -> float:
     return gpus * ((node.idle_w - node.empty_w) / node.gpus + intensity * node.dynamic_w)
 
 
-def plannable(size: Floats, gpus: int, spare: float) -> Floats:
+def plannable(size: Floats | float, gpus: int, spare: float) -> Floats:
     """GPUs of each site that a job asking for so many may plan with.
 
     `spare` is the share of a site that whoever may go elsewhere leaves for those whose data keep them there; a gang

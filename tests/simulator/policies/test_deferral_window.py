@@ -96,3 +96,31 @@ def test_windows_are_as_long_as_jobs_usually_run() -> None:
         record = simulate(where, jobs, policy("wait-for-sun"), settings=perfect)
         started = record.outcomes[-1].start_s / HOUR_S
         assert started == pytest.approx(start_h, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["wait-for-sun", "sun-window"])
+def test_who_finds_no_room_where_it_planned_takes_nobodys_promised_gpus(name: str) -> None:
+    """`free` has planned s0 for ten o'clock, where `comes` holds the node by then; s1 is promised to `bound`."""
+    sun = np.zeros(24)
+    sun[10:18] = 20_000.0
+    places = [replace(site(each), pv=StepProfile(sun, STEP_S)) for each in ("s0", "s1")]
+    jobs = [
+        job("free", 0.0, 8, 4 * HOUR_S, slack_s=15 * HOUR_S),
+        job("bound", 600.0, 8, 4 * HOUR_S, slack_s=10 * HOUR_S, home="s1", residency="regional"),
+        job("comes", 9.5 * HOUR_S, 8, 2 * HOUR_S, residency="regional"),
+    ]
+    perfect = Settings(forecast=ForecastSettings(sun="perfect", load="perfect"))
+    record = simulate(scenario(places), jobs, policy(name), settings=perfect)
+    free, bound, _ = record.outcomes
+    assert (bound.site, bound.start_s) == (1, 10 * HOUR_S)
+    assert (free.site, free.start_s) == (0, 12 * HOUR_S)
+
+
+def test_a_gang_past_its_latest_start_is_not_passed_for_ever() -> None:
+    """One of the two nodes is always busy, since a job of half the site comes every hour and runs for two."""
+    place = replace(site(nodes=2, end_s=2 * 86_400.0), pv=sunny_from(3, 2 * 86_400.0))
+    gang = job("gang", 0.0, 16, 2 * HOUR_S, slack_s=3 * HOUR_S)
+    others = [job(f"x{i:02d}", (i + 0.5) * HOUR_S, 8, 2 * HOUR_S) for i in range(20)]
+    perfect = Settings(forecast=ForecastSettings(sun="perfect", load="perfect"))
+    record = simulate(scenario([place], 2 * 86_400.0), [gang, *others], policy("wait-for-sun"), settings=perfect)
+    assert record.outcomes[0].start_s == 4.5 * HOUR_S  # when those who ran at three o'clock have ended

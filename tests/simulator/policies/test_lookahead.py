@@ -17,7 +17,7 @@ from tafukt.simulator.policies.deferral.window import LowestGridWindow
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.policies.lookahead.battery_course import imports_kwh, walk
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
-from tafukt.simulator.policies.lookahead.hour_table import HourTable, added_w, plannable
+from tafukt.simulator.policies.lookahead.hour_table import HourTable, Promise, Span, added_w, plannable
 from tafukt.simulator.policies.lookahead.windows import RunCosts, cheapest_hours, cheapest_window
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.runtime_prediction import Estimate
@@ -30,9 +30,14 @@ FORESIGHT = ForecastSettings("perfect", load="perfect")
 BATTERY = Battery(40 * 3.6e6, 8000.0, 6000.0, 0.9, 0.8, soc_min=0.1, soc_max=0.9)
 
 
+def promise(table: HourTable, index: int, site: int, spans: list[Span], watts: float, gpus: int) -> None:
+    """A promise to a job that uses up its estimate."""
+    table.book(index, Promise(site, spans, spans, watts, gpus))
+
+
 def test_promises_by_parts_of_hours_and_by_whole_hours_add_up_alike() -> None:
     table = HourTable(SITES, 48)
-    table.book(7, 1, [(2.25, 2.75), (3.5, 6.25)], 1000.0, 8)
+    promise(table, 7, 1, [(2.25, 2.75), (3.5, 6.25)], 1000.0, 8)
     table.add(np.array([1, 1, 0]), np.array([4, 5, 4]), np.array([10.0, 20.0, 40.0]), 2)
     by_hour = [0.0, 0.0, 500.0, 500.0, 1010.0, 1020.0, 250.0, 0.0]
     assert (table.watts[:8, 1] - 3000.0).tolist() == by_hour
@@ -41,7 +46,7 @@ def test_promises_by_parts_of_hours_and_by_whole_hours_add_up_alike() -> None:
     whole = HourTable(SITES, 48)
     whole.add(np.ones(3, dtype=np.int64), np.arange(4, 7), np.full(3, 1000.0), 8)
     spans = HourTable(SITES, 48)
-    spans.book(1, 1, [(4.0, 7.0)], 1000.0, 8)
+    promise(spans, 1, 1, [(4.0, 7.0)], 1000.0, 8)
     assert np.array_equal(whole.watts, spans.watts)
     assert np.array_equal(whole.gpus, spans.gpus)
 
@@ -54,13 +59,23 @@ def test_promised_power_is_what_the_site_draws(node: NodeType, gpus: int) -> Non
     table = HourTable([place], 24)
     empty = 100.0 if node.can_sleep else 1000.0
     assert table.watts[5, 0] == 3 * empty
-    table.book(0, 0, [(2.0, 6.0)], added_w(node, gpus, 0.5), gpus)
+    promise(table, 0, 0, [(2.0, 6.0)], added_w(node, gpus, 0.5), gpus)
     nodes = gpus // 8
     assert table.watts[5, 0] == nodes * 1000.0 + (3 - nodes) * empty + gpus * 0.5 * 500.0
     record = kit.run([kit.job("a", 0.0, gpus, 4 * HOUR_S, intensity=0.5)], kit.scenario([place]))
     energy = record.energy[0]
     running = np.searchsorted(energy.edges_s, 3 * HOUR_S, side="right") - 1
     assert table.watts[5, 0] == energy.it_w[running]
+
+
+def test_gpus_are_promised_for_as_long_as_a_job_may_hold_them() -> None:
+    """Power for as long as the job is expected to run; GPUs by its estimate, which it might yet need."""
+    table = HourTable([kit.site(nodes=2)], 24)
+    table.book(0, Promise(0, [(2.0, 4.0)], [(2.0, 6.0)], 500.0, 8))
+    assert (table.watts[:7, 0] - 2000.0).tolist() == [0.0, 0.0, 500.0, 500.0, 0.0, 0.0, 0.0]
+    assert table.gpus[:7, 0].tolist() == [0.0, 0.0, 8.0, 8.0, 8.0, 8.0, 0.0]
+    table.withdraw(0)
+    assert not table.gpus.any()
 
 
 def test_nodes_that_are_not_in_service_by_plan_are_taken() -> None:
@@ -97,10 +112,10 @@ def test_nobody_plans_on_nodes_that_are_away_by_plan(name: str) -> None:
 
 def test_a_promise_is_replaced_and_taken_back_whole() -> None:
     table = HourTable(SITES, 24)
-    table.book(3, 0, [(1.5, 4.0)], 500.0, 4)
-    table.book(3, 1, [(2.0, 3.0)], 500.0, 4)
+    promise(table, 3, 0, [(1.5, 4.0)], 500.0, 4)
+    promise(table, 3, 1, [(2.0, 3.0)], 500.0, 4)
     assert (table.watts[:, 0] == 2000.0).all()
-    assert table.booked(3) == (1, [(2.0, 3.0)])
+    assert table.booked(3) == Promise(1, [(2.0, 3.0)], [(2.0, 3.0)], 500.0, 4)
     table.withdraw(3)
     table.withdraw(3)
     assert (table.watts == [2000.0, 3000.0]).all()
@@ -112,7 +127,7 @@ def test_a_promise_is_replaced_and_taken_back_whole() -> None:
 def test_a_promise_past_the_end_of_the_table_is_cut_there() -> None:
     table = HourTable(SITES, 24)
     hours = len(table.watts)
-    table.book(0, 0, [(hours - 3.0, hours + 50.0), (hours + 60.0, hours + 70.0)], 100.0, 1)
+    promise(table, 0, 0, [(hours - 3.0, hours + 50.0), (hours + 60.0, hours + 70.0)], 100.0, 1)
     assert table.watts[-4:, 0].tolist() == [2000.0, 2100.0, 2100.0, 2000.0]
 
 
