@@ -198,7 +198,7 @@ def limit_columns(record: Record, start: datetime) -> Columns:
     for site in record.scenario.sites:
         steps = np.arange(0.0, record.scenario.end_s, record.scenario.step_s)
         limits = np.broadcast_to(site.grid.import_limits_w(steps), len(steps))
-        changes = steps[np.flatnonzero(np.diff(limits, prepend=np.nan) != 0)]
+        changes = steps[1:][limits[1:] != limits[:-1]]  # no differences: infinite less infinite is none
         times = np.unique(np.concatenate((changes, [at_s for at_s, _ in site.nodes_online], [0.0])))
         for at_s in times[times < record.scenario.end_s].tolist():
             limit_w = float(limits[min(int(at_s // record.scenario.step_s), len(limits) - 1)])

@@ -115,6 +115,17 @@ def test_what_cannot_be_kept_is_told_with_its_hours_and_booked(tmp_path: Path) -
     assert labels == {"grid import", "unserved", "import limit"}
 
 
+def test_a_site_without_a_limit_has_one_row_beside_one_that_has(tmp_path: Path) -> None:
+    text = tiny(policies=("fifo",)).replace("[workload]", "change.rabat.grid.import_limit_kw = 50.0\n[workload]")
+    (tmp_path / "tiny.toml").write_text(text)
+    assert run(tmp_path / "tiny.toml", tmp_path / "out").ok
+    limits = results_of(tmp_path / "out")["fifo"].limits
+    assert limits["site"].value_counts().to_dict() == {"rabat": 1, "dakhla": 1}
+    shown = limits.set_index("site")["import_limit_kw"]
+    assert shown["rabat"] == 50.0
+    assert np.isnan(shown["dakhla"])
+
+
 def test_a_run_without_limits_has_neither_table_nor_figure(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(tiny(policies=("fifo",)))
     assert run(tmp_path / "tiny.toml", tmp_path / "out").ok
