@@ -37,7 +37,8 @@ def _fitting(one: Any, file: TextIO) -> Any:
         return in_lines(one, file)
     if not isinstance(one, Text) or (broken := in_lines(one.plain, file)) == one.plain:
         return one
-    lines, place = [], 0
+    lines: list[Text] = []
+    place = 0
     for line in broken.split("\n"):
         piece = line.strip() if lines else line
         place = one.plain.index(piece, place)

@@ -45,6 +45,7 @@ SPEAKS = {
     "sites.own.x.cluster.node.title": "stands in lists",
     "sites.own.x.grid.tariff.title": "stands in lists",
     "sites.own.x.grid.tariff.bands[0].name": "stands in messages",
+    "sites.own.x.grid.import_limit_kw.bands[0].name": "stands in messages",
     "service.title": "stands in lists",
     "workload.classes.fine_tuning.title": "stands in lists",
 }
@@ -231,8 +232,23 @@ def series(path: str, **table: Any) -> Table:
     return site(**change)
 
 
+def as_limit(change: Table) -> Table:
+    """What is said of a tariff, said of an import limit by the clock."""
+    text = json.dumps(change).replace('"tariff"', '"import_limit_kw"').replace('"mad_per_kwh"', '"kw"')
+    limit: Table = json.loads(text)
+    return limit
+
+
+_CLOCK = r"(summer_months|holidays|bands)"
+WITH += [
+    (pattern.replace(r"grid\.tariff\.", rf"grid\.import_limit_kw\.(?={_CLOCK})"), as_limit(change))
+    for pattern, change in WITH
+    if pattern.startswith(r"grid\.tariff\.")
+]
+WITH.append((rf"grid\.import_limit_kw\.(?!{_CLOCK})", site(grid={"import_limit_kw": SERIES_TABLE})))
 for _path in (
     "pv.series",
+    "grid.import_limit_kw",
     "cluster.nodes_online",
     "grid.price_mad_per_kwh",
     "grid.export_mad_per_kwh",
@@ -341,11 +357,12 @@ OTHER: list[tuple[str, Any]] = [
     (r"grid\.export_cap_share|events\[0\]\.cut", 0.4),
     (r"cluster\.withdrawn\[0\]\.nodes", 2),
     (r"cluster\.withdrawn\[0\]\.hours", 3.0),
-    (r"grid\.tariff\.summer_months", [1, 2]),
-    (r"grid\.tariff\.holidays", ["06-02"]),
+    (r"grid\.(tariff|import_limit_kw)\.summer_months", [1, 2]),
+    (r"grid\.(tariff|import_limit_kw)\.holidays", ["06-02"]),
     (r"grid\.(tariff\.)?demand_mad", 33.0),
     (r"grid\.tariff\.bands\[0\]\.(export_)?mad_per_kwh", 2.0),
-    (r"grid\.tariff\.bands\[0\]\.", "0-24"),
+    (r"grid\.import_limit_kw\.bands\[0\]\.kw", 2.0),
+    (r"grid\.(tariff|import_limit_kw)\.bands\[0\]\.", "0-24"),
     (r"grid\.export_mad_per_kwh$", 0.3),
     (r"grid\.carbon\.kind constant", "hourly"),
     (r"grid\.carbon\.kind (hourly|csv|electricity-maps|watttime)", "constant"),
@@ -364,15 +381,15 @@ OTHER: list[tuple[str, Any]] = [
     (r"events\[0\]\.baseline", "days"),
     (r"other\.kind", "constant"),
     (r"other\.shape", "city"),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.file", "other_series.csv"),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.time$|(series)\.time csv", "early"),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.column", "b"),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.scale", 0.5),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.time_format", "%Y|%m|%d %H:%M%z"),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.tz", "+05:00"),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.label", "right"),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.repeat", True),
-    (r"(series|mad_per_kwh|nodes_online|meter)\.fill", "interpolate"),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.file", "other_series.csv"),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.time$|(series)\.time csv", "early"),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.column", "b"),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.scale", 0.5),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.time_format", "%Y|%m|%d %H:%M%z"),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.tz", "+05:00"),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.label", "right"),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.repeat", True),
+    (r"(series|mad_per_kwh|nodes_online|meter|import_limit_kw)\.fill", "interpolate"),
     (r"service\.timezone", "Asia/Tokyo"),
     (r"service\.weekday", [1, 1, 1, 1, 1, 1, 9]),
     (r"service\.hour_(winter|summer)", list(range(1, 25))),
@@ -528,7 +545,7 @@ def in_force(key: Key, document: Table, folder: Path) -> Any:
         value, path = loaded.sites["x"], path[3:]
     for part in path:
         if isinstance(part, int):
-            value = value[part] if part < len(value) else None
+            value = value[part] if value and part < len(value) else None
         else:
             value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
     return value
