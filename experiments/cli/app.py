@@ -160,6 +160,38 @@ def size(
     _leave(size_command(experiment, target, settings or [], policy, pv_price, output, workers))
 
 
+@app.command()
+def flexibility(
+    experiment: Experiment,
+    settings: Settings = None,
+    policy: Annotated[str, typer.Option(help="The policy that runs; default: the experiment's last.")] = "",
+    cut: Annotated[
+        list[float] | None, typer.Option(help="Share to draw less; may be given repeatedly. Default: 0.1, 0.25, 0.5.")
+    ] = None,
+    longest: Annotated[float, typer.Option(metavar="HOURS", help="Length of a probe [h].")] = 8.0,
+    every: Annotated[int, typer.Option(metavar="HOURS", help="Hours of the day that are probed lie so far apart.")] = 3,
+    notice: Annotated[float, typer.Option(metavar="MIN", min=0.0, help="Notice that is given [min].")] = 15.0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: results/NAME-flexibility.")
+    ] = None,
+    workers: Workers = 0,
+    form: Annotated[str, typer.Option("--format", help="text, csv or json.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Probe how much less each site can draw, how fast, for how long and how often, by hour of the day.
+
+    The experiment runs again with requests of probes in place of its own; with several seeds there are intervals.
+    """
+    from tafukt.experiments.cli.flexibility import flexibility_command
+
+    form = "json" if as_json else form
+    _leave(
+        flexibility_command(
+            experiment, settings or [], policy, cut or [], longest, every, notice, output, workers, form
+        )
+    )
+
+
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", metavar="AXIS=VALUE", help="Of the scenarios with this value; may be given repeatedly."),

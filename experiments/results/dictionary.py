@@ -455,6 +455,7 @@ GRID_EVENTS: tuple[Column, ...] = (
     _number("shortfall_kwh", "kWh", "Import above the target"),
     Column("met", "", "bool", "Whether no minute after the ramp was above the request"),
     _count("minutes_above", "Minutes above the request"),
+    _number("held_h", "h", "From the end of the ramp to the first minute above the request, or to the end"),
     _number("tracking_error_kw", "kW", "Root mean square of import less target, over minutes"),
     _number("reached_min", "min", "From its start to the first minute at or below the target", True),
     _number("overshoot_kw", "kW", "By how much a minute of the two hours after the recovery exceeded the baseline"),

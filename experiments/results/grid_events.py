@@ -141,6 +141,7 @@ def _row(books: _Books, request: GridRequest, start: datetime) -> dict[str, Any]
         "shortfall_kwh": shortfall_j / KWH_J,
         "met": not bool(missed.any()),
         "minutes_above": int(missed.sum()),
+        "held_h": (int(missed.argmax()) * MINUTE_S if missed.any() else end_s - held_from_s) / HOUR_S,
         "tracking_error_kw": float(np.sqrt(np.mean(np.square(during - request.target_w)))) / KW_W,
         "reached_min": float(reached[0]) if len(reached) else math.nan,
         "overshoot_kw": float(np.max(after, initial=request.baseline_w) - request.baseline_w) / KW_W,

@@ -231,16 +231,24 @@ def costs_s(plan: RunPlan, inputs: Inputs) -> dict[str, float]:
 
     A run that is late needs a bound of its own, which takes little once that of its cell is known.
     """
-    jobs, scenario = len(inputs.jobs), inputs.scenario
-    steps = len(scenario.sites) * scenario.end_s / scenario.step_s
+    jobs = len(inputs.jobs)
     bound = BOUND_S + BOUND_JOB_S * jobs
-    base = RUN_S + STEP_S * steps + (bound / 20 if plan.loaded.experiment.bound else 0.0)
-    a_job = {policy: _job_s(policy) for policy in plan.loaded.policies}
-    costs = {f"runs/{run.run_id}": base + a_job[run.policy] * jobs for run in plan.missing}
+    late = bound / 20 if plan.loaded.experiment.bound else 0.0
+    a_run = {policy: run_s(policy, inputs) for policy in plan.loaded.policies}
+    costs = {f"runs/{run.run_id}": late + a_run[run.policy] for run in plan.missing}
     wanted = plan.loaded.experiment.best_known
     steps_wanted = 0 if isinstance(wanted, bool) or not wanted.search else wanted.steps
     best = BEST_JOB_S * jobs + SEARCH_STEP_S * steps_wanted
     return costs | {name: bound if kind == "bound" else best for name, kind, _ in plan.wanted}
+
+
+def _steps(inputs: Inputs) -> float:
+    return len(inputs.scenario.sites) * inputs.scenario.end_s / inputs.scenario.step_s
+
+
+def run_s(policy: PolicyRef, inputs: Inputs) -> float:
+    """Roughly the processor time of one run of a policy, without any bound [s]."""
+    return RUN_S + STEP_S * _steps(inputs) + _job_s(policy) * len(inputs.jobs)
 
 
 def _job_s(ref: PolicyRef) -> float:
