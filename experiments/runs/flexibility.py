@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is probed: cuts, the longest request [h], hours between probes, minutes of notice, and at which policy."""
+    """Plan of the probes: cuts, the longest request [h], hours between probes, minutes of notice, and at which policy."""
 
     policy: PolicyRef
     cuts: tuple[float, ...] = CUTS
@@ -70,7 +70,7 @@ class Work:
 
 @dataclass
 class Flexibility:
-    """What was found: a row for each probe, by seed, site and cut; those with a `spacing_h` came again and again."""
+    """Result of the probes: a row for each probe, by seed, site and cut; those with a `spacing_h` came again and again."""
 
     plan: Plan
     seeds: tuple[int, ...]
@@ -87,7 +87,7 @@ def plan_of(
     every_h: int = 3,
     notice_min: float = 15.0,
 ) -> Plan:
-    """What to probe, checked.
+    """A plan of probes, checked.
 
     Raises
     ------
