@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """Plan of the probes: cuts, the longest request [h], hours between probes, minutes of notice, and at which policy."""
+    """Plan of the probes: policy, cuts, the longest request [h], hours between probes, minutes of notice."""
 
     policy: PolicyRef
     cuts: tuple[float, ...] = CUTS
@@ -70,7 +70,7 @@ class Work:
 
 @dataclass
 class Flexibility:
-    """Result of the probes: a row for each probe, by seed, site and cut; those with a `spacing_h` came again and again."""
+    """Result of the probes, a row for each; those with a `spacing_h` came again and again."""
 
     plan: Plan
     seeds: tuple[int, ...]
