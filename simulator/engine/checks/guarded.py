@@ -25,18 +25,11 @@ class Hands:
         self.policy = policy
         self.of_policy = False
 
-    def writes(self, what: str) -> None:
-        """To be called before anything is written.
-
-        Raises
-        ------
-        PolicyWrote
-            If it is the policy that writes.
-        """
-        if self.of_policy:
-            raise PolicyWrote(
-                f"policy {self.policy!r} has written into {what}; what a policy is handed is there to be read"
-            )
+    def written(self, what: str) -> PolicyWrote:
+        """The error of a policy that writes into something."""
+        return PolicyWrote(
+            f"policy {self.policy!r} has written into {what}; what a policy is handed is there to be read"
+        )
 
 
 class GuardedPolicy:
@@ -101,7 +94,8 @@ def _checked(name: str) -> Callable[..., Any]:
     change = getattr(list, name)
 
     def guarded(self: GuardedList, *given: Any, **more: Any) -> Any:
-        self._hands.writes(self._what)
+        if self._hands.of_policy:
+            raise self._hands.written(self._what)
         return change(self, *given, **more)
 
     return guarded
@@ -110,6 +104,9 @@ def _checked(name: str) -> Callable[..., Any]:
 for _name in ("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "clear", "extend", "insert", "pop",
               "remove", "reverse", "sort"):  # fmt: skip
     setattr(GuardedList, _name, _checked(_name))
+
+
+_set = object.__setattr__
 
 
 class GuardedJob(JobState):
@@ -124,23 +121,25 @@ class GuardedJob(JobState):
         super().__init__(index, ask, sites)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name != "expected_s":  # kept by whoever asks first
-            self._hands.writes(f"job {self.ask.job_id!r}: its {name}")
+        if self._hands.of_policy and name != "expected_s":  # which is kept by whoever asks first
+            raise self._hands.written(f"job {self.ask.job_id!r}: its {name}")
         if type(value) is list:
             value = GuardedList(value, self._hands, f"job {self.ask.job_id!r}: its {name}")
-        object.__setattr__(self, name, value)
+        _set(self, name, value)
 
 
 class GuardedCluster(Cluster):
     """Nodes that only the engine's hands change."""
+
+    _hands: Hands
 
     def __init__(self, hands: Hands, node: NodeType, count: int, remainder: Remainder = "share") -> None:
         object.__setattr__(self, "_hands", hands)
         super().__init__(node, count, remainder)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        hands: Hands = self.__dict__["_hands"]
-        hands.writes(f"nodes: their {name}")
+        if self._hands.of_policy:
+            raise self._hands.written(f"nodes: their {name}")
         if type(value) is list:
-            value = GuardedList(value, hands, f"nodes: their {name}")
-        object.__setattr__(self, name, value)
+            value = GuardedList(value, self._hands, f"nodes: their {name}")
+        _set(self, name, value)
