@@ -140,6 +140,7 @@ class Grid:
 
     `export_price` is what a fed-in joule earns [MAD/J]; `import_limit_w` and `export_limit_w` may be infinite, and
     the former may change from step to step, on the scenario's grid, which everybody knows beforehand;
+    `ramp_up_w` and `ramp_down_w` are how much more and less than the minute before it a minute may import on the mean;
     `export_cap_share` is the share of the window's generation up to which export is paid, 1 for no cap;
     what goes beyond it is exported unpaid, up to the limit;
     `outages` are disjoint, ordered (start, end) pairs of simulation time.
@@ -153,6 +154,13 @@ class Grid:
     export_cap_share: float = 1.0
     outages: tuple[tuple[float, float], ...] = ()
     events: tuple[GridEvent, ...] = ()
+    ramp_up_w: float = math.inf
+    ramp_down_w: float = math.inf
+
+    @property
+    def has_ramp_limit(self) -> bool:
+        """Whether the import may move only so fast."""
+        return min(self.ramp_up_w, self.ramp_down_w) < math.inf
 
     @property
     def is_limited(self) -> bool:

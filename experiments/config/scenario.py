@@ -331,6 +331,8 @@ def site_of(
         export_cap_share=_paid_export_share(site, end_s),
         outages=given.outages,
         events=tuple(_event(event) for event in given.events),
+        ramp_up_w=_ramp_w(site, "up"),
+        ramp_down_w=_ramp_w(site, "down"),
     )
     return Site(
         name=site.name,
@@ -397,6 +399,12 @@ def _import_limit_w(site: SiteModel, given: SiteSupply) -> float | StepProfile:
     if given.import_limit_kw is not None:
         return rounded(_scaled(given.import_limit_kw, KW_W), STEPS["pv_w"])
     return _limit_w(limit_kw if isinstance(limit_kw, float) else None)
+
+
+def _ramp_w(site: SiteModel, way: Literal["up", "down"]) -> float:
+    """Ramp limit of the import upwards or downwards, from minute to minute [W]."""
+    limit = site.grid.ramp_limit_kw_per_min
+    return _limit_w(limit if limit is None or isinstance(limit, float) else getattr(limit, way))
 
 
 def _node(node: NodeModel, engine: EngineTable) -> NodeType:

@@ -320,12 +320,19 @@ GRID_METRICS: tuple[Column, ...] = (
     _count("floors_broken", "Jobs whose throughput during a request was below what they had been promised"),
 )
 
+RAMP_METRICS: tuple[Column, ...] = (
+    _count("ramp_breach_min", "Minutes whose mean import moved faster than a ramp limit, over all sites", "min"),
+    _number("ramp_breach_kwh", "kWh", "By how much they did, over their length", True),
+    _number("ramp_breach_most_kw", "kW", "The largest of these", True),
+)
+
 METRICS: tuple[Column, ...] = (
     *ENERGY_METRICS,
     *COMPARISON_METRICS,
     *MONEY_METRICS,
     *JOB_METRICS,
     *GRID_METRICS,
+    *RAMP_METRICS,
     *NETWORK_AND_CHECKS,
 )
 """Every metric of `summary.csv` and `summary.json`, in the order in which they are written."""

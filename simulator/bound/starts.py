@@ -90,7 +90,12 @@ def _undisturbed(scenario: Scenario, faults: FaultSettings | None) -> bool:
     """Whether nothing but a policy stops or slows a job, and import is never short."""
     broken = faults is not None and (isfinite(faults.node_mtbf_s) or faults.hazard_per_s > 0)
     return not broken and not any(
-        site.grid.is_limited or site.grid.outages or site.grid.events or site.nodes_online or site.node.caps
+        site.grid.is_limited
+        or site.grid.has_ramp_limit
+        or site.grid.outages
+        or site.grid.events
+        or site.nodes_online
+        or site.node.caps
         for site in scenario.sites
     )
 

@@ -326,6 +326,12 @@ class SiteLedger(BatteryMotion):
             told += told + 1 < len(times) and stop_s == times[told + 1]
         return total_j / (end_s - begin_s)
 
+    def net_rises_w(self, first: int, last: int) -> Floats:
+        """By how much the load that the sun does not carry rises from step to step at the present IT power [W]."""
+        steps = slice(first, last + 1)
+        net_w = self.it_w * np.asarray(self._per_it[steps]) - np.asarray(self._free[steps])
+        return np.diff(np.maximum(net_w, 0.0))
+
     def surplus_w(self, time_s: float) -> float:
         """Sun less load at `time_s` [W]; negative where the load is larger."""
         index = self.step_at(time_s)

@@ -26,6 +26,7 @@ from tafukt.simulator.engine.event_queue import Kind
 from tafukt.simulator.engine.faults import NodeCapacity, NodeFaults
 from tafukt.simulator.engine.forecast import Forecast
 from tafukt.simulator.engine.grid_requests.control import GridRequests
+from tafukt.simulator.engine.grid_requests.ramp import RampControl
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.network import Network
@@ -81,8 +82,10 @@ class Engine:
         self.federation = Federation(state, self.eligibility, self.network) if self.eligibility.federated else None
         # A grid that never fails nor runs short needs no watching.
         asked = any(s.grid.events for s in scenario.sites)
-        weak = asked or any(s.grid.outages or s.grid.is_limited for s in scenario.sites)
+        ramped = any(s.grid.has_ramp_limit for s in scenario.sites)
+        weak = asked or ramped or any(s.grid.outages or s.grid.is_limited for s in scenario.sites)
         self.shortage = ShortageControl(state, self.phases) if weak else None
+        self.ramps = RampControl(state, self.phases, self.shortage) if ramped and self.shortage is not None else None
         self.requests = GridRequests(state, self.shortage) if asked and self.shortage is not None else None
         self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage, self.capacity)
         forecast = Forecast(scenario, settings.forecast, seed)
@@ -187,6 +190,8 @@ class Engine:
         state.ledgers[site].set_it(now, cluster.changed(now))
         if self.shortage is not None:
             self.shortage.load_changed(site)
+        if self.ramps is not None:
+            self.ramps.load_changed(site)
         if self.federation is not None:
             self.federation.changed(site)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TICK_S = 1.0 / TICKS_PER_S
 # How far ahead a shortage is looked for while the battery is in use, and while it is not needed [s].
 NEAR_S, FAR_S = 3 * HOUR_S, DAY_S
+# A site is looked at again no sooner than so, where nothing is foreseen by then [s].
+AGAIN_S = 1.0
 # How many import limits a site keeps its table for.
 TABLES_KEPT = 4
 
@@ -88,6 +90,8 @@ class ShortageControl:
         self.respond: Callable[[ShortageControl, int], None] = shed
         # By how much jobs may still give way to one, without any pause [W].
         self.bendable_w: Callable[[ShortageControl, int], float] = lambda control, site: 0.0
+        # Whether a ramp limit leaves room for so much IT power at a site, beside what is to come: set likewise.
+        self.ramp_allows: Callable[[int, float, float], bool] | None = None
 
     def begin(self) -> None:
         """Put the outages among the events."""
@@ -217,8 +221,8 @@ class ShortageControl:
         if strained_s > now + near_s:
             return inf, strained_s - lead_s
         # Capacity shrinks at midnight: beyond it nothing is certain.
-        until_s = min(now + near_s, max(ledger.next_midnight_s, now + lead_s + TICK_S))
-        return outlook.falls_short_s(it_w, until_s), max(until_s - lead_s, now + TICK_S)
+        until_s = min(now + near_s, max(ledger.next_midnight_s, now + lead_s + AGAIN_S))
+        return outlook.falls_short_s(it_w, until_s), max(until_s - lead_s, now + AGAIN_S)
 
     # --- who may start -------------------------------------------------------------------------------
 
@@ -229,6 +233,10 @@ class ShortageControl:
         `hold_min_s` as things are now. What is refused is remembered: a round follows when it could start.
         """
         watch, now = self.watches[site], self.clock.now
+        if self.ramp_allows is not None and not self.ramp_allows(
+            site, self._added_w(site, gpus, intensity), self._to_come_w(site)
+        ):
+            return False
         if watch is None or (
             watch.safe and not watch.short and now >= max(watch.holds_until_s, watch.recovers_until_s)
         ):

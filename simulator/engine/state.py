@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tafukt.simulator.energy.ledger import SiteLedger
+from tafukt.simulator.energy.ramp import ledger_of
 from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.event_log import Journal
 from tafukt.simulator.engine.event_queue import Clock
@@ -69,7 +70,7 @@ class State:
     def __post_init__(self) -> None:
         scenario = self.scenario
         self.clusters = [self.new_cluster(site.node, site.nodes, self.settings.remainder) for site in scenario.sites]
-        self.ledgers = [SiteLedger(site, scenario.end_s) for site in scenario.sites]
+        self.ledgers = [ledger_of(site, scenario.end_s) for site in scenario.sites]
         self.room = [0] * len(scenario.sites)
         self.log = Journal(self.jobs, self.settings.events)
         self.running_at = [{} for _ in scenario.sites]

@@ -28,6 +28,7 @@ def obstacle(scenario: Scenario, jobs: Sequence[Job], settings: Settings) -> str
         "data travel over links": bool(scenario.links),
         "there are quotas": bool(scenario.quotas),
         "the grid is limited or fails": weak,
+        "the import may move only so fast": any(site.grid.has_ramp_limit for site in sites),
         "the grid asks for less": any(site.grid.events for site in sites),
         "a battery follows a strategy": any(site.battery and site.battery.strategy for site in sites),
         "a site comes later": any(site.online_s > 0 for site in sites),

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from tafukt.sites.errors import SiteError
 from tafukt.sites.schema.fields import ColumnModel, FilePath, Fill, Instant, Section, SeriesModel, Share
 from tafukt.sites.schema.grid_events import GridEventModel
-from tafukt.sites.schema.ranges import DemandCharge, Intensity, Price, SitePower
+from tafukt.sites.schema.ranges import DemandCharge, Intensity, Price, RampPower, SitePower
 
 _RANGE = re.compile(r"^(\d{1,2})(?::(\d{2})|(\.\d+))?\s*[-\u2013]\s*(\d{1,2})(?::(\d{2})|(\.\d+))?$")
 _HOLIDAY = re.compile(r"^(\d{4}-)?\d{2}-\d{2}$")
@@ -154,6 +154,13 @@ class LimitTable(ClockTable):
     bands: tuple[LimitBand, ...] = Field(min_length=1)
 
 
+class RampLimitModel(Section):
+    """Limits on the rise and the fall of the import from one minute's mean to the next; none: as fast as it likes."""
+
+    up: RampPower | None = Field(None, description="most that it may rise in a minute [kW]")
+    down: RampPower | None = Field(None, description="most that it may fall in a minute [kW]")
+
+
 class OutageModel(Section):
     """The grid is gone from `start` for some hours."""
 
@@ -182,6 +189,9 @@ class GridModel(Section):
 
     import_limit_kw: SitePower | LimitTable | SeriesModel | None = Field(
         None, description="a number, bands of clock hours as a tariff has them, or a series; none: unlimited"
+    )
+    ramp_limit_kw_per_min: RampPower | RampLimitModel | None = Field(
+        None, description="most that a minute's mean import may differ from that of the minute before; none: no limit"
     )
     export_limit_kw: SitePower | None = Field(None, description="none: unlimited; 0: no export")
     export_cap_share: Share | None = Field(

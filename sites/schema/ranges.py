@@ -106,6 +106,7 @@ def _plausible(
 
 
 SitePower = Annotated[float, Field(ge=0.0), _plausible("kW", 1e6, {"W": 0.001}, 1e-6)]
+RampPower = Annotated[float, Field(gt=0.0), _plausible("kW", 1e6, {"W": 0.001})]
 NodePower = Annotated[float, Field(ge=0.0), _plausible("kW", 250.0, {"W": 0.001}, 1e-6)]
 Capacity = Annotated[float, Field(ge=0.0), _plausible("kWh", 1e7, {"Wh": 0.001}, 1e-6)]
 Price = Annotated[float, Field(ge=0.0), _plausible("MAD/kWh", 100.0, {"MAD/MWh": 0.001})]
