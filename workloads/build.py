@@ -67,6 +67,8 @@ def build(
             demand = replay(model, places, start, days, seed, folder)
         except WorkloadError as error:
             raise WorkloadError([*error.problems, *_also_asked(model, folder, str(error))]) from None
+        if model.load_factor is not None and model.load_factor > 1:  # a log as it is may ask for what it did
+            _refuse_overload(model, demand, places, days)
     return replace(demand, told=(*demand.told, *_load(demand, places, days), *_too_large(demand, places)))
 
 
@@ -81,13 +83,14 @@ def _also_asked(model: TraceModel, folder: Path, told: str) -> list[str]:
 
 
 LOAD_MOST = 100.0
-"""No generator is to offer more times the work that the GPUs can do: years of queue, which nobody means."""
+"""Nothing drawn or copied is to offer more times the work that the GPUs can do: years of queue, which nobody means."""
 
 
-def _refuse_overload(model: GeneratorModel, demand: Demand, places: Sequence[Place], days: float) -> None:
+def _refuse_overload(model: GeneratorModel | TraceModel, demand: Demand, places: Sequence[Place], days: float) -> None:
     load = _offered(demand, places, days)
     if load > LOAD_MOST:
-        key = "load" if model.load is not None else "jobs_per_day_per_million"
+        other = "load_factor" if isinstance(model, TraceModel) else "jobs_per_day_per_million"
+        key = "load" if model.load is not None else other
         raise WorkloadError(
             f"workload.{key} = {getattr(model, key):g}: the {len(demand.jobs):,} jobs ask for {load:,.0f} times what "
             f"the GPUs can do in {days:g} days; at most {LOAD_MOST:g} times is allowed"

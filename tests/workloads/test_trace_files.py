@@ -16,7 +16,7 @@ from builders.workloads import mistakes, workload_from
 from tafukt.workloads.build import build
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import Job
-from tafukt.workloads.schema import Demand, Place
+from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces import files
 from tafukt.workloads.traces.formats import load_table, sniff
 
@@ -363,3 +363,16 @@ def test_an_unknown_tier_or_class_is_told(tmp_path: Path) -> None:
     told = mistakes({**BASE, "classes": {"training": {"flexibility": "0.8"}}})
     assert "workload.classes.training.flexibility" in told
     assert "pausable" in told
+
+
+def test_a_log_copied_a_thousand_times_is_refused(tmp_path: Path) -> None:
+    rows = [f"j{i},2025-06-01T{i:02d}:00:00Z,3600,8" for i in range(12)]
+    (tmp_path / "t.csv").write_text("job_id,submit,runtime_s,gpus\n" + "\n".join(rows) + "\n")
+    table = {"kind": "trace", "file": "t.csv", "format": "own", "start_day": 0, "gpu_cap": 8, "slack_h": 1}
+    places = [Place("x", "X", 1, 8, "MA")]
+    start = datetime(2025, 6, 1, tzinfo=UTC)
+    model = TraceModel.model_validate({**table, "estimates": "exact", "load_factor": 1000})
+    with pytest.raises(WorkloadError, match=r"workload\.load_factor = 1000: the 12,000 jobs ask for 500 times"):
+        build(model, places, start, 1.0, 1, tmp_path)
+    as_it_is = TraceModel.model_validate({**table, "estimates": "exact", "load_factor": 1})
+    assert len(build(as_it_is, places, start, 1e-4, 1, tmp_path).jobs) == 1
