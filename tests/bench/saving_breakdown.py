@@ -1,25 +1,30 @@
-"""Where the saving goes that the bound allows and a policy does not reach, one step at a time.
+"""Where the saving goes that the bound allows and a policy does not reach: one cause after another, with intervals.
 
-    python -m bench.saving_breakdown [--seeds 1 2 ...] [--start DATE ...] [--write docs/ladder.md]
+    python -m bench.saving_breakdown [--experiment NAME] [--seeds 1 2 ...] [--start DATE ...] [--steps N]
+                                     [--kept DIR] [--write docs/ladder.md]
 
 Each step takes away one freedom or one piece of knowledge from the step before it. All steps run the same
 jobs under the same sky, in the simulator; `captured` is each one's share of what the bound allows over fifo.
+What is done is kept in a folder, so that a stop loses one step, and more seeds may follow.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.resources import files
-from math import ceil
+from math import ceil, isnan
 from pathlib import Path
 
 import numpy as np
 
 from tafukt.experiments.config.load import load
-from tafukt.experiments.config.scenario import build
+from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results.metrics import draw_kwh
+from tafukt.experiments.results.statistics import mean_interval
 from tafukt.simulator.bound.jobs import demand_of
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.bound.supply import gpu_power_w, node_base_w
@@ -31,25 +36,32 @@ from tafukt.simulator.policies.planner.planner import PlannerSettings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.search.best import carried_out
+from tafukt.simulator.search.search import Found, SearchSettings, search
 from tafukt.simulator.units import HOUR_S
-from tafukt.workloads.job import Checkpoint, Job
+from tafukt.workloads.job import Job
 
 J_PER_KWH = 3.6e6
 HEAD = """# Where the saving goes
 
-The Morocco week, means over the seeds {seeds}; every step takes one freedom or one piece of knowledge from the one
-before it. The row without a loss stands beside the one above it: the same knowledge, another method. The last column
-is the IT energy beyond what the bound charges, which lets jobs be parted over sites and nodes at will, and wakes nodes
-for nothing: here are nodes partly full, awake and empty, waking, saving and restarting.
+`{experiment}`, means over the seeds {seeds} with their 95 % intervals (Student's t over seeds, none for fewer than
+five); every row takes one freedom or one piece of knowledge from the row above it, and "lost" is what that costs of
+the saving that the bound allows over fifo. The last column is the IT energy beyond what the bound charges, which lets
+jobs be parted over sites and nodes at will, and wakes nodes for nothing: here are nodes partly full, awake and empty,
+waking, saving and restarting. The best known schedule was searched for in {steps:,} steps.
+
 Made by `{command} --write docs/ladder.md`.
 
+![What each cause costs, between the bound and fifo](ladder.png)
+
 """
-EXPERIMENT = Path(str(files("tafukt.experiments") / "bundled" / "morocco_week.toml"))
+TAIL = (Path(__file__).parent / "saving_breakdown_tail.md").read_text(encoding="utf-8")
+BUNDLED = Path(str(files("tafukt.experiments") / "bundled"))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One step of the ladder: what is known and free in it, and what it draws; or what stands `beside` a step.
+    """One step of the ladder: what is known and free in it, and what it draws.
 
     `more_it_kwh` is the IT energy beyond what the bound charges: nodes partly full, awake and empty, waking, and work
     on checkpoints and restarts.
@@ -57,20 +69,8 @@ class Row:
 
     step: str
     draw_kwh: float
-    captured: float
     misses: int
     more_it_kwh: float
-    beside: bool = False
-
-
-def free_moves(jobs: Sequence[Job]) -> list[Job]:
-    """The same jobs, all of which may stop and move at no cost."""
-    return [replace(j, ask=replace(j.ask, interruptible=True, checkpoint=Checkpoint())) for j in jobs]
-
-
-def free_restarts(jobs: Sequence[Job]) -> list[Job]:
-    """The same jobs; those that may stop do so at no cost."""
-    return [replace(j, ask=replace(j.ask, checkpoint=Checkpoint())) for j in jobs]
 
 
 def stay_put(jobs: Sequence[Job]) -> list[Job]:
@@ -78,41 +78,65 @@ def stay_put(jobs: Sequence[Job]) -> list[Job]:
     return [replace(j, ask=replace(j.ask, interruptible=False)) for j in jobs]
 
 
-def ladder(scenario: Scenario, jobs: Sequence[Job], settings: Settings, seed: int) -> Iterator[Row]:
-    """All steps, from the bound down to the policies; the first run is the baseline."""
-    hours = ceil(scenario.end_s / HOUR_S)
-    perfect = replace(settings, forecast=ForecastSettings(sun="perfect", horizon_h=hours))
-    sun = replace(settings, forecast=replace(settings.forecast, sun="perfect"))
-    all_known = PlannerSettings(horizon_h=hours, scarcity=0.0, margin_s=600.0, sites=4)
-    energy_blind = simulate(scenario, jobs, policy("fifo"), seed=seed, settings=settings)
-    base, least_it_kwh = draw_kwh(energy_blind), work_kwh(scenario, jobs)
-    least = lower_bound(scenario, jobs, settings=settings, seed=seed).draw_j / J_PER_KWH
+class Ladder:
+    """The steps of one scenario and seed, from the bound down to fifo."""
 
-    def row(step: str, what: Sequence[Job], known: Known | str, how: PlannerSettings, with_: Settings) -> Row:
-        chosen = policy(known) if isinstance(known, str) else Clairvoyant(step, how, known)
-        record = simulate(scenario, what, chosen, seed=seed, settings=with_)
-        drawn = draw_kwh(record)
+    def __init__(self, inputs: Inputs, seed: int, steps: int) -> None:
+        self.scenario, self.jobs, self.settings = inputs.scenario, tuple(inputs.jobs), inputs.settings
+        self.seed, self.search_steps = seed, steps
+
+    @property
+    def steps(self) -> dict[str, Callable[[], Row]]:
+        """What makes the row of each step, in order."""
+        jobs, sun = self.jobs, replace(self.settings.forecast, sun="perfect")
+        clear = replace(self.settings, forecast=sun)
+        hours = ceil(self.scenario.end_s / HOUR_S)
+        perfect = replace(self.settings, forecast=ForecastSettings(sun="perfect", horizon_h=hours))
+        all_known = PlannerSettings(horizon_h=hours, scarcity=0.0, margin_s=600.0, sites=4)
+
+        def planned(known: Known, how: PlannerSettings, settings: Settings) -> Callable[[str], Record]:
+            return lambda step: self.run(Clairvoyant(step, how, known), jobs, settings)
+
+        usual, ours = PlannerSettings(), self.settings
+        made: dict[str, Callable[[str], Record]] = {
+            "whole gangs, nodes and restarts: best known schedule": lambda _: self.searched(),
+            "planned job by job, knowing all": planned(Known(jobs), all_known, perfect),
+            "who will come is not known": planned(Known(jobs, arrivals=False), usual, clear),
+            "nor how long they run": planned(Known(jobs, durations=False, arrivals=False), usual, clear),
+            "nor the sun, but for its forecast: planner": lambda _: self.run(policy("planner"), jobs, ours),
+            "nobody stops or moves: planner": lambda _: self.run(policy("planner"), stay_put(jobs), ours),
+            "planned once, at submission: wait-for-sun": lambda _: self.run(policy("wait-for-sun"), jobs, ours),
+            "nobody waits: fifo": lambda _: self.run(policy("fifo"), jobs, ours),
+        }
+        rows = {step: lambda step=step, make=make: self.row(step, make(step)) for step, make in made.items()}  # type: ignore[misc]
+        return {"bound": self.bound, **rows}
+
+    def run(self, chosen: object, jobs: Sequence[Job], settings: Settings) -> Record:
+        """A simulation."""
+        return simulate(self.scenario, jobs, chosen, seed=self.seed, settings=settings)  # type: ignore[arg-type]
+
+    def searched(self) -> Record:
+        """The best schedule that a search finds."""
+        how, found = SearchSettings(self.search_steps), None
+        for step in search(self.scenario, self.jobs, self.seed, how):
+            found = step
+        assert isinstance(found, Found)
+        return carried_out(self.scenario, self.jobs, self.settings, self.seed, found, how)
+
+    def bound(self) -> Row:
+        """The bound."""
+        least = lower_bound(self.scenario, self.jobs, settings=self.settings, seed=self.seed)
+        return Row("bound", least.draw_j / J_PER_KWH, 0, 0.0)
+
+    @cached_property
+    def least_it_kwh(self) -> float:
+        """The IT energy that the bound charges [kWh]."""
+        return work_kwh(self.scenario, self.jobs)
+
+    def row(self, step: str, record: Record) -> Row:
+        """What a run shows."""
         late = sum(o.end_s > j.ask.deadline_s + 1.0 for o, j in zip(record.outcomes, record.jobs, strict=True))
-        return Row(step, drawn, (base - drawn) / (base - least), late, it_kwh(record) - least_it_kwh)
-
-    yield Row("bound", least, 1.0, 0, 0.0)
-    for step, change in (
-        ("best known schedule: all known, every job moves freely", free_moves),
-        ("30 % of the jobs stay put", free_restarts),
-        ("checkpoints and restarts cost what they do", list),
-    ):
-        changed: list[Job] = change(jobs)
-        yield row(step, changed, Known(tuple(changed)), all_known, perfect)
-    jobs = tuple(jobs)
-    yield row("who will come is not known", jobs, Known(jobs, arrivals=False), PlannerSettings(), sun)
-    yield row("nor how long they run", jobs, Known(jobs, durations=False, arrivals=False), PlannerSettings(), sun)
-    yield row("nor the sun, but for its forecast: planner", jobs, "planner", PlannerSettings(), settings)
-    yield replace(
-        row("the same by a programme: budget-planner", jobs, "budget-planner", PlannerSettings(), settings), beside=True
-    )
-    yield row("nobody stops or moves: planner", stay_put(jobs), "planner", PlannerSettings(), settings)
-    yield row("planned once, at submission: wait-for-sun", jobs, "wait-for-sun", PlannerSettings(), settings)
-    yield Row("fifo", base, 0.0, 0, it_kwh(energy_blind) - least_it_kwh)
+        return Row(step, draw_kwh(record), late, it_kwh(record) - self.least_it_kwh)
 
 
 def it_kwh(record: Record) -> float:
@@ -129,40 +153,142 @@ def work_kwh(scenario: Scenario, jobs: Sequence[Job]) -> float:
     return (busy_j + sum(node_base_w(site) * site.nodes * scenario.end_s for site in scenario.sites)) / J_PER_KWH
 
 
-def table(start: str, seeds: Sequence[int], say: Callable[[str], None] = print) -> str:
-    """The ladder of the Morocco week that starts on a date, means over seeds, as a Markdown table."""
-    rows: dict[str, list[Row]] = {}
-    for seed in seeds:
-        inputs = build(load(EXPERIMENT, [f"start={start}T00:00:00Z"]), seed)
-        for row in ladder(inputs.scenario, inputs.jobs, inputs.settings, seed):
-            rows.setdefault(row.step, []).append(row)
-            say(f"{start} seed {seed}: {row.step}: {row.draw_kwh:,.0f} kWh, captured {row.captured:.3f}")
-    columns = ("step", "draw [kWh]", "captured", "lost in this step", "deadlines missed", "more IT energy [kWh]")
+def rows_of(experiment: str, start: str, seed: int, steps: int, kept: Path | None) -> Iterator[Row]:
+    """The rows of one scenario and seed; those that are kept are read, the others are kept."""
+    path = kept / f"{experiment}-{start}-{seed}-{steps}.json" if kept else None
+    known = json.loads(path.read_text()) if path and path.is_file() else {}
+    inputs = build(load(BUNDLED / f"{experiment}.toml", [f"start={start}T00:00:00Z"]), seed)
+    for step, make in Ladder(inputs, seed, steps).steps.items():
+        if step not in known:
+            known[step] = asdict(make())
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(known, indent=1))
+        yield Row(**known[step])
+
+
+# --- the table and the picture -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A step over all seeds: draw [kWh], and what it loses of the draw [kWh] and of the saving, with half-widths."""
+
+    step: str
+    draw_kwh: float
+    lost_kwh: float
+    lost_half_kwh: float
+    captured: float
+    lost: float
+    lost_half: float
+    misses: float
+    more_it_kwh: float
+
+
+def causes(ladders: Sequence[Sequence[Row]]) -> list[Cause]:
+    """The steps of all seeds, each against the step before it, seed by seed."""
+    draws = np.array([[row.draw_kwh for row in rows] for rows in ladders])
+    room = (draws[:, -1] - draws[:, 0])[:, None]
+    captured = (draws[:, -1:] - draws) / room
+    lost_kwh = np.diff(draws, axis=1, prepend=draws[:, :1])
+    found = []
+    for at, row in enumerate(ladders[0]):
+        kwh, share = mean_interval(lost_kwh[:, at]), mean_interval(lost_kwh[:, at] / room[:, 0])
+        misses, more = (
+            float(np.mean([getattr(rows[at], name) for rows in ladders])) for name in ("misses", "more_it_kwh")
+        )
+        drawn, reached = float(draws[:, at].mean()), float(captured[:, at].mean())
+        found.append(Cause(row.step, drawn, kwh[0], kwh[1], reached, share[0], share[1], misses, more))
+    return found
+
+
+def table(found: Sequence[Cause]) -> str:
+    """The ladder as a Markdown table."""
+
+    def with_half(value: float, half: float, text: str) -> str:
+        return f"{value:{text}}" + ("" if isnan(half) else f" ± {half:{text}}")
+
+    columns = ("cause", "draw [kWh]", "lost [kWh]", "lost of the saving", "captured", "late", "more IT energy [kWh]")
     lines = [f"| {' | '.join(columns)} |", "|---|" + "--:|" * (len(columns) - 1)]
-    before = 1.0
-    for step, found in rows.items():
-        captured = float(np.mean([row.captured for row in found]))
-        drawn, late = np.mean([row.draw_kwh for row in found]), np.mean([row.misses for row in found])
-        more = np.mean([row.more_it_kwh for row in found])
-        lost = "" if found[0].beside else f"{before - captured:.3f}"
-        lines.append(f"| {step} | {drawn:,.0f} | {captured:.3f} | {lost} | {late:.1f} | {more:,.0f} |")
-        before = before if found[0].beside else captured
+    for at, one in enumerate(found):
+        lost = with_half(one.lost_kwh, one.lost_half_kwh, ",.0f") if at else ""
+        share = with_half(one.lost, one.lost_half, ".3f") if at else ""
+        cells = [
+            f"{one.draw_kwh:,.0f}",
+            lost,
+            share,
+            f"{one.captured:.3f}",
+            f"{one.misses:.1f}",
+            f"{one.more_it_kwh:,.0f}",
+        ]
+        lines.append(f"| {one.step} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def picture(found: dict[str, list[Cause]], path: Path) -> None:
+    """Draw what each cause costs, from the bound on the left to fifo on the right, one panel for each start."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    from tafukt.experiments.figures.style import BOUND, GRID, INK, style
+
+    with style():
+        height = 1.2 + 0.34 * len(next(iter(found.values())))
+        figure, axes = plt.subplots(
+            1, len(found), figsize=(4.6 + 3.2 * len(found), height), sharey=True, layout="constrained", squeeze=False
+        )
+        for ax, (start, rows) in zip(axes[0], found.items(), strict=True):
+            begins = [0.0] + [one.draw_kwh for one in rows[:-1]]
+            lengths = [rows[0].draw_kwh] + [one.lost_kwh for one in rows[1:]]
+            halves = np.nan_to_num([0.0] + [one.lost_half_kwh for one in rows[1:]])
+            places = np.arange(len(rows))
+            ax.barh(places, lengths, left=begins, color=[BOUND] + [GRID] * (len(rows) - 1), height=0.66)
+            ax.errorbar([one.draw_kwh for one in rows], places, xerr=halves, fmt="none", ecolor=INK, capsize=2.5)
+            for place, one in enumerate(rows):
+                text = f"{one.draw_kwh:,.0f}" if not place else f"{one.lost:+.1%}".replace("-", "−")
+                right = max(one.draw_kwh, begins[place]) + halves[place]
+                ax.annotate(text, (right, place), xytext=(4, 0), textcoords="offset points", va="center")
+            ax.set_yticks(places, [one.step for one in rows])
+            ax.set_xlim(0, rows[-1].draw_kwh * 1.2)
+            ax.set_title(f"From {start}: what each cause costs of the saving", loc="left", fontsize="medium")
+            ax.set_xlabel("grid draw [kWh]")
+            ax.xaxis.set_major_locator(MaxNLocator(5))
+            ax.xaxis.set_major_formatter("{x:,.0f}")
+        axes[0][0].invert_yaxis()
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+
+
 def main() -> None:
-    """Make the ladder and print it, or write it to a file."""
-    parser = argparse.ArgumentParser(description="Where the saving goes that the bound allows, step by step.")
+    """Make the ladder and print it, or write it to a file, with a picture beside it."""
+    parser = argparse.ArgumentParser(description="Where the saving goes that the bound allows, cause by cause.")
+    parser.add_argument("--experiment", default="morocco_month")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--start", nargs="+", default=["2025-12-01", "2025-06-02"])
+    parser.add_argument("--steps", type=int, default=SearchSettings.steps)
+    parser.add_argument("--kept", type=Path, help="a folder that keeps what is done")
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
-    parts = [f"## Week from {start}\n\n{table(start, asked.seeds)}\n" for start in asked.start]
+    ladders: dict[str, list[list[Row]]] = {start: [] for start in asked.start}
+    for seed in asked.seeds:
+        for start in asked.start:
+            rows = []
+            for row in rows_of(asked.experiment, start, seed, asked.steps, asked.kept):
+                print(f"{start} seed {seed}: {row.step}: {row.draw_kwh:,.0f} kWh", flush=True)
+                rows.append(row)
+            ladders[start].append(rows)
+    found = {start: causes(members) for start, members in ladders.items()}
     seeds = " ".join(map(str, asked.seeds))
-    command = f"python -m bench.saving_breakdown --seeds {seeds} --start {' '.join(asked.start)}"
-    text = HEAD.format(seeds=seeds, command=command) + "\n".join(parts)
+    command = f"python -m bench.saving_breakdown --experiment {asked.experiment} --seeds {seeds}"
+    command += f" --start {' '.join(asked.start)} --steps {asked.steps}"
+    text = HEAD.format(experiment=asked.experiment, seeds=seeds, steps=asked.steps, command=command)
+    text += "\n".join(f"## From {start}\n\n{table(rows)}\n" for start, rows in found.items()) + "\n" + TAIL
     if asked.write:
         asked.write.write_text(text, encoding="utf-8")
+        picture(found, asked.write.with_suffix(".png"))
     else:
         print(text)
 
