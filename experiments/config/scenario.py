@@ -225,6 +225,7 @@ def _settings(experiment: Experiment, jobs: Sequence[Job], sites: Sequence[Site]
         remainder=experiment.engine.remainder,
         overrun=experiment.engine.overrun,
         respond=experiment.engine.respond,
+        at_limit=experiment.engine.at_limit,
         events=experiment.output.events,
         faults=_faults(experiment.faults),
         forecast=ForecastSettings(

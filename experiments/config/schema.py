@@ -110,6 +110,11 @@ class EngineTable(Table):
         description="What gives way first where the grid asks for less: what costs the least work, caps, pauses, the "
         "battery, or jobs that move to sites that were asked for nothing; none: nothing",
     )
+    at_limit: Literal["wait", "bend"] = Field(
+        default="wait",
+        description="Under an import limit a job waits until there is power for it; or jobs bend for it by power caps, "
+        "as `respond` says and within their `flexibility`",
+    )
     hold_min: float = Field(
         default=30.0,
         ge=0.0,

@@ -290,6 +290,8 @@ JOB_METRICS: tuple[Column, ...] = (
     _number("gpu_hours", "GPU-h", "GPU-time held by jobs, waking, restarts and checkpoints included"),
     _number("gpu_hours_lost", "GPU-h", "GPU-time whose work was lost to kills"),
     _number("energy_lost_kwh", "kWh", "Site energy attributed to work that was lost to kills"),
+    _number("capped_h", "h", "Hours in which jobs ran under power caps, sum over the sites"),
+    _number("capped_gpu_hours", "GPU-h", "Work that power caps delayed"),
     _count("pauses", "Times a running job was paused on purpose"),
     _count("moves", "Times a job was moved to another site"),
     _count("kills", "Times a job was killed by an outage, a shortage or a node failure"),

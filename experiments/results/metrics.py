@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tafukt.experiments.results.account import account_draw_kwh
 from tafukt.experiments.results.attribution import G_PER_KG, jobs_columns
+from tafukt.experiments.results.capped import capped_metrics
 from tafukt.experiments.results.grid_events import grid_event_metrics
 from tafukt.experiments.results.objective import DRAW, LIMITS, OBJECTIVES, Objective
 from tafukt.experiments.results.ramps import ramp_metrics
@@ -67,6 +68,7 @@ def summary(
         **job_metrics(record, times),
         **grid_event_metrics(record),
         **ramp_metrics(record),
+        **capped_metrics(record),
         "energy_lost_kwh": float(np.sum(attributed["energy_lost_kwh"])),
         "network_kwh": record.network_j / KWH_J,
         "network_gb": float(sum(transfer.size_gb for transfer in record.transfers)),

@@ -27,6 +27,7 @@ from tafukt.simulator.engine.faults import NodeCapacity, NodeFaults
 from tafukt.simulator.engine.forecast import Forecast
 from tafukt.simulator.engine.grid_requests.control import GridRequests
 from tafukt.simulator.engine.grid_requests.ramp import RampControl
+from tafukt.simulator.engine.grid_requests.respond import bendable_w, respond
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.network import Network
@@ -86,6 +87,8 @@ class Engine:
         weak = asked or ramped or any(s.grid.outages or s.grid.is_limited for s in scenario.sites)
         self.shortage = ShortageControl(state, self.phases) if weak else None
         self.ramps = RampControl(state, self.phases, self.shortage) if ramped and self.shortage is not None else None
+        if self.shortage is not None:
+            self.shortage.respond, self.shortage.bendable_w = respond, bendable_w
         self.requests = GridRequests(state, self.shortage) if asked and self.shortage is not None else None
         self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage, self.capacity)
         forecast = Forecast(scenario, settings.forecast, seed)

@@ -86,6 +86,7 @@ class ShortageControl:
         by_battery = state.settings.respond == "battery-first"
         self.outlooks = [SupplyAdequacy(ledger, by_battery) for ledger in state.ledgers]
         self._at_work = False
+        self._at_limit = state.settings.at_limit == "bend"
         # The answer to a request of the grid, which is no shortage: set by who brings the requests.
         self.respond: Callable[[ShortageControl, int], None] = shed
         # By how much jobs may still give way to one, without any pause [W].
@@ -179,7 +180,7 @@ class ShortageControl:
         ledger.advance_to(now)
         if watch.short:
             self._act(site, switch_off)
-        if watch.capped and ledger.request_w < ledger.limit_at(now):
+        if watch.capped and self.bends(site):
             self._act(site, self.respond)  # where there is room again, caps are lifted as far as it goes
         lead_s = self._lead_s(site)
         short_s, again_s = self._foresee(site, lead_s)
@@ -242,7 +243,7 @@ class ShortageControl:
         ):
             return True
         pressing = self._is_pressing(site, latest_s)
-        if pressing and self._others_make_room(site, gpus, intensity):
+        if (pressing or self._at_limit) and self._others_make_room(site, gpus, intensity):
             return True
         if watch.short or (now < watch.holds_until_s and not pressing):
             return False
@@ -257,6 +258,11 @@ class ShortageControl:
         self._tick_later(site)
         return False
 
+    def bends(self, site: int) -> bool:
+        """Whether jobs of a site bend within their floors for what binds its import now: a request, or a limit too."""
+        ledger, limit_w = self.state.ledgers[site], self.state.ledgers[site].limit_at(self.clock.now)
+        return ledger.request_w < limit_w or (self._at_limit and ledger.supply is Supply.GRID and limit_w < inf)
+
     def _is_pressing(self, site: int, latest_s: float) -> bool:
         """Whether a job would be late if it waited until a request of the grid, and what follows it, is over."""
         watch, asked = self.watches[site], self.state.announced[site]
@@ -267,7 +273,7 @@ class ShortageControl:
     def _others_make_room(self, site: int, gpus: int, intensity: float) -> bool:
         """Whether a site that is asked for less could take a job if the others were capped down to their floors."""
         ledger, now = self.state.ledgers[site], self.clock.now
-        if ledger.request_w >= ledger.limit_at(now):
+        if not self.bends(site):
             return False
         ledger.advance_to(now)
         it_w = ledger.it_w + self._to_come_w(site) + self._added_w(site, gpus, intensity)
@@ -403,12 +409,12 @@ def jobs_at(state: State, site: int) -> list[JobState]:
 def _give_way(guard: ShortageControl, site: int) -> None:
     """Answer what binds: the grid's request, which jobs' floors limit, or a shortage, which nothing does."""
     ledger = guard.state.ledgers[site]
-    if ledger.request_w >= ledger.limit_at(guard.clock.now):
+    if not guard.bends(site):
         shed(guard, site)
         return
     watch = guard.watches[site]
     assert watch is not None
-    watch.by_request = True
+    watch.by_request = ledger.request_w < ledger.limit_at(guard.clock.now)
     guard.respond(guard, site)
     asked_w, ledger.request_w = ledger.request_w, inf
     try:
@@ -575,7 +581,8 @@ class SupplyAdequacy:
         Exact where the battery does not answer, else to half a watt, on the safe side.
         """
         ledger = self.ledger
-        if ledger.battery is None or not self.battery_answers:
+        spared = not self.battery_answers and ledger.request_w < ledger.limit_at(ledger.now_s)
+        if ledger.battery is None or spared:
             first, last = ledger.step_at(ledger.now_s), ledger.step_at(until_s)
             carried = self._table()[0][first : max(last, first) + (last * ledger.step_s < until_s or last == first)]
             return min(max(float(carried.min()), 0.0), at_most_w)

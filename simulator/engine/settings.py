@@ -19,12 +19,14 @@ class Settings:
 
     `remainder` says what a gang larger than a node does with a part of a node; `overrun` what happens
     to a job past its estimate; `events` how much is written down; `respond` what gives way first where the grid asks
-    for less; `faults` what breaks and how often.
+    for less; `at_limit` whether jobs wait for power under an import limit, or others bend for them; `faults` what
+    breaks and how often.
     """
 
     remainder: Remainder = "share"
     overrun: Literal["extend", "kill"] = "extend"
     events: Literal["all", "changes", "none"] = "all"
     respond: Respond = "least-loss"
+    at_limit: Literal["wait", "bend"] = "wait"
     forecast: ForecastSettings = field(default_factory=ForecastSettings)
     faults: FaultSettings = field(default_factory=FaultSettings)

@@ -16,6 +16,7 @@ from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report.explain import explain
 from tafukt.experiments.report.report import context, page
+from tafukt.experiments.results.capped import capped_metrics
 from tafukt.experiments.results.grid_events import grid_event_metrics, grid_event_rows
 from tafukt.experiments.results.load import Results
 from tafukt.simulator.power_caps import MEASURED
@@ -131,3 +132,12 @@ def test_the_story_of_a_job_says_that_the_grid_asked(results: Results) -> None:
     assert "its power was capped on" in told
     assert "of what it draws above idle: the grid asks for less; still missing:" in told
     assert "its power was no longer capped on" in told
+
+
+def test_hours_under_caps_and_the_work_they_delay() -> None:
+    """All six jobs are capped for the three hours of the request, at the speeds of `test_the_account_by_hand`."""
+    found = capped_metrics(record([0.75] * 6))
+    speeds = [0.85] * 4 + [0.936 - 0.02 * 0.086 / 0.21, 0.936]
+    assert found["capped_h"] == pytest.approx(3.0, rel=1e-9)
+    assert found["capped_gpu_hours"] == pytest.approx(3.0 * sum(1.0 - s for s in speeds), rel=1e-9)
+    assert capped_metrics(record([1.0] * 6)) == {"capped_h": 0.0, "capped_gpu_hours": 0.0}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tafukt.simulator.energy.ledger import Supply
 from tafukt.simulator.engine.event_queue import Kind
-from tafukt.simulator.engine.grid_requests.respond import bendable_w, pause_ahead, respond
+from tafukt.simulator.engine.grid_requests.respond import pause_ahead
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.record import GridRequest
@@ -35,7 +35,6 @@ class GridRequests:
         self.shortage = shortage
         self.made: list[GridRequest] = []
         self._before_w: dict[int, float] = {}
-        shortage.respond, shortage.bendable_w = respond, bendable_w
 
     def begin(self) -> None:
         """Put notices, starts and ends among the events."""

@@ -25,6 +25,7 @@ LATE_WEIGHT = 1000.0
 # A cap is raised by no less than this share, so that rounding moves nobody; bisection of the common cap ends there.
 CAP_STEP = 1e-3
 ASKED, EASED = "the grid asks for less", "the grid's request leaves room again"
+LIMITED, LESS_LIMITED = "the import limit", "the import limit leaves room again"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ class Situation:
     def watts(self, job: JobState, share: float) -> float:
         """A share of a job's power above idle [W]."""
         return self.control.state.clusters[self.site].node.dynamic_w * share * job.ask.intensity * job.gpus
+
+    @property
+    def asked(self) -> bool:
+        """Whether it is a request that binds, and not the connection's own limit."""
+        ledger = self.control.state.ledgers[self.site]
+        return ledger.request_w < ledger.limit_at(self.control.clock.now)
 
     def weight(self, job: JobState, lost_s: float) -> float:
         """Weight of a lost GPU-second of a job: larger where the loss of so much time [s] can make it late."""
@@ -283,6 +290,7 @@ def _carry_out(found: Situation, chosen: Sequence[Offer], ease: bool = True) -> 
     control, watch = found.control, found.control.watches[found.site]
     assert watch is not None
     phases, detail = control.phases, {"missing_w": found.missing_w}
+    why, eased = (ASKED, EASED) if found.asked else (LIMITED, LESS_LIMITED)
     by_job = {offer.job.index: offer for offer in chosen}
     for job in found.jobs:
         offer, top = by_job.get(job.index), found.top(job)
@@ -290,15 +298,15 @@ def _carry_out(found: Situation, chosen: Sequence[Offer], ease: bool = True) -> 
         if offer is not None and offer.cap == 0.0:
             watch.capped.pop(job.index, None)
             if offer.target < 0:
-                phases.pause(job, ASKED, told)
+                phases.pause(job, why, told)
             else:
-                phases.move(job, offer.target, ASKED, told, at_once=True)
+                phases.move(job, offer.target, why, told, at_once=True)
             continue
         cap = offer.cap if offer is not None else top
         if cap < job.cap:
             watch.capped.setdefault(job.index, job.cap)
-            phases.set_power_cap(job, cap, ASKED, told)
+            phases.set_power_cap(job, cap, why, told)
         elif ease and (cap > job.cap + CAP_STEP or (cap == top and cap > job.cap)):
             if cap == top:
                 del watch.capped[job.index]
-            phases.set_power_cap(job, cap, EASED, {})
+            phases.set_power_cap(job, cap, eased, {})

@@ -308,3 +308,36 @@ def test_nobody_is_moved_where_institutes_decide_alone() -> None:
     told = {"event_floor": 0.75, "checkpoint": Checkpoint(1.0, 40.0, 60.0, None)}
     where_ = two_sites(8000.0, coordination="federated")
     assert not kinds(run([make_job("j", 0.0, 1, 10 * HOUR, **told)], where_, respond="move-first"), "move")
+
+
+# --- an import limit that jobs bend for
+
+
+def test_jobs_bend_for_one_more_behind_the_same_connection() -> None:
+    """Four jobs draw 3000 W, which is the limit; a fifth needs 500 W: 95 W each of five, and 25 W of one more.
+
+    So four run at 0.81 and one at 0.76 of their power until the first ends; without bending the fifth waits for that.
+    """
+    place = where()
+    limited = replace(place, sites=(replace(place.sites[0], grid=replace(place.sites[0].grid, import_limit_w=3000.0)),))
+    five = [*jobs([0.5] * 4, runtime_h=4.0), make_job("fifth", HOUR, 1, 4 * HOUR, event_floor=0.5)]
+    waits = run(five, limited)
+    assert waits.outcomes[4].start_s == 4 * HOUR
+    bends = run(five, limited, at_limit="bend")
+    assert bends.outcomes[4].start_s == HOUR
+    assert import_w(bends, 2 * HOUR) == pytest.approx(3000.0, rel=1e-9)
+    caps = sorted({e.job: e.detail["cap"] for e in bends.events if e.kind == "cap" and e.time_s <= HOUR}.values())
+    assert caps == pytest.approx([0.76, *[0.81] * 4], rel=1e-9)
+    assert {reason for _, _, reason in kinds(bends, "cap")} <= {
+        "the import limit",
+        "the import limit leaves room again",
+        "supply has recovered",
+    }
+    assert max(outcome.end_s for outcome in bends.outcomes) < max(outcome.end_s for outcome in waits.outcomes)
+
+
+def test_firm_jobs_make_no_room_behind_a_limit() -> None:
+    place = where()
+    limited = replace(place, sites=(replace(place.sites[0], grid=replace(place.sites[0].grid, import_limit_w=3000.0)),))
+    five = [*jobs([1.0] * 4, runtime_h=4.0), make_job("fifth", HOUR, 1, 4 * HOUR, event_floor=0.5)]
+    assert run(five, limited, at_limit="bend").outcomes[4].start_s == 4 * HOUR
