@@ -16,9 +16,9 @@ from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report.explain import explain
 from tafukt.experiments.report.report import context, page
-from tafukt.experiments.results.capped import capped_metrics
 from tafukt.experiments.results.grid_events import grid_event_metrics, grid_event_rows
 from tafukt.experiments.results.load import Results
+from tafukt.experiments.results.metrics import capped_metrics
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.scenario import Grid, GridEvent, NodeType
 
