@@ -400,7 +400,8 @@ class ListScheduler(Backfilling):
             due.append(heappop(self._held)[2])
         for job in (*due, *self._new):
             sites = view.sites_for(job)
-            latest = latest_start_s(job, min(leads_s(job, sites, view)), now) if job.ask.deferrable else now
+            leads = leads_s(job, sites, view)
+            latest = latest_start_s(job, min(leads), now) if job.ask.deferrable else now
             plan = when.decide(job, sites, view) if latest > now - TICK_S else None
             if latest <= now < latest + job.ask.slack_s:
                 urgent.add(job.index)
@@ -408,7 +409,7 @@ class ListScheduler(Backfilling):
                 self._plans.pop(job.index, None)
                 come.append(job)
                 continue
-            until = min(plan.until_s, latest_start_s(job, lead_s(job, plan.site, view), now))
+            until = min(plan.until_s, latest_start_s(job, leads[sites.index(plan.site)], now))
             if until <= now:
                 self._plans[job.index] = plan
                 come.append(job)

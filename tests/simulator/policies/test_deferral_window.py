@@ -124,3 +124,18 @@ def test_a_gang_past_its_latest_start_is_not_passed_for_ever() -> None:
     perfect = Settings(forecast=ForecastSettings(sun="perfect", load="perfect"))
     record = simulate(scenario([place], 2 * 86_400.0), [gang, *others], policy("wait-for-sun"), settings=perfect)
     assert record.outcomes[0].start_s == 4.5 * HOUR_S  # when those who ran at three o'clock have ended
+
+
+def test_half_an_hour_of_sun_is_found_in_half_hours_and_missed_in_hours() -> None:
+    half_s = HOUR_S / 2
+    sun = np.zeros(48)
+    sun[21] = 20_000.0  # from 10:30 on
+    place = replace(site(), pv=StepProfile(sun, half_s))
+    work = job("j", 0.0, 8, half_s, estimate_s=half_s, slack_s=14 * HOUR_S)
+    begun = []
+    for slot_s in (half_s, HOUR_S):
+        foresight = ForecastSettings(sun="perfect", load="perfect", slot_s=slot_s)
+        where = replace(scenario([place]), step_s=half_s)
+        record = simulate(where, [work], policy("wait-for-sun"), settings=Settings(forecast=foresight))
+        begun.append(record.outcomes[0].start_s)
+    assert begun == [10.5 * HOUR_S, 10 * HOUR_S]

@@ -1,4 +1,4 @@
-"""The planner with one job and a perfect forecast, against every choice that there is, simulated."""
+"""The planners with one job and a perfect forecast, against every choice that there is, simulated."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Checkpoint, Job
 
+PLANNERS = ["planner", pytest.param("budget-planner", marks=pytest.mark.slow)]
 HOUR_S, HOURS = 3600.0, 72
 NODE = NodeType("n", 8, 1000.0, 8000.0, 0.0)
 FORESIGHT = ForecastSettings("perfect", load="perfect", carbon="perfect", price="perfect")
@@ -67,7 +68,8 @@ def run_kwh(job: Job, where: Scenario, one: Any) -> float:
     return draw_kwh(kit.run([job], where, one, forecast=FORESIGHT))
 
 
-def test_a_lone_job_in_one_piece_draws_no_more_than_half_a_percent_over_the_best_start() -> None:
+@pytest.mark.parametrize("name", PLANNERS)
+def test_a_lone_job_in_one_piece_draws_no_more_than_half_a_percent_over_the_best_start(name: str) -> None:
     drawn = best = 0.0
     for seed in range(12):
         rng = np.random.default_rng(seed)
@@ -76,11 +78,12 @@ def test_a_lone_job_in_one_piece_draws_no_more_than_half_a_percent_over_the_best
         job = kit.job("j", begin * HOUR_S, 8, run * HOUR_S, slack_s=slack * HOUR_S, interruptible=False)
         starts = [(site, begin + wait) for site in range(2) for wait in range(slack + 1)]
         best += min(run_kwh(job, where, Hours(site, set(range(at, at + run)))) for site, at in starts)
-        drawn += run_kwh(job, where, policy("planner"))
+        drawn += run_kwh(job, where, policy(name))
     assert drawn == pytest.approx(best, rel=0.005)
 
 
-def test_a_lone_job_that_may_stop_draws_no_more_than_half_a_percent_over_the_best_hours() -> None:
+@pytest.mark.parametrize("name", PLANNERS)
+def test_a_lone_job_that_may_stop_draws_no_more_than_half_a_percent_over_the_best_hours(name: str) -> None:
     drawn = best = 0.0
     for seed in range(8):
         rng = np.random.default_rng(100 + seed)
@@ -89,5 +92,5 @@ def test_a_lone_job_that_may_stop_draws_no_more_than_half_a_percent_over_the_bes
         job = kit.job("j", begin * HOUR_S, 8, run * HOUR_S, slack_s=slack * HOUR_S, checkpoint=Checkpoint())
         choices = combinations(range(begin, begin + run + slack), run)
         best += min(run_kwh(job, where, Hours(0, set(hours))) for hours in choices)
-        drawn += run_kwh(job, where, policy("planner"))
+        drawn += run_kwh(job, where, policy(name))
     assert drawn == pytest.approx(best, rel=0.005)
