@@ -304,6 +304,7 @@ class ListScheduler(Backfilling):
         self._plain = not (self._when or self._reviews or self._conservative or self._dynamic)
         # Whether only newcomers need a look where nobody who waited already could start.
         self._quick = parts.backfill == "first-fit" and not self._dynamic
+        self._told: dict[int, tuple[float, int]] = {}  # until when, and for which site, a job has been told to wait
         self._urgent: set[int] = set()  # newcomers past their latest start
         self._quotas = bool(view.scenario.quotas)
 
@@ -392,9 +393,9 @@ class ListScheduler(Backfilling):
 
     # --- when ------------------------------------------------------------------------------------
 
-    def _held_back(self, when: When, now: float, view: View) -> list[Hold]:
+    def _held_back(self, when: When, now: float, view: View) -> list[Action]:
         """Holds for those whose time has not come; leaves among the newcomers whoever may start now."""
-        urgent, come, holds = self._urgent, list[JobState](), list[Hold]()
+        urgent, come, holds, asked = self._urgent, list[JobState](), list[Action](), set[float]()
         due = []
         while self._held and self._held[0][0] <= now:
             due.append(heappop(self._held)[2])
@@ -414,10 +415,14 @@ class ListScheduler(Backfilling):
                 self._plans[job.index] = plan
                 come.append(job)
             else:
-                heappush(self._held, (until, job.index, job))
-                holds.append(Hold(job, until, plan.site, plan.reason, plan.detail))
+                heappush(self._held, (min(until, plan.again_s), job.index, job))
+                if plan.again_s < until:
+                    asked.add(plan.again_s)
+                if self._told.get(job.index) != (until, plan.site):
+                    self._told[job.index] = until, plan.site
+                    holds.append(Hold(job, until, plan.site, plan.reason, plan.detail))
         self._new = come
-        return holds
+        return [*holds, *map(Wake, sorted(asked))]
 
     def _remember_latest_starts(self, now: float, view: View) -> Iterator[Action]:
         """Whoever was let in and found no room is asked again in the next round, and at its latest start."""

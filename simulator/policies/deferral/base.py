@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,13 +21,17 @@ SPARE_SHARE = 0.025
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """A plan for one job: start at `until_s` [s] on `site`; the reason and the numbers it rests on."""
+    """A plan for one job: start at `until_s` [s] on `site`; the reason and the numbers it rests on.
+
+    `again_s` is when the job is to be looked at again, where that is before its start [s].
+    """
 
     job: JobState
     until_s: float
     site: int
     reason: str
     detail: dict[str, Any] = field(default_factory=dict)
+    again_s: float = inf
 
 
 class When(Protocol):

@@ -97,10 +97,19 @@ class LowestGridWindow(Promising):
         for: they are most of the jobs and next to nothing of the energy (a choice: 1).
     duration : Duration, optional
         How long jobs are expected to run; the usual share of their estimates where none is given.
+    replan : bool
+        Whether held jobs are looked at again with every new forecast.
     """
 
-    def __init__(self, per_hour: float = 0.002, least_gpu_h: float = 1.0, duration: Duration | None = None) -> None:
+    def __init__(
+        self,
+        per_hour: float = 0.002,
+        least_gpu_h: float = 1.0,
+        duration: Duration | None = None,
+        replan: bool = False,
+    ) -> None:
         super().__init__(duration or UsualShare())
+        self.replan = replan
         self.per_hour = per_hour
         self.least_gpu_h = least_gpu_h
         self._parts: dict[tuple[tuple[int, ...], str], tuple[_Part, ...]] = {}
@@ -157,7 +166,8 @@ class LowestGridWindow(Promising):
         self._promise_from(job, site, start_s, left_s, view)
         kwh = slot_s / HOUR_S / 1000.0
         detail = {"grid_kwh": grid_w * kwh, "grid_kwh_now": now_w * kwh, "until_s": start_s}
-        return Delay(job, start_s, site, "lowest-grid-window", detail)
+        again_s = self._valid_s if self.replan else inf
+        return Delay(job, start_s, site, "lowest-grid-window", detail, again_s)
 
     def keeps(self, job: JobState, sites: Sequence[int], view: View) -> Sequence[int]:
         """Those of some sites where a run that begins now breaks no promise to another job; all for a small job."""

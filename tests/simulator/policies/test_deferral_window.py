@@ -14,6 +14,8 @@ from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.deferral.window import _from_now_on
 from tafukt.simulator.policies.lookahead.windows import RunCosts
 from tafukt.simulator.policies.presets import policy
+from tafukt.simulator.policies.registry import maker_of
+from tafukt.simulator.scenario import Grid, Scenario
 from tafukt.simulator.units import HOUR_S
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Job
@@ -130,12 +132,29 @@ def test_half_an_hour_of_sun_is_found_in_half_hours_and_missed_in_hours() -> Non
     half_s = HOUR_S / 2
     sun = np.zeros(48)
     sun[21] = 20_000.0  # from 10:30 on
-    place = replace(site(), pv=StepProfile(sun, half_s))
+    dark = StepProfile.constant(0.0, 48 * half_s, half_s)
+    grid = Grid(dark, dark, dark)
+    place = replace(site(), pv=StepProfile(sun, half_s), other=dark, overhead=dark, grid=grid)
     work = job("j", 0.0, 8, half_s, estimate_s=half_s, slack_s=14 * HOUR_S)
     begun = []
     for slot_s in (half_s, HOUR_S):
         foresight = ForecastSettings(sun="perfect", load="perfect", slot_s=slot_s)
-        where = replace(scenario([place]), step_s=half_s)
+        where = Scenario((place,), 86_400.0, half_s)
         record = simulate(where, [work], policy("wait-for-sun"), settings=Settings(forecast=foresight))
         begun.append(record.outcomes[0].start_s)
     assert begun == [10.5 * HOUR_S, 10 * HOUR_S]
+
+
+def test_held_jobs_may_be_looked_at_again_with_every_forecast() -> None:
+    """A gang that had the node promised fails at six: who looks again moves up into the sun of the early hours."""
+    place = replace(site(), pv=sunny_from(6, 86_400.0))  # until noon
+    gang = job("gang", 0.0, 8, 4 * HOUR_S, slack_s=7 * HOUR_S, ending="failed", ends_at=0.02)
+    waits = job("waits", 600.0, 8, 2 * HOUR_S, slack_s=14 * HOUR_S)
+    perfect = Settings(forecast=ForecastSettings(sun="perfect", load="perfect"))
+    begun = []
+    for again in (False, True):
+        made = maker_of({"name": "x", "like": "wait-for-sun", "when": {"part": "wait-for-sun", "replan": again}})
+        record = simulate(scenario([place]), [gang, waits], made("x"), settings=perfect)
+        assert record.outcomes[0].start_s == 6 * HOUR_S
+        begun.append(record.outcomes[1].start_s)
+    assert begun == [10 * HOUR_S, 7 * HOUR_S]
