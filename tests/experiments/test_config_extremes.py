@@ -33,6 +33,7 @@ OTHER_CLASS = ("workload.classes.fine_tuning.runtime_quantiles_h",)
 """Keys that ask for more work the larger they are; `validate` says how long it takes."""
 SAID: dict[str, list[Any]] = {
     "output.step_min": [60, 1440],
+    "sites.own.x.battery.soc_start": [0.05, 0.95],
     "sites.own.x.climate.tmax_c": [[15.0] * 12, [60.0] * 12],
     "sites.own.x.climate.tmin_c": [[-80.0] * 12, [25.0] * 12],
     "engine.power_caps": [[[5e-324, 5e-324], [1.0, 1.0]], [[0.5, 0.999], [1.0, 1.0]]],
