@@ -15,7 +15,7 @@ from tafukt.experiments.cli.comparison import pattern_of
 from tafukt.experiments.cli.text import console, fitted, heading_mark, new_table, print_blocks
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.results.dictionary import column
-from tafukt.experiments.results.numbers import number_text
+from tafukt.experiments.results.numbers import in_currency, number_text
 
 if TYPE_CHECKING:
     from tafukt.experiments.results.load import Results
@@ -60,6 +60,9 @@ def compare_command(
         mine = statistics.differences(results.complete, results.axes, base, paired)
         told += statistics.warnings(results.complete, results.axes, mine)
         pairs += mine
+    currencies = sorted({results.currency for results in opened})
+    if len(currencies) > 1:
+        told.append(f"prices are in {' and '.join(currencies)}: costs of these folders cannot be compared")
     for other in opened[1:]:
         pairs += statistics.between(opened[0], other, paired)
     if pairs:
@@ -67,7 +70,7 @@ def compare_command(
     for results in opened:
         rows = results.complete.to_dict(orient="records")
         for line in against_base(rows, results.baseline_scenario, results.axes):
-            console().print(line)
+            console().print(in_currency(line, results.currency))
     for line in dict.fromkeys(told):
         console().print(f"Note: {line}")
     return 0
@@ -113,7 +116,7 @@ def _means(results: Results, metrics: Sequence[str]) -> None:
     def build(kept: Sequence[str]) -> Table:
         table = new_table(f"{results.title} ({results.folder})\nmeans over seeds, 95 % confidence")
         table.add_column("policy", no_wrap=True)
-        for heading in ("seeds", *(column("summary", name).heading for name in kept)):
+        for heading in ("seeds", *(in_currency(column("summary", name).heading, results.currency) for name in kept)):
             table.add_column(heading, justify="right", no_wrap=True)
         group = ""
         for row in frame.to_dict("records"):

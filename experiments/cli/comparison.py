@@ -11,7 +11,7 @@ from tafukt.experiments.cli.text import fitted, heading_mark, new_table, print_b
 from tafukt.experiments.results.answer import mean
 from tafukt.experiments.results.axes import scenario
 from tafukt.experiments.results.dictionary import column
-from tafukt.experiments.results.numbers import number_text
+from tafukt.experiments.results.numbers import in_currency, number_text
 from tafukt.experiments.results.objective import DRAW, OBJECTIVES
 from tafukt.experiments.results.summary import AGAINST_BASE, Row
 
@@ -51,6 +51,7 @@ def pattern_of(metric: str) -> str:
 def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
     """Policies compared: means over seeds, one block under the name of each scenario."""
     axes = loaded.axis_keys
+    currency = loaded.experiment.currency
     seeds = len({row["seed"] for row in rows})
     title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
     blocks = list(_blocks(rows, axes).items())
@@ -63,7 +64,7 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
         table = new_table(title)
         table.add_column("policy", no_wrap=True)
         for name in kept:
-            table.add_column(column("summary", name).heading, justify="right", no_wrap=True)
+            table.add_column(in_currency(column("summary", name).heading, currency), justify="right", no_wrap=True)
         table.add_column("left", justify="right", no_wrap=True)
         left_over = ROWS_SHOWN
         for number, (key, policies) in enumerate(blocks):

@@ -18,6 +18,7 @@ from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
 from tafukt.experiments.results.answer import against_base, answer
+from tafukt.experiments.results.numbers import in_currency
 from tafukt.experiments.results.summary import failed, least_possible
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.processes import processors
@@ -65,9 +66,9 @@ def run_command(
         out = console()
         print_comparison(outcome.rows, loaded)
         for sentence in answer(outcome.rows, loaded.baseline.label, loaded.axis_keys):
-            out.print(sentence)
+            out.print(in_currency(sentence, loaded.experiment.currency))
         for sentence in against_base(outcome.rows, plan.folder.manifest()["baseline_scenario"], loaded.axis_keys):
-            out.print(sentence)
+            out.print(in_currency(sentence, loaded.experiment.currency))
         if least := least_possible(outcome.rows, loaded.axis_keys):
             out.print(least)
         out.print(f"Results: {path}")
@@ -298,7 +299,7 @@ def size_command(
     files = _written_sizes(found, loaded, folder)
     out = console()
     for line in sizing.summary_lines(found):
-        out.print(line)
+        out.print(in_currency(line, loaded.experiment.currency))
     out.print(f"Results: {folder} ({', '.join(files)})")
     if found.chosen is None:
         return 1
@@ -311,10 +312,12 @@ def _written_sizes(found: Sizing, loaded: Loaded, folder: Path) -> list[str]:
     from tafukt.experiments.config.toml import text
     from tafukt.experiments.figures.compare import size_front
     from tafukt.experiments.figures.style import new_figure, save, style
+    from tafukt.experiments.results.axes import CURRENCY
     from tafukt.experiments.runs import sizing
 
     folder.mkdir(parents=True, exist_ok=True)
     points = sizing.table(found)
+    points.attrs[CURRENCY] = loaded.experiment.currency
     points.to_csv(folder / "sizes.csv", index=False, lineterminator="\n")
     with style():
         figure, axes = new_figure(6.6, 3.9)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tafukt.experiments.config import toml
+from tafukt.experiments.config.currency import foreign_prices
 from tafukt.experiments.config.policies import PolicyRef, policy_refs
 from tafukt.experiments.config.schema import (
     DEFAULT_POLICIES,
@@ -24,7 +25,7 @@ from tafukt.experiments.config.schema import (
 from tafukt.experiments.config.sites import resolve
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.hashing import canonical
-from tafukt.experiments.results.axes import columns_of
+from tafukt.experiments.results.axes import columns_of, in_currency_of
 from tafukt.problems import TOLD_MOST
 from tafukt.sites.site import SiteModel
 from tafukt.strict import in_file_order, sound, valid_part
@@ -81,7 +82,7 @@ class Loaded:
     @property
     def axis_keys(self) -> list[str]:
         """The keys of all axes, in order."""
-        return [key for axis in self.axes for key in axis.keys]
+        return [in_currency_of(key, self.experiment.currency) for axis in self.axes for key in axis.keys]
 
     def document(self) -> toml.Document:
         """The experiment with every default written out; loads to the same thing from any folder."""
@@ -248,6 +249,7 @@ def _checked(
     loaded = Loaded(file, folder, raw, experiment, sites, policies, baseline)
     if not any(problem.key.startswith("sites") for problem in problems):  # else what is missing here is told there
         problems += _unknown_places(experiment, sites, file)
+        problems += foreign_prices(experiment.currency, sites, file)
     problems += _steps_unfit(experiment, file)
     if base is None or {"workload", "service"} & set(changed):
         problems += _of_catalogue(experiment, file, folder)

@@ -24,7 +24,18 @@ from tafukt.workloads.schema import GeneratorModel, WorkloadModel
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 RUNS_LIMIT = 100_000
 STEPS_LIMIT = 50_000_000
-FIXED_KEYS = ("name", "question", "seeds", "policies", "baseline", "matrix", "bound", "best_known", "baseline_scenario")
+FIXED_KEYS = (
+    "name",
+    "question",
+    "seeds",
+    "policies",
+    "baseline",
+    "matrix",
+    "bound",
+    "best_known",
+    "baseline_scenario",
+    "currency",
+)
 """Keys that are no part of a scenario, and so cannot be an axis of a matrix."""
 
 
@@ -338,6 +349,12 @@ class Experiment(Table):
     coordination: Literal["regional", "federated", "root"] = Field(
         default="root",
         description="Who decides: each institute alone, institutes with the root taking overflow, or the root",
+    )
+    currency: str = Field(
+        default="MAD",
+        pattern="^[A-Z]{3}$",
+        description="Currency of all prices of the experiment, as in EUR: what `mad` in the names of keys and columns "
+        "then stands for. Nothing is converted; prices of the catalogue, which are in MAD, are refused beside another",
     )
     objective: Literal["draw", "emissions", "cost"] = Field(
         default="draw",

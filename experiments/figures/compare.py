@@ -26,8 +26,17 @@ from tafukt.experiments.figures.style import (
     finish,
     series,
 )
-from tafukt.experiments.results.axes import axis_label, axis_values, label, refuse_pooling, value_text, with_name
+from tafukt.experiments.results.axes import (
+    axis_label,
+    axis_values,
+    currency_of,
+    label,
+    refuse_pooling,
+    value_text,
+    with_name,
+)
 from tafukt.experiments.results.dictionary import column
+from tafukt.experiments.results.numbers import in_currency
 from tafukt.experiments.results.objective import OBJECTIVES, Objective, objective_of
 from tafukt.experiments.results.statistics import FEWEST_SEEDS, mean_interval
 from tafukt.simulator.units import Floats
@@ -38,9 +47,9 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-def label_of(metric: str) -> str:
+def label_of(metric: str, summary: pd.DataFrame) -> str:
     """An axis label: what the metric is, and its unit."""
-    return column("summary", metric).axis_label
+    return in_currency(column("summary", metric).axis_label, currency_of(summary))
 
 
 def rows_of(data: Any) -> pd.DataFrame:
@@ -114,7 +123,7 @@ def policies(
     ax.set_xlim(low, float((means + errors).max()) * 1.34 - 0.34 * low or 1.0)
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.set_xlabel(label_of(objective.metric) + _seeds(summary))
+    ax.set_xlabel(label_of(objective.metric, summary) + _seeds(summary))
     default = f"{_capital(column('summary', objective.metric).label)} of each policy"
     return finish(ax, title, default, legend and bool(lines), lines)
 
@@ -205,7 +214,7 @@ def pareto(
         ax.axhline(least, color=BOUND, linewidth=1.4, linestyle=stroke, label=text.partition(":")[0])
         for least, text, stroke in (_limits(summary, objective) if y == objective.metric else ())
     ]
-    _pareto_axes(ax, x, y)
+    _pareto_axes(ax, x, y, summary)
     finish(ax, title, "What a lower draw costs; filled where none is better in both", legend and bool(lines), lines)
     if legend:
         order = sorted(range(len(names)), key=lambda i: (names[i] not in bright, i not in front))
@@ -220,14 +229,14 @@ def _bright(names: Sequence[str], front: Sequence[int]) -> set[str]:
     return set(names) if len(names) <= MOST_IN_COLOUR else {names[0], *(names[i] for i in front)}
 
 
-def _pareto_axes(ax: Axes, x: str, y: str) -> None:
+def _pareto_axes(ax: Axes, x: str, y: str, summary: pd.DataFrame) -> None:
     ax.grid(True)
     ax.margins(0.12, 0.08)
     for axis, metric in ((ax.xaxis, x), (ax.yaxis, y)):
         if metric.endswith(("_kwh", "_mad", "_kg")):
             axis.set_major_formatter("{x:,.0f}")
-    ax.set_xlabel(label_of(x))
-    ax.set_ylabel(label_of(y))
+    ax.set_xlabel(label_of(x, summary))
+    ax.set_ylabel(label_of(y, summary))
 
 
 def _half(value: float) -> float | None:
@@ -274,7 +283,7 @@ def matrix_heatmap(
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
         ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     if legend:
-        ax.figure.colorbar(mesh, ax=ax, label=label_of(metric), pad=0.02)
+        ax.figure.colorbar(mesh, ax=ax, label=label_of(metric, summary), pad=0.02)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     ax.set_xlabel(axis_label(with_name(x, summary)))
@@ -339,7 +348,7 @@ def matrix_lines(
         ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.grid(True)
     ax.set_xlabel(axis_label(with_name(x, summary)) + _seeds(summary))
-    ax.set_ylabel(label_of(metric))
+    ax.set_ylabel(label_of(metric, summary))
     default = f"{_capital(column('summary', metric).label)} along {label(with_name(x, summary))}"
     finish(ax, title, default, legend and bool(lines), lines)
     if legend:
@@ -404,10 +413,10 @@ def size_front(
     chosen = points[points["chosen"]]
     if len(chosen):
         ring: dict[str, Any] = {"s": 140, "facecolors": "none", "edgecolors": BOUND, "linewidths": 2, "zorder": 4}
-        text = f"cheapest: {chosen['capital_mad'].iloc[0] / 1e6:.2f} million MAD"
+        text = f"cheapest: {chosen['capital_mad'].iloc[0] / 1e6:.2f} million {currency_of(points)}"
         ax.scatter(chosen["battery_kwh"], chosen["pv_kwp"], label=text, **ring)
     _price_lines(ax, near)
-    ax.figure.colorbar(shades, ax=ax, label=label_of(metric), pad=0.02)
+    ax.figure.colorbar(shades, ax=ax, label=label_of(metric, points), pad=0.02)
     ax.grid(True)
     ax.set_xlabel("battery capacity of all sites [kWh]")
     ax.set_ylabel("PV of all sites [kWp]")

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import InputError, Problem, nearest
+from tafukt.experiments.results.numbers import in_currency
 from tafukt.simulator.units import HOUR_S
 from tafukt.sites.time_grid import zone_of
 
@@ -145,7 +146,12 @@ def explain(results: Results, job: str, policy: str = "", seed: int | None = Non
     """
     run = _chosen(results, policy, seed)
     row = find(run, job)
-    return [*_told(run, row), *_energy(row), *_others(results, run, job)]
+    told = [*_told(run, row), *_energy(row), *_others(results, run, job)]
+    for line in told:
+        line.plain = in_currency(
+            line.plain, run.currency
+        )  # codes of currencies are of one length: styles stay in place
+    return told
 
 
 def _chosen(results: Results, policy: str, seed: int | None) -> RunData:

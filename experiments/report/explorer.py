@@ -23,6 +23,7 @@ from tafukt.experiments.figures.style import FLOWS, INK, dates
 from tafukt.experiments.figures.window import cut, shared
 from tafukt.experiments.report.explain import hours, known, story
 from tafukt.experiments.results import axes as words
+from tafukt.experiments.results.numbers import in_currency
 from tafukt.simulator.units import Floats
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _jobs(
         found = story(
             {str(key): value for key, value in row.items()}, by_job.get(row["job"], []), run.tz, timeline=False
         )
-        told.append([found.headline, *found.lines])
+        told.append([in_currency(line, run.currency) for line in (found.headline, *found.lines)])
     return {
         "id": [str(name) for name in shown["job"]],
         "said": [_said(row) for row in shown.to_dict("records")],

@@ -29,7 +29,7 @@ from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.grid_events import TIERS
 from tafukt.experiments.results.load import Results, load
 from tafukt.experiments.results.meter import WHAT, agreements
-from tafukt.experiments.results.numbers import number_text
+from tafukt.experiments.results.numbers import in_currency, number_text
 from tafukt.experiments.results.objective import LIMITS, OBJECTIVE_CUTS, limits_of
 from tafukt.experiments.results.summary import AGAINST_BASE, least_possible
 
@@ -113,29 +113,52 @@ def context(results: Results) -> dict[str, Any]:
     planned = figures.plan(results)
     explored = embedded(results) | {"folder": str(results.folder.name)}
     pairs = statistics.differences(rows, results.axes, results.baseline, PAIRED)
-    return {
-        "title": results.title,
-        "question": results.question,
-        "answer": answer(results),
-        "warnings": [
-            *statistics.warnings(rows, results.axes, [pair for pair in pairs if pair.metric == "draw_kwh"]),
-            *results.manifest.get("notes", []),
-        ],
-        "comparison": _comparison(results),
-        "pareto": points(statistics.means(rows, results.axes, ("draw_kwh", "wait_mean_h"))),
-        "explorer": explored,
-        "explorer_json": embedded_json(explored),
-        "paired": _paired(pairs),
-        "scenarios": bool(results.axes),
-        "figures": [_figure(item, drawn, n) for n, (item, drawn) in enumerate(figures.draw_all(planned), 1)],
-        "sites": _sites(results),
-        "grid_requests": _grid_requests(results),
-        "meters": _meters(results),
-        "assumptions": assumptions(results.experiment, _site_models(results)),
-        "runs": _runs(results),
-        "provenance": _provenance(results),
-        "glossary": [column("summary", name) for name in (*COLUMNS, *OBJECTIVE_CUTS, *LIMITS, *AGAINST_BASE)],
-    }
+    return _said_in(
+        results.currency,
+        {
+            "title": results.title,
+            "question": results.question,
+            "currency": results.currency,
+            "answer": answer(results),
+            "warnings": [
+                *statistics.warnings(rows, results.axes, [pair for pair in pairs if pair.metric == "draw_kwh"]),
+                *results.manifest.get("notes", []),
+            ],
+            "comparison": _comparison(results),
+            "pareto": points(statistics.means(rows, results.axes, ("draw_kwh", "wait_mean_h"))),
+            "explorer": explored,
+            "explorer_json": embedded_json(explored),
+            "paired": _paired(pairs),
+            "scenarios": bool(results.axes),
+            "figures": [_figure(item, drawn, n) for n, (item, drawn) in enumerate(figures.draw_all(planned), 1)],
+            "sites": _sites(results),
+            "grid_requests": _grid_requests(results),
+            "meters": _meters(results),
+            "assumptions": assumptions(results.experiment, _site_models(results)),
+            "runs": _runs(results),
+            "provenance": _provenance(results),
+            "glossary": [
+                {"name": one.name, "description": one.description}
+                for one in (column("summary", name) for name in (*COLUMNS, *OBJECTIVE_CUTS, *LIMITS, *AGAINST_BASE))
+            ],
+        },
+    )
+
+
+IN_MONEY = ("answer", "warnings", "comparison", "paired", "glossary")
+"""Parts of the page that speak of money, which the tables have in MAD."""
+
+
+def _said_in(currency: str, page: dict[str, Any]) -> dict[str, Any]:
+    return {key: _with_currency(part, currency) if key in IN_MONEY else part for key, part in page.items()}
+
+
+def _with_currency(value: Any, currency: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_currency(inner, currency) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_currency(inner, currency) for inner in value]
+    return in_currency(value, currency) if isinstance(value, str) else value
 
 
 # --- the answer ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.results.dictionary import KEYS, METRICS
+from tafukt.experiments.results.numbers import in_currency
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +87,13 @@ def named_axes(matrix: Mapping[str, Any]) -> dict[str, NamedAxis]:
     return {str(key): key for table in tables for key, _ in columns_of(table) if isinstance(key, NamedAxis)}
 
 
+def in_currency_of(key: str, currency: str) -> str:
+    """The key of an axis, its unit in the currency of the experiment."""
+    found = unit(key)
+    own = in_currency(found, currency)
+    return key if own == found else NamedAxis(key, key.label if isinstance(key, NamedAxis) else None, own)
+
+
 def axes_of(summary: pd.DataFrame) -> list[str]:
     """The columns of a summary that are axes of the matrix."""
     known = {column.name for column in (*KEYS, *METRICS)}
@@ -95,7 +103,16 @@ def axes_of(summary: pd.DataFrame) -> list[str]:
 def with_name(key: str, summary: pd.DataFrame) -> str:
     """The key of an axis with the label and unit that the experiment gives it."""
     named: Mapping[str, str] = summary.attrs.get(NAMED, {})
-    return named.get(key, key)
+    return in_currency_of(named.get(key, key), currency_of(summary))
+
+
+CURRENCY = "currency"
+"""Of a summary's `attrs`: the currency of its prices."""
+
+
+def currency_of(summary: pd.DataFrame) -> str:
+    """The currency of a summary's prices; MAD where it does not say."""
+    return str(summary.attrs.get(CURRENCY, "MAD"))
 
 
 def label(key: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import FolderError, Problem, nearest
-from tafukt.experiments.results.axes import NAMED, axes_of, named_axes, named_axis
+from tafukt.experiments.results.axes import CURRENCY, NAMED, axes_of, named_axes, named_axis
 from tafukt.experiments.results.dictionary import KEYS, METRICS
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, StoredResults
 from tafukt.experiments.results.tables import unguarded
@@ -92,9 +92,10 @@ class RunData(Mapping[str, "pd.DataFrame"]):
 
     TABLES = ("jobs", "energy", "events")
 
-    def __init__(self, folder: Path, row: Mapping[str, Any], part: Part | None = None) -> None:
+    def __init__(self, folder: Path, row: Mapping[str, Any], part: Part | None = None, currency: str = "MAD") -> None:
         self.folder = folder
         self.row = dict(row)
+        self.currency = currency
         self.part = part or Part()
 
     def __repr__(self) -> str:
@@ -274,6 +275,11 @@ class Results:
         return str(self.experiment.get("question", ""))
 
     @property
+    def currency(self) -> str:
+        """The currency of the experiment's prices, for which `mad` stands in names of columns."""
+        return str(self.experiment.get("currency", "MAD"))
+
+    @property
     def baseline(self) -> str:
         """The policy that all are compared with."""
         return str(self.manifest.get("baseline", self.experiment.get("baseline", "fifo")))
@@ -287,6 +293,7 @@ class Results:
     def summary(self) -> pd.DataFrame:
         """`summary.csv`: one row per run."""
         frame = self._rows_on_disk() if self._unsummed() else _summary_csv(self.folder / SUMMARY)
+        frame.attrs[CURRENCY] = self.currency
         frame.attrs[NAMED] = named_axes(self.experiment.get("matrix", {}))
         missing = {"run", "status", "policy", "seed"} - set(frame)
         if missing:
@@ -404,7 +411,9 @@ class Results:
             said = ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value is not None)
             raise FolderError(Problem(str(self.folder), "", f"no complete run{' of ' + said if said else ''}"))
         row = {str(key): value for key, value in rows.iloc[0].items()}
-        run = self._opened.pop(str(row["run"]), None) or RunData(self._stored.run_path(str(row["run"])), row, self.part)
+        run = self._opened.pop(str(row["run"]), None) or RunData(
+            self._stored.run_path(str(row["run"])), row, self.part, self.currency
+        )
         self._opened[run.name] = run
         if len(self._opened) > KEPT_OPEN:
             del self._opened[next(iter(self._opened))]

@@ -179,6 +179,9 @@ class _Bench:
         self.battery_mad = sum(
             site.battery_kwh * site.battery.replacement_mad_per_kwh for site in loaded.sites.values() if site.battery
         )
+        if loaded.experiment.currency != "MAD" and pv_mad_per_kwp is None:
+            message = f"PV has a price in MAD alone: give one in {loaded.experiment.currency}"
+            raise InputError(Problem(loaded.file, "--pv-mad-per-kwp", message))
         prices = pv_price()
         self.pv_mad = self.pv_kwp * (prices["mad_per_kwp"] if pv_mad_per_kwp is None else pv_mad_per_kwp)
         if pv_mad_per_kwp is not None:

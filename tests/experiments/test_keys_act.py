@@ -37,6 +37,7 @@ START = datetime(2025, 6, 1, tzinfo=UTC)
 SPEAKS = {
     "name": "the name of the result folder",
     "question": "stands in the report",
+    "currency": "names the unit of all prices; nothing is converted",
     "sites.own.x.title": "stands in lists and figures",
     "sites.own.x.region_title": "stands in lists and figures",
     "sites.own.x.status": "stands in lists",
