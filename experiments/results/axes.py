@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNITS = {
+    "kw_per_min": "kW/min",
     "kwh_per_node": "kWh per node",
     "kwp_per_node": "kWp per node",
     "mad_per_kwh": "MAD/kWh",
