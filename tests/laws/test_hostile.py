@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders.fuzz import damaged
 
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import check, load
@@ -107,31 +108,6 @@ def weather_of(path: Path, cache: Path) -> Any:
 
 
 # --- damaged ------------------------------------------------------------------------------------------------
-
-
-def damaged(rng: random.Random, data: bytes) -> bytes:
-    """The bytes with one to four of: a part cut out, doubled, overwritten or replaced by nonsense."""
-    nonsense = [
-        b"\x00",
-        b"\xff\xfe",
-        b"nan",
-        b"inf",
-        b"-",
-        b"1e999",
-        b"9" * 400,
-        b",,,",
-        b"\n\n",
-        b'"',
-        b"=1+1",
-        b"../",
-    ]
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(data) + 1)
-        end = min(at + rng.choice([1, 3, 40, 400]), len(data))
-        kind = rng.randrange(4)
-        put = (b"", data[at:end] * 2, rng.randbytes(end - at), rng.choice(nonsense))[kind]
-        data = data[:at] + put + data[end:]
-    return data
 
 
 @pytest.mark.parametrize("packed", [False, True])
