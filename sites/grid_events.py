@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class PlannedEvent:
 
 
 def grid_events(
-    models: Sequence[GridEventModel], site: str, fixed_kw: float, tz: str, span: Span, seed: int
+    models: Sequence[GridEventModel], site: str, least_kw: float, tz: str, span: Span, seed: int
 ) -> tuple[PlannedEvent, ...]:
     """Every request that starts in the span, in order.
 
@@ -40,15 +40,16 @@ def grid_events(
     Raises
     ------
     SiteError
-        If listed ones overlap, begin before the run, or ask for less than what is drawn always.
+        If listed ones overlap, begin before the run, or ask for less than what is drawn always, `least_kw` [kW].
     """
     listed: list[PlannedEvent] = []
     drawn: list[PlannedEvent] = []
     for number, model in enumerate(models):
         where = f"grid.events[{number}]"
-        if model.to_kw is not None and model.to_kw < fixed_kw:
+        if model.to_kw is not None and model.to_kw < least_kw:
             raise SiteError(
-                f"{where}.to_kw = {model.to_kw:g} of {site}: {fixed_kw:g} kW are drawn there always (fixed_kw)"
+                f"{where}.to_kw = {model.to_kw:g}: {least_kw:g} kW are drawn at {site} always (fixed_kw and nodes "
+                "asleep); ask for no less than that"
             )
         if model.per_year is not None:
             drawn += _drawn(model, f"grid_events/{site}/{number}", tz, span, seed)
@@ -56,17 +57,24 @@ def grid_events(
             listed += _listed(model, where, span)
     listed.sort(key=lambda event: event.start_s)
     for first, second in pairwise(listed):
-        told = f"grid.events of {site}: the request {second.start_s / HOUR_S:g} h after the start"
+        told = f"grid.events of {site}: the request of {_said(second, span)}"
         if second.start_s < _over_s(first):
-            before = f"{first.start_s / HOUR_S:g} h is over (ramp_up_min counts)"
-            raise SiteError(f"{told} begins before that of {before}; move it or join them")
+            before = f"that of {_said(first, span)} is over ({first.terms.ramp_up_min:g} min of ramp_up_min count)"
+            raise SiteError(f"{told} begins before {before}; move it or join them")
         if second.notice_s < first.end_s:
-            raise SiteError(f"{told}: notice_min reaches back into the request before; give less notice")
+            most = (second.start_s - first.end_s) / MINUTE_S
+            given = f"notice_min = {second.terms.notice_min:g} reaches back into that of {_said(first, span)}"
+            raise SiteError(f"{told}: {given}; give {most:g} or less")
     kept = list(listed)
     for event in sorted(drawn, key=lambda event: event.start_s):
         if all(event.start_s >= _over_s(other) or _over_s(event) <= other.start_s for other in kept):
             kept.append(replace(event, notice_s=_clear(event, kept)))
     return tuple(sorted(kept, key=lambda event: event.start_s))
+
+
+def _said(event: PlannedEvent, span: Span) -> str:
+    """The start of a request in UTC."""
+    return datetime.fromtimestamp(span.start_unix + event.start_s, UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def _over_s(event: PlannedEvent) -> float:
@@ -90,7 +98,8 @@ def _listed(model: GridEventModel, where: str, span: Span) -> Iterator[PlannedEv
         assert hours is not None
         start_s = start.timestamp() - span.start_unix
         if start_s < 0.0:
-            raise SiteError(f"{where}: {start.isoformat()} lies before the start of the run")
+            begun = datetime.fromtimestamp(span.start_unix, UTC).isoformat()
+            raise SiteError(f"{where}: {start.isoformat()} lies before the start of the run, {begun}; leave it out")
         if start_s < span.end_unix - span.start_unix:
             yield _planned(each, start_s, hours)
 

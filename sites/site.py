@@ -101,6 +101,12 @@ class SiteModel(Section):
         return self.cluster.nodes * self.node.gpus
 
     @property
+    def least_kw(self) -> float:
+        """Power that it draws at all times, with every node empty [kW]; cooling comes on top."""
+        node = self.node
+        return self.fixed_kw + self.cluster.nodes * (node.sleep_kw if node.can_sleep else node.idle_kw)
+
+    @property
     def pv_kwp(self) -> float:
         """Size of its PV array [kW at standard conditions]."""
         if self.pv is None:

@@ -157,7 +157,7 @@ def _one(site: SiteModel, span: Span, seed: int, skies: _Skies, shared: dict[Any
         carbon_g_per_kwh=green,
         import_limit_kw=None if limits is None else StepProfile(limits[0], step),
         outages=outages(grid.outages, site.name, span, seed),
-        events=grid_events(grid.events, site.name, site.fixed_kw, site.tz, span, seed),
+        events=grid_events(grid.events, site.name, site.least_kw, site.tz, span, seed),
         nodes_online=online,
         notes=tuple(dict.fromkeys(notes)),
         meter_kw=meter_kw,

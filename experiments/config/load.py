@@ -258,7 +258,30 @@ def _checked(
         problems += _trace_problems(workload.trace, file)
     absent = [(key, path) for key, path in loaded.files.items() if not path.is_file()]
     problems += [Problem(file, key, _absent(key, path, experiment)) for key, path in absent]
+    if not problems:
+        problems += _requests_unfit(raw, experiment, sites, file)
     return loaded, problems
+
+
+def _requests_unfit(raw: toml.Document, experiment: Experiment, sites: Mapping[str, Any], file: str) -> list[Problem]:
+    """Problems of requests of the grid that do not go together; what is set at all sites is told once."""
+    if not any(site.grid.events for site in sites.values()):
+        return []
+    from tafukt.sites.errors import SiteError
+    from tafukt.sites.grid_events import grid_events
+    from tafukt.sites.time_grid import span
+
+    flat = raw.get("sites", {})
+    whole = isinstance(flat, dict) and "events" in flat.get("all", {}).get("grid", {})
+    problems: dict[str, Problem] = {}
+    for name, site in sites.items():
+        key = "sites.all.grid.events" if whole else f"sites.{name}.grid.events"
+        try:
+            window = span(experiment.start, float(experiment.days), experiment.step_s)
+            grid_events(site.grid.events, name, site.least_kw, site.tz, window, experiment.seeds[0])
+        except SiteError as error:
+            problems.setdefault(key, Problem(file, key, str(error)))
+    return list(problems.values())
 
 
 def _with_stand_ins(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -12,6 +12,8 @@ from builders.experiments import tiny
 from builders.jobs import flat, job, run, scenario, site
 
 import tafukt
+from tafukt.experiments.config.load import load
+from tafukt.experiments.config.toml import find
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report.explain import explain
@@ -141,3 +143,34 @@ def test_hours_under_caps_and_the_work_they_delay() -> None:
     assert found["capped_h"] == pytest.approx(3.0, rel=1e-9)
     assert found["capped_gpu_hours"] == pytest.approx(3.0 * sum(1.0 - s for s in speeds), rel=1e-9)
     assert capped_metrics(record([1.0] * 6)) == {"capped_h": 0.0, "capped_gpu_hours": 0.0}
+
+
+LISTED = 'start="2025-12-02T18:00:00Z",hours=3.0'
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        (f"[{{{LISTED},cut=0.2}},{{start='2025-12-02T20:00:00Z',hours=1.0,cut=0.2}}]", "begins before that of"),
+        ("[{start='2025-11-02T18:00:00Z',hours=3.0,cut=0.2}]", "lies before the start of the run, 2025-12-01"),
+        (f"[{{{LISTED},cut=1.2}}]", "cut: 1.2 is not allowed: should be less than or equal to 1"),
+        (
+            f"[{{{LISTED},cut=0.2}},{{start='2025-12-03T18:00:00Z',hours=3.0,cut=0.2,notice_min=2000.0}}]",
+            "give 1260 or less",
+        ),
+        (f"[{{{LISTED},cut=0.2,ramp_down_min=0.0}}]", "ramp_down_min: 0.0 is not allowed"),
+        (f"[{{{LISTED},to_kw=0.1}}]", "to_kw = 0.1: 1 kW are drawn at"),
+    ],
+)
+def test_requests_that_make_no_sense_are_told_with_file_and_key(events: str, said: str) -> None:
+    with pytest.raises(InputError) as told:
+        load(find("demand_response"), [f"sites.all.grid.events={events}"])
+    (problem,) = told.value.problems
+    assert str(problem).split(": ")[0].endswith("demand_response.toml")
+    assert problem.key.startswith("sites.all.grid.events")
+    assert said in str(problem)
+
+
+def test_an_unknown_tier_is_told() -> None:
+    with pytest.raises(InputError, match=r'flexibility: "0.8" is not allowed; allowed: firm, 0.9, 0.75, 0.5, pausable'):
+        load(find("demand_response"), ['workload.classes.evaluation.flexibility="0.8"'])
