@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 
@@ -63,6 +64,22 @@ def nearest_data(job: JobState, fitting: Sequence[int], view: View) -> Sequence[
     return home(job, [i for i in fitting if times[i] <= soonest], view)
 
 
+def open_nodes(job: JobState, fitting: Sequence[int], view: View) -> Sequence[int]:
+    """A site where a job of less than a node finds room on a node that others keep awake; of several as `home`.
+
+    A node that is woken for one small job draws its whole idle power for it. Where there is no such site, or data would
+    have to travel, as `home`.
+    """
+    if view.scenario.links:
+        return home(job, fitting, view)
+    found = [i for i in fitting if _has_open_node(view.sites[i].nodes, job.ask.gpus)]
+    return home(job, found or fitting, view)
+
+
+def _has_open_node(nodes: Cluster, gpus: int) -> bool:
+    return any(nodes.level[gpus : nodes.per_node])
+
+
 def _least(job: JobState, fitting: Sequence[int], view: View, rate: Callable[[int], float]) -> Sequence[int]:
     """The sites where the job's grid draw now, times a rate, is least; of several as `home` chooses."""
 
@@ -88,4 +105,5 @@ PLACES: dict[str, Place] = {
     "greenest": greenest,
     "cheapest": cheapest,
     "nearest-data": nearest_data,
+    "open-nodes": open_nodes,
 }

@@ -24,7 +24,7 @@ from tafukt.simulator.policies.deferral.slots import (
 )
 from tafukt.simulator.policies.deferral.window import LowestGridWindow
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
-from tafukt.simulator.policies.place import cheapest, greenest, least_loaded, nearest_data, sunniest
+from tafukt.simulator.policies.place import cheapest, greenest, least_loaded, nearest_data, open_nodes, sunniest
 from tafukt.simulator.policies.planner.planner import BUDGET_SETTINGS, Planner, PlannerSettings
 from tafukt.simulator.policies.preemptive import LeastAttained, Preemptive, ShortestRemaining
 from tafukt.simulator.policies.review import PauseAtSunset
@@ -149,10 +149,10 @@ PRESETS: dict[str, Preset] = {
         _LIU,
     ),
     "wait-for-sun": Preset(
-        Parts(when=LowestGridWindow),
+        Parts(place=open_nodes, when=LowestGridWindow),
         "As fifo, but holds each deferrable job, within its slack, for the window and site in which the"
-        " forecast sun leaves it the least to draw from the grid; what share of users' estimates jobs usually run is"
-        " learned.",
+        " forecast sun leaves it the least to draw from the grid; small jobs that start at once go where a node is open"
+        " already; what share of users' estimates jobs usually run is learned.",
         "lowest carbon window, Wiesner et al. 2021 (Let's Wait Awhile), https://doi.org/10.1145/3464298.3493399",
     ),
     "planner": Preset(

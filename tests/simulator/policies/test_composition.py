@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import builders.jobs as kit
 import numpy as np
 import pytest
 
@@ -290,6 +291,15 @@ def test_each_place_part_chooses_by_its_own_measure(part: str, home: str, chosen
 def test_data_that_lie_nowhere_go_where_they_arrive_soonest() -> None:
     view = place_view([0.0] * 3, [1.0] * 3, [1.0] * 3, [1, 1, 1])
     assert PLACES["nearest-data"](JobState(0, ask(dataset=Dataset("d", 1.0, "?"))), (0, 1, 2), view)[0] == 1
+
+
+@pytest.mark.parametrize(("place", "gpus", "chosen"), [("open-nodes", 4, 1), ("open-nodes", 5, 0), ("home", 4, 0)])
+def test_small_jobs_wake_no_node_where_another_site_has_one_open(place: str, gpus: int, chosen: int) -> None:
+    """At s1 a job leaves four GPUs of its node; what needs five would wake one there as well as at home."""
+    where = kit.scenario([kit.site("s0", 2, kit.SLEEPY), kit.site("s1", 2, kit.SLEEPY)])
+    first = kit.job("first", 0.0, 4, 4000.0, home="s1", residency="regional")
+    record = kit.run([first, kit.job("small", 600.0, gpus, 600.0)], where, kit.fifo(place=PLACES[place]))
+    assert record.outcomes[1].site == chosen
 
 
 def test_wait_for_sun_takes_a_duration_and_no_signal() -> None:
