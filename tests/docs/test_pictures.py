@@ -1,0 +1,25 @@
+"""The picture of README shows what the code computes today."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tafukt
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_picture_of_the_week_is_of_this_code(tmp_path: Path) -> None:
+    """Its file notes the draws it shows; they are those of the bundled week as it runs now.
+
+    Where this fails, make it anew: `tafukt run morocco_week`, then
+    `python tests/bench/picture.py results/morocco_week`.
+    """
+    from bench.picture import drawn
+    from PIL import Image
+
+    less = {"policies": ["fifo", "wait-for-sun"], "seeds": [1], "bound": False}
+    results = tafukt.run("morocco_week", set=less, output=tmp_path / "week", workers=1)
+    draws = results.complete.set_index("policy")["draw_kwh"].to_dict()
+    with Image.open(ROOT / "docs" / "week.png") as picture:
+        assert picture.info["Comment"] == drawn(draws)
