@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import replace
 from heapq import heappop, heappush
-from math import inf
+from math import ceil, inf
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Protocol
+
+import numpy as np
 
 from tafukt.simulator.engine.actions import Action, Hold, Move, Start, Wake
 from tafukt.simulator.engine.cluster import Cluster
@@ -23,6 +25,8 @@ from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.scenario import GridEvent, NodeType, Scenario
 from tafukt.simulator.scenario import Site as SiteSpec
+from tafukt.simulator.units import HOUR_S, Floats
+from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask
 
 
@@ -218,6 +222,32 @@ class View:
     def quota_of(self, ask: Ask) -> str:
         """The region whose quota a job counts against; empty where none applies."""
         return self._eligibility.quota_of(ask) if self._eligibility.has_quotas else ""
+
+    def import_limits_w(self, first: int, hours: int) -> Floats:
+        """Import that each site may draw from hour `first` on: its limits, and requests that are announced [W].
+
+        Of an hour that a limit or a request touches in part the least counts; a request for a share is taken of the
+        present load net of the sun, since its baseline is known only when it begins. Infinite where nothing is limited.
+
+        Returns
+        -------
+        array, shape (sites, hours)
+        """
+        found = np.full((len(self.sites), hours), inf)
+        for row, site in zip(found, self.sites, strict=True):
+            limit = site.spec.grid.import_limit_w
+            if isinstance(limit, StepProfile):
+                edges_s = np.minimum((first + np.arange(hours + 1)) * HOUR_S, limit.end_s)
+                begins = np.minimum((edges_s[:-1] // limit.step_s).astype(np.int64), len(limit.values) - 1)
+                row[:] = np.minimum.reduceat(limit.values, begins)
+                row[-1] = limit.values[begins[-1] : begins[-1] + max(round(HOUR_S / limit.step_s), 1)].min()
+            else:
+                row[:] = limit
+            for asked in site.requests:
+                target_w = asked.to_w if asked.to_w is not None else (1.0 - asked.cut) * max(-site.surplus_w, 0.0)
+                part = slice(max(int(asked.start_s // HOUR_S) - first, 0), max(ceil(asked.end_s / HOUR_S) - first, 0))
+                row[part] = np.minimum(row[part], target_w)
+        return found
 
 
 class Policy(Listener, Protocol):

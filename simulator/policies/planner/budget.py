@@ -126,6 +126,9 @@ def _expected_h(need: Need) -> float:
 # Slots are hours for a day and a half, then three hours (choices).
 FINE_H, COARSE_H = 36, 3
 
+# Weight of load that goes unserved against that of import (a choice).
+UNSERVED = 10.0
+
 # A plan that is made anew in an hour need not be exact.
 ITERATIONS, TOLERANCE = 60, 1e-4
 
@@ -209,6 +212,7 @@ def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
 
     free_w, gpus, stored_j = book.left()
     none = np.zeros((len(free_w), len(slots)))
+    import_w = np.full_like(free_w, np.inf) if book.limits_w is None else book.limits_w
     nodes = [site.spec.node for site in view.sites]
     batteries = [site.spec.battery for site in view.sites]
 
@@ -219,12 +223,13 @@ def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
     return Supply(
         duration_s=slots * HOUR_S,
         free_w=mean(free_w),
-        import_w=np.full_like(none, np.inf),
+        import_w=mean(import_w),
         most_load_w=none,
-        shed_w=none,
+        # What a limit leaves open of the loads that no plan can change goes unserved, at more than any import costs.
+        shed_w=np.where(np.isfinite(mean(import_w)), np.maximum(-mean(free_w), 0.0), 0.0),
         export_w=none,
         import_weight=none + 1.0,
-        unserved_weight=none,
+        unserved_weight=none + UNSERVED,
         export_weight=none,
         per_it=mean(book.per_it),
         gpus=np.maximum(mean(gpus), 0.0),

@@ -68,6 +68,8 @@ class PlanTable:
         self._eta_out = np.array([b.eta_discharge if b else 1.0 for b in batteries])[:, None]
         self._free: Floats = np.zeros((n, span_h))
         self._stored = [0.0] * n
+        self.limits_w: Floats | None = None  # of the import, by site and hour; nothing where no site has any
+        self._give_w = np.array([b.discharge_w if b else 0.0 for b in batteries])
         # Per site and hour: power that would be thrown away, that charges, that the battery can lend [W].
         self._prices: Floats = np.zeros((3, n, span_h))
         self._stale: set[int] = set()
@@ -82,6 +84,8 @@ class PlanTable:
         if free.shape[1]:
             self.per_it = ahead_of(per_it, self.span_h, first=self.first - issued)
             self._free = ahead_of(free, self.span_h, first=self.first - issued)
+        limits_w = view.import_limits_w(self.first, self.span_h)
+        self.limits_w = limits_w if np.isfinite(limits_w).any() else None
         # Counted from the floor of the window, inside the battery.
         self._stored = [site.usable_j / float(eta) for site, eta in zip(view.sites, self._eta_out[:, 0], strict=True)]
         self._stale = set(range(len(view.sites)))
@@ -149,6 +153,10 @@ class PlanTable:
         drawn = np.maximum(stored - lent, 0.0) * self._eta_out[rows]
         taken = self._gpus[rows, self.first : self.first + span]
         full = taken + gpus > self.capacity[rows][:, None] + 1e-6
+        if self.limits_w is not None:  # beyond sun, battery and what may be imported no hour has power
+            used = self._watts[rows, self.first : self.first + span] * self.per_it[rows, :span]
+            lacking = power + used - self._free[rows, :span] - self._give_w[rows][:, None]
+            full |= lacking > self.limits_w[rows, :span]
         return np.where(full, FULL * power, drawn) / 1e3, power / 1e3
 
     def drawn_kwh(self, site: int, loads_w: Floats) -> Floats:
@@ -159,7 +167,11 @@ class PlanTable:
         """
         hours = slice(self.first, self.first + self.span_h)
         net = self._free[site] - (self._watts[site, hours] + loads_w) * self.per_it[site]
-        return imports_kwh(net, self._view.sites[site].spec.battery, self._stored[site])
+        drawn_kwh = imports_kwh(net, self._view.sites[site].spec.battery, self._stored[site])
+        if self.limits_w is None:
+            return drawn_kwh
+        too_much = -net - self._give_w[site] > self.limits_w[site]
+        return np.asarray(drawn_kwh + FULL * np.where(too_much, loads_w * self.per_it[site], 0.0).sum(axis=-1) / 1e3)
 
     def _refresh(self) -> None:
         for site in self._stale:

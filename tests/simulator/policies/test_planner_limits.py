@@ -1,0 +1,58 @@
+"""Planners see import limits and announced requests hour by hour, and plan around them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from builders.jobs import AWAKE, Script, flat, job, run, scenario, site, starts
+
+from tafukt.simulator.policies.presets import policy
+from tafukt.simulator.scenario import Grid, GridEvent, Scenario, Site
+from tafukt.sites.profile import StepProfile
+
+HOUR = 3600.0
+
+
+def place(limit: StepProfile | float, events: tuple[GridEvent, ...] = (), sun_w: float = 0.0) -> Site:
+    """One node of 1 to 5 kW; sun from 6 to 9 h alone."""
+    zero = flat(0.0, 86_400.0)
+    sun = np.zeros(24)
+    sun[6:9] = sun_w
+    grid = Grid(zero, zero, zero, import_limit_w=limit, events=events)
+    return replace(site("s0", 1, AWAKE), grid=grid, pv=StepProfile(sun, HOUR))
+
+
+def test_the_view_has_the_least_limit_of_each_hour_and_requests_from_their_notice_on() -> None:
+    """Half-hours of 8 and 6 kW, then 9; a request for 3 kW from 4 h to 5.5 h is told at 2 h."""
+    where = place(StepProfile(np.array([8e3, 6e3] * 4 + [9e3] * 40), 1800.0))
+    fine = replace(
+        where, pv=StepProfile(np.zeros(48), 1800.0), overhead=StepProfile(np.zeros(48), 1800.0),
+        other=StepProfile(np.zeros(48), 1800.0),
+        grid=replace(where.grid, events=(GridEvent(4 * HOUR, 5.5 * HOUR, 2 * HOUR, to_w=3e3),)),
+    )  # fmt: skip
+    seen: dict[float, list[float]] = {}
+
+    def look(view):  # type: ignore[no-untyped-def]
+        seen[view.now_s] = view.import_limits_w(int(view.now_s // HOUR), 7)[0].tolist()
+        return []
+
+    script = Script({HOUR: look, 2 * HOUR: look, 20 * HOUR: look})
+    run([job("first", 0.0, 1, 60.0)], Scenario((fine,), 86_400.0, 1800.0), script)
+    assert seen[HOUR] == [6e3, 6e3, 6e3, 9e3, 9e3, 9e3, 9e3]
+    assert seen[2 * HOUR] == [6e3, 6e3, 3e3, 3e3, 9e3, 9e3, 9e3]
+    assert seen[20 * HOUR] == [9e3] * 7, "beyond the window as at its end"
+
+
+@pytest.mark.parametrize("name", ["planner", "budget-planner"])
+@pytest.mark.parametrize(("least_kw", "hour"), [(9.0, 6), (0.0, 0)])
+def test_a_job_is_not_planned_into_hours_that_have_no_power(name: str, least_kw: float, hour: int) -> None:
+    """Sun of 4 kW for a load of 5 tempts to 6 h; where nothing may be imported then, any other hour is as good."""
+    limits = np.full(24, 9e3)
+    limits[6:9] = 1e3 * least_kw
+    where = scenario([place(StepProfile(limits, HOUR), sun_w=4e3)])
+    begun = starts(run([job("a", 0.0, 8, HOUR, slack_s=10 * HOUR)], where, policy(name)))["a"]
+    assert begun == pytest.approx(hour * HOUR, abs=HOUR) if hour else begun < 6 * HOUR
+    assert math.isfinite(begun)
