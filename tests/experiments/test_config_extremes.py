@@ -33,6 +33,7 @@ OTHER_CLASS = ("workload.classes.fine_tuning.runtime_quantiles_h",)
 """Keys that ask for more work the larger they are; `validate` says how long it takes."""
 SAID: dict[str, list[Any]] = {
     "output.step_min": [60, 1440],
+    "sites.own.x.cooling.pue": [[1.0] * 3, [6.0] * 3],
     "sites.own.x.battery.soc_start": [0.05, 0.95],
     "sites.own.x.climate.tmax_c": [[15.0] * 12, [60.0] * 12],
     "sites.own.x.climate.tmin_c": [[-80.0] * 12, [25.0] * 12],
@@ -79,6 +80,11 @@ ORDERED = {
     "estimate_factor": {"estimates": "factor"},
 }
 """Keys that lie between others, or go with one alone."""
+LONG = {
+    "workload.classes.fine_tuning.gpus": {"gpus_weights": [1.0]},
+    "workload.classes.fine_tuning.gpus_weights": {"gpus": [4]},
+}
+"""Keys whose lists are as long as those of others."""
 INSTEAD = {"load": "load_factor", "slack_factor": "slack_h", "to_kw": "cut", "per_year": "start"}
 """Keys of `BESIDE` in place of which another stands."""
 
@@ -95,7 +101,8 @@ def document(key: Key, value: Any) -> dict[str, Any]:
     if key.path[0] == "network":
         base["sites"]["own"] |= {"y": {"like": "dakhla"}}
         base["sites"]["own"]["x"]["is_root"] = True
-    for beside, given in (BESIDE.get(key.model.__name__, {}) | ORDERED.get(str(name), {})).items():
+    near = BESIDE.get(key.model.__name__, {}) | ORDERED.get(str(name), {}) | LONG.get(key.dotted, {})
+    for beside, given in near.items():
         if beside not in (name, INSTEAD.get(str(name))):
             base = put(base, replace(key, path=(*table, beside)), copy.deepcopy(given))
     return put(base, key, value)
