@@ -49,6 +49,18 @@ class RampedLedger(SiteLedger):
             return inf
         return self.before_w + self.up_w + self._hand_over_w()
 
+    def feedable_next_w(self, net_w: float) -> float:
+        """The same in the minute that follows, if the load net of the sun stays at `net_w` from now on [W].
+
+        It is less where this minute began with a smaller import than it ends with.
+        """
+        if self.before_w < 0.0 or self.supply is not Supply.GRID:
+            return inf
+        given_w = self._hand_over_w()
+        import_w = max(net_w - given_w, 0.0)
+        mean_w = (self._minute_j + import_w * (self._minute_end_s() - self.now_s)) / MINUTE_S
+        return mean_w + self.up_w + given_w
+
     def _hand_over_w(self) -> float:
         """The power that the battery could give now and hand over to the grid before it is empty [W]."""
         if self.battery is None:

@@ -121,7 +121,9 @@ class RampControl:
             ramp.refused = False
             self.state.policy.freed(None, site)
             self.state.ask_for_round()
-        again_s = self._next_minute_s() if ramp.capped else self._next_rise_s(ramp)
+        net_w = -ledger.surplus_w(now)
+        soon = ramp.capped or net_w > ledger.feedable_next_w(net_w)
+        again_s = self._next_minute_s() if soon else self._next_rise_s(ramp)
         if again_s < self.state.scenario.end_s:
             self._look(site, again_s)
 
