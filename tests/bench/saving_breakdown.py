@@ -253,7 +253,7 @@ def picture(found: dict[str, list[Cause]], path: Path) -> None:
                 ax.annotate(text, (right, place), xytext=(4, 0), textcoords="offset points", va="center")
             ax.set_yticks(places, [one.step for one in rows])
             ax.set_xlim(0, rows[-1].draw_kwh * 1.2)
-            ax.set_title(f"From {start}: what each cause costs of the saving", loc="left", fontsize="medium")
+            ax.set_title(f"from {start}", loc="left")
             ax.set_xlabel("grid draw [kWh]")
             ax.xaxis.set_major_locator(MaxNLocator(5))
             ax.xaxis.set_major_formatter("{x:,.0f}")
