@@ -25,9 +25,7 @@ from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, Strategy
 from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, Span, added_w, plannable
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
-from tafukt.simulator.units import HOUR_S, Floats, on_grid
-
-MINUTE_S = 60.0
+from tafukt.simulator.units import HOUR_S, MINUTE_S, Floats, on_grid
 
 
 class BySignal(Promising):

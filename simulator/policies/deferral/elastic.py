@@ -15,14 +15,14 @@ from tafukt.simulator.engine.actions import Action, Pause, Resize, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import Delay, When
-from tafukt.simulator.policies.deferral.by_signal import MINUTE_S, BySignal, clock_s, in_time
+from tafukt.simulator.policies.deferral.by_signal import BySignal, clock_s, in_time
 from tafukt.simulator.policies.deferral.signals import UNITS, Signal
 from tafukt.simulator.policies.deferral.slots import EPS_H, StartOptions, now
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.review import Review
 from tafukt.simulator.policies.runtime_prediction import Duration
 from tafukt.simulator.policies.size import Moldable
-from tafukt.simulator.units import HOUR_S, Floats
+from tafukt.simulator.units import HOUR_S, MINUTE_S, Floats
 from tafukt.workloads.job import Ask
 
 LISTED_MOST = 8
