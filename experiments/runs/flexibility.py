@@ -20,7 +20,7 @@ import numpy as np
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.runs.processes import Pool, WorkFailed, begin_worker
 from tafukt.simulator.scenario import GridEvent, Scenario
-from tafukt.simulator.units import DAY_S, HOUR_S
+from tafukt.simulator.units import DAY_S, HOUR_S, MINUTE_S
 
 if TYPE_CHECKING:
     from tafukt.experiments.config.load import Loaded
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 CUTS = (0.1, 0.25, 0.5)
 LENGTHS_H = (0.5, 1.0, 2.0, 4.0, 8.0)
 SPACINGS_H = (4.0, 6.0, 12.0, 24.0)
-MINUTE_S = 60.0
 # A probe gives so long to fall and to come back [s]; the first comes after so long, when sites have filled: choices.
 RAMP_DOWN_S, RAMP_UP_S, FIRST_S = 60.0, 900.0, DAY_S / 2
 # So many probes at each hour of each site are wanted of a seed: a choice.
