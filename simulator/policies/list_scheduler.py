@@ -310,7 +310,8 @@ class ListScheduler(Backfilling):
 
     def waiting(self, job: JobState) -> None:
         """A job has arrived, is back among the waiting, or waits somewhere else than before."""
-        self._new.append(job)
+        if self._when is None or job not in self._new:  # who found no room where planned is there to be asked again
+            self._new.append(job)
         if job.index in self._ready:
             self._forget(job)
         elif self._conservative is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from builders.jobs import AWAKE, STEP_S, job, scenario, site
 
+from tafukt.experiments.config.load import check
+from tafukt.experiments.config.scenario import build
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
@@ -158,3 +161,19 @@ def test_held_jobs_may_be_looked_at_again_with_every_forecast() -> None:
         assert record.outcomes[0].start_s == 6 * HOUR_S
         begun.append(record.outcomes[1].start_s)
     assert begun == [10 * HOUR_S, 7 * HOUR_S]
+
+
+def test_a_job_that_found_no_room_and_is_sent_elsewhere_is_asked_once(tmp_path: Path) -> None:
+    """Under `federated` the root may send a job on in the very instant in which it found no room."""
+    loaded = check(
+        {
+            "name": "x", "start": "2025-12-01T00:00:00Z", "days": 3, "policies": ["wait-for-sun"], "seeds": [1],
+            "baseline": "fifo", "coordination": "federated", "bound": False, "workload": {"load": 0.9},
+        },
+        "x.toml", tmp_path,
+    )  # fmt: skip
+    inputs = build(loaded, 1)
+    record = simulate(
+        inputs.scenario, inputs.jobs, policy("wait-for-sun"), settings=inputs.settings, check_handed=False
+    )
+    assert all(outcome.state != "left" for outcome in record.outcomes)
