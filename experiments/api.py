@@ -90,7 +90,7 @@ def run(
     loaded = loaded_of(experiment, overrides)
     path = Path(output) if output is not None else session.default_folder(loaded)
     plan = session.plan(loaded, path)
-    inputs = session.check(plan)
+    inputs = session.check_plan(plan)
     if inputs is not None and not workers:
         workers = session.workers_for(plan, sum(session.costs_s(plan, inputs).values()), processors())
     outcome = session.carry_out(plan, max(workers, 1))

@@ -18,7 +18,7 @@ from typing import Any
 from tafukt.experiments.errors import InputError, Problem
 from tafukt.sites.cache import default_folder
 
-PACKAGES = ("sites", "workloads", "simulator", "experiments")
+OWN_PACKAGES = ("sites", "workloads", "simulator", "experiments")
 WITHOUT_EFFECT = (
     "sites/describe.py",
     "workloads/describe.py",
@@ -105,7 +105,7 @@ def _root(package: str) -> Path:
 
 def source_files() -> Iterator[tuple[str, Path]]:
     """Every file of ours that can change a result, code and catalogues: its name in the house, and its path."""
-    for package in PACKAGES:
+    for package in OWN_PACKAGES:
         root = _root(package)
         for path in sorted(root.rglob("*")):
             name = f"{package}/{path.relative_to(root).as_posix()}"

@@ -39,7 +39,7 @@ _KOKOLIS = "Kokolis et al. 2025, HPCA, https://doi.org/10.1109/HPCA61900.2025.00
 # A job on one node (8 GPUs) lived 47.7 days on average; what its node's own failures leave is the software's.
 _SOFTWARE_PER_DAY = 1.0 / 47.7 - 6.50e-3
 
-PRESETS: dict[str, FaultSettings] = {
+FAULT_PRESETS: dict[str, FaultSettings] = {
     "none": FaultSettings(source="a choice", confidence="exact"),
     "rsc-1": FaultSettings(
         node_mtbf_s=1000.0 / 6.50 * DAY_S,

@@ -8,6 +8,9 @@ from tafukt.workloads.job import PowerCurve
 
 Caps = tuple[tuple[float, float], ...]
 
+# A cap is raised by no less than this share, so that rounding moves nobody; bisection of a common cap ends there.
+CAP_STEP = 1e-3
+
 # Share of the power above idle against share of the full speed. The middle point is measured: language models
 # trained on GPUs capped at 150 of 250 W took 6.8 % longer on 13.7 % less energy, so they drew
 # (1 - 0.137) / 1.068 = 0.81 of the power at 1 / 1.068 = 0.936 of the speed. The lowest point is extrapolated from

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from tafukt.sites.distance import distance_km
 from tafukt.sites.schema.grid import ConstantCarbon, HourlyCarbon
 from tafukt.sites.site import SiteModel, catalogue
 
 FAR_KM = 100.0
-EARTH_RADIUS_KM = 6371.0
 _MOROCCAN_ZONES = ("Africa/Casablanca", "Africa/El_Aaiun")
 
 
@@ -26,7 +26,7 @@ def _climate(site: SiteModel) -> tuple[str, ...]:
     if climate is None or site.weather.kind not in ("climatology", "clear-sky"):
         return ()
     same = [other for other in catalogue().values() if other.climate == climate]
-    apart = [(distance_km(site, other), other.name) for other in same]
+    apart = [(float(distance_km(site.lat, site.lon, other.lat, other.lon)), other.name) for other in same]
     if not apart or min(apart)[0] <= FAR_KM:
         return ()
     km, name = min(apart)
@@ -59,11 +59,3 @@ def _facing(site: SiteModel) -> tuple[str, ...]:
     return (
         f"pv.azimuth_deg: {pv.azimuth_deg:g} at latitude {site.lat:g} faces away from the sun; 0 is north, 180 south",
     )
-
-
-def distance_km(one: SiteModel, other: SiteModel) -> float:
-    """Great-circle distance between two sites [km]."""
-    p0, p1 = math.radians(one.lat), math.radians(other.lat)
-    half = math.sin((p1 - p0) / 2) ** 2
-    half += math.cos(p0) * math.cos(p1) * math.sin(math.radians(other.lon - one.lon) / 2) ** 2
-    return 2.0 * EARTH_RADIUS_KM * math.asin(math.sqrt(half))

@@ -59,7 +59,7 @@ def poa_global(pv: PVModel, sky: Sky, sun: Irradiance) -> Floats:
     return np.maximum(np.asarray(poa["poa_global"], dtype=np.float64), 0.0)
 
 
-def kept(pv: PVModel) -> float:
+def derate_factor(pv: PVModel) -> float:
     """Share of the power left by the named system losses: the product of one minus each."""
     return float(np.prod([1.0 - loss for loss in pv.losses.model_dump().values()]))
 
@@ -81,7 +81,7 @@ def ac_power(pv: PVModel, kwp: float, sky: Sky, sun: Irradiance, clean: Floats |
     heat = pvlib.temperature.TEMPERATURE_MODEL_PARAMETERS["sapm"][pv.temp_model]
     temp_cell = pvlib.temperature.sapm_cell(poa, sun.temp_air, sun.wind_speed, **heat)
     pdc0 = kwp * 1000.0
-    pdc = pvlib.pvsystem.pvwatts_dc(poa * clean, temp_cell, pdc0, pv.temp_coeff_per_c) * kept(pv)
+    pdc = pvlib.pvsystem.pvwatts_dc(poa * clean, temp_cell, pdc0, pv.temp_coeff_per_c) * derate_factor(pv)
     inverter_dc = pdc0 / pv.dc_ac_ratio / pv.inverter_efficiency
     ac = pvlib.inverter.pvwatts(np.maximum(pdc, 0.0), inverter_dc, eta_inv_nom=pv.inverter_efficiency)
     return np.maximum(np.nan_to_num(np.asarray(ac, dtype=np.float64)), 0.0)

@@ -17,7 +17,7 @@ from tafukt.sites.schema.equipment import BatteryModel, ClusterModel, Cooling, N
 from tafukt.sites.schema.fields import Hourly, Instant, Monthly, Section, SiteName, SourceModel
 from tafukt.sites.schema.grid import GridModel, MeterModel, OtherModel, TariffModel
 from tafukt.sites.schema.ranges import SitePower
-from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, Weather
+from tafukt.sites.schema.weather import ClimateModel, Climatology, HeatWave, WeatherSource
 from tafukt.sites.time_grid import zone_of
 from tafukt.strict import valid_part
 
@@ -42,7 +42,7 @@ class SiteModel(Section):
     online: Instant | None = Field(None, description="when it opens; default: before the start")
     islandable: bool | None = Field(None, description="runs without grid; default: where it has a battery")
     climate: ClimateModel | None = None
-    weather: Weather = Field(default_factory=Climatology)
+    weather: WeatherSource = Field(default_factory=Climatology)
     heat_waves: dict[str, HeatWave] = Field({}, description="spells of hotter air on top of the weather, by name")
     pv: PVModel | None = Field(default_factory=PVModel)  # type: ignore[arg-type]
     battery: BatteryModel | None = Field(default_factory=BatteryModel)  # type: ignore[arg-type]

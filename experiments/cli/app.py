@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Experiment = Annotated[str, typer.Argument(help="An experiment file, or the name of a bundled experiment.")]
+ExperimentArgument = Annotated[str, typer.Argument(help="An experiment file, or the name of a bundled experiment.")]
 ResultFolder = Annotated[Path, typer.Argument(help="A result folder.", metavar="DIR")]
 Settings = Annotated[
     list[str] | None,
@@ -63,7 +63,7 @@ OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "unable to a
 
 @app.command()
 def run(
-    experiment: Experiment,
+    experiment: ExperimentArgument,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Result folder; default: results/NAME.")
     ] = None,
@@ -87,7 +87,7 @@ def run(
 
 
 @app.command()
-def validate(experiment: Experiment, settings: Settings = None) -> None:
+def validate(experiment: ExperimentArgument, settings: Settings = None) -> None:
     """Say everything that is wrong with an experiment, or what it would run. Simulates nothing."""
     from tafukt.experiments.cli.run import validate_command
 
@@ -138,7 +138,7 @@ def selftest(
 
 @app.command()
 def size(
-    experiment: Experiment,
+    experiment: ExperimentArgument,
     target: Annotated[str, typer.Option(metavar="METRIC=VALUE", help="As in renewable_fraction=0.8.")],
     settings: Settings = None,
     policy: Annotated[str, typer.Option(help="The policy that runs; default: the experiment's last.")] = "",
@@ -162,7 +162,7 @@ def size(
 
 @app.command()
 def flexibility(
-    experiment: Experiment,
+    experiment: ExperimentArgument,
     settings: Settings = None,
     policy: Annotated[str, typer.Option(help="The policy that runs; default: the experiment's last.")] = "",
     cut: Annotated[
@@ -197,7 +197,7 @@ Where = Annotated[
     typer.Option("--where", metavar="AXIS=VALUE", help="Of the scenarios with this value; may be given repeatedly."),
 ]
 Policy = Annotated[str, typer.Option(help="Under this policy; default: the one that drew least.")]
-Seed = Annotated[int | None, typer.Option(help="Of this seed; default: the first.")]
+SeedOption = Annotated[int | None, typer.Option(help="Of this seed; default: the first.")]
 
 
 @app.command()
@@ -205,7 +205,7 @@ def explain(
     folder: ResultFolder,
     job: Annotated[str, typer.Argument(help="Id of a job, as in jobs.parquet; none: which are worth asking for.")] = "",
     policy: Policy = "",
-    seed: Seed = None,
+    seed: SeedOption = None,
     where: Where = None,
 ) -> None:
     """Say why a job ran where and when it did; without a job, which waited longest, were late or moved."""
@@ -229,7 +229,7 @@ def export(
     folder: ResultFolder,
     table: Annotated[str, typer.Argument(help="summary, jobs, energy or events.")] = "summary",
     policy: Annotated[str, typer.Option(help="Of this policy.")] = "",
-    seed: Seed = None,
+    seed: SeedOption = None,
     where: Where = None,
     form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
 ) -> None:
@@ -271,7 +271,7 @@ def plot(
     kind: Annotated[str, typer.Option("--format", help="png, svg, pdf or pgf.")] = "png",
     where: Where = None,
     policy: Annotated[list[str] | None, typer.Option(help="Of this policy; may be given repeatedly.")] = None,
-    seed: Seed = None,
+    seed: SeedOption = None,
     site: Annotated[str, typer.Option(help="Of this site alone.")] = "",
     begin: Annotated[str, typer.Option("--from", metavar="DAY", help="From this day or moment, local time.")] = "",
     end: Annotated[str, typer.Option("--to", metavar="DAY", help="To the end of this day, or to this moment.")] = "",

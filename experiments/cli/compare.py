@@ -37,7 +37,7 @@ def compare_command(
 ) -> int:
     """Means with their intervals for each folder, paired differences, and what a reader must know."""
     from tafukt.experiments.results import statistics
-    from tafukt.experiments.results.answer import against_base
+    from tafukt.experiments.results.answer import against_base_lines
     from tafukt.experiments.results.load import load
 
     if form not in FORMATS:
@@ -57,7 +57,7 @@ def compare_command(
         if against and against not in set(results.complete["policy"]):
             known = list(dict.fromkeys(results.complete["policy"]))
             raise InputError(Problem("--against", against, f"there are {', '.join(known)}", nearest(against, known)))
-        mine = statistics.differences(results.complete, results.axes, base, paired)
+        mine = statistics.paired_differences(results.complete, results.axes, base, paired)
         told += statistics.warnings(results.complete, results.axes, mine)
         pairs += mine
     currencies = sorted({results.currency for results in opened})
@@ -69,7 +69,7 @@ def compare_command(
         _pairs(pairs)
     for results in opened:
         rows = results.complete.to_dict(orient="records")
-        for line in against_base(rows, results.baseline_scenario, results.axes):
+        for line in against_base_lines(rows, results.baseline_scenario, results.axes):
             console().print(in_currency(line, results.currency))
     for line in dict.fromkeys(told):
         console().print(f"Note: {line}")
@@ -98,11 +98,11 @@ def _value(metric: str, value: float, half: float) -> str:
 def _frame(results: Results, metrics: Sequence[str]) -> Any:
     from tafukt.experiments.results import statistics
     from tafukt.experiments.results.objective import limits_of
-    from tafukt.experiments.results.summary import AGAINST_BASE
+    from tafukt.experiments.results.summary import AGAINST_BASE_COLUMNS
 
     usual, rows = tuple(metrics) == COMPARED, results.complete
     more: tuple[str, ...] = limits_of(rows) if usual else ()
-    more += AGAINST_BASE if usual and rows["draw_against_base_kwh"].notna().any() else ()
+    more += AGAINST_BASE_COLUMNS if usual and rows["draw_against_base_kwh"].notna().any() else ()
     shown = tuple(dict.fromkeys((*metrics, *more)))
     return statistics.means(results.complete, results.axes, shown), shown
 
@@ -214,7 +214,7 @@ def ls_command(root: Path) -> int:
     from tafukt.experiments.results.axes import named_axes
     from tafukt.experiments.results.load import load
     from tafukt.experiments.results.stored import MANIFEST, SUMMARY, StoredResults
-    from tafukt.experiments.results.summary import rows_of
+    from tafukt.experiments.results.summary import run_rows
 
     found = sorted({path.parent for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}{MANIFEST}")})
     if not found:
@@ -224,7 +224,7 @@ def ls_command(root: Path) -> int:
         stored = StoredResults(folder)
         try:
             manifest = stored.manifest()
-            rows = rows_of(stored, manifest)
+            rows = run_rows(stored, manifest)
         except InputError as error:
             console().print(f"{folder}: {error}")
             continue

@@ -13,7 +13,7 @@ from tafukt.experiments.results.axes import scenario
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.numbers import in_currency, number_text
 from tafukt.experiments.results.objective import DRAW, OBJECTIVES
-from tafukt.experiments.results.summary import AGAINST_BASE, Row
+from tafukt.experiments.results.summary import AGAINST_BASE_COLUMNS, Row
 
 if TYPE_CHECKING:
     from tafukt.experiments.config.load import Loaded
@@ -43,7 +43,7 @@ def pattern_of(metric: str) -> str:
     known = column("summary", metric)
     if known.percent:
         return "{:.0%}" if metric == "captured" else "{:.1%}"
-    if metric in AGAINST_BASE:
+    if metric in AGAINST_BASE_COLUMNS:
         return "{:+,.0f}"
     return "{:.2f}" if known.unit == "h" else "{:,.0f}" if known.unit in ("kWh", "MAD", "kg") else "{:,.4g}"
 
@@ -57,7 +57,7 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
     blocks = list(_blocks(rows, axes).items())
     objective = OBJECTIVES[loaded.experiment.objective]
     columns = SHOWN if objective is DRAW else (*SHOWN[:2], objective.cut, *SHOWN[2:])
-    columns += AGAINST_BASE if loaded.base else ()
+    columns += AGAINST_BASE_COLUMNS if loaded.base else ()
     given_up = GIVEN_UP if objective is DRAW else [name for name in GIVEN_UP if name not in KEPT[objective.name]]
 
     def build(kept: Sequence[str]) -> Table:

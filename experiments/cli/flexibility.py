@@ -16,7 +16,7 @@ from tafukt.experiments.errors import InputError, Problem, nearest
 if TYPE_CHECKING:
     from tafukt.experiments.runs.flexibility import Flexibility, Plan
 
-FORMATS = ("text", "csv", "json")
+CARD_FORMATS = ("text", "csv", "json")
 # A run with many requests takes so many times the time of one without.
 TIMES = 3.0
 
@@ -40,8 +40,8 @@ def flexibility_command(
     from tafukt.experiments.runs import flexibility, session
     from tafukt.experiments.runs.processes import processors
 
-    if form not in FORMATS:
-        raise InputError(Problem("--format", form, f"there are {', '.join(FORMATS)}", nearest(form, FORMATS)))
+    if form not in CARD_FORMATS:
+        raise InputError(Problem("--format", form, f"there are {', '.join(CARD_FORMATS)}", nearest(form, CARD_FORMATS)))
     loaded = load(find(experiment), settings)
     plan = flexibility.plan_of(loaded, policy, cuts, longest_h, every_h, notice_min)
     seeds = loaded.experiment.seeds

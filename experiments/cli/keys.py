@@ -11,7 +11,7 @@ from tafukt.experiments.errors import InputError, Problem, nearest
 
 Schema = Mapping[str, Any]
 WIDTH = 80
-WORDS = {
+TYPE_WORDS = {
     "object": "table",
     "number": "number",
     "integer": "whole number",
@@ -133,7 +133,7 @@ def _type(node: Schema, definitions: Schema) -> str:
         return "table" if "properties" in target else _type(target, definitions)
     if node.get("type") == "array":
         return f"list of {_type(node.get('items', {}), definitions)}"
-    return WORDS.get(str(node.get("type", "")), "any value") + _range(node)
+    return TYPE_WORDS.get(str(node.get("type", "")), "any value") + _range(node)
 
 
 def _range(node: Schema) -> str:

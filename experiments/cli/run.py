@@ -17,7 +17,7 @@ from tafukt.experiments.cli.text import console, next_command, plural, scenario_
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
-from tafukt.experiments.results.answer import against_base, answer
+from tafukt.experiments.results.answer import against_base_lines, answer
 from tafukt.experiments.results.numbers import in_currency
 from tafukt.experiments.results.summary import failed, least_possible
 from tafukt.experiments.runs import session
@@ -44,7 +44,7 @@ def run_command(
     path = output or session.default_folder(loaded)
     plan = session.plan(loaded, path, index, verify)
     err = console(stderr=True)
-    inputs = session.check(plan)
+    inputs = session.check_plan(plan)
     if not quiet:
         tell_notes(notes(loaded, inputs) if inputs else plan.folder.manifest().get("notes", []))
         for run_id, fault in plan.damaged.items():
@@ -67,7 +67,7 @@ def run_command(
         print_comparison(outcome.rows, loaded)
         for sentence in answer(outcome.rows, loaded.baseline.label, loaded.axis_keys):
             out.print(in_currency(sentence, loaded.experiment.currency))
-        for sentence in against_base(outcome.rows, plan.folder.manifest()["baseline_scenario"], loaded.axis_keys):
+        for sentence in against_base_lines(outcome.rows, plan.folder.manifest()["baseline_scenario"], loaded.axis_keys):
             out.print(in_currency(sentence, loaded.experiment.currency))
         if least := least_possible(outcome.rows, loaded.axis_keys):
             out.print(least)
@@ -86,7 +86,7 @@ def dry_run_command(
     """Say which runs are missing and how long they will take; nothing is simulated and nothing written."""
     loaded = load(find(experiment), settings)
     plan = session.plan(loaded, output or session.default_folder(loaded), index, verify)
-    inputs = session.check(plan)
+    inputs = session.check_plan(plan)
     out = console()
     costs = costs_s(plan, inputs) if inputs else {}
     processes = session.workers_for(plan, sum(costs.values()), processors())

@@ -201,9 +201,9 @@ def workloads_command(name: str, plot: bool) -> int:
         )
     _tell(describe.facts(workload) | {"notes": notes})
     if plot:
-        from tafukt.experiments.figures.workload import save
+        from tafukt.experiments.figures.workload import save_page
 
-        path = save(workload, Path(f"{Path(name).name.partition('.')[0]}.png"))
+        path = save_page(workload, Path(f"{Path(name).name.partition('.')[0]}.png"))
         out.print(f"Wrote {path}")
     return 0
 

@@ -22,7 +22,7 @@ from tafukt.experiments.results.meter import Meter
 from tafukt.experiments.results.metrics import SiteCosts, billing_months
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
-from tafukt.simulator.failures import PRESETS, FaultSettings
+from tafukt.simulator.failures import FAULT_PRESETS, FaultSettings
 from tafukt.simulator.scenario import (
     Battery,
     Carbon,
@@ -275,7 +275,7 @@ def _quota(table: QuotaTable) -> Quota:
 
 def _faults(table: FaultsTable) -> FaultSettings:
     """The rates of a preset, with what the experiment changes on them."""
-    settings = PRESETS[table.preset]
+    settings = FAULT_PRESETS[table.preset]
     if table.node_mtbf_days is not None:
         settings = replace(settings, node_mtbf_s=table.node_mtbf_days * DAY_S)
     if table.repair_h is not None:

@@ -27,7 +27,7 @@ import tafukt.experiments.figures.jobs as jobs
 import tafukt.experiments.figures.meters as meters
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.figures.map import site_map
-from tafukt.experiments.figures.style import FORMATS, MOST_IN_COLOUR, new_figure, paper_size, save, style
+from tafukt.experiments.figures.style import FIGURE_FORMATS, MOST_IN_COLOUR, new_figure, paper_size, save, style
 from tafukt.experiments.figures.window import shared
 from tafukt.experiments.results import axes as words
 from tafukt.experiments.results.dictionary import column
@@ -161,9 +161,9 @@ def save_all(
     InputError
         If a name or format is unknown, or there is data for none of the names.
     """
-    if kind not in FORMATS:
-        message = f"no format {kind!r}; there are {', '.join(FORMATS)}"
-        raise InputError(Problem("", "--format", message, nearest(kind, FORMATS)))
+    if kind not in FIGURE_FORMATS:
+        message = f"no format {kind!r}; there are {', '.join(FIGURE_FORMATS)}"
+        raise InputError(Problem("", "--format", message, nearest(kind, FIGURE_FORMATS)))
     if kind == "pgf" and shutil.which("xelatex") is None:
         raise InputError(Problem("", "--format", "pgf needs xelatex, which measures text: install it, or use pdf"))
     target = folder or results.folder / "figures"
@@ -261,12 +261,12 @@ def _named(figure: str, results: Results, run: RunData | None = None) -> str:
     return "_".join(part for part in parts if part)
 
 
-Size = Callable[["RunData"], tuple[float, float]]
+FigureSize = Callable[["RunData"], tuple[float, float]]
 RunDrawer = Callable[["RunData", "Axes", dict[str, Any]], Any]
 
 
 def _for_runs(
-    name: str, caption: str, size: Size, function: RunDrawer, same: str = "", several_sites: bool = False
+    name: str, caption: str, size: FigureSize, function: RunDrawer, same: str = "", several_sites: bool = False
 ) -> Callable[[Results], Iterator[Planned]]:
     """A figure of one run, drawn for each of the example runs, over the same stretch of time."""
 
@@ -296,7 +296,7 @@ def _wide(_: RunData) -> tuple[float, float]:
     return 7.2, 3.6
 
 
-def _by_sites(base: float, each: float) -> Size:
+def _by_sites(base: float, each: float) -> FigureSize:
     return lambda run: (7.2, base + each * min(run.energy["site"].nunique(), 40))
 
 
@@ -494,7 +494,7 @@ def _plan_heatmaps(results: Results) -> Iterator[Planned]:
 
 def _least_drawing(rows: Any) -> str:
     """The policy that draws least in most scenarios and seeds; of several, the first."""
-    keys = [*words.axes_of(rows), "seed"]
+    keys = [*words.axis_columns(rows), "seed"]
     winners = rows.loc[rows.groupby(keys, dropna=False)["draw_kwh"].idxmin(), "policy"]
     return str(winners.value_counts(sort=False).idxmax())
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg", "pdf", "pgf")
+FIGURE_FORMATS = ("png", "svg", "pdf", "pgf")
 FONTS = ("sans", "serif", "latex")
 PAPER_INCH = {1: 3.35, 2: 7.0}
 """Width of a figure over one and over two columns of a paper, as most publishers of the field have it."""
@@ -209,7 +209,7 @@ def new_figure(width: float = 7.2, height: float = 3.6) -> tuple[Figure, Axes]:
 def save(
     figure: Figure, target: Path | IO[bytes], kind: str, paper: int = 0, fonts: str = "sans", dpi: float | None = None
 ) -> None:
-    """Write a figure in one of `FORMATS`, the same bytes each time: no dates, no software versions.
+    """Write a figure in one of `FIGURE_FORMATS`, the same bytes each time: no dates, no software versions.
 
     `pgf` needs an installed LaTeX, which measures the text; `paper` and `fonts` are those that it was drawn with.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def page(workload: Workload) -> Figure:
+def workload_page(workload: Workload) -> Figure:
     """One page of six figures."""
     from matplotlib.figure import Figure
 
@@ -41,9 +41,9 @@ def page(workload: Workload) -> Figure:
     return figure
 
 
-def save(workload: Workload, path: Path) -> Path:
+def save_page(workload: Workload, path: Path) -> Path:
     """Write the page of figures to a PNG, SVG or PDF file, by its ending."""
-    page(workload).savefig(path, dpi=130)
+    workload_page(workload).savefig(path, dpi=130)
     return path
 
 

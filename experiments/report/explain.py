@@ -145,7 +145,7 @@ def explain(results: Results, job: str, policy: str = "", seed: int | None = Non
         If there is no such job or run.
     """
     run = _chosen(results, policy, seed)
-    row = find(run, job)
+    row = job_row(run, job)
     told = [*_told(run, row), *_energy(row), *_others(results, run, job)]
     for line in told:
         line.plain = in_currency(
@@ -163,7 +163,7 @@ def _chosen(results: Results, policy: str, seed: int | None) -> RunData:
     return example_runs(results)[-1]
 
 
-def find(run: RunData, job: str) -> dict[str, Any]:
+def job_row(run: RunData, job: str) -> dict[str, Any]:
     """The row of a job.
 
     Raises
@@ -238,7 +238,7 @@ def _others(results: Results, run: RunData, job: str) -> Iterator[Text]:
         yield Text("The same job under the other policies:", style="bold")
     for name in others:
         other = results.run(name)
-        row = find(other, job)
+        row = job_row(other, job)
         if not known(row["start_h"]):
             yield Text(f"  {other.row['policy']}: {row['state']}, never started")
             continue

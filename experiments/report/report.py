@@ -23,15 +23,15 @@ from tafukt.experiments.report.explorer import embedded
 from tafukt.experiments.report.pareto import points
 from tafukt.experiments.report.sources import assumptions
 from tafukt.experiments.results import statistics
-from tafukt.experiments.results.answer import against_base
+from tafukt.experiments.results.answer import against_base_lines
 from tafukt.experiments.results.answer import answer as sentences
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.grid_events import TIERS
 from tafukt.experiments.results.load import Results, load
 from tafukt.experiments.results.meter import WHAT, agreements
 from tafukt.experiments.results.numbers import in_currency, number_text
-from tafukt.experiments.results.objective import LIMITS, OBJECTIVE_CUTS, limits_of
-from tafukt.experiments.results.summary import AGAINST_BASE, least_possible
+from tafukt.experiments.results.objective import OBJECTIVE_CUTS, OBJECTIVE_LIMITS, limits_of
+from tafukt.experiments.results.summary import AGAINST_BASE_COLUMNS, least_possible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def page(results: Results) -> str:
         script=script,
         script_hash=digest,
         style=_text("uplot.min.css") + _text("report.css"),
-        **context(results),
+        **template_variables(results),
     )
 
 
@@ -107,19 +107,19 @@ def embedded_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def context(results: Results) -> dict[str, Any]:
+def template_variables(results: Results) -> dict[str, Any]:
     """Variables of the template."""
     rows = results.complete
     planned = figures.plan(results)
     explored = embedded(results) | {"folder": str(results.folder.name)}
-    pairs = statistics.differences(rows, results.axes, results.baseline, PAIRED)
+    pairs = statistics.paired_differences(rows, results.axes, results.baseline, PAIRED)
     return _said_in(
         results.currency,
         {
             "title": results.title,
             "question": results.question,
             "currency": results.currency,
-            "answer": answer(results),
+            "answer": answer_lines(results),
             "warnings": [
                 *statistics.warnings(rows, results.axes, [pair for pair in pairs if pair.metric == "draw_kwh"]),
                 *results.manifest.get("notes", []),
@@ -139,7 +139,10 @@ def context(results: Results) -> dict[str, Any]:
             "provenance": _provenance(results),
             "glossary": [
                 {"name": one.name, "description": one.description}
-                for one in (column("summary", name) for name in (*COLUMNS, *OBJECTIVE_CUTS, *LIMITS, *AGAINST_BASE))
+                for one in (
+                    column("summary", name)
+                    for name in (*COLUMNS, *OBJECTIVE_CUTS, *OBJECTIVE_LIMITS, *AGAINST_BASE_COLUMNS)
+                )
             ],
         },
     )
@@ -164,13 +167,13 @@ def _with_currency(value: Any, currency: str) -> Any:
 # --- the answer ----------------------------------------------------------------------------------------
 
 
-def answer(results: Results) -> list[str]:
+def answer_lines(results: Results) -> list[str]:
     """The answer in a few sentences, the number first; over a matrix, how far it ranges."""
     frame = results.complete
     rows = frame.to_dict(orient="records")
     return [
         *sentences(rows, results.baseline, results.axes, lambda values: statistics.mean_interval(values)[1]),
-        *against_base(rows, results.baseline_scenario, results.axes),
+        *against_base_lines(rows, results.baseline_scenario, results.axes),
         least_possible(rows, results.axes),
         _setting(frame),
     ]
@@ -198,7 +201,7 @@ def _range(values: pd.Series[float], text: str) -> str:
 def _comparison(results: Results) -> dict[str, Any]:
     """Means over seeds for each scenario and policy."""
     columns = tuple(dict.fromkeys((*COLUMNS, *limits_of(results.complete))))
-    columns += AGAINST_BASE if results.complete["draw_against_base_kwh"].notna().any() else ()
+    columns += AGAINST_BASE_COLUMNS if results.complete["draw_against_base_kwh"].notna().any() else ()
     table = statistics.means(results.complete, results.axes, columns)
     heads = [{"text": "policy", "unit": ""}] + [_head(name) for name in columns]
     groups: dict[str, list[dict[str, Any]]] = {}

@@ -222,7 +222,7 @@ def _range_of_draw(found: Mapping[str, Mapping[str, Contender]], number: int) ->
     ]
 
 
-def against_base(rows: Iterable[Row], base: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
+def against_base_lines(rows: Iterable[Row], base: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
     """Draw, cost and emissions of each scenario against the baseline scenario in a year, by policy."""
     units = (
         ("draw_against_base_kwh", "kWh"),

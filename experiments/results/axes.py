@@ -95,7 +95,7 @@ def in_currency_of(key: str, currency: str) -> str:
     return key if own == found else NamedAxis(key, key.label if isinstance(key, NamedAxis) else None, own)
 
 
-def axes_of(summary: pd.DataFrame) -> list[str]:
+def axis_columns(summary: pd.DataFrame) -> list[str]:
     """The columns of a summary that are axes of the matrix."""
     known = {column.name for column in (*KEYS, *METRICS)}
     return [with_name(str(name), summary) for name in summary if name not in known]
@@ -208,7 +208,7 @@ def of_row(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
 
 def pooled(summary: pd.DataFrame, shown: Sequence[str] = ()) -> list[str]:
     """The axes that would be averaged over if rows were told apart by the axes `shown` alone."""
-    others = [axis for axis in axes_of(summary) if axis not in shown]
+    others = [axis for axis in axis_columns(summary) if axis not in shown]
     if not shown:
         return [axis for axis in others if summary[axis].nunique(dropna=False) > 1]
     cells = summary.groupby(list(shown), dropna=False)

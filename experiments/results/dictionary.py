@@ -600,7 +600,7 @@ def arrow_schema(table: str, metadata: Mapping[str, str] | None = None) -> Any:
     return pa.schema(fields, metadata=dict(metadata) if metadata else None)
 
 
-def page() -> str:
+def dictionary_page() -> str:
     """The dictionary as a Markdown page."""
     lines = [
         "# Data dictionary",
@@ -623,4 +623,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(dictionary_page(), end="")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import FolderError, Problem, nearest
-from tafukt.experiments.results.axes import CURRENCY, NAMED, axes_of, named_axes, named_axis
+from tafukt.experiments.results.axes import CURRENCY, NAMED, axis_columns, named_axes, named_axis
 from tafukt.experiments.results.dictionary import KEYS, METRICS
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, StoredResults
 from tafukt.experiments.results.tables import unguarded
@@ -314,9 +314,9 @@ class Results:
         """The summary as it would be written now."""
         import pandas as pd
 
-        from tafukt.experiments.results.summary import header, rows_of
+        from tafukt.experiments.results.summary import header, run_rows
 
-        rows = rows_of(self._stored, self.manifest)
+        rows = run_rows(self._stored, self.manifest)
         if not rows:
             raise FolderError(Problem(str(self.folder), "", "nothing has run here yet"))
         columns = header(self.manifest)
@@ -332,7 +332,7 @@ class Results:
     @property
     def axes(self) -> list[str]:
         """The columns of the summary that are axes of the matrix."""
-        return axes_of(self.summary)
+        return axis_columns(self.summary)
 
     @property
     def sites(self) -> dict[str, dict[str, Any]]:

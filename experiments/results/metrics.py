@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tafukt.experiments.results.account import account_draw_kwh
 from tafukt.experiments.results.attribution import G_PER_KG, jobs_columns
 from tafukt.experiments.results.grid_events import grid_event_metrics
-from tafukt.experiments.results.objective import DRAW, LIMITS, OBJECTIVES, Objective
+from tafukt.experiments.results.objective import DRAW, OBJECTIVE_LIMITS, OBJECTIVES, Objective
 from tafukt.experiments.results.ramps import ramp_metrics
 from tafukt.simulator.record import Occupancy, Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
@@ -103,7 +103,7 @@ def comparison(
         "account_cut": math.nan,
         "emissions_cut": math.nan,
         "cost_cut": math.nan,
-        **dict.fromkeys(LIMITS, math.nan),
+        **dict.fromkeys(OBJECTIVE_LIMITS, math.nan),
         objective.bound: least,
         objective.best_known: best,
         "captured": math.nan,

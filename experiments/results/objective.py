@@ -76,7 +76,7 @@ COST = Objective(
     "lowest known to be possible",
 )  # fmt: skip
 OBJECTIVES: dict[str, Objective] = {one.name: one for one in (DRAW, EMISSIONS, COST)}
-LIMITS = tuple(limit for one in OBJECTIVES.values() for limit in one.limits)
+OBJECTIVE_LIMITS = tuple(limit for one in OBJECTIVES.values() for limit in one.limits)
 """The bounds and the best known values of every objective."""
 
 OBJECTIVE_CUTS = tuple(one.cut for one in OBJECTIVES.values() if one is not DRAW)

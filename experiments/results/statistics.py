@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 FEW_SEEDS = 5
-NAMED = 4
+POLICIES_NAMED = 4
 FEWEST_SEEDS = 3
 """From so many seeds on there is an interval: with two it is 13 times as wide as the spread, and hides all."""
 
@@ -132,7 +132,7 @@ def means(summary: pd.DataFrame, axes: Sequence[str], metrics: Sequence[str] = D
     return pd.DataFrame(rows)
 
 
-def differences(
+def paired_differences(
     summary: pd.DataFrame, axes: Sequence[str], baseline: str, metrics: Sequence[str] = ("draw_kwh", "wait_mean_h")
 ) -> list[Paired]:
     """Every policy against the baseline, seed by seed; Holm's correction runs over the policies of a group."""
@@ -210,10 +210,10 @@ def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]
     unclear = [pair for pair in pairs if pair.seeds >= FEWEST_SEEDS and pair.includes_zero]
     if unclear:
         names = [f"{pair.metric} of {pair.policy}{' at ' + pair.group if pair.group else ''}" for pair in unclear]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        more = f" and {len(names) - POLICIES_NAMED} more" if len(names) > POLICIES_NAMED else ""
         found.append(
             f"the interval of {len(unclear)} of {len(pairs)} differences includes zero, so their sign is not shown: "
-            f"{'; '.join(names[:NAMED])}{more}"
+            f"{'; '.join(names[:POLICIES_NAMED])}{more}"
         )
     left = summary[summary["jobs_left"] > 0]
     if len(left):

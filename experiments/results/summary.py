@@ -14,12 +14,12 @@ from tafukt.experiments.results.stored import StoredResults
 from tafukt.experiments.results.tables import metric_values
 
 Row = dict[str, Any]
-AGAINST_BASE = tuple(f"{name}{of}" for of in ("", "_per_year") for name in against)
+AGAINST_BASE_COLUMNS = tuple(f"{name}{of}" for of in ("", "_per_year") for name in against)
 """Columns against the same policy and seed in the baseline scenario."""
-COMPARED = tuple(column.name for column in COMPARISON_METRICS)
+COMPARED_COLUMNS = tuple(column.name for column in COMPARISON_METRICS)
 
 
-def rows_of(folder: StoredResults, manifest: Mapping[str, Any] | None = None) -> list[Row]:
+def run_rows(folder: StoredResults, manifest: Mapping[str, Any] | None = None) -> list[Row]:
     """A row for every run of a folder that is complete or failed, in the order of the manifest.
 
     Raises
@@ -94,7 +94,7 @@ def _compared(
     bound = folder.json(f"runs/{row['run']}/bound.json") or folder.json(f"cells/{cell}.bound.json") or {}
     found = comparison(row, baseline, bound.get(objective.bound), best, objective) | against_base(row, base)
     values = metric_values({**row, **found})
-    return {key: values[key] if key in COMPARED else value for key, value in row.items()}
+    return {key: values[key] if key in COMPARED_COLUMNS else value for key, value in row.items()}
 
 
 def header(manifest: Mapping[str, Any]) -> list[str]:

@@ -15,12 +15,12 @@ from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.errors import FolderError, InputError, Problem, shown
 from tafukt.experiments.hashing import bytes_digest, canonical, file_digest, source_digest
 from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST, SUMMARY
-from tafukt.experiments.results.summary import Row, header, rows_of
+from tafukt.experiments.results.summary import Row, header, run_rows
 from tafukt.experiments.results.tables import csv_bytes, json_bytes
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.matrix import Run, axis_label
+from tafukt.experiments.runs.matrix import Run, axis_value
 
-PACKAGES = ("highspy", "numpy", "pandas", "pvlib", "pyarrow", "pydantic", "scipy", "simpy")
+LIBRARIES = ("highspy", "numpy", "pandas", "pvlib", "pyarrow", "pydantic", "scipy", "simpy")
 NOTES_MOST = 200
 MAY_DIFFER = ("question", "seeds", "policies", "matrix", "baseline", "baseline_scenario")
 """Keys of the document that are not compared as they stand: text, what may be extended, and places."""
@@ -45,14 +45,14 @@ def manifest_of(loaded: Loaded, runs: Sequence[Run], folder: Folder) -> dict[str
         "tafukt": version(),
         "python": platform.python_version(),
         "platform": {"system": platform.system(), "machine": platform.machine(), "byteorder": sys.byteorder},
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: metadata.version(name) for name in LIBRARIES},
         "source_sha256": source_digest(),
         "experiment_sha256": bytes_digest(experiment_text(loaded, folder).encode()),
-        "inputs": inputs_of(loaded, folder),
+        "inputs": input_files(loaded, folder),
         "policies": {ref.label: {"given": ref.given, "sha256": ref.digest} for ref in loaded.policies},
         "baseline": loaded.baseline.label,
         "objective": loaded.experiment.objective,
-        "baseline_scenario": {key: axis_label(value) for key, value in loaded.base.items()},
+        "baseline_scenario": {key: axis_value(value) for key, value in loaded.base.items()},
         "seeds": loaded.experiment.seeds,
         "axes": [list(axis.keys) for axis in loaded.axes],
         "runs": {run.run_id: _entry(run, summaries[run.run_id]) for run in runs},
@@ -78,15 +78,15 @@ def _entry(run: Run, summary: dict[str, Any] | None) -> dict[str, Any]:
     return entry | ({"reason": summary["reason"]} if summary and "reason" in summary else {})
 
 
-def inputs_of(loaded: Loaded, folder: Folder) -> dict[str, dict[str, str]]:
+def input_files(loaded: Loaded, folder: Folder) -> dict[str, dict[str, str]]:
     """Every input file by the key that names it: where it lies, once packed in the folder itself, and its hash."""
     return {
-        key: {"file": packed(folder, path, key) or str(path.resolve()), "sha256": file_digest(path, key)}
+        key: {"file": packed_copy(folder, path, key) or str(path.resolve()), "sha256": file_digest(path, key)}
         for key, path in loaded.input_files.items()
     }
 
 
-def packed(folder: Folder, path: Path, key: str) -> str:
+def packed_copy(folder: Folder, path: Path, key: str) -> str:
     """Path of a folder's own copy of an input file; empty if it keeps none."""
     place = place_in_pack(path, key)
     return place if (folder.path / place).is_file() else ""
@@ -106,7 +106,7 @@ def _document(loaded: Loaded, folder: Folder) -> toml.Document:
     inside = {
         name: place
         for key, path in loaded.input_files.items()
-        if (place := packed(folder, path, key))
+        if (place := packed_copy(folder, path, key))
         for name in (str(path), str(path.resolve()), *_as_written(loaded, key))
     }
     return _replaced(document, inside) if inside else document
@@ -173,7 +173,7 @@ def rebuild(folder: Folder, loaded: Loaded, runs: Sequence[Run]) -> list[Row]:
     """
     with folder.locked():
         manifest = _merged(manifest_of(loaded, runs, folder), folder)
-        rows = rows_of(folder, manifest)
+        rows = run_rows(folder, manifest)
         for row in rows:
             if row["status"] == "complete":
                 folder.write(f"runs/{row['run']}/summary.json", json_bytes(row))
@@ -240,7 +240,7 @@ def differences(folder: Folder, loaded: Loaded) -> list[Problem]:
         message = f"the results are of other code than this ({theirs}; now {version()}, {source_digest()[:8]}); "
         message += "they can still be shown (tafukt report, compare, plot, explain), and replay says what differs"
         found.append(Problem(file, "tafukt", message))
-    for key, entry in inputs_of(loaded, folder).items():
+    for key, entry in input_files(loaded, folder).items():
         before = manifest.get("inputs", {}).get(key, {})
         if before.get("sha256") != entry["sha256"]:
             found.append(Problem(file, key, f"the contents of {entry['file']} have changed"))

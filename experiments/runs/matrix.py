@@ -106,7 +106,7 @@ def _by_contents(value: Any, hashes: dict[str, str]) -> Any:
     return f"sha256:{hashes[value]}" if isinstance(value, str) and value in hashes else value
 
 
-def axis_label(value: Any) -> Any:
+def axis_value(value: Any) -> Any:
     """The value of an axis as it stands in a summary."""
     if isinstance(value, datetime):
         return value.isoformat()

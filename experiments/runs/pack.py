@@ -10,7 +10,7 @@ from tafukt.experiments.hashing import bytes_digest, file_digest
 from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST
 from tafukt.experiments.results.tables import json_bytes
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.manifest import experiment_text, inputs_of, place_in_pack
+from tafukt.experiments.runs.manifest import experiment_text, input_files, place_in_pack
 
 
 def pack(path: Path) -> list[str]:
@@ -35,6 +35,6 @@ def pack(path: Path) -> list[str]:
     with folder.locked():
         text = experiment_text(loaded, folder).encode()
         folder.write(EXPERIMENT, text)
-        now = {"inputs": inputs_of(loaded, folder), "experiment_sha256": bytes_digest(text)}
+        now = {"inputs": input_files(loaded, folder), "experiment_sha256": bytes_digest(text)}
         folder.write(MANIFEST, json_bytes(folder.manifest() | now))
     return list(dict.fromkeys(places))

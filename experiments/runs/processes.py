@@ -95,7 +95,7 @@ class Pool:
         if self._executor is None:
             begin, given = self._start
             number = min(self.workers, most)
-            self._executor = ProcessPoolExecutor(number, mp_context=context(), initializer=begin, initargs=given)
+            self._executor = ProcessPoolExecutor(number, mp_context=start_method(), initializer=begin, initargs=given)
         futures: dict[Future[Result], Item] = {}
         dead = False
         for item in items:
@@ -122,7 +122,7 @@ class Pool:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def context() -> BaseContext:
+def start_method() -> BaseContext:
     """Start method of workers: forks, which have all that is imported and made here; else spawned, from nothing.
 
     Threads do not survive a fork, so that there must be none but this one; and only Linux's libraries are made for it.

@@ -18,7 +18,7 @@ from tafukt.experiments.hashing import file_digest, source_digest
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, TABLE_FILES
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.manifest import PACKAGES
+from tafukt.experiments.runs.manifest import LIBRARIES
 
 TOLERANCE = 1e-9
 
@@ -93,7 +93,7 @@ def _changed(manifest: dict[str, Any], loaded: Any) -> Iterator[str]:
 def _packages(manifest: dict[str, Any]) -> Iterator[str]:
     """The packages whose versions are not those of the results."""
     was = manifest.get("packages", {}) | {"python": manifest.get("python")}
-    now = {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    now = {name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     for name, version in now.items():
         if was.get(name) is not None and was[name] != version:
             yield f"{name} (was {was[name]}, is {version})"

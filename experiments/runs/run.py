@@ -17,7 +17,7 @@ from tafukt.experiments.results.attribution import jobs_columns
 from tafukt.experiments.results.metrics import Times, job_times, summary
 from tafukt.experiments.results.objective import OBJECTIVES
 from tafukt.experiments.results.tables import json_bytes
-from tafukt.experiments.runs.matrix import Case, Run, axis_label
+from tafukt.experiments.runs.matrix import Case, Run, axis_value
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.record import Record
 from tafukt.simulator.units import HOUR_S
@@ -41,7 +41,7 @@ def head(run: Run, status: str) -> dict[str, Any]:
         "status": status,
         "policy": run.policy.label,
         "seed": run.cell.seed,
-        **{key: axis_label(value) for key, value in run.cell.axes.items()},
+        **{key: axis_value(value) for key, value in run.cell.axes.items()},
     }
 
 

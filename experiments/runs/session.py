@@ -116,7 +116,7 @@ def check_inputs(plan: RunPlan) -> Inputs:
 _FILE_KEYS = ("file", "format", "mix", "kind")
 
 
-def check(plan: RunPlan) -> Inputs | None:
+def check_plan(plan: RunPlan) -> Inputs | None:
     """Make sure that a plan can be carried out; the inputs of its first run, `None` where nothing is to do.
 
     Raises
@@ -149,7 +149,7 @@ def carry_out(plan: RunPlan, workers: int = 1, cluster: str = "", progress: Prog
     from tafukt.experiments.runs import workers as work
 
     folder, loaded = plan.folder, plan.loaded
-    inputs = check(plan)
+    inputs = check_plan(plan)
     begin(folder, loaded, plan.runs)
     for run_id in plan.damaged:
         folder.discard(run_id)

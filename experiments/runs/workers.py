@@ -17,7 +17,7 @@ from typing import Any
 from tafukt.experiments.errors import InputError, Problem
 from tafukt.experiments.hashing import source_digest
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.manifest import PACKAGES
+from tafukt.experiments.runs.manifest import LIBRARIES
 from tafukt.experiments.runs.matrix import Case, Run
 from tafukt.experiments.runs.processes import Pool, Report, WorkerDied
 
@@ -188,7 +188,7 @@ def on_cluster(
 
 def _identity() -> dict[str, str]:
     """Identity of a process: the digest of our source, as it was when it first said so, and packages."""
-    packages = {name: metadata.version(name) for name in PACKAGES}
+    packages = {name: metadata.version(name) for name in LIBRARIES}
     return {"source": source_digest()} | packages
 
 

@@ -19,8 +19,8 @@ from tafukt.simulator.bound.program import (
     W_PER_KW,
     Bools,
     LinearProgram,
+    SlotSupply,
     Starts,
-    Supply,
     Work,
     build,
     intensity_range,
@@ -83,7 +83,7 @@ class Bound:
     rows: int
     slots: int
     stretched_s: float
-    plan: Plan
+    plan: RelaxedPlan
     solved: Attempt = field(repr=False, compare=False)
 
     @property
@@ -168,7 +168,7 @@ def _report(best: Attempt, objective: Objective, status: Status, iterations: int
         slots=len(best.edges_s) - 1,
         stretched_s=stretched_s,
         solved=best,
-        plan=plan_of(programme, best.supply, best.work, best.solution.x, best.edges_s, best.own),
+        plan=relaxed_plan(programme, best.supply, best.work, best.solution.x, best.edges_s, best.own),
     )
 
 
@@ -243,7 +243,7 @@ class Attempt:
 
     grain: Resolution
     edges_s: Floats
-    supply: Supply
+    supply: SlotSupply
     work: Work
     own: Ints
     programme: LinearProgram
@@ -303,7 +303,7 @@ def _attempt(case: _Case, demand: Demand, grain: Resolution) -> Attempt:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RelaxedPlan:
     """The optimum, for a planner or a reader; means over slots.
 
     Attributes
@@ -338,7 +338,9 @@ def values(programme: LinearProgram, name: str, x: Floats) -> Floats:
     return np.where(number >= 0, x[number], 0.0)
 
 
-def plan_of(programme: LinearProgram, supply: Supply, work: Work, x: Floats, edges_s: Floats, jobs: Ints) -> Plan:
+def relaxed_plan(
+    programme: LinearProgram, supply: SlotSupply, work: Work, x: Floats, edges_s: Floats, jobs: Ints
+) -> RelaxedPlan:
     """The plan at a primal point; `jobs` are the indices of the jobs that have variables of their own."""
     least, _ = intensity_range(work)
     gpus = values(programme, "gpus", x)
@@ -360,7 +362,7 @@ def plan_of(programme: LinearProgram, supply: Supply, work: Work, x: Floats, edg
         np.add.at(load, (k, site[k], t), count * intensity[here])
     it_w = supply.gpu_w[:, None] * gpus.sum(axis=0) + supply.dynamic_w[:, None] * load.sum(axis=0)
     stored = values(programme, "stored", x) * J_PER_KWH
-    return Plan(
+    return RelaxedPlan(
         edges_s=edges_s,
         allowed=work.allowed,
         gpus=gpus,

@@ -26,7 +26,7 @@ J_PER_KWH = W_PER_KW * HOUR_S
 
 
 @dataclass(frozen=True)
-class Supply:
+class SlotSupply:
     """Supply and needs of the sites in each slot; arrays are (sites, slots) unless said otherwise.
 
     Attributes
@@ -181,7 +181,7 @@ class _Rows:
     room: Ints
 
 
-def build(supply: Supply, work: Work) -> LinearProgram:
+def build(supply: SlotSupply, work: Work) -> LinearProgram:
     """The programme of a supply and the work to be done with it.
 
     Work that no schedule can fit into its windows is done by GPUs that do not exist (block `overflow`), at
@@ -199,7 +199,7 @@ def build(supply: Supply, work: Work) -> LinearProgram:
     return assembly.programme()
 
 
-def gpu_kw(supply: Supply) -> tuple[Floats, Floats]:
+def gpu_kw(supply: SlotSupply) -> tuple[Floats, Floats]:
     """Power at the meter of a busy GPU at intensity 0, and what intensity 1 adds [kW], (sites, slots)."""
     per_it = supply.per_it / W_PER_KW
     return per_it * supply.gpu_w[:, None], per_it * supply.dynamic_w[:, None]
@@ -214,7 +214,7 @@ def intensity_range(work: Work) -> tuple[Floats, Floats]:
     return np.minimum(least, most), most
 
 
-def _add_sites(assembly: ProgramBuilder, supply: Supply, work: Work) -> _Rows:
+def _add_sites(assembly: ProgramBuilder, supply: SlotSupply, work: Work) -> _Rows:
     """Grid, shortage and overflow of every site; the rows of its bus and of its GPUs."""
     hours = supply.duration_s / HOUR_S
     still, moving = gpu_kw(supply)
@@ -271,7 +271,7 @@ def _add_sites(assembly: ProgramBuilder, supply: Supply, work: Work) -> _Rows:
     return rows
 
 
-def _add_batteries(assembly: ProgramBuilder, supply: Supply, rows: _Rows) -> None:
+def _add_batteries(assembly: ProgramBuilder, supply: SlotSupply, rows: _Rows) -> None:
     """stored' <= keep stored + eta_charge charge - keep discharge / eta_discharge; what the end lacks.
 
     `keep` is what self-discharge leaves over a slot. Energy may be thrown away, charge is spared the
@@ -317,7 +317,7 @@ class _Totals:
     least: Floats
 
 
-def _add_classes(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows) -> _Totals:
+def _add_classes(assembly: ProgramBuilder, supply: SlotSupply, work: Work, rows: _Rows) -> _Totals:
     """Split the work of every class that may run at several sites over them, slot by slot."""
     classes = len(work.allowed)
     slot = np.arange(supply.slots)
@@ -349,7 +349,7 @@ def _add_classes(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Ro
 
 def _enter(
     assembly: ProgramBuilder,
-    supply: Supply,
+    supply: SlotSupply,
     rows: _Rows,
     totals: _Totals,
     kind: Ints,
@@ -371,7 +371,7 @@ def _enter(
     assembly.put(rows.bus[site, t], column[one], -gpus * (still[site, t] + intensity[one] * moving[site, t]))
 
 
-def _add_own(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows, totals: _Totals) -> None:
+def _add_own(assembly: ProgramBuilder, supply: SlotSupply, work: Work, rows: _Rows, totals: _Totals) -> None:
     """Reference GPUs of each large job in each slot of its window."""
     hours = supply.duration_s / HOUR_S
     y = assembly.add_columns("own", np.ones(len(work.cell_own), dtype=bool), work.cell_slot, 0.0, work.cell_gpus)
@@ -392,7 +392,7 @@ def _add_own(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows, 
     )
 
 
-def _add_starts(assembly: ProgramBuilder, supply: Supply, starts: Starts, rows: _Rows) -> None:
+def _add_starts(assembly: ProgramBuilder, supply: SlotSupply, starts: Starts, rows: _Rows) -> None:
     """Every rigid job runs through from one of its starts; what a site draws grows with each by what it draws alone."""
     column = assembly.add_columns("starts", np.ones(len(starts.job), dtype=bool), np.zeros_like(starts.job), 0.0, 1.0)
     last = np.full(len(starts.row), supply.slots - 1)
@@ -410,7 +410,7 @@ def _add_starts(assembly: ProgramBuilder, supply: Supply, starts: Starts, rows: 
     assembly.put(alone[starts.site], column, -starts.extra_j / J_PER_KWH)
 
 
-def _add_pools(assembly: ProgramBuilder, supply: Supply, work: Work, rows: _Rows, totals: _Totals) -> None:
+def _add_pools(assembly: ProgramBuilder, supply: SlotSupply, work: Work, rows: _Rows, totals: _Totals) -> None:
     """Work of each group done by the end of each slot [GPU-h], between what is due and what has arrived."""
     count = len(work.step_group)
     if not count:

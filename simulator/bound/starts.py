@@ -23,7 +23,7 @@ from math import ceil, isfinite
 import numpy as np
 
 from tafukt.simulator.bound.jobs import WORK_ROUNDING, Demand
-from tafukt.simulator.bound.program import Starts, Supply
+from tafukt.simulator.bound.program import SlotSupply, Starts
 from tafukt.simulator.bound.supply import supply_of
 from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.scenario import Scenario
@@ -135,7 +135,7 @@ class _Storage:
     no limit, no other course draws less.
     """
 
-    def __init__(self, supply: Supply, edges_s: Floats) -> None:
+    def __init__(self, supply: SlotSupply, edges_s: Floats) -> None:
         self.supply, self.step_s = supply, float(edges_s[1])
         self.keep = np.exp(-supply.leak_per_s * self.step_s)
         everywhere = np.arange(supply.sites)

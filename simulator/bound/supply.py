@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from tafukt.simulator.bound.program import Supply
+from tafukt.simulator.bound.program import SlotSupply
 from tafukt.simulator.energy import battery as fade
 from tafukt.simulator.failures import FaultSettings, node_outages
 from tafukt.simulator.scenario import Battery, Scenario, Site
@@ -29,7 +29,7 @@ def supply_of(
     intensities: Interval = (0.0, 1.0),
     faults: FaultSettings | None = None,
     seed: int = 0,
-) -> Supply:
+) -> SlotSupply:
     """The scenario's supply over the slots.
 
     Mean sun; base load by its mean, since it is known; what jobs add by the least overhead; no taper, no
@@ -48,7 +48,7 @@ def supply_of(
     bought, unserved, sold = weights(scenario, objective, edges_s)
     batteries = zip(*(_battery(site, scenario.end_s) for site in scenario.sites), strict=True)
     power = [gpu_power_w(site, intensities) for site in scenario.sites]
-    return Supply(
+    return SlotSupply(
         duration_s=np.diff(edges_s),
         import_weight=bought,
         unserved_weight=unserved,
@@ -119,7 +119,7 @@ def _union(intervals: Sequence[Interval]) -> list[Interval]:
 
 
 def _site_rows(site: Site, edges_s: Floats, end_s: float, down: Sequence[Interval]) -> dict[str, Floats]:
-    """Supply and needs of one site in each slot, by field of `Supply`."""
+    """Supply and needs of one site in each slot, by field of `SlotSupply`."""
     duration = np.diff(edges_s)
     pv = spans(site.pv, edges_s)
     nodes, metered = _nodes_up(site, edges_s, end_s, down)

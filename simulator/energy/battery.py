@@ -235,7 +235,7 @@ def _not_over(dt: float, time: float) -> float:
 
 
 REFERENCE_C = 25.0
-LEAST_SHARE = 0.01
+LEAST_CAPACITY_SHARE = 0.01
 
 
 def ageing_s(battery: Battery, temp_air: StepProfile | None, times_s: Sequence[float]) -> list[float]:
@@ -263,4 +263,4 @@ def faded_j(battery: Battery, taken_j: float, aged_s: float) -> tuple[float, flo
 
 def capacity_j(battery: Battery, taken_j: float, aged_s: float) -> float:
     """Capacity that is left [J]."""
-    return max(battery.capacity_j - sum(faded_j(battery, taken_j, aged_s)), LEAST_SHARE * battery.capacity_j)
+    return max(battery.capacity_j - sum(faded_j(battery, taken_j, aged_s)), LEAST_CAPACITY_SHARE * battery.capacity_j)

@@ -19,7 +19,7 @@ from tafukt.simulator.units import Floats, Ints
 from tafukt.sites.profile import StepProfile
 
 # What two ways of computing one power may differ by, relative to it.
-ROUNDING = 1e-12
+POWER_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def split(
 
 def _no_rounding(difference: Floats, of: Floats) -> Floats:
     """A difference of two powers that were computed in two ways, now zero where it is nothing but rounding."""
-    difference[difference <= ROUNDING * of] = 0.0
+    difference[difference <= POWER_ROUNDING * of] = 0.0
     return difference
 
 

@@ -18,7 +18,7 @@ from tafukt.simulator.units import DAY_H, HOUR_S, Floats
 from tafukt.sites.profile import StepProfile
 
 SEEN_DAYS = 30  # how far back climatology looks
-Kind = Literal["perfect", "persistence", "climatology", "noisy", "white"]
+ForecastKind = Literal["perfect", "persistence", "climatology", "noisy", "white"]
 Quantity = Literal["sun", "load", "overhead", "carbon", "price"]
 
 
@@ -41,15 +41,15 @@ class ForecastSettings:
     `class_mean_s` is how long the jobs of a class run on the mean, by name, where that is known beforehand [s].
     """
 
-    sun: Kind = "noisy"
+    sun: ForecastKind = "noisy"
     error: float = 0.1
     autocorrelation: float = 0.8
     horizon_h: int = 72
     issue_h: int = 1
     slot_s: float = HOUR_S
-    load: Kind = "persistence"
-    carbon: Kind = "noisy"
-    price: Kind = "perfect"
+    load: ForecastKind = "persistence"
+    carbon: ForecastKind = "noisy"
+    price: ForecastKind = "perfect"
     class_mean_s: tuple[tuple[str, float], ...] = ()
 
 
@@ -157,7 +157,7 @@ class Forecast:
             case "white":
                 return self._white(quantity)[:, hour:end]
 
-    def kind(self, quantity: Quantity) -> Kind:
+    def kind(self, quantity: Quantity) -> ForecastKind:
         """Kind of the forecast of a quantity."""
         settings = self.settings
         match quantity:

@@ -28,7 +28,7 @@ from tafukt.simulator.units import TICKS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class NodeReservation:
     """A reservation: these nodes of this site, from `start_s` to at most `end_s` [s].
 
     `durations` is what it would take on each site that may have it [s].
@@ -56,7 +56,7 @@ class Conservative:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.promises: dict[int, Promise] = {}
+        self.promises: dict[int, NodeReservation] = {}
         self._order: list[tuple[float, Key, int]] = []  # of the promises: start, key, job
         self._homeless: dict[int, tuple[Key, JobState]] = {}  # who fits nowhere as things stand
         self._lines: list[SiteLine] = []
@@ -209,7 +209,7 @@ class Conservative:
             if now_at is not None:
                 gaps.taken(now_at.site, now_at.nodes, now_at.start_s, now_at.end_s)
 
-    def _move(self, promise: Promise, hints: list[tuple[float, int]], view: View) -> bool:
+    def _move(self, promise: NodeReservation, hints: list[tuple[float, int]], view: View) -> bool:
         """Look for an earlier start at some sites from some times on, and take it; whether there was one."""
         old = (promise.site, promise.nodes, promise.start_s, promise.end_s)
         self._lines[promise.site].book(*old[1:], 1)
@@ -266,10 +266,10 @@ class Conservative:
         site = chosen[0] if chosen else min(found, key=lambda i: (view.sites[i].name != job.ask.home, i))
         end, nodes = found[site]
         self._lines[site].book(nodes, start_s, end)
-        self.promises[job.index] = Promise(key, job, site, start_s, end, nodes, durations)
+        self.promises[job.index] = NodeReservation(key, job, site, start_s, end, nodes, durations)
         insort(self._order, (start_s, key, job.index))
 
-    def _withdraw(self, promise: Promise) -> None:
+    def _withdraw(self, promise: NodeReservation) -> None:
         """The job has its GPUs, or is to be promised others; the timelines are not changed."""
         index = promise.job.index
         del self.promises[index]

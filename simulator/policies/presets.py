@@ -14,7 +14,7 @@ from tafukt.simulator.policies.deferral.by_signal import BySignal
 from tafukt.simulator.policies.deferral.elastic import Elastic
 from tafukt.simulator.policies.deferral.signals import Signal
 from tafukt.simulator.policies.deferral.slots import (
-    Strategy,
+    StartRule,
     budget_threshold,
     lowest_slot,
     lowest_slots,
@@ -101,7 +101,7 @@ CLASSIC: dict[str, Preset] = {
 
 
 def defer_by(
-    part: Strategy, signal: Signal = signals.grid, duration: type[Duration] | None = None
+    part: StartRule, signal: Signal = signals.grid, duration: type[Duration] | None = None
 ) -> Callable[[], BySignal]:
     """Maker of a `when` part by a signal, of one for each run."""
     return lambda: BySignal(part, signal, duration() if duration else None)

@@ -89,7 +89,7 @@ class PartError(ValueError):
 
 
 @dataclass(frozen=True)
-class Row:
+class CatalogueRow:
     """One line of a list: `kind` is empty for a preset."""
 
     kind: str
@@ -98,11 +98,11 @@ class Row:
     source: str
 
 
-def rows(kind: str = "") -> list[Row]:
+def rows(kind: str = "") -> list[CatalogueRow]:
     """Every preset, or every part of a kind, in the order in which they are registered."""
     if not kind:
-        return [Row("", name, preset.does, preset.source) for name, preset in PRESETS.items()]
-    return [Row(kind, name, says(part), ", ".join(references(part))) for name, part in PARTS[kind].items()]
+        return [CatalogueRow("", name, preset.does, preset.source) for name, preset in PRESETS.items()]
+    return [CatalogueRow(kind, name, says(part), ", ".join(references(part))) for name, part in PARTS[kind].items()]
 
 
 def details(name: str) -> list[str]:

@@ -18,7 +18,7 @@ ENOUGH = 5  # endings seen before a mean is trusted (a choice)
 ENOUGH_FOR_SHARES = 20  # and before a share of them is (a choice)
 # A share of the estimate is usual if so many have ended within it (a choice: over ten seeds of a week the draw under
 # shares from 0.3 to 0.6 differs by half a percent).
-MOST = 0.5
+USUAL_SHARE = 0.5
 
 
 class Duration(Protocol):
@@ -155,7 +155,7 @@ class UsualShare:
         How many of those that have ended (a choice: 0.5).
     """
 
-    def __init__(self, most: float = MOST) -> None:
+    def __init__(self, most: float = USUAL_SHARE) -> None:
         self._most = most
         self._freed: list[JobState] = []
         self._ended = [0] * 101

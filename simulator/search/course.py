@@ -92,7 +92,7 @@ class Course(NamedTuple):
     stale: NDArray[np.bool_]
 
 
-class Plan(NamedTuple):
+class Segments(NamedTuple):
     """Segments of each job, and of a few rows more to try things in."""
 
     number: Ints
@@ -109,7 +109,7 @@ class World(NamedTuple):
     sites: Sites
     jobs: Jobs
     course: Course
-    plan: Plan
+    plan: Segments
 
 
 # --- the battery -----------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def _short(w: Any, s: int, stored: float) -> float:
 
 
 @compiled
-def walk(w: Any, s: int, k0: int, k1: int, commit: bool) -> float:
+def course_change(w: Any, s: int, k0: int, k1: int, commit: bool) -> float:
     """Walk a battery from bin `k0` until, after `k1`, it meets its old course; the change of what is drawn."""
     b, free, per_it, load = _store(w, s), w.sites.free_kw[s], w.sites.per_it[s], w.course.load_kw[s]
     drawn, course = w.course.drawn[s], w.course.stored[s]
@@ -366,7 +366,7 @@ def _settle(w: Any, row: int, walked: bool, commit: bool) -> float:
         if first:
             k0, k1 = bring_up(w, s, m0, m1)
             if walked:
-                change += walk(w, s, k0, k1, commit)
+                change += course_change(w, s, k0, k1, commit)
     return change
 
 

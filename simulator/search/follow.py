@@ -10,13 +10,13 @@ from tafukt.simulator.engine.actions import Action, Hold, Pause, Start, Wake
 from tafukt.simulator.engine.cluster import Allocation, Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.search.search import Schedule, Stay
+from tafukt.simulator.search.search import Placements, Stay
 
 
 class Follow:
     """Starts and pauses jobs as the schedule says, as soon as there is room; one without a plan starts anywhere."""
 
-    def __init__(self, name: str, schedule: Schedule, sites: Sequence[str]) -> None:
+    def __init__(self, name: str, schedule: Placements, sites: Sequence[str]) -> None:
         self.name = name
         self._made = schedule
         self._sites = sites  # the names that the schedule's indices stand for

@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from tafukt.simulator.search.compiled import compiled
-from tafukt.simulator.search.course import FAR, REMOVED, UNPLACED_KWH, apply, bring_up, copy_plan, retime, trial, walk
+from tafukt.simulator.search.course import (
+    FAR,
+    REMOVED,
+    UNPLACED_KWH,
+    apply,
+    bring_up,
+    copy_plan,
+    course_change,
+    retime,
+    trial,
+)
 from tafukt.simulator.search.places import best
 from tafukt.simulator.units import Floats, Ints
 
@@ -193,7 +203,7 @@ def clear(w: Any) -> None:
     for s in range(len(c.total)):
         c.stored[s, :] = w.sites.start[s]
         bring_up(w, s, 0, w.sites.minutes)
-        walk(w, s, 0, bins + 1, True)
+        course_change(w, s, 0, bins + 1, True)
 
 
 @compiled

@@ -23,8 +23,8 @@ import numpy as np
 from tafukt.simulator.random_streams import stream
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.search import moves
-from tafukt.simulator.search.course import Plan, World
-from tafukt.simulator.search.world import plan_of, world_of
+from tafukt.simulator.search.course import Segments, World
+from tafukt.simulator.search.world import no_segments, world_of
 from tafukt.simulator.units import Ints
 from tafukt.workloads.job import Job, in_order
 
@@ -55,7 +55,7 @@ class Stay:
     work_s: float
 
 
-Schedule = tuple[tuple[Stay, ...], ...]
+Placements = tuple[tuple[Stay, ...], ...]
 """The stays of every job in order of submission; none for a job that no place was found for."""
 
 
@@ -64,8 +64,8 @@ class Found:
     """Progress of a search: steps done, the plan at hand, the best so far, and what that one draws [kWh]."""
 
     steps: int
-    now: Plan
-    best: Plan
+    now: Segments
+    best: Segments
     least_kwh: float
 
     def to_bytes(self) -> bytes:
@@ -81,7 +81,9 @@ class Found:
     def from_bytes(cls, data: bytes) -> Found:
         """Progress as `to_bytes` wrote it."""
         with np.load(io.BytesIO(data)) as file:
-            now, best = (Plan(**{name: file[f"{kind}_{name}"] for name in Plan._fields}) for kind in ("now", "best"))
+            now, best = (
+                Segments(**{name: file[f"{kind}_{name}"] for name in Segments._fields}) for kind in ("now", "best")
+            )
             return cls(int(file["steps"]), now, best, float(file["least_kwh"]))
 
 
@@ -109,7 +111,7 @@ def search(
     """
     world = world_of(scenario, in_order(jobs), margins_min)
     count = len(world.jobs.gpus)
-    found = begun or Found(0, plan_of(count), plan_of(count), float("inf"))
+    found = begun or Found(0, no_segments(count), no_segments(count), float("inf"))
     while found.steps < settings.steps:
         rng = stream(seed, f"search/{found.steps}")
         _rebuild(world, found.now, rng)
@@ -121,7 +123,7 @@ def search(
         yield found
 
 
-def _rebuild(world: World, plan: Plan, rng: np.random.Generator) -> None:
+def _rebuild(world: World, plan: Segments, rng: np.random.Generator) -> None:
     """Make a plan the world's, but for jobs that it ends after their deadline."""
     count = len(world.jobs.gpus)
     for mine, other in zip(world.plan, plan, strict=True):
@@ -141,11 +143,11 @@ def _order(world: World) -> Ints:
     return np.argsort(-jobs.weight - np.where(tight, jobs.weight.max(), 0.0), kind="stable")
 
 
-def _copied(plan: Plan, rows: int | None = None) -> Plan:
+def _copied(plan: Segments, rows: int | None = None) -> Segments:
     """A copy of a plan's first rows."""
     whole = plan.number, plan.site, plan.a, plan.b, plan.slot
     number, site, a, b, slot = (table[:rows].copy() for table in whole)
-    return Plan(number, site, a, b, slot, plan.work[:rows].copy())
+    return Segments(number, site, a, b, slot, plan.work[:rows].copy())
 
 
 def _heat(settings: SearchSettings, steps: int) -> float:
@@ -157,7 +159,7 @@ def again(found: Found) -> Found:
     return replace(found, steps=0, now=found.best, least_kwh=float("inf"))
 
 
-def schedule_of(found: Found) -> Schedule:
+def schedule_of(found: Found) -> Placements:
     """The best plan of a search."""
     plan = found.best
     return tuple(

@@ -10,7 +10,7 @@ import numpy as np
 from tafukt.simulator.engine.eligibility import Eligibility
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.scenario import Battery, Scenario
-from tafukt.simulator.search.course import REMOVED, SEGMENTS, SLOTS, Course, Jobs, Plan, Sites, World
+from tafukt.simulator.search.course import REMOVED, SEGMENTS, SLOTS, Course, Jobs, Segments, Sites, World
 from tafukt.simulator.units import KWH_J
 from tafukt.workloads.job import Job
 
@@ -43,13 +43,13 @@ def obstacle(scenario: Scenario, jobs: Sequence[Job], settings: Settings) -> str
 def world_of(scenario: Scenario, jobs: Sequence[Job], margins_min: Mapping[int, float] | None = None) -> World:
     """The search's arrays, without any plan; `margins_min` are longer margins before some jobs' deadlines [min]."""
     sites, asked = _sites(scenario), _jobs(scenario, jobs, margins_min or {})
-    return World(sites, asked, _course(sites), plan_of(len(jobs) + 3 + REMOVED))
+    return World(sites, asked, _course(sites), no_segments(len(jobs) + 3 + REMOVED))
 
 
-def plan_of(rows: int) -> Plan:
+def no_segments(rows: int) -> Segments:
     """An empty plan."""
     site, a, b, slot = (np.zeros((rows, SEGMENTS), np.int64) for _ in range(4))
-    return Plan(np.zeros(rows, np.int64), site, a, b, slot, np.zeros((rows, SEGMENTS)))
+    return Segments(np.zeros(rows, np.int64), site, a, b, slot, np.zeros((rows, SEGMENTS)))
 
 
 def _sites(scenario: Scenario) -> Sites:

@@ -267,10 +267,10 @@ def _clock(parts: Sequence[str | None]) -> float:
     return int(hour or 0) + int(minutes or 0) / 60.0 + float(decimal or 0.0)
 
 
-Table = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+BandTable = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
-def band_table(tariff: ClockTable) -> Table:
+def band_table(tariff: ClockTable) -> BandTable:
     """Index of the band in force in each quarter-hour of a weekday, in winter and in summer, shape (2, 96).
 
     Raises
@@ -281,7 +281,7 @@ def band_table(tariff: ClockTable) -> Table:
     return day_tables(tariff)[:, 0]
 
 
-def day_tables(tariff: ClockTable) -> Table:
+def day_tables(tariff: ClockTable) -> BandTable:
     """Index of the band in force by season, kind of day of `DAYS` and quarter-hour, shape (2, 4, 96).
 
     Raises
@@ -300,7 +300,7 @@ def day_tables(tariff: ClockTable) -> Table:
     return tables
 
 
-def _day(tariff: ClockTable, texts: list[str], season: int, day: str) -> Table:
+def _day(tariff: ClockTable, texts: list[str], season: int, day: str) -> BandTable:
     row = np.full(round(24 / RESOLUTION_H), -1, dtype=np.int64)
     name = ("winter", "summer")[season] if day == "weekday" else day
     for number, (band, text) in enumerate(zip(tariff.bands, texts, strict=True)):

@@ -116,4 +116,4 @@ def _kind_first(value: Any) -> Any:
 
 
 _Kind = ClearSky | Climatology | WeatherFile | PublisherFile | WeatherCSV | PVGISDownload
-Weather = Annotated[Annotated[_Kind, Field(discriminator="kind")], BeforeValidator(_kind_first)]
+WeatherSource = Annotated[Annotated[_Kind, Field(discriminator="kind")], BeforeValidator(_kind_first)]

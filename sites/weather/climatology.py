@@ -18,6 +18,7 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import betaincinv, ndtr
 
+from tafukt.sites.distance import distance_km
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.site import sky_facts
@@ -292,7 +293,6 @@ def air_temperature(place: Place, seed: int, grid: SolarDays, anomalies: bool = 
 # national nodes (kriging), with a part of its own for what they leave open.
 
 
-EARTH_RADIUS_KM = 6371.0
 MEMORY_DAYS = 32
 
 
@@ -350,13 +350,6 @@ def latent(correlation: Floats) -> Floats:
     r = np.linspace(0.0, 1.0, 2001)
     index = sum(share * r**n for n, share in enumerate(_hermite_shares(), 1))
     return np.interp(correlation, np.asarray(index), r)
-
-
-def distance_km(lat0: Floats, lon0: Floats, lat1: Floats, lon1: Floats) -> Floats:
-    """Great-circle distance [km] between places given in degrees."""
-    p0, p1 = np.radians(lat0), np.radians(lat1)
-    half = np.sin((p1 - p0) / 2) ** 2 + np.cos(p0) * np.cos(p1) * np.sin(np.radians(lon1 - lon0) / 2) ** 2
-    return np.asarray(2.0 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(half)))
 
 
 @dataclass(frozen=True)

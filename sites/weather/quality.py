@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tafukt.sites.distance import distance_km
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import Fill
 from tafukt.sites.time_grid import DAY_S
 from tafukt.sites.weather.clearsky import sky
-from tafukt.sites.weather.climatology import distance_km
 from tafukt.sites.weather.source import IRRADIANCES, Source, stamp
 
 FINE_S = 600
@@ -283,7 +283,7 @@ def place_notes(source: Source, lat: float, lon: float, altitude_m: float) -> tu
     station = source.station
     if station is None:
         return ()
-    apart = float(distance_km(np.array(lat), np.array(lon), np.array(station.lat), np.array(station.lon)))
+    apart = float(distance_km(lat, lon, station.lat, station.lon))
     if apart > PLACE_KM:
         there, here = _degrees(station.lat, station.lon), _degrees(lat, lon)
         return (f"{source.where} is of {station.name} ({there}), {apart:.0f} km from the site ({here})",)

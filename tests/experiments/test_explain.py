@@ -19,7 +19,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> loading.Results:
 
 def test_story_runs_from_submission_to_end(results: loading.Results) -> None:
     run = results["solar"]
-    row = explain.find(run, "job-003")
+    row = explain.job_row(run, "job-003")
     story = explain.steps(row, explain.events_of(run, "job-003"), run.tz)
     assert [step.kind for step in story] == ["submit", "start", "end"]
     assert [step.time_h for step in story] == sorted(step.time_h for step in story)
@@ -87,8 +87,8 @@ def test_reasons_are_explained_by_the_part_that_gave_them() -> None:
 def test_a_story_needs_no_more_than_rows(results: loading.Results) -> None:
     """Without events it is told from the job's row alone; nulls may be `None` as well as NaN."""
     run = results["fifo"]
-    told = explain.story(explain.find(run, "job-003"), [], run.tz)
+    told = explain.story(explain.job_row(run, "job-003"), [], run.tz)
     assert "started on site" in told.lines[1]
     assert len(told.timeline[0]) == explain.WIDTH == len(told.timeline[1])
-    row = explain.find(run, "job-001") | {"start_h": None, "end_h": None, "wait_h": None}
+    row = explain.job_row(run, "job-001") | {"start_h": None, "end_h": None, "wait_h": None}
     assert "rejected" in explain.story(row, [], run.tz).lines[-1]

@@ -12,7 +12,7 @@ from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
-from tafukt.experiments.report.report import context
+from tafukt.experiments.report.report import template_variables
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_run_manifest_and_report_say_all_that_validate_says(tmp_path: Path, caps
     assert any(note.startswith("export: ") for note in said[0])
     results = tafukt.load(out)
     assert said[0] == said[1] == set(results.manifest["notes"])
-    assert said[0] <= set(context(results)["warnings"])
+    assert said[0] <= set(template_variables(results)["warnings"])

@@ -18,7 +18,7 @@ from tafukt.experiments import figures as drawing
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.figures.jobs import lanes, stays
-from tafukt.experiments.figures.style import FLOWS, FORMATS, new_figure
+from tafukt.experiments.figures.style import FIGURE_FORMATS, FLOWS, new_figure
 from tafukt.experiments.results import load as loading
 
 
@@ -73,7 +73,7 @@ def test_matrix_figures(matrix: loading.Results, name: str) -> None:
     assert axes.get_xlabel().startswith("PV [kWp]")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "pgf"])
+@pytest.mark.parametrize("kind", [kind for kind in FIGURE_FORMATS if kind != "pgf"])
 def test_same_bytes_each_time(results: loading.Results, kind: str) -> None:
     item = figures.plan(results, ["policies"])[0]
     found = []

@@ -17,7 +17,7 @@ from tafukt.experiments.config.toml import find
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.report.explain import explain
-from tafukt.experiments.report.report import context, page
+from tafukt.experiments.report.report import page, template_variables
 from tafukt.experiments.results.grid_events import grid_event_metrics, grid_event_rows
 from tafukt.experiments.results.load import Results
 from tafukt.experiments.results.metrics import capped_metrics
@@ -88,7 +88,7 @@ def test_an_experiment_with_requests_keeps_most_of_them(results: Results) -> Non
 
 
 def test_the_report_has_a_row_for_each_request(results: Results) -> None:
-    (shown,) = context(results)["grid_requests"]
+    (shown,) = template_variables(results)["grid_requests"]
     asked = results["fifo"].grid_events.sort_values(["start_h", "site"], kind="stable")
     assert (shown["number"], shown["met"], shown["left_out"]) == (len(asked), int(asked["met"].sum()), 0)
     for cells, (_, row) in zip(shown["rows"], asked.iterrows(), strict=True):
@@ -122,7 +122,7 @@ def test_the_figure_shows_import_target_and_baseline_of_the_largest_request(resu
 def test_a_run_without_requests_has_neither_section_nor_figure(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(tiny(policies=("fifo",)))
     plain = tafukt.run(tmp_path / "tiny.toml", set={"bound": False}, output=tmp_path / "out", workers=1)
-    assert context(plain)["grid_requests"] == []
+    assert template_variables(plain)["grid_requests"] == []
     with pytest.raises(InputError, match="no data for the figure 'grid_requests'"):
         figures.plan(plain, ["grid_requests"])
 

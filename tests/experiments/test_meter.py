@@ -12,7 +12,7 @@ from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load as load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
-from tafukt.experiments.report.report import context
+from tafukt.experiments.report.report import template_variables
 from tafukt.experiments.results.load import load
 from tafukt.experiments.results.meter import agreements
 from tafukt.sites.errors import SiteError
@@ -147,7 +147,7 @@ def test_report_and_figure_show_it(tmp_path: Path, capsys: pytest.CaptureFixture
     path = written(tmp_path, {hour: it_kw(hour) + 0.1 for hour in range(48) if hour not in (20, 21)})
     assert run(path, tmp_path / "out").ok
     results = load(tmp_path / "out")
-    (held,) = context(results)["meters"]
+    (held,) = template_variables(results)["meters"]
     assert held["policy"] == "as-logged"
     assert [cell["text"] for cell in held["rows"][0]] == [
         "here", "IT power", "46.0", "58.6", "54.0", "\N{MINUS SIGN}0.1", "\N{MINUS SIGN}7.8%", "0.1", "8%"

@@ -13,7 +13,7 @@ from tafukt.experiments.figures import compare
 from tafukt.experiments.results import metrics
 from tafukt.experiments.results.answer import answer
 from tafukt.experiments.results.load import load as load_results
-from tafukt.experiments.results.objective import COST, EMISSIONS, LIMITS, OBJECTIVES
+from tafukt.experiments.results.objective import COST, EMISSIONS, OBJECTIVE_LIMITS, OBJECTIVES
 from tafukt.experiments.results.summary import least_possible
 from tafukt.experiments.runs import session
 
@@ -47,7 +47,7 @@ def test_captured_is_of_the_objective() -> None:
     assert found["captured"] == pytest.approx(20 / 40)
     assert (found["grid_cut"], found["emissions_cut"]) == (pytest.approx(0.1), pytest.approx(0.25))
     assert (found["bound_emissions_kg"], found["best_known_emissions_kg"]) == (40.0, 50.0)
-    assert all(math.isnan(found[name]) for name in LIMITS if "emissions" not in name)
+    assert all(math.isnan(found[name]) for name in OBJECTIVE_LIMITS if "emissions" not in name)
 
 
 def test_a_cost_below_zero_is_captured_and_cut_like_any_other() -> None:
@@ -64,7 +64,7 @@ def test_no_run_is_below_the_bound_of_its_objective(folders: dict[str, Path], na
     objective, rows = OBJECTIVES[name], load_results(folders[name]).complete
     assert (rows[objective.bound] <= rows[objective.best_known] + 1e-6).all()
     assert (rows[objective.best_known] <= rows[objective.metric] + 1e-6).all()
-    assert rows[[limit for limit in LIMITS if limit not in objective.limits]].isna().all().all()
+    assert rows[[limit for limit in OBJECTIVE_LIMITS if limit not in objective.limits]].isna().all().all()
     base, other = rows[objective.metric]
     bound = rows[objective.bound].iloc[1]
     assert rows["captured"].iloc[1] == pytest.approx((base - other) / (base - bound))

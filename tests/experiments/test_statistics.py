@@ -61,7 +61,7 @@ def _summary(spread: float = 20.0, gap: float = 10.0, seeds: int = 6) -> pd.Data
 
 def test_pairing_sees_what_the_spread_between_seeds_hides() -> None:
     summary = _summary()
-    pairs = statistics.differences(summary, ["axis"], "fifo", ["draw_kwh"])
+    pairs = statistics.paired_differences(summary, ["axis"], "fifo", ["draw_kwh"])
     assert [(pair.group, pair.policy) for pair in pairs] == [
         ("axis 1", "solar"),
         ("axis 1", "none"),
@@ -80,7 +80,7 @@ def test_pairing_sees_what_the_spread_between_seeds_hides() -> None:
 def test_only_shared_seeds_are_paired() -> None:
     summary = _summary()
     summary = summary[~((summary["policy"] == "solar") & (summary["seed"] == 0))]
-    pairs = statistics.differences(summary, ["axis"], "fifo", ["draw_kwh"])
+    pairs = statistics.paired_differences(summary, ["axis"], "fifo", ["draw_kwh"])
     assert [(pair.policy, pair.seeds) for pair in pairs[:2]] == [("none", 6), ("solar", 5)]
 
 
@@ -93,13 +93,13 @@ def test_means_have_a_row_per_scenario_and_policy() -> None:
 
 def test_warnings() -> None:
     few = _summary(seeds=2)
-    pairs = statistics.differences(few, ["axis"], "fifo", ["draw_kwh"])
+    pairs = statistics.paired_differences(few, ["axis"], "fifo", ["draw_kwh"])
     assert all(math.isnan(pair.low) and math.isnan(pair.p) for pair in pairs)  # as in the report: none from two seeds
     said = "\n".join(statistics.warnings(few, ["axis"], pairs))
     assert "only 2 seeds" in said
     assert "includes zero" not in said
     many = _summary()
-    pairs = statistics.differences(many, ["axis"], "fifo", ["draw_kwh"])
+    pairs = statistics.paired_differences(many, ["axis"], "fifo", ["draw_kwh"])
     said = "\n".join(statistics.warnings(many, ["axis"], pairs))
     assert "only" not in said
     assert "includes zero" in said

@@ -159,3 +159,60 @@ def test_every_public_function_and_class_says_what_it_is() -> None:
                 if isinstance(node, NAMED) and node.name[0] != "_" and not ast.get_docstring(node):
                     silent.append(f"{path}: {node.name}")
     assert not silent
+
+
+SAME_MEANING = {
+    "sites": {"WHERE": "the key that messages of one reader name"},
+    "workloads": {"catalogue": "bundled files of one kind, by name"},
+    "simulator": {
+        "TICK_S": "what times on the engine's grid may differ by: one tick, and two where rounding adds up",
+    },
+    "experiments": {
+        "COMPARED": "columns that a comparison shows or a row has from it",
+        "GIVEN_UP": "columns that a narrow terminal does without",
+        "LOCAL_TZ": "zone of a result that names none",
+        "Progress": "callback of a long task, told how far it is",
+        "Row": "one row of a result table, as a mapping",
+        "SHOWN": "what a terminal shows of a longer list",
+        "SUMMARY": "the summary: its columns, and its file",
+        "TABLES": "tables of a result folder",
+        "TOLERANCE": "relative difference of numbers that count as the same",
+        "UNITS": "units told by the end of a column's name",
+        "WIDTH": "columns of text on a line",
+        "load": "reader of what the module is about: an experiment, a result folder",
+        "plan": "list of what is to be done: runs, figures",
+        "schema": "tables of an experiment file: the command that prints them, and their JSON schema",
+        "policies": "policies: the command that lists them, the figure that compares them",
+        "summary_lines": "result of a search, in a few lines",
+        "run": "the command and the function that it stands for",
+        "validate": "the command and the function that it stands for",
+        "replay": "the command and the function that it stands for",
+        "pack": "the command and the function that it stands for",
+        "explain": "the command and the function that it stands for",
+    },
+}
+"""Names that two modules of a package may both define, with what they mean in each."""
+
+
+def public_names(tree: ast.Module) -> set[str]:
+    """Classes, functions and constants that a module defines at its top."""
+    found = set()
+    for node in tree.body:
+        if isinstance(node, NAMED):
+            found.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return {name for name in found if name[0] != "_"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_name_has_one_meaning_in_a_package(package: str) -> None:
+    places: dict[str, list[str]] = {}
+    for module, path in modules(package).items():
+        for name in public_names(ast.parse(path.read_text(encoding="utf-8"))):
+            places.setdefault(name, []).append(module)
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert len(places) > 50
+    assert not {name: where for name, where in twice.items() if name not in SAME_MEANING[package]}
+    assert SAME_MEANING[package].keys() <= twice.keys(), "these stand only once by now"

@@ -11,7 +11,7 @@ import pandas as pd
 import pvlib
 import pytest
 
-from tafukt.sites.pv import Irradiance, ac_power, kept, poa_global
+from tafukt.sites.pv import Irradiance, ac_power, derate_factor, poa_global
 from tafukt.sites.schema.equipment import PVModel
 from tafukt.sites.site import catalogue, site_from
 from tafukt.sites.supply import supply
@@ -106,7 +106,7 @@ def test_heat_losses_and_tilt_act_as_they_should() -> None:
     assert energy(azimuth_deg=0.0) < 0.9 * energy(azimuth_deg=180.0)
     assert energy(losses={"shading": 0.5}, dc_ac_ratio=1.0) < 0.55 * energy(losses={"shading": 0.0}, dc_ac_ratio=1.0)
     expected = 0.97 * 0.98**2 * 0.995 * 0.985 * 0.99 * 0.97
-    assert kept(PVModel.model_validate({})) == pytest.approx(expected)
+    assert derate_factor(PVModel.model_validate({})) == pytest.approx(expected)
 
 
 def test_tracking_gains_and_backtracking_keeps_rows_apart() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tafukt.sites.distance import distance_km
 from tafukt.sites.profile import Floats
 from tafukt.sites.site import catalogue, site_from, sky_facts
 from tafukt.sites.supply import supply
@@ -17,7 +18,6 @@ from tafukt.sites.weather.climatology import (
     air_temperature,
     clear_by_month,
     daily_index,
-    distance_km,
     solar_days,
     spread,
 )

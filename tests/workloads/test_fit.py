@@ -153,16 +153,16 @@ def test_local_time_of_arrivals() -> None:
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_page_of_figures(tmp_path: Path, ending: str) -> None:
     demand = build(workload_from({}), PLACES, START, 3, 1, Path())
-    path = figures.save(describe.of_jobs(demand.jobs, START, "three days"), tmp_path / f"page.{ending}")
+    path = figures.save_page(describe.of_jobs(demand.jobs, START, "three days"), tmp_path / f"page.{ending}")
     assert path.stat().st_size > 10_000
-    titles = {axis.get_title(loc="left") for axis in figures.page(describe.of_jobs(demand.jobs, START)).axes}
+    titles = {axis.get_title(loc="left") for axis in figures.workload_page(describe.of_jobs(demand.jobs, START)).axes}
     assert titles >= {"Duration", "Gang size", "GPU time by class", "Arrivals by hour", "Arrivals by weekday"}
 
 
 def test_page_and_facts_of_no_jobs(tmp_path: Path) -> None:
     nothing = describe.of_jobs([], START)
     assert describe.facts(nothing) == {"title": "workload", "jobs": 0}
-    assert figures.save(nothing, tmp_path / "none.png").exists()
+    assert figures.save_page(nothing, tmp_path / "none.png").exists()
 
 
 def test_trace_file_is_described(shared_data: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What `--format` must have named; of each group one is enough.
-NEEDED = (
+NEEDED_FIELDS = (
     ("JobID", "JobIDRaw"),
     ("Submit",),
     ("State",),
@@ -38,7 +38,7 @@ NEEDED = (
 )
 ADVICE = "sacct -a -P --format=JobID,Submit,Start,End,Elapsed,Timelimit,AllocTRES,NodeList,Partition,Account,State"
 READ = (
-    *itertools.chain(*NEEDED), "Start", "Timelimit", "TimelimitRaw", "Partition", "Account", "User", "NodeList",
+    *itertools.chain(*NEEDED_FIELDS), "Start", "Timelimit", "TimelimitRaw", "Partition", "Account", "User", "NodeList",
     "NNodes", "AllocNodes", "Cluster",
 )  # fmt: skip
 WORDS = {name: code for code, kind in enumerate((*STATUS, "unfinished")) for name in SLURM[kind]}
@@ -84,7 +84,7 @@ LAST_UNIX_S = 4_102_444_800.0
 
 def is_sacct(header: list[str]) -> bool:
     """Whether these are columns that `sacct` prints and that make a workload."""
-    return all(any(name in header for name in group) for group in NEEDED)
+    return all(any(name in header for name in group) for group in NEEDED_FIELDS)
 
 
 def read_sacct(path: Path, zone: str = "") -> tuple[TraceTable, Integrity]:
@@ -248,7 +248,7 @@ def _layout(path: Path, stream: TraceStream) -> tuple[Layout, Iterator[bytes]]:
                 return Layout(number, separator, header, quoted=False), _rest(head, number, stream)
     first = next((line.decode("utf-8-sig", errors="replace").strip() for line in head if line.strip()), "")
     words = re.split(r"[|,;\t\s]+", first)
-    missing = [" or ".join(group) for group in NEEDED if not any(name in words for name in group)]
+    missing = [" or ".join(group) for group in NEEDED_FIELDS if not any(name in words for name in group)]
     wrong = f"no column {', '.join(missing)}" if missing else "columns that cannot be told apart"
     raise WorkloadError(f"{path}: row 1: {wrong}; print it as: {ADVICE}")
 

@@ -15,21 +15,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tafukt.simulator.energy.ledger import ROUNDING
 from tafukt.simulator.energy.ramp import RampedLedger
 from tafukt.simulator.engine.event_queue import Kind, cancel
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
+from tafukt.simulator.power_caps import CAP_STEP
 from tafukt.simulator.units import DAY_S, MINUTE_S, on_grid
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
 
-# A power that rounding alone moves, relative to the load.
-ROUNDING = 1e-9
-# A cap is lifted by no less than this share, but for the last of it.
-CAP_STEP = 1e-3
 FASTER, AGAIN = "the import may rise no faster", "the import may rise further"
 
 

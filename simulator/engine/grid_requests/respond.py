@@ -18,12 +18,10 @@ from itertools import pairwise
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.power_shortage import ShortageControl, jobs_at, switch_off
-from tafukt.simulator.power_caps import power_for, speed
+from tafukt.simulator.power_caps import CAP_STEP, power_for, speed
 
 # Delay of a job that may become late by it costs so many times the delay of another, so that it bends last: a choice.
 LATE_WEIGHT = 1000.0
-# A cap is raised by no less than this share, so that rounding moves nobody; bisection of the common cap ends there.
-CAP_STEP = 1e-3
 ASKED, EASED = "the grid asks for less", "the grid's request leaves room again"
 LIMITED, LESS_LIMITED = "the import limit", "the import limit leaves room again"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, HourTable, Promise, Span, added_w, plannable
+from tafukt.simulator.policies.lookahead.hour_table import GPU_ROUNDING, HourTable, Promise, Span, added_w, plannable
 from tafukt.simulator.policies.runtime_prediction import Duration
 from tafukt.simulator.units import HOUR_S, Floats
 
@@ -108,7 +108,7 @@ class Promising:
         for site in sites:
             spec = view.sites[site].spec
             last = int((view.now_s + job.left_s(view.now_s, spec.node.speed)) / slot_s)
-            room = plannable(float(spec.gpus), gpus, spare) - gpus + ROUNDING
+            room = plannable(float(spec.gpus), gpus, spare) - gpus + GPU_ROUNDING
             if table.gpus[first : last + 1, site].max(initial=0.0) <= room:
                 kept.append(site)
         return kept

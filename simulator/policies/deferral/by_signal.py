@@ -21,8 +21,8 @@ from tafukt.simulator.policies.deferral.base import (
     lead_s,
 )
 from tafukt.simulator.policies.deferral.signals import UNITS, Asked, Expected, Signal
-from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, Strategy
-from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, Span, added_w, plannable
+from tafukt.simulator.policies.deferral.slots import TIE, StartOptions, StartRule
+from tafukt.simulator.policies.lookahead.hour_table import GPU_ROUNDING, Span, added_w, plannable
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.runtime_prediction import Duration, Estimate
 from tafukt.simulator.units import HOUR_S, MINUTE_S, Floats, on_grid
@@ -33,7 +33,7 @@ class BySignal(Promising):
 
     Parameters
     ----------
-    part : Strategy
+    part : StartRule
         Which hours to take.
     signal : Signal
         What they cost.
@@ -41,7 +41,7 @@ class BySignal(Promising):
         How long the job will run.
     """
 
-    def __init__(self, part: Strategy, signal: Signal, duration: Duration | None = None) -> None:
+    def __init__(self, part: StartRule, signal: Signal, duration: Duration | None = None) -> None:
         super().__init__(duration or Estimate())
         self.part = part
         self.signal = signal
@@ -174,7 +174,7 @@ class BySignal(Promising):
     def free(self, rows: Sequence[int], hours: slice, gpus: int, view: View) -> Floats:
         """GPUs that a job asking for so many may still plan with, for each site and hour; shape (rows, hours)."""
         size = plannable(np.array([float(view.sites[i].spec.gpus) for i in rows]), gpus, spare(rows))
-        return np.asarray(size[:, None] - self.promises(view).gpus[hours, rows].T + ROUNDING)
+        return np.asarray(size[:, None] - self.promises(view).gpus[hours, rows].T + GPU_ROUNDING)
 
 
 def clock_s(slot_s: float, time_h: float) -> float:
@@ -198,6 +198,6 @@ def _numbers(delay: Delay) -> dict[str, Any]:
     return {key: value for key, value in delay.detail.items() if key not in ("expected_run_h", "pauses")}
 
 
-def _name(strategy: Strategy) -> str:
+def _name(strategy: StartRule) -> str:
     bare: Any = strategy.func if isinstance(strategy, partial) else strategy
     return str(getattr(bare, "__name__", type(bare).__name__))

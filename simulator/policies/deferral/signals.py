@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.policies.lookahead.battery_course import walk
+from tafukt.simulator.policies.lookahead.battery_course import battery_flows
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
 from tafukt.simulator.policies.lookahead.hour_table import HourTable
 from tafukt.simulator.scenario import Battery
@@ -119,7 +119,7 @@ def _grid_w(asked: Asked) -> Floats:
 # For every hour: [W] that cost nothing; [W] that would have been stored, and their cost; [W] that the battery
 # could give besides, their cost, the energy to spare [J], and for how many hours it must do. All further
 # watts come from the grid.
-Row = list[tuple[float, float, float, float, float, float, float]]
+SupplyRow = list[tuple[float, float, float, float, float, float, float]]
 
 
 class Expected:
@@ -163,16 +163,16 @@ class Expected:
                 )
 
 
-def _without(net_w: list[float]) -> Row:
+def _without(net_w: list[float]) -> SupplyRow:
     return [(max(net, 0.0), 0.0, 0.0, 0.0, 1.0, 0.0, 1.0) for net in net_w]
 
 
-def course(net_w: list[float], battery: Battery, stored_j: float, slot_s: float = HOUR_S) -> Row:
+def course(net_w: list[float], battery: Battery, stored_j: float, slot_s: float = HOUR_S) -> SupplyRow:
     """The tiers of a site with a battery, given what sun leaves over in each hour (< 0: what is missing) [W]."""
     size_j, low_j = battery.usable_j, battery.soc_min * battery.capacity_j
     into, out = battery.eta_charge, battery.eta_discharge
-    charged_w, given_w, after = walk(net_w, battery, max(stored_j - low_j, 0.0), slot_s)
-    tiers: Row = []
+    charged_w, given_w, after = battery_flows(net_w, battery, max(stored_j - low_j, 0.0), slot_s)
+    tiers: SupplyRow = []
     worth = out  # grid energy that a joule in the battery at the end of this hour will save
     spare, until = size_j * out, 0.0  # what may be taken until the battery is full again
     tiny = 1e-6 * battery.capacity_j

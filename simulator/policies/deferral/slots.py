@@ -111,7 +111,7 @@ class StartOptions:
         return row, ((start_h, start_h + float(self.left_h[row])),)
 
 
-Strategy = Callable[[StartOptions], Choice]
+StartRule = Callable[[StartOptions], Choice]
 
 
 def now(outlook: StartOptions) -> Choice:
@@ -204,7 +204,7 @@ def saving_per_wait(outlook: StartOptions) -> Choice:
     return outlook.run_from(row, float(starts[slot]))
 
 
-WHEN: dict[str, Strategy] = {
+WHEN: dict[str, StartRule] = {
     "now": now,
     "threshold": threshold,
     "lowest-slot": lowest_slot,

@@ -25,7 +25,7 @@ from tafukt.simulator.policies.deferral.base import (
     leads_s,
 )
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
-from tafukt.simulator.policies.lookahead.hour_table import ROUNDING, added_w, plannable
+from tafukt.simulator.policies.lookahead.hour_table import GPU_ROUNDING, added_w, plannable
 from tafukt.simulator.policies.lookahead.windows import RunCosts
 from tafukt.simulator.policies.runtime_prediction import Duration, UsualShare
 from tafukt.simulator.scenario import NodeType
@@ -297,7 +297,7 @@ def _from_now_on(sums: RunCosts, begin_h: float, starts: int, left_h: float) -> 
 def _gang(part: _Part, ask: Ask) -> _Gang:
     """Works out what a part keeps for gangs like this one."""
     it_w = added_w(part.node, ask.gpus, ask.intensity)
-    room = plannable(part.gpus, ask.gpus, SPARE_SHARE if part.free else 0.0) - ask.gpus + ROUNDING
+    room = plannable(part.gpus, ask.gpus, SPARE_SHARE if part.free else 0.0) - ask.gpus + GPU_ROUNDING
     alike = bool((room == room[0]).all())
     gang = _Gang(np.array(it_w), np.array(2.0 * it_w), np.array(room[0]) if alike else room)
     part.gangs[ask.gpus, ask.intensity] = gang

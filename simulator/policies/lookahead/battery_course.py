@@ -14,7 +14,7 @@ from tafukt.simulator.scenario import Battery
 from tafukt.simulator.units import HOUR_S, Floats
 
 
-def walk(
+def battery_flows(
     net_w: Sequence[float], battery: Battery, stored_j: float, slot_s: float = HOUR_S
 ) -> tuple[list[float], list[float], list[float]]:
     """Charging and discharging power in each slot [W], and what is stored after it [W x slot].

@@ -16,7 +16,7 @@ Span = tuple[float, float]
 BEYOND_H = 24 * 30  # how far past the end of the window promises are kept
 
 # What was promised and taken back leaves a little rounding behind [GPUs].
-ROUNDING = 1e-6
+GPU_ROUNDING = 1e-6
 
 
 class Promise(NamedTuple):

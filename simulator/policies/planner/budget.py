@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tafukt.simulator.bound.jobs import Demand, work_of
-from tafukt.simulator.bound.lower_bound import plan_of
-from tafukt.simulator.bound.program import Supply, build
+from tafukt.simulator.bound.lower_bound import relaxed_plan
+from tafukt.simulator.bound.program import SlotSupply, build
 from tafukt.simulator.bound.solve import attempt
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
@@ -26,7 +26,7 @@ from tafukt.simulator.policies.planner.planner import BUDGET_SETTINGS, STAYS, Ne
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # How many jobs, the largest first, the programme shares the hours out to (a choice).
-MOST = 150
+JOBS_MOST = 150
 
 # Expected work is entered in lots of so many hours (a choice).
 LOT_H = 3
@@ -66,7 +66,7 @@ class BudgetPlanner(Planner):
         self._others.clear()
         self._arrivals.hour_over()
         jobs = self._by_size(view)
-        free = [job for job in jobs if self._is_free(job)][:MOST]
+        free = [job for job in jobs if self._is_free(job)][:JOBS_MOST]
         chosen = {job.index for job in free}
         for job in free:
             book.withdraw(job.index)
@@ -172,7 +172,7 @@ def shares(view: View, book: PlanTable, wishes: Sequence[LoadRequest]) -> list[P
     work, own = work_of(demand, edges_s, len(wishes) * len(edges))
     programme = build(supply, work)
     found = attempt(programme, ITERATIONS, TOLERANCE, presolve=True)
-    plan = plan_of(programme, supply, work, found.x, edges_s, own)
+    plan = relaxed_plan(programme, supply, work, found.x, edges_s, own)
     busy = np.zeros((len(wishes), len(edges) - 1))
     np.add.at(busy, (plan.job, plan.job_slot), np.maximum(plan.job_gpus, 0.0))
     at = np.maximum(plan.gpus, 0.0) * supply.speed[None, :, None]
@@ -203,7 +203,7 @@ def _demand(wishes: Sequence[LoadRequest], speed: Floats) -> Demand:
     return Demand(np.arange(len(wishes)), kind, release, end, gpu_s, gpus, intensity, allowed, gpus)
 
 
-def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
+def _supply(view: View, book: PlanTable, edges: Ints) -> SlotSupply:
     """Sun, GPUs and battery that are left at every site, slot by slot."""
     slots = np.diff(edges).astype(np.float64)
 
@@ -220,7 +220,7 @@ def _supply(view: View, book: PlanTable, edges: Ints) -> Supply:
         return np.array([float(getattr(battery, name)) if battery else without for battery in batteries])
 
     high_j = of("usable_j", 0.0)
-    return Supply(
+    return SlotSupply(
         duration_s=slots * HOUR_S,
         free_w=mean(free_w),
         import_w=mean(import_w),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tafukt.simulator.engine.view import SiteView, View
-from tafukt.simulator.policies.lookahead.battery_course import imports_kwh, walk
+from tafukt.simulator.policies.lookahead.battery_course import battery_flows, imports_kwh
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
 from tafukt.simulator.policies.lookahead.hour_table import HourTable
 from tafukt.simulator.units import HOUR_S, Floats, Ints
@@ -24,7 +24,7 @@ ALIKE = 0.1
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """Hours and sites of a job's run.
 
     Attributes
@@ -57,7 +57,7 @@ class PlanTable:
         n = len(view.sites)
         self.span_h = span_h
         self.first = 0
-        self.plans: dict[int, Plan] = {}
+        self.plans: dict[int, JobPlan] = {}
         self.capacity = np.array([float(site.spec.gpus) for site in view.sites])
         self.per_it: Floats = np.ones((n, span_h))
         self._promised = HourTable([site.spec for site in view.sites], view.forecast.hours + 2 * span_h)
@@ -90,7 +90,7 @@ class PlanTable:
         self._stored = [site.usable_j / float(eta) for site, eta in zip(view.sites, self._eta_out[:, 0], strict=True)]
         self._stale = set(range(len(view.sites)))
 
-    def withdraw(self, index: int) -> Plan | None:
+    def withdraw(self, index: int) -> JobPlan | None:
         """Take back what was planned for a job, and return it."""
         plan = self.plans.pop(index, None)
         if plan is not None:
@@ -98,7 +98,7 @@ class PlanTable:
             self._stale.update(plan.sites.tolist())
         return plan
 
-    def enter(self, index: int, plan: Plan) -> None:
+    def enter(self, index: int, plan: JobPlan) -> None:
         """Write down a job's plan."""
         self.plans[index] = plan
         self._promised.add(plan.sites, plan.hours, plan.watts, plan.gpus)
@@ -116,7 +116,7 @@ class PlanTable:
         free = self._free - self._watts[:, hours] * self.per_it
         return free, self.capacity[:, None] - self._gpus[:, hours], np.array(self._stored)
 
-    def keep_prices(self, plan: Plan | None) -> tuple[Ints, Floats] | None:
+    def keep_prices(self, plan: JobPlan | None) -> tuple[Ints, Floats] | None:
         """The prices with this plan in the book, to be put back by `restore` if it stays as it was."""
         if plan is None or not len(plan.hours):
             return None
@@ -124,7 +124,7 @@ class PlanTable:
         sites = np.unique(plan.sites)
         return sites, self._prices[:, sites].copy()
 
-    def restore(self, old: Plan, new: Plan, kept: tuple[Ints, Floats]) -> None:
+    def restore(self, old: JobPlan, new: JobPlan, kept: tuple[Ints, Floats]) -> None:
         """Put old prices back where the plan just entered is like the one withdrawn before it."""
         left = old.hours >= self.first
         where = old.hours[left], old.sites[left]
@@ -190,7 +190,7 @@ class PlanTable:
         if battery is None:
             self._prices[0, i] = np.maximum(net, 0.0)
             return
-        charged, _, after = walk(net, battery, self._stored[i])
+        charged, _, after = battery_flows(net, battery, self._stored[i])
         spare = [max(power, 0.0) - taken for power, taken in zip(net, charged, strict=True)]
         eta_in, most_in = battery.eta_charge, battery.charge_w
         lent, room, since = [0.0] * n, 0.0, 0

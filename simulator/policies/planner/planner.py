@@ -22,7 +22,7 @@ from tafukt.simulator.policies.lookahead.hour_table import added_w
 from tafukt.simulator.policies.lookahead.windows import cheapest_hours, cheapest_window
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.planner.learning import Survival
-from tafukt.simulator.policies.planner.plan_table import Plan, PlanTable
+from tafukt.simulator.policies.planner.plan_table import JobPlan, PlanTable
 from tafukt.simulator.units import HOUR_S, Floats, Ints
 
 # How often an hour of a lone job's plan is moved at the most (a choice).
@@ -330,7 +330,7 @@ class Planner:
         now_kwh = float((cost[:, :n] @ (need.share * need.chance))[here if stays else slice(None)].min())
         detail = {"cost_kwh": total, "cost_now_kwh": now_kwh, "hours": need.hours}
         watts = it_w[at] * need.share * need.chance
-        plan = Plan(hours + book.first, rows[at], watts, gpus, detail)
+        plan = JobPlan(hours + book.first, rows[at], watts, gpus, detail)
         book.enter(job.index, plan)
         if kept is not None and old is not None:
             book.restore(old, plan, kept)

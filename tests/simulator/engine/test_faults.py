@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tafukt.simulator import power_caps as caps
 from tafukt.simulator.engine.actions import Cap, Move, Pause, Resize, Start
 from tafukt.simulator.errors import PolicyError
-from tafukt.simulator.failures import PRESETS, FaultSettings
+from tafukt.simulator.failures import FAULT_PRESETS, FaultSettings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.size import Largest
 from tafukt.simulator.record import Occupancy
@@ -108,15 +108,15 @@ def test_where_something_may_fail_jobs_save_themselves_at_youngs_interval() -> N
 
 
 def test_presets_say_where_they_come_from() -> None:
-    for preset in PRESETS.values():
+    for preset in FAULT_PRESETS.values():
         assert preset.source
         assert preset.confidence
     # Kokolis et al.: 6.50 failures per 1000 node-days; a 16,384-GPU job lives 1.8 h.
-    assert PRESETS["rsc-1"].rate_per_s(2048) ** -1 / 3600 == pytest.approx(1.8, abs=0.05)
+    assert FAULT_PRESETS["rsc-1"].rate_per_s(2048) ** -1 / 3600 == pytest.approx(1.8, abs=0.05)
     # And one of 8 GPUs 47.7 days.
-    assert PRESETS["rsc-1"].rate_per_s(1) ** -1 / DAY_S == pytest.approx(47.7, abs=0.01)
+    assert FAULT_PRESETS["rsc-1"].rate_per_s(1) ** -1 / DAY_S == pytest.approx(47.7, abs=0.01)
     # The Llama team: 419 unexpected interruptions in 54 days on 2048 nodes.
-    assert PRESETS["llama-3"].rate_per_s(2048) * 54 * DAY_S == pytest.approx(419)
+    assert FAULT_PRESETS["llama-3"].rate_per_s(2048) * 54 * DAY_S == pytest.approx(419)
 
 
 # --- size ----------------------------------------------------------------------------------------

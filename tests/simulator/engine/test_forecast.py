@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from tafukt.simulator.engine.forecast import Forecast, ForecastSettings, Kind, Quantity
+from tafukt.simulator.engine.forecast import Forecast, ForecastKind, ForecastSettings, Quantity
 from tafukt.simulator.scenario import Grid, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile
 
@@ -37,7 +37,7 @@ def scenario(*values: dict[str, np.ndarray], countries: str = "") -> Scenario:
     return Scenario(tuple(sites), HOURS * 3600.0, STEP_S)
 
 
-def all_of(kind: Kind, **more: Any) -> ForecastSettings:
+def all_of(kind: ForecastKind, **more: Any) -> ForecastSettings:
     return ForecastSettings(sun=kind, load=kind, carbon=kind, price=kind, **more)
 
 
@@ -48,7 +48,7 @@ def hourly(values: np.ndarray, quantity: str) -> np.ndarray:
 @pytest.mark.parametrize("quantity", QUANTITIES)
 @pytest.mark.parametrize("kind", ["persistence", "climatology"])
 @pytest.mark.parametrize("hour", [0, 1, 13, 24, 30, 71])
-def test_another_future_changes_no_forecast(quantity: Quantity, kind: Kind, hour: int) -> None:
+def test_another_future_changes_no_forecast(quantity: Quantity, kind: ForecastKind, hour: int) -> None:
     past = profiles(1)
     future = {key: value.copy() for key, value in past.items()}
     # Only the step that begins at the moment of issue can be measured then.

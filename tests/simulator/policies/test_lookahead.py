@@ -15,7 +15,7 @@ from tafukt.simulator.policies.deferral.signals import course, grid
 from tafukt.simulator.policies.deferral.slots import StartOptions, lowest_slots, lowest_window
 from tafukt.simulator.policies.deferral.window import LowestGridWindow
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
-from tafukt.simulator.policies.lookahead.battery_course import imports_kwh, walk
+from tafukt.simulator.policies.lookahead.battery_course import battery_flows, imports_kwh
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
 from tafukt.simulator.policies.lookahead.hour_table import HourTable, Promise, Span, added_w, plannable
 from tafukt.simulator.policies.lookahead.windows import RunCosts, cheapest_hours, cheapest_window
@@ -200,7 +200,7 @@ def test_a_battery_walked_for_one_course_and_for_many_is_the_same() -> None:
     net = rng.uniform(-9000.0, 12_000.0, (6, 50))
     many = imports_kwh(net, BATTERY, 5 * 3.6e6)
     for row, found in zip(net, many, strict=True):
-        charged, given, after = walk(row.tolist(), BATTERY, 5 * 3.6e6)
+        charged, given, after = battery_flows(row.tolist(), BATTERY, 5 * 3.6e6)
         drawn = np.maximum(-row, 0.0).sum() - sum(given)
         assert found == pytest.approx((drawn - after[-1] * 0.8) / 1e3)
         change = np.array(charged) * 0.9 - np.array(given) / 0.8
@@ -211,11 +211,11 @@ def test_a_battery_walked_for_one_course_and_for_many_is_the_same() -> None:
 
 def test_a_battery_by_arithmetic() -> None:
     """32 kWh of window, 8 kW in at 0.9, 6 kW out at 0.8: full in the fifth hour; then 25.6 kWh come out."""
-    charged, given, after = walk([10_000.0] * 5 + [-4000.0] * 8, BATTERY, 0.0)
+    charged, given, after = battery_flows([10_000.0] * 5 + [-4000.0] * 8, BATTERY, 0.0)
     assert charged == pytest.approx([8000.0] * 4 + [(32_000 - 28_800) / 0.9] + [0.0] * 8)
     assert after[4] == pytest.approx(32_000.0)
     assert given[5:] == pytest.approx([4000.0] * 6 + [1600.0, 0.0])
-    halves = walk([10_000.0] * 10, BATTERY, 0.0, HOUR_S / 2)
+    halves = battery_flows([10_000.0] * 10, BATTERY, 0.0, HOUR_S / 2)
     assert halves[2][1] == pytest.approx(2 * after[0])  # watts times a slot of half the length
     assert course([10_000.0], BATTERY, 0.1 * 40 * 3.6e6)[0][:2] == pytest.approx((2000.0, 8000.0))
 

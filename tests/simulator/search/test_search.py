@@ -19,7 +19,7 @@ from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Carbon, Link, Quota, Scenario
 from tafukt.simulator.search import best, course, search, world
 from tafukt.simulator.search.follow import Follow
-from tafukt.simulator.search.search import Found, Schedule, SearchSettings, Stay, schedule_of
+from tafukt.simulator.search.search import Found, Placements, SearchSettings, Stay, schedule_of
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Checkpoint, Job
 
@@ -36,7 +36,7 @@ def sunny(names: int = 1, battery: Battery | None = None, nodes: int = 1, **othe
     return made
 
 
-def follow(schedule: Schedule) -> Follow:
+def follow(schedule: Placements) -> Follow:
     return Follow("x", schedule, ["s0", "s1"])
 
 
@@ -217,5 +217,5 @@ def test_who_has_little_room_is_placed_before_who_has_more() -> None:
     short = job("short", 9 * H, 8, 5 * H, slack_s=H, interruptible=False)
     here = world.world_of(sunny(), [long, short])
     assert here.jobs.weight[0] > here.jobs.weight[1]
-    search._rebuild(here, world.plan_of(2), np.random.default_rng(1))
+    search._rebuild(here, world.no_segments(2), np.random.default_rng(1))
     assert list(here.plan.number[:2]) == [1, 1]
