@@ -23,5 +23,6 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the supply cache of the tests apart from the user's."""
+    """Keep the supply cache of the tests apart from the user's, and the width of their terminal out of all texts."""
+    os.environ.pop("COLUMNS", None)  # a parallel run of tests sets it, and output is broken into lines then
     os.environ["TAFUKT_CACHE"] = str(tmp_path_factory.mktemp("cache"))

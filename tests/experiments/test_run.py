@@ -435,7 +435,7 @@ def test_reporting_in_other_steps_changes_no_energy(experiment: Path, tmp_path: 
 
 def test_a_job_longer_than_any_file_name_is_harmless(experiment: Path, tmp_path: Path) -> None:
     document = toml.read(experiment)
-    document["sites"]["own"] = {"a" * 70: {"like": "fes"}}
+    document["sites"]["own"] = {"a" * 64: {"like": "fes"}}
     path = tmp_path / "long.toml"
     path.write_text(toml.text(document))
     assert run(path, tmp_path / "long", "policies=['fifo']").ok
