@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tafukt.experiments.config.schema import SitesTable
-from tafukt.experiments.config.toml import Document
+from tafukt.experiments.config.toml import Document, flat, put
 from tafukt.experiments.errors import Problem, listed, nearest, shown
 from tafukt.sites.site import SiteError, SiteModel, catalogue, merged, site_from
 from tafukt.strict import Location, dotted
@@ -36,7 +36,30 @@ def resolve(
             sites[name] = site_from(values, base, f"{file}: sites.{name}", folder, name)
         except SiteError as error:
             problems.extend(_told(error, layers, name, file))
+        if known is None:
+            problems.extend(_overridden(values, base, layers, name, file, folder))
     return sites, list(dict.fromkeys(problems))
+
+
+def _overridden(
+    values: Document, base: str | None, layers: list[tuple[Location, Document]], name: str, file: str, folder: Path
+) -> list[Problem]:
+    """What is wrong with values of a site that a later table overrides: they are mistakes all the same."""
+    found: list[Problem] = []
+    for number, (_, layer) in enumerate(layers[:-1]):
+        later = _values(layers[number + 1 :])
+        piece: Document = {}
+        for key, value in flat(layer):
+            if _says(later, key):
+                put(piece, key, value, file)
+        if not piece:
+            continue
+        try:
+            site_from(merged(values, piece), base, f"{file}: sites.{name}", folder, name)
+        except SiteError as error:
+            problems = [one for one in error.problems if _says(piece, one.key)]
+            found.extend(_told(SiteError(problems), layers[: number + 1], name, file) if problems else [])
+    return found
 
 
 def _values(layers: list[tuple[Location, Document]]) -> Document:

@@ -224,3 +224,24 @@ def test_a_log_that_says_its_slack_is_not_asked_for_it(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         check(toml.parse(LOGGED.encode(), "f"), "f", tmp_path)
     assert "workload.slack_h" not in [problem.key for problem in caught.value.problems]
+
+
+def test_a_wrong_value_is_told_though_another_table_overrides_it(tmp_path: Path) -> None:
+    text = """
+name = "x"
+start = 2025-06-01T00:00:00Z
+days = 1
+policies = ["fifo"]
+[sites]
+use = ["rabat"]
+own.mine = { like = "dakhla", lat = 24.0, lon = -15.0, battery = { kwh = "much" }, pv = { tilt_deg = 20.0 } }
+all.battery.kwh = nan
+all.pv.tilt_deg = 30.0
+change.rabat.battery.kwh = 5.0
+change.mine.battery.kwh = 6.0
+"""
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(InputError) as told:
+        load(path)
+    assert {problem.key for problem in told.value.problems} == {"sites.own.mine.battery.kwh", "sites.all.battery.kwh"}
