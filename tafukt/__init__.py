@@ -183,6 +183,11 @@ def validate(
     experiment, set
         As for `run`.
 
+    Returns
+    -------
+    ExperimentCheck
+        Its runs by policies, seeds and axes, its sites, the processor time that all takes, roughly [s], and notes.
+
     Raises
     ------
     InputError
@@ -195,6 +200,16 @@ def validate(
 
 def load(folder: str | Path) -> Results:
     """A result folder as data frames and metadata.
+
+    Parameters
+    ----------
+    folder : str or Path
+        What `run` or `tafukt run` has written; finished or not.
+
+    Returns
+    -------
+    Results
+        `summary` and `complete`, one row a run with units in the names of columns, and `run(id)` for its tables.
 
     Raises
     ------
@@ -230,6 +245,11 @@ def simulate(
     settings : Settings, optional
         How the engine goes about it.
 
+    Returns
+    -------
+    Record
+        What became of every job [s], and every site's books: power in W between edges in s, energy in J.
+
     Raises
     ------
     KeyError
@@ -240,11 +260,17 @@ def simulate(
     from tafukt.simulator.engine.engine import simulate as simulate_policy
     from tafukt.simulator.policies.registry import policy_from
 
-    return simulate_policy(scenario, jobs, policy_from(policy), seed=seed, settings=settings)
+    guarded = not isinstance(policy, str)  # presets are tested to write into nothing, others are watched
+    return simulate_policy(scenario, jobs, policy_from(policy), seed=seed, settings=settings, check_handed=guarded)
 
 
 def policies() -> dict[str, str]:
-    """Every preset policy: its name, and what it does in a sentence."""
+    """Every preset policy: its name, and what it does in a sentence.
+
+    Returns
+    -------
+    dict of str to str
+    """
     from tafukt.simulator.policies.presets import PRESETS
 
     return {name: preset.does for name, preset in PRESETS.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import resource
 import runpy
 import subprocess
@@ -145,3 +146,15 @@ def test_a_policy_may_be_a_name_parts_a_class_or_a_function() -> None:
     assert names == ["fifo", "parts", "at_once", "take-turns", "take-turns"]
     with pytest.raises(TypeError, match="not int"):
         tafukt.simulate(space["scenario"], space["jobs"], 3)
+
+
+@pytest.mark.parametrize("name", ["load", "policies", "run", "simulate", "validate"])
+def test_functions_of_the_public_face_say_what_they_take_and_give(name: str) -> None:
+    function = getattr(tafukt, name)
+    said = inspect.getdoc(function) or ""
+    assert "Returns\n-------" in said
+    takes = inspect.signature(function).parameters
+    assert bool(takes) == ("Parameters\n----------" in said)
+    assert bool(takes) == ("Raises\n------" in said)  # whoever takes something may be given something wrong
+    head = said.partition("Returns")[0]
+    assert [parameter for parameter in takes if not re.search(rf"^(.*, )?{parameter}\b.*$", head, re.M)] == []
