@@ -44,7 +44,7 @@ def resolve(
 def _overridden(
     values: Document, base: str | None, layers: list[tuple[Location, Document]], name: str, file: str, folder: Path
 ) -> list[Problem]:
-    """What is wrong with values of a site that a later table overrides: they are mistakes all the same."""
+    """Mistakes in values of a site that a later table overrides: they are mistakes all the same."""
     found: list[Problem] = []
     for number, (_, layer) in enumerate(layers[:-1]):
         later = _values(layers[number + 1 :])
