@@ -19,6 +19,7 @@ KWH_J = 3.6e6
 # Event times lie on a grid of 1/1024 s: sums of such times are exact in binary, so that two things
 # meant for one instant do happen at one instant.
 TICKS_PER_S = 1024.0
+TICK_S = 1.0 / TICKS_PER_S
 
 
 def on_grid(time_s: float) -> float:

@@ -205,6 +205,7 @@ def in_file_order(problems: Iterable[Problem], document: Mapping[str, Any]) -> l
     """Problems in the order in which a document says what they are about; what it lacks comes first in its table."""
 
     def place(problem: Problem) -> list[int]:
+        """Positions of a problem's key in the document, from the outermost table to the innermost."""
         found: list[int] = []
         value: Any = document
         key = problem.key.removeprefix("matrix: ")

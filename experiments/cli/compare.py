@@ -114,6 +114,7 @@ def _means(results: Results, metrics: Sequence[str]) -> None:
     groups = list(dict.fromkeys(frame["group"]))
 
     def build(kept: Sequence[str]) -> Table:
+        """The table with these metrics as columns."""
         table = new_table(f"{results.title} ({results.folder})\nmeans over seeds, 95 % confidence")
         table.add_column("policy", no_wrap=True)
         for heading in ("seeds", *(in_currency(column("summary", name).heading, results.currency) for name in kept)):

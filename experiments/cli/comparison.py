@@ -61,6 +61,7 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
     given_up = GIVEN_UP if objective is DRAW else [name for name in GIVEN_UP if name not in KEPT[objective.name]]
 
     def build(kept: Sequence[str]) -> Table:
+        """The table with these metrics as columns."""
         table = new_table(title)
         table.add_column("policy", no_wrap=True)
         for name in kept:

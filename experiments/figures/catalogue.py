@@ -271,6 +271,7 @@ def _for_runs(
     """A figure of one run, drawn for each of the example runs, over the same stretch of time."""
 
     def planned(results: Results) -> Iterator[Planned]:
+        """The figure of each example run, where it says something."""
         runs = example_runs(results)
         if several_sites and _one_site(runs[-1]) and not (name == "site" and results.part.site):
             return  # the network is the site

@@ -322,20 +322,7 @@ def matrix_lines(
         found = [mean_interval(part.loc[part[x] == value, metric].to_numpy()) for value in values]
         means = _shown(np.array([item[0] for item in found]), metric)
         halves = _shown(np.nan_to_num(np.array([item[1] for item in found])), metric)
-        ax.errorbar(
-            places,
-            means,
-            yerr=halves if halves.any() else None,
-            color=look.colour if name in bright else GREYED,
-            marker=look.marker,
-            linestyle=look.stroke,
-            markersize=4,
-            linewidth=None if name in bright else 0.8,
-            zorder=3 if name in bright else 2,
-            capsize=2,
-            elinewidth=0.9,
-            label=name,
-        )
+        _line(ax, places, means, halves, look, name, name in bright)
         known = np.flatnonzero(np.isfinite(means))
         if len(known):
             ends.append((float(places[known[-1]]), float(means[known[-1]])))
@@ -354,6 +341,24 @@ def matrix_lines(
     if legend:
         at_line_ends(ax, ends, drawn, colours, 7.5 if len(drawn) <= 16 else 6.5)
     return ax
+
+
+def _line(ax: Axes, places: Any, means: Any, halves: Any, look: Any, name: str, bright: bool) -> None:
+    """A policy's line with its intervals; those that are not told apart step back in grey."""
+    ax.errorbar(
+        places,
+        means,
+        yerr=halves if halves.any() else None,
+        color=look.colour if bright else GREYED,
+        marker=look.marker,
+        linestyle=look.stroke,
+        markersize=4,
+        linewidth=None if bright else 0.8,
+        zorder=3 if bright else 2,
+        capsize=2,
+        elinewidth=0.9,
+        label=name,
+    )
 
 
 def _bound_along(

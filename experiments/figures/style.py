@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from tafukt.experiments.results.load import LOCAL_TZ
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -25,8 +27,6 @@ FIGURE_FORMATS = ("png", "svg", "pdf", "pgf")
 FONTS = ("sans", "serif", "latex")
 PAPER_INCH = {1: 3.35, 2: 7.0}
 """Width of a figure over one and over two columns of a paper, as most publishers of the field have it."""
-LOCAL_TZ = "Africa/Casablanca"
-"""Time zone of the figures where a result does not name one: Morocco's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,11 @@ from numpy.typing import ArrayLike
 from tafukt.simulator.bound.program import Bools, Work
 from tafukt.simulator.engine.eligibility import Eligibility
 from tafukt.simulator.scenario import Scenario
-from tafukt.simulator.units import HOUR_S, Floats, Ints
+from tafukt.simulator.units import HOUR_S, TICK_S, Floats, Ints
 from tafukt.workloads.job import Ask, Job
 
 # The engine's clock ticks in 1/1024 s and ends a job at the nearest tick, with its work done to 1e-9:
 # windows are wider and work is less by that much, or a job without slack could miss its window.
-TICK_S = 1.0 / 1024.0
 WORK_ROUNDING = 1e-9
 
 

@@ -1,7 +1,7 @@
 """Ledger of one site: sun, battery and grid between events, exactly.
 
 Inside the run only what depends on the past is decided: the battery's power, one number per segment.
-Every other flow follows from it and is computed afterwards with numpy (`simulator.settle`).
+Every other flow follows from it and is computed afterwards with numpy (`flows.py`).
 """
 
 from __future__ import annotations

@@ -13,12 +13,11 @@ from tafukt.simulator.engine.event_queue import Kind, cancel
 from tafukt.simulator.engine.job_phases import JobPhases
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.state import State
-from tafukt.simulator.units import DAY_S, HOUR_S, TICKS_PER_S, Floats, on_grid
+from tafukt.simulator.units import DAY_S, HOUR_S, TICK_S, TICKS_PER_S, Floats, on_grid
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
 
-TICK_S = 1.0 / TICKS_PER_S
 # How far ahead a shortage is looked for while the battery is in use, and while it is not needed [s].
 NEAR_S, FAR_S = 3 * HOUR_S, DAY_S
 # A site is looked at again no sooner than so, where nothing is foreseen by then [s].

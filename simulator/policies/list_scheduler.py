@@ -12,7 +12,15 @@ from tafukt.simulator.engine.actions import Action, Hold, Start, Wake
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.conservative import Conservative
-from tafukt.simulator.policies.deferral.base import Delay, SizingWhen, When, latest_start_s, lead_s, leads_s
+from tafukt.simulator.policies.deferral.base import (
+    ROUNDED_UP_S,
+    Delay,
+    SizingWhen,
+    When,
+    latest_start_s,
+    lead_s,
+    leads_s,
+)
 from tafukt.simulator.policies.easy import Reservations
 from tafukt.simulator.policies.order import Changing, Counts, Order, arrival
 from tafukt.simulator.policies.place import Place, home
@@ -20,13 +28,9 @@ from tafukt.simulator.policies.queue import Group, Key, ReadyQueue
 from tafukt.simulator.policies.review import Review
 from tafukt.simulator.policies.size import Remembers, Size, asked, least_gpus
 from tafukt.simulator.record import NOTHING
-from tafukt.simulator.units import TICKS_PER_S
 
 # --- Who of the waiting starts now: first fit, strictly in order, or EASY backfilling
 
-
-# A time that was rounded up to the grid of events may lie this much after the one that was meant.
-TICK_S = 2.0 / TICKS_PER_S
 
 # What keys of the queue begin with: those past their latest start go before all others.
 URGENT, IN_TURN = 0, 1
@@ -282,7 +286,7 @@ class ListScheduler(Backfilling):
     """A policy that starts waiting jobs in an order, where they fit, when they should.
 
     A held job sleeps until its time: it is neither scanned nor in anyone's way. One that was let in but
-    found no room goes to the front of the queue at its latest start.
+    found no room is asked again in the next round, and goes to the front of the queue at its latest start.
     """
 
     def __init__(self, name: str, parts: Parts) -> None:
@@ -404,7 +408,7 @@ class ListScheduler(Backfilling):
             sites = view.sites_for(job)
             leads = leads_s(job, sites, view)
             latest = latest_start_s(job, min(leads), now) if job.ask.deferrable else now
-            plan = when.decide(job, sites, view) if latest > now - TICK_S else None
+            plan = when.decide(job, sites, view) if latest > now - ROUNDED_UP_S else None
             if latest <= now < latest + job.ask.slack_s:
                 urgent.add(job.index)
             if plan is None:

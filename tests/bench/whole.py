@@ -82,44 +82,32 @@ def bound_rows() -> list[Row]:
 
 
 def year_rows(repeats: int = 1) -> list[Row]:
-    """The full Morocco year, 100,000 jobs, under `fifo` and `wait-for-sun`, in units of a million timeouts."""
-    from tafukt.experiments.config.load import load
-    from tafukt.experiments.config.scenario import build
-    from tafukt.simulator.engine.engine import simulate
-    from tafukt.simulator.policies.presets import policy
-
-    inputs = build(load(WEEK, ["days=365"]), 1)
-    rows = []
-    for name, limit in (("fifo", 14.0), ("wait-for-sun", 14.0)):
-        ratio, (low, high) = in_units(
-            lambda name=name: simulate(
-                inputs.scenario, inputs.jobs, policy(name), settings=inputs.settings, check_handed=False
-            ),  # type: ignore[misc]
-            repeats,
-        )
-        note = f"{len(inputs.jobs):,} jobs, 12 sites, 5 min; U from {low:.2f} to {high:.2f} s"
-        rows.append(Row(f"Morocco year, {name}", ratio, "U", limit, note))
-    return rows
+    """The full Morocco year, 100,000 jobs."""
+    return _morocco("Morocco year", 365, {"fifo": 14.0, "wait-for-sun": 14.0}, repeats)
 
 
 def month_rows(repeats: int = 3) -> list[Row]:
-    """Four weeks of the Morocco sites under policies of each kind, in units of a million timeouts."""
+    """Four weeks of the Morocco sites under policies of each kind."""
+    return _morocco("Morocco, 28 days", 28, {"fifo": 0.8, "easy": 0.8, "wait-for-sun": 1.5}, repeats)
+
+
+def _morocco(what: str, days: int, limits: dict[str, float], repeats: int) -> list[Row]:
+    """So many days of the Morocco sites under each policy, in units of a million timeouts."""
     from tafukt.experiments.config.load import load
     from tafukt.experiments.config.scenario import build
     from tafukt.simulator.engine.engine import simulate
     from tafukt.simulator.policies.presets import policy
 
-    inputs = build(load(WEEK, ["days=28"]), 1)
+    inputs = build(load(WEEK, [f"days={days}"]), 1)
     rows = []
-    for name, limit in (("fifo", 0.8), ("easy", 0.8), ("wait-for-sun", 1.5)):
-        ratio, (low, high) = in_units(
-            lambda name=name: simulate(
-                inputs.scenario, inputs.jobs, policy(name), settings=inputs.settings, check_handed=False
-            ),  # type: ignore[misc]
-            repeats,
-        )
-        note = f"{len(inputs.jobs):,} jobs; U from {low:.2f} to {high:.2f} s"
-        rows.append(Row(f"Morocco, 28 days, {name}", ratio, "U", limit, note))
+    for name, limit in limits.items():
+
+        def work(name: str = name) -> None:
+            simulate(inputs.scenario, inputs.jobs, policy(name), settings=inputs.settings, check_handed=False)
+
+        ratio, (low, high) = in_units(work, repeats)
+        note = f"{len(inputs.jobs):,} jobs, 12 sites, 5 min; U from {low:.2f} to {high:.2f} s"
+        rows.append(Row(f"{what}, {name}", ratio, "U", limit, note))
     return rows
 
 

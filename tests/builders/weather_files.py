@@ -30,7 +30,7 @@ def begins(start: datetime, count: int, minutes: int = 60) -> list[datetime]:
 def epw(path: Path, start: datetime, ghi: np.ndarray, records: int = 1, lat: float = LAT, **head: Any) -> Path:
     """An EPW file in UTC: `ghi` is the mean over each interval, written at its end."""
     name, encoding = head.get("name", "Here"), head.get("encoding", "utf-8")
-    lines = [f"LOCATION,{name},-,XXX,TEST,0,{lat},{LON},0.0,0.0"] + ["X"] * 6
+    lines = [f"LOCATION,{name},-,ITA,TEST,0,{lat},{LON},0.0,0.0"] + ["X"] * 6
     lines.append(f"DATA PERIODS,1,{records},Data,Sunday, 1/ 1,12/31")
     for i, value in enumerate(ghi):
         day = start + timedelta(hours=i // records)

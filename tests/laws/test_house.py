@@ -164,13 +164,10 @@ def test_every_public_function_and_class_says_what_it_is() -> None:
 SAME_MEANING = {
     "sites": {"WHERE": "the key that messages of one reader name"},
     "workloads": {"catalogue": "bundled files of one kind, by name"},
-    "simulator": {
-        "TICK_S": "what times on the engine's grid may differ by: one tick, and two where rounding adds up",
-    },
+    "simulator": {},
     "experiments": {
         "COMPARED": "columns that a comparison shows or a row has from it",
         "GIVEN_UP": "columns that a narrow terminal does without",
-        "LOCAL_TZ": "zone of a result that names none",
         "Progress": "callback of a long task, told how far it is",
         "Row": "one row of a result table, as a mapping",
         "SHOWN": "what a terminal shows of a longer list",

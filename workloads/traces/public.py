@@ -190,6 +190,13 @@ class _Hashed:
         self._length = int(length) if length.isdigit() else None
 
     def read(self, count: int = CHUNK_BYTES) -> bytes:
+        """Read so many bytes, and take them into the hash.
+
+        Raises
+        ------
+        OSError
+            If the file is larger than it may be, or ends before its announced length.
+        """
         data = bytes(self._source.read(count))
         self._digest.update(data)
         self._passed += len(data)

@@ -7,7 +7,7 @@ slack, the chaining of long jobs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -504,18 +504,10 @@ def _jobs(
     tenants: dict[tuple[int, int], Tenant] = {}
     jobs: list[Job] = []
     beyond = 0
-    columns = (
-        at, picked.copy, picked.rows.turn, picked.rows.submit_s, picked.runtime_s / parts, picked.gpus, picked.home,
-        estimate / parts, parts, table.cluster[at], table.kind[at], table.status[at], table.row[at],
-        asked.slack_s, asked.interruptible, asked.priority, asked.start_s,
-    )  # fmt: skip
     for (
         index, copy, turn, submit, runtime, gpus, home, wanted, chain, cluster, kind, status, row, slack, may_stop,
         priority, start, checkpoint, dataset, place, floor, curve,
-    ) in zip(
-        *(column.tolist() for column in columns), asked.checkpoints, asked.datasets, asked.places, asked.floors,
-        asked.curves, strict=True,
-    ):  # fmt: skip
+    ) in _rows(table, picked, estimate, parts, asked):  # fmt: skip
         who = tenants.get((home, cluster))
         if who is None:
             who = tenants[home, cluster] = Tenant(places[home].region, "trace", table.clusters[cluster])
@@ -550,6 +542,22 @@ def _jobs(
         return in_order(jobs), beyond
     except ValueError as error:
         raise WorkloadError(f"{report.file}: {error}, after copies and segments were named") from None
+
+
+def _rows(
+    table: TraceTable, picked: _Picked, estimate: Floats, parts: Ints, asked: _Asked
+) -> Iterator[tuple[Any, ...]]:
+    """The picked rows of a trace as plain values, with what each asks for."""
+    at = picked.index
+    columns = (
+        at, picked.copy, picked.rows.turn, picked.rows.submit_s, picked.runtime_s / parts, picked.gpus, picked.home,
+        estimate / parts, parts, table.cluster[at], table.kind[at], table.status[at], table.row[at],
+        asked.slack_s, asked.interruptible, asked.priority, asked.start_s,
+    )  # fmt: skip
+    return zip(
+        *(column.tolist() for column in columns), asked.checkpoints, asked.datasets, asked.places, asked.floors,
+        asked.curves, strict=True,
+    )  # fmt: skip
 
 
 def _name(job_id: str, turn: int, copy: int) -> str:

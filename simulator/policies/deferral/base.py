@@ -13,8 +13,10 @@ from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.lookahead.hour_table import GPU_ROUNDING, HourTable, Promise, Span, added_w, plannable
 from tafukt.simulator.policies.runtime_prediction import Duration
-from tafukt.simulator.units import HOUR_S, Floats
+from tafukt.simulator.units import HOUR_S, TICK_S, Floats
 
+# A time that was rounded up to the grid of events may lie this much after the one that was meant [s].
+ROUNDED_UP_S = 2.0 * TICK_S
 # The share of a site's GPUs that jobs with a choice of sites do not plan to take (a choice: two of eighty).
 SPARE_SHARE = 0.025
 

@@ -17,6 +17,7 @@ import numpy as np
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import (
+    ROUNDED_UP_S,
     SPARE_SHARE,
     Delay,
     Promising,
@@ -29,11 +30,8 @@ from tafukt.simulator.policies.lookahead.hour_table import GPU_ROUNDING, added_w
 from tafukt.simulator.policies.lookahead.windows import RunCosts
 from tafukt.simulator.policies.runtime_prediction import Duration, UsualShare
 from tafukt.simulator.scenario import NodeType
-from tafukt.simulator.units import HOUR_S, TICKS_PER_S, Floats, Ints
+from tafukt.simulator.units import HOUR_S, Floats, Ints
 from tafukt.workloads.job import Ask
-
-# A time that was rounded up to the grid of events may lie this much after the one that was meant [s].
-TICK_S = 2.0 / TICKS_PER_S
 
 # No more of a run is looked at (a choice) [h].
 RUN_H = 24.0 * 14
@@ -48,15 +46,13 @@ NOTHING_W = np.zeros(())
 class _Part:
     """Sites of one kind of node among those that a job may choose from.
 
-    `alike` is the first of them, for what goes by the nodes alone. `columns` are the same sites as an index into the
-    tables, `gpus` what each has, `free` whether the
-    job may go elsewhere. `away` is what a start at one that
-    is not the job's home counts more, `waits` what every hour until it counts, both as shares of the job's energy, of
-    shape (starts, sites). `gangs` keeps what has been worked out for gangs of one size and intensity.
+    `columns` are the same sites as an index into the tables, `gpus` what each has, `free` whether the job may go
+    elsewhere. `away` is what a start at one that is not the job's home counts more, `waits` what every hour until it
+    counts, both as shares of the job's energy, of shape (starts, sites). `gangs` keeps what has been worked out for
+    gangs of one size and intensity.
     """
 
     sites: list[int]
-    alike: list[int]
     columns: slice | Ints
     node: NodeType
     gpus: Floats
@@ -131,7 +127,9 @@ class LowestGridWindow(Promising):
             return self._at_first_light(job, sites, now, view)
         self.withdraw(job.index)
         parts = self._parts_of(sites, ask.home, view)
-        late = [latest_starts_s(job, part.alike if not view.scenario.links else part.sites, view) for part in parts]
+        # Without links a latest start goes by the node alone: the first site of a part speaks for all.
+        most = None if view.scenario.links else 1
+        late = [latest_starts_s(job, part.sites[:most], view) for part in parts]
         latest_h = max(0.0, *((latest - now) / slot_s for latest, _ in late))
         left_s = self.duration.left_s(job, now)
         longest_h = _run_h(left_s, parts[0], slot_s)
@@ -143,7 +141,7 @@ class LowestGridWindow(Promising):
         whole_w = whole_w or 1.0  # a job that adds no watt costs nothing, of whatever
         best, now_w = (inf, 0, 0, 0.0), inf
         for part, (latest_s, each_s) in zip(parts, late, strict=True):
-            if latest_s < now - TICK_S:
+            if latest_s < now - ROUNDED_UP_S:
                 continue
             latest_h = max((latest_s - now) / slot_s, 0.0)
             # The first start is now, then come whole hours, counted from the hour of issue.
@@ -224,7 +222,6 @@ class LowestGridWindow(Promising):
         waits = self.per_hour * slot_s / HOUR_S * np.arange(slots)
         return _Part(
             sites,
-            sites[:1],
             _picked(sites),
             views[0].spec.node,
             np.array([float(site.gpus) for site in views]),
