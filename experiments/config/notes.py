@@ -89,7 +89,7 @@ def _not_searched(loaded: Loaded, inputs: Inputs) -> list[str]:
 
 
 def _not_as_metered(loaded: Loaded, inputs: Inputs) -> list[str]:
-    """That no policy does what the meter saw."""
+    """Note on meters whose jobs no policy starts as they were logged."""
     if not inputs.meters or any(policy.given == "as-logged" for policy in loaded.policies):
         return []
     told = (

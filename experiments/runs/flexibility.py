@@ -166,7 +166,9 @@ def probed(plan: Plan, work: Work, inputs: Inputs, seed: int) -> list[dict[str, 
         for index, site in enumerate(scenario.sites)
     )
     quiet = replace(inputs.settings, events="none")
-    record = simulate(replace(scenario, sites=sites), inputs.jobs, plan.policy.load(), seed=seed, settings=quiet)
+    policy, guarded = plan.policy.load(), not plan.policy.is_ours
+    probing = replace(scenario, sites=sites)
+    record = simulate(probing, inputs.jobs, policy, seed=seed, settings=quiet, check_handed=guarded)
     return [
         {
             "seed": seed,
