@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from builders.pages import blocks
 
 from tafukt.experiments.config.policies import policy_refs
 from tafukt.simulator.conformance import cases, check
 from tafukt.simulator.engine.engine import simulate
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "writing_a_policy.md"
+PAGE = "docs/writing_a_policy.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+def code(language: str) -> list[str]:
+    return [block.text for block in blocks(PAGE, language)]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "my_policy.py").write_text("\n\n".join(blocks("python")), encoding="utf-8")
+    (tmp_path / "my_policy.py").write_text("\n\n".join(code("python")), encoding="utf-8")
     return tmp_path
 
 
@@ -33,7 +33,7 @@ def policies(folder: Path, entries: list[Any]) -> list[Any]:
 
 
 def test_the_tables_of_the_page_are_policies(folder: Path) -> None:
-    (block,) = blocks("toml")
+    (block,) = code("toml")
     named = tomllib.loads(block)["policies"]
     loaded = policies(folder, named)
     assert [policy.name for policy in loaded] == ["fifo", "green-and-fair", "patient", "picky"]
@@ -60,5 +60,5 @@ def test_the_function_of_the_page_holds_for_the_sun_and_says_why(folder: Path) -
 
 
 def test_the_function_of_the_page_has_about_twenty_lines() -> None:
-    code = [line for line in blocks("python")[0].splitlines() if line.strip() and not line.startswith("from")]
-    assert len(code) <= 20
+    lines = [line for line in code("python")[0].splitlines() if line.strip() and not line.startswith("from")]
+    assert len(lines) <= 20
