@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import Loaded, check
-from tafukt.experiments.config.load import load as load_file
+from tafukt.experiments.config.load import Loaded, check, load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.results.load import Results
 from tafukt.experiments.results.load import load as load_folder
@@ -73,7 +72,7 @@ def loaded_of(experiment: str | Path | Mapping[str, Any], overrides: Overrides =
     if not isinstance(experiment, Mapping):
         path = toml.find(str(experiment))
         if not values:
-            return load_file(path, texts)
+            return load_experiment(path, texts)
         raw, file, folder = toml.read(path), str(path), path.resolve().parent
     else:
         raw, file, folder = deepcopy(dict(experiment)), "experiment", Path.cwd()
@@ -89,7 +88,7 @@ def run(
     """See `tafukt.run`."""
     loaded = loaded_of(experiment, overrides)
     path = Path(output) if output is not None else session.default_folder(loaded)
-    plan = session.plan(loaded, path)
+    plan = session.plan_runs(loaded, path)
     inputs = session.check_plan(plan)
     if inputs is not None and not workers:
         workers = session.workers_for(plan, sum(session.costs_s(plan, inputs).values()), processors())
@@ -102,7 +101,7 @@ def run(
 def validate(experiment: str | Path | Mapping[str, Any], overrides: Overrides) -> ExperimentCheck:
     """See `tafukt.validate`."""
     loaded = loaded_of(experiment, overrides)
-    plan = session.plan(loaded, session.default_folder(loaded))
+    plan = session.plan_runs(loaded, session.default_folder(loaded))
     inputs = session.check_inputs(plan)
     return ExperimentCheck(
         loaded.experiment.name,

@@ -73,6 +73,9 @@ class Occupancy:
     kind: Ints
 
 
+OCCUPANCY_CODES = {kind: code for code, kind in enumerate(Occupancy.KINDS)}
+
+
 @dataclass(frozen=True)
 class SiteEnergy:
     """The settled ledger of one site, as segments in which every flow is constant or is its mean.

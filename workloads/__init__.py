@@ -14,10 +14,9 @@ class _Catalogue(ModuleType):
         """Sources of jobs, by name: mixes, trace formats and services, each with its title."""
         import tomllib
 
-        from tafukt.workloads import mix, service
-        from tafukt.workloads.traces import column_map
+        from tafukt.workloads.bundled import bundled
 
-        found = {**mix.catalogue(), **column_map.catalogue(), **service.catalogue()}
+        found = bundled("mixes") | bundled("traces") | bundled("services")
         return {
             name: str(tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")) for name, path in found.items()
         }

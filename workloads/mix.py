@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import tomllib
-from importlib import resources
 from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tafukt.problems import hint
 from tafukt.strict import Strict, Zone, problems_of
+from tafukt.workloads.bundled import bundled
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.job import PowerCurve, Residency, Tier
 from tafukt.workloads.units import Floats
@@ -169,12 +169,6 @@ class MixModel(Strict):
         return self
 
 
-def catalogue() -> dict[str, Path]:
-    """The bundled mixes, by name."""
-    folder = Path(str(resources.files("tafukt.workloads"))) / "catalogue" / "mixes"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
 @functools.lru_cache(maxsize=32)
 def _parsed(path: Path, _changed_ns: int) -> dict[str, Any]:
     try:
@@ -196,7 +190,7 @@ def mix_path(name: str, folder: Path) -> Path:
         if not path.is_file():
             raise WorkloadError(f"workload.mix: no file {path}")
         return path
-    known = catalogue()
+    known = bundled("mixes")
     if name not in known:
         raise WorkloadError(f"workload.mix: no mix {name!r}; {hint(name, known)}; or a path that ends in .toml")
     return known[name]

@@ -6,8 +6,6 @@ import math
 import tomllib
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from tafukt.problems import hint
 from tafukt.strict import Strict, Zone, problems_of
+from tafukt.workloads.bundled import bundled
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.schema import Place
 from tafukt.workloads.units import DAY_S, Floats
@@ -55,12 +54,6 @@ class ServiceModel(Strict):
         return self.users_share * self.requests_per_user_day * self.wh_per_request / 24.0
 
 
-def catalogue() -> dict[str, Path]:
-    """The bundled services, by name."""
-    folder = Path(str(resources.files("tafukt.workloads"))) / "catalogue" / "services"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
 def service_from(table: dict[str, Any], where: str = "service") -> ServiceModel:
     """A service's table: changes over a bundled one, `use = "citizens"` where none is named.
 
@@ -71,7 +64,7 @@ def service_from(table: dict[str, Any], where: str = "service") -> ServiceModel:
     """
     changes = dict(table)
     name = str(changes.pop("use", "citizens"))
-    known = catalogue()
+    known = bundled("services")
     if name not in known:
         raise WorkloadError(f"{where}.use: no service {name!r}; {hint(name, known)}")
     base = tomllib.loads(known[name].read_text(encoding="utf-8"))

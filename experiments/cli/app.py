@@ -344,8 +344,8 @@ def import_log(
     _leave(import_command(kind, file, output, like, tz))
 
 
-@app.command()
-def policies(
+@app.command("policies")
+def list_policies(
     name: Annotated[str, typer.Argument(help="A policy or a part of one to explain.")] = "",
     check: Annotated[
         str, typer.Option("--check", metavar="POLICY", help="Run a policy through small scenarios; say what it broke.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from tafukt.experiments.cli.comparison import pattern_of
+from tafukt.experiments.cli.comparison import USUAL, pattern_of
 from tafukt.experiments.cli.text import console, fitted, heading_mark, new_table, print_blocks
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.results.dictionary import column
@@ -20,15 +20,14 @@ from tafukt.experiments.results.numbers import in_currency, number_text
 if TYPE_CHECKING:
     from tafukt.experiments.results.load import Results
 
-COMPARED = ("draw_kwh", "grid_cut", "captured", "renewable_fraction", "wait_mean_h", "deadline_miss_rate")
-GIVEN_UP = (
+MEANS_GIVEN_UP = (
     "captured", "renewable_fraction", "emissions_against_base_kg", "emissions_against_base_kg_per_year",
     "cost_against_base_mad", "draw_against_base_kwh", "deadline_miss_rate", "cost_against_base_mad_per_year",
     "draw_against_base_kwh_per_year", "wait_mean_h",
 )  # fmt: skip
 """Columns that a narrow terminal does without, the first of them first."""
 FORMATS = ("text", "markdown", "latex", "csv")
-TABLES = ("summary", "jobs", "energy", "events")
+EXPORTED = ("summary", "jobs", "energy", "events")
 EXPORTS = ("csv", "json")
 
 
@@ -84,7 +83,7 @@ def _metrics(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in known:
             raise InputError(Problem("--metric", name, "no such metric", nearest(name, known)))
-    return tuple(names) or COMPARED
+    return tuple(names) or USUAL
 
 
 def _value(metric: str, value: float, half: float) -> str:
@@ -100,7 +99,7 @@ def _frame(results: Results, metrics: Sequence[str]) -> Any:
     from tafukt.experiments.results.objective import limits_of
     from tafukt.experiments.results.summary import AGAINST_BASE_COLUMNS
 
-    usual, rows = tuple(metrics) == COMPARED, results.complete
+    usual, rows = tuple(metrics) == USUAL, results.complete
     more: tuple[str, ...] = limits_of(rows) if usual else ()
     more += AGAINST_BASE_COLUMNS if usual and rows["draw_against_base_kwh"].notna().any() else ()
     shown = tuple(dict.fromkeys((*metrics, *more)))
@@ -129,7 +128,7 @@ def _means(results: Results, metrics: Sequence[str]) -> None:
         return table
 
     other = any(one.cut in shown for one in OBJECTIVES.values() if one is not DRAW)
-    given_up = (*GIVEN_UP[1:], "grid_cut", GIVEN_UP[0]) if other else GIVEN_UP
+    given_up = (*MEANS_GIVEN_UP[1:], "grid_cut", MEANS_GIVEN_UP[0]) if other else MEANS_GIVEN_UP
     print_blocks(fitted(build, shown, given_up), groups)
 
 
@@ -214,7 +213,7 @@ def ls_command(root: Path) -> int:
     from tafukt.experiments.results.answer import answer
     from tafukt.experiments.results.axes import named_axes
     from tafukt.experiments.results.load import load
-    from tafukt.experiments.results.stored import MANIFEST, SUMMARY, StoredResults
+    from tafukt.experiments.results.stored import MANIFEST, SUMMARY_FILE, StoredResults
     from tafukt.experiments.results.summary import run_rows
 
     found = sorted({path.parent for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}{MANIFEST}")})
@@ -229,7 +228,7 @@ def ls_command(root: Path) -> int:
         except InputError as error:
             console().print(f"{folder}: {error}")
             continue
-        summary = folder / SUMMARY
+        summary = folder / SUMMARY_FILE
         changed = (summary if summary.is_file() else folder / MANIFEST).stat().st_mtime
         day = datetime.fromtimestamp(changed).astimezone().strftime("%Y-%m-%d %H:%M")
         done = sum(row["status"] == "complete" for row in rows)
@@ -244,8 +243,10 @@ def export_command(folder: Path, table: str, policy: str, seed: int | None, wher
     """A table of a result folder on stdout; of a run the first that is meant."""
     from tafukt.experiments.results.load import load
 
-    if table not in TABLES:
-        raise InputError(Problem("", table, f"no such table; there are {', '.join(TABLES)}", nearest(table, TABLES)))
+    if table not in EXPORTED:
+        raise InputError(
+            Problem("", table, f"no such table; there are {', '.join(EXPORTED)}", nearest(table, EXPORTED))
+        )
     if form not in EXPORTS:
         raise InputError(Problem("--format", form, f"there are {', '.join(EXPORTS)}", nearest(form, EXPORTS)))
     results = load(folder).only(where, [policy] if policy else [], seed)

@@ -13,21 +13,15 @@ from tafukt.experiments.results.axes import scenario
 from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.numbers import in_currency, number_text
 from tafukt.experiments.results.objective import DRAW, OBJECTIVES
-from tafukt.experiments.results.summary import AGAINST_BASE_COLUMNS, Row
+from tafukt.experiments.results.stored import Row
+from tafukt.experiments.results.summary import AGAINST_BASE_COLUMNS
 
 if TYPE_CHECKING:
     from tafukt.experiments.config.load import Loaded
 
-SHOWN: tuple[str, ...] = (
-    "draw_kwh",
-    "grid_cut",
-    "captured",
-    "renewable_fraction",
-    "wait_mean_h",
-    "deadline_miss_rate",
-    "cost_mad",
-    "emissions_kg",
-)
+USUAL = ("draw_kwh", "grid_cut", "captured", "renewable_fraction", "wait_mean_h", "deadline_miss_rate")
+"""Metrics by which policies are compared where nobody names others."""
+SHOWN: tuple[str, ...] = (*USUAL, "cost_mad", "emissions_kg")
 KEPT = {name: ("captured", OBJECTIVES[name].metric) for name in OBJECTIVES}
 """Columns that a narrow terminal keeps, where they are what the experiment is about."""
 GIVEN_UP = (

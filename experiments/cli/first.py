@@ -68,14 +68,15 @@ def format_of(trace: Path) -> str:
     InputError
         If it cannot be read, or has the columns of none.
     """
-    from tafukt.workloads.traces.column_map import ColumnModel, catalogue, column_map
+    from tafukt.workloads.bundled import bundled
+    from tafukt.workloads.traces.column_map import ColumnModel, column_map
 
     header = _header(trace)
     if trace.name.removesuffix(".gz").endswith(".swf"):
         return "swf"
     if {"jobid", "submit", "alloctres"} <= {name.lower() for name in header}:
         return "sacct"
-    for name in ("own", *catalogue()):
+    for name in ("own", *bundled("traces")):
         columns = column_map(name, Path())
         models = [getattr(columns, role) for role in type(columns).model_fields]
         needed = {m.column for m in models if isinstance(m, ColumnModel) and not m.optional}

@@ -34,7 +34,7 @@ def flexibility_command(
     form: str,
 ) -> int:
     """Probe an experiment; write every probe, the cards and their picture, and print the cards."""
-    from tafukt.experiments.config.load import load
+    from tafukt.experiments.config.load import load_experiment
     from tafukt.experiments.config.scenario import build
     from tafukt.experiments.config.toml import find
     from tafukt.experiments.runs import flexibility, session
@@ -42,7 +42,7 @@ def flexibility_command(
 
     if form not in CARD_FORMATS:
         raise InputError(Problem("--format", form, f"there are {', '.join(CARD_FORMATS)}", nearest(form, CARD_FORMATS)))
-    loaded = load(find(experiment), settings)
+    loaded = load_experiment(find(experiment), settings)
     plan = flexibility.plan_of(loaded, policy, cuts, longest_h, every_h, notice_min)
     seeds = loaded.experiment.seeds
     works = flexibility.works_of(plan, float(loaded.experiment.days), len(seeds))
@@ -116,7 +116,7 @@ def _show(found: Flexibility) -> None:
     out.print(table)
     if len(often):
         _show_often(found.plan, often)
-    for line in flexibility.summary_lines(found):
+    for line in flexibility.flexibility_lines(found):
         out.print(line)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tafukt.experiments.errors import InputError, Problem, nearest
 
 Schema = Mapping[str, Any]
-WIDTH = 80
+TEXT_COLUMNS = 80
 TYPE_WORDS = {
     "object": "table",
     "number": "number",
@@ -29,9 +29,9 @@ def key_lines(key: str) -> list[str]:
     InputError
         If there is no such key.
     """
-    from tafukt.experiments.config.schema import schema
+    from tafukt.experiments.config.schema import json_schema
 
-    whole = schema()
+    whole = json_schema()
     definitions: Schema = whole["$defs"]
     nodes: list[Schema] = [whole]
     for part in key.split("."):
@@ -96,7 +96,7 @@ def _kind(member: Schema) -> str:
 def _title(key: str, member: Schema) -> list[str]:
     kind = _kind(member)
     name = f"[{key}]" + (f'  with kind = "{kind}"' if kind and not key.endswith(f".{kind}") else "")
-    return [name, *textwrap.wrap(" ".join(str(member.get("description", "")).split()), WIDTH), ""]
+    return [name, *textwrap.wrap(" ".join(str(member.get("description", "")).split()), TEXT_COLUMNS), ""]
 
 
 def _properties(member: Schema, definitions: Schema) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _described(name: str, node: Schema, required: bool, definitions: Schema) -> 
     default = "required" if required else _default(node)
     head = f"  {name}: {_type(node, definitions)}" + (f" ({default})" if default else "")
     text = " ".join(str(node.get("description", "")).split())
-    return [head, *textwrap.wrap(text, WIDTH, initial_indent="      ", subsequent_indent="      ")]
+    return [head, *textwrap.wrap(text, TEXT_COLUMNS, initial_indent="      ", subsequent_indent="      ")]
 
 
 def _default(node: Schema) -> str:

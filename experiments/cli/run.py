@@ -14,7 +14,7 @@ from tafukt.experiments.cli.comparison import print_comparison
 from tafukt.experiments.cli.pace import Pace
 from tafukt.experiments.cli.stop import Stopped
 from tafukt.experiments.cli.text import console, next_command, plural, scenario_lines, tell_notes
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
 from tafukt.experiments.results.answer import against_base_lines, answer
@@ -40,9 +40,9 @@ def run_command(
     verify: bool = False,
 ) -> int:
     """Run what is missing; show the table, the answer, the folder and the next command."""
-    loaded = load(find(experiment), settings)
+    loaded = load_experiment(find(experiment), settings)
     path = output or session.default_folder(loaded)
-    plan = session.plan(loaded, path, index, verify)
+    plan = session.plan_runs(loaded, path, index, verify)
     err = console(stderr=True)
     inputs = session.check_plan(plan)
     if not quiet:
@@ -84,8 +84,8 @@ def dry_run_command(
     experiment: str, output: Path | None, settings: Sequence[str], index: int | None, verify: bool
 ) -> int:
     """Say which runs are missing and how long they will take; nothing is simulated and nothing written."""
-    loaded = load(find(experiment), settings)
-    plan = session.plan(loaded, output or session.default_folder(loaded), index, verify)
+    loaded = load_experiment(find(experiment), settings)
+    plan = session.plan_runs(loaded, output or session.default_folder(loaded), index, verify)
     inputs = session.check_plan(plan)
     out = console()
     costs = costs_s(plan, inputs) if inputs else {}
@@ -121,7 +121,7 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def progress_bar(quiet: bool = False, estimated_s: float = 0.0) -> Iterator[session.Progress | None]:
+def progress_bar(quiet: bool = False, estimated_s: float = 0.0) -> Iterator[session.RunProgress | None]:
     """A progress bar on stderr with the time that remains; none where stderr is no terminal.
 
     Between two runs it goes on by the clock, as far as the runs under way may go by the estimate. It begins, with a
@@ -165,8 +165,8 @@ def progress_bar(quiet: bool = False, estimated_s: float = 0.0) -> Iterator[sess
 
 def validate_command(experiment: str, settings: Sequence[str]) -> int:
     """Say what an experiment would run; everything wrong with it is raised, all at once."""
-    loaded = load(find(experiment), settings)
-    plan = session.plan(loaded, session.default_folder(loaded))
+    loaded = load_experiment(find(experiment), settings)
+    plan = session.plan_runs(loaded, session.default_folder(loaded))
     inputs = session.check_inputs(plan)
     out = console()
     name = loaded.experiment.name
@@ -198,7 +198,7 @@ def validate_command(experiment: str, settings: Sequence[str]) -> int:
 # --- `tafukt replay` and `selftest`: does it come out again, and does it hold
 
 
-SHOWN = 20
+LINES_SHOWN = 20
 RUNS_SHOWN = 40
 
 
@@ -215,11 +215,11 @@ def replay_command(folder: Path, workers: int) -> int:
         out.print(f"The results agree to the byte: {plural(found.identical, 'file')}.")
     elif found.agrees:
         out.print(f"The results agree to {TOLERANCE:g}; {plural(len(found.close), 'file')} not to the byte:")
-        for name in found.close[:SHOWN]:
+        for name in found.close[:LINES_SHOWN]:
             out.print(f"  {name}")
     else:
         out.print("The results do not agree:")
-        for line in found.different[:SHOWN]:
+        for line in found.different[:LINES_SHOWN]:
             out.print(f"  {line}")
     return 0 if found.agrees else 1
 
@@ -237,7 +237,7 @@ def pack_command(folder: Path) -> int:
 
 def selftest_command(experiment: str) -> int:
     """Check an experiment, or the bundled Morocco week; exit code 1 where a check fails."""
-    from tafukt.experiments.config.load import load
+    from tafukt.experiments.config.load import load_experiment
     from tafukt.experiments.config.toml import find
     from tafukt.experiments.runs import selftest
 
@@ -246,7 +246,7 @@ def selftest_command(experiment: str) -> int:
     failed = number = 0
     policy = ""
     told = (lambda what: err.print(f"... {what}")) if err.is_terminal else (lambda what: None)
-    loaded = load(path)
+    loaded = load_experiment(path)
     days = min(selftest.days_checked(loaded), loaded.experiment.days)
     out.print(f"Checks {days} of {loaded.experiment.days} days, with the first seed.")
     for check in selftest.checks(loaded, told):
@@ -278,7 +278,7 @@ def size_command(
     from tafukt.experiments.runs import sizing
 
     wanted = sizing.parse_target(target)
-    loaded = load(find(experiment), settings)
+    loaded = load_experiment(find(experiment), settings)
     err = console(stderr=True)
     seeds = plural(len(loaded.experiment.seeds), "seed")
     err.print(
@@ -298,7 +298,7 @@ def size_command(
     folder = output or Path("results") / f"{loaded.experiment.name}-size"
     files = _written_sizes(found, loaded, folder)
     out = console()
-    for line in sizing.summary_lines(found):
+    for line in sizing.sizing_lines(found):
         out.print(in_currency(line, loaded.experiment.currency))
     out.print(f"Results: {folder} ({', '.join(files)})")
     if found.chosen is None:

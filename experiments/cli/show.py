@@ -177,16 +177,17 @@ def _compact(value: Any) -> str:
 
 def workloads_command(name: str, plot: bool) -> int:
     """List the mixes and trace formats, or describe a mix or a trace."""
-    from tafukt.workloads import describe, mix
+    from tafukt.workloads import describe
+    from tafukt.workloads.bundled import bundled
     from tafukt.workloads.traces import formats as traces
 
-    out = console()
+    out, mixes = console(), bundled("mixes")
     if not name:
-        out.print(f"Mixes: {listed(mix.catalogue())}")
+        out.print(f"Mixes: {listed(mixes)}")
         out.print(f"Trace formats: {listed(traces.formats())}")
         out.print("tafukt workloads NAME describes a mix, tafukt workloads FILE a trace.")
         return 0
-    if name in mix.catalogue() or name.endswith(".toml"):
+    if name in mixes or name.endswith(".toml"):
         workload, notes = _example(name)
     elif name in traces.formats():
         for line in _columns(name):
@@ -195,7 +196,7 @@ def workloads_command(name: str, plot: bool) -> int:
     elif Path(name).is_file():
         workload, notes = describe.of_file(Path(name))
     else:
-        known = [*mix.catalogue(), *traces.formats()]
+        known = [*mixes, *traces.formats()]
         raise InputError(
             Problem(name, "", f"no such file, mix or format; known: {listed(known)}", nearest(name, known))
         )
@@ -210,9 +211,10 @@ def workloads_command(name: str, plot: bool) -> int:
 
 def _columns(name: str) -> list[str]:
     """The columns of a trace format, as its map has them."""
-    from tafukt.workloads.traces.column_map import ColumnModel, catalogue, column_map
+    from tafukt.workloads.bundled import bundled
+    from tafukt.workloads.traces.column_map import ColumnModel, column_map
 
-    if name not in catalogue():
+    if name not in bundled("traces"):
         return [f"{name}: columns as its own publisher defines them; no column map is needed"]
     found = column_map(name, Path())
     lines = [f"{name}: {found.title} ({found.source})", f"  {'column':20} {'unit':9} what it is"]
@@ -257,9 +259,9 @@ def schema_command(key: str = "") -> int:
         for line in key_lines(key):
             console().print(line)
         return 0
-    from tafukt.experiments.config.schema import schema
+    from tafukt.experiments.config.schema import json_schema
 
-    sys.stdout.write(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
     return 0
 
 

@@ -71,7 +71,7 @@ def fetch_command(name: str, mirror: str, again: bool) -> int:
 
     out, folder = console(), trace_folder()
     if not name:
-        for known, trace in public.catalogue().items():
+        for known, trace in public.public_traces().items():
             state = "here" if (folder / trace.file).is_file() else public.size(trace.bytes)
             out.print(f"{known:8} {state:9} {trace.title} ({trace.licence})", markup=False)
         out.print("tafukt fetch NAME downloads one from its publisher; an experiment says workload.trace = NAME.")

@@ -136,7 +136,7 @@ class Loaded:
         return files
 
 
-def load(path: Path, settings: Sequence[str] = ()) -> Loaded:
+def load_experiment(path: Path, settings: Sequence[str] = ()) -> Loaded:
     """Read and validate an experiment file, with the `key=value` settings of `--set` put in.
 
     Raises
@@ -314,9 +314,9 @@ def _asked_by_a_log(
 
 def _trace_problems(name: str, file: str) -> list[Problem]:
     """Problems with the name of a public trace."""
-    from tafukt.workloads.traces.public import catalogue
+    from tafukt.workloads.traces.public import public_traces
 
-    known = catalogue()
+    known = public_traces()
     if name in known:
         return []
     message = f"no public trace {shown(name)}; known: {listed(known)}"

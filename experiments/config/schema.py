@@ -439,7 +439,7 @@ class Experiment(Table):
 # --- The JSON Schema of experiment files, made from the models that validate them
 
 
-def schema() -> dict[str, Any]:
+def json_schema() -> dict[str, Any]:
     """The schema, draft 2020-12; a TOML editor (Taplo, Even Better TOML) helps along with it.
 
     In an experiment file, name it in the first line: `#:schema ./tafukt.schema.json`.

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import InputError, Problem, nearest
+from tafukt.experiments.results.axes import UNITS
 from tafukt.experiments.results.numbers import in_currency
 from tafukt.simulator.units import HOUR_S
 from tafukt.sites.time_grid import zone_of
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from tafukt.experiments.results.load import Results, RunData
+    from tafukt.experiments.results.stored import Row
 
-WIDTH = 72
+TIMELINE_COLUMNS = 72
 BLOCKS = " ▁▂▃▄▅▆▇█"
 MARKS = {"waits": "·", "runs": "█", "is held": "-", "is paused": "░"}
 STYLES = {"·": "dim", "█": "green", "-": "yellow", "░": "magenta"}
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def steps(job: Row, events: Sequence[Row], tz: str) -> list[Step]:
 
 def _times(begin: float, end: float) -> list[float]:
     """The middles of the timeline's columns [h]."""
-    return [begin + (end - begin) * (column + 0.5) / WIDTH for column in range(WIDTH)]
+    return [begin + (end - begin) * (column + 0.5) / TIMELINE_COLUMNS for column in range(TIMELINE_COLUMNS)]
 
 
 def _bar(found: Sequence[Step], begin: float, end: float) -> str:
@@ -115,7 +116,7 @@ def state_at(time_h: float, found: Sequence[Step]) -> str:
 def _clock(job: Row, end_h: float, tz: str) -> str:
     """The line under a timeline: when it begins and ends."""
     left, right = moment(job, job["submit_h"], tz), moment(job, end_h, tz)
-    return f"{left}{right:>{WIDTH - len(left)}}"
+    return f"{left}{right:>{TIMELINE_COLUMNS - len(left)}}"
 
 
 def _sun(run: RunData, site: str, begin: float, end: float) -> tuple[str, float]:
@@ -126,7 +127,7 @@ def _sun(run: RunData, site: str, begin: float, end: float) -> tuple[str, float]
     power = here["pv_available_kwh"] / here["step_h"]
     peak = float(power.max())
     if not peak > 0:
-        return " " * WIDTH, 0.0
+        return " " * TIMELINE_COLUMNS, 0.0
     values = np.interp(_times(begin, end), here["time_h"] + here["step_h"] / 2, power)
     return "".join(BLOCKS[math.ceil(8 * value / peak)] for value in values), peak
 
@@ -251,8 +252,6 @@ def _others(results: Results, run: RunData, job: str) -> Iterator[Text]:
 # --- Words for what happens to a job: events, reasons, and the numbers that a decision rested on
 
 
-TableRow = Mapping[str, Any]
-
 WORDS = {
     "grid_kwh": "expected from the grid:",
     "emissions_kg": "expected emissions:",
@@ -266,17 +265,7 @@ WORDS = {
     "from_gpus": "before:",
     "most_gpus": "most GPUs:",
 }
-UNITS = {
-    "_g_per_kwh": "g/kWh",
-    "_gpu_s": "GPU-s",
-    "_kwh": "kWh",
-    "_mad": "MAD",
-    "_kw": "kW",
-    "_w": "W",
-    "_gb": "GB",
-    "_kg": "kg CO2e",
-    "_h": "h",
-}
+DETAIL_UNITS = {f"_{e}": UNITS[e] for e in ("g_per_kwh", "gpu_s", "kwh", "mad", "kw", "w", "gb", "kg", "h")}
 ENDINGS = {
     "done": "done",
     "failed": "failed of itself",
@@ -300,13 +289,13 @@ def hours(value: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{value:.1f} h"
 
 
-def moment(job: TableRow, time_h: float, tz: str) -> str:
+def moment(job: Row, time_h: float, tz: str) -> str:
     """A time in hours from the experiment's start, as local time."""
     at = job["submit_utc"] + timedelta(hours=float(time_h) - float(job["submit_h"]))
     return str(at.astimezone(zone_of(tz)).strftime("%a %d %b %H:%M"))
 
 
-def submitted(job: TableRow, tz: str) -> str:
+def submitted(job: Row, tz: str) -> str:
     """The request of the job in words."""
     gpus = f"{job['gpus']} GPU{'s' if job['gpus'] != 1 else ''}"
     text = f"submitted at {job['home']}: {gpus} for an estimated {hours(job['estimate_h'])}"
@@ -319,7 +308,7 @@ def submitted(job: TableRow, tz: str) -> str:
     return f"{text}; it may wait {hours(job['slack_h'])}, so start by {latest} and end by {deadline}"
 
 
-def ended(job: TableRow, events: Sequence[TableRow]) -> str:
+def ended(job: Row, events: Sequence[Row]) -> str:
     """The job's end, and how that lies to its deadline."""
     state = str(job["state"])
     text = ENDINGS.get(state, state)
@@ -335,7 +324,7 @@ def ended(job: TableRow, events: Sequence[TableRow]) -> str:
     return f"{text}, {hours(abs(job['deadline_h'] - job['end_h']))} {verdict}"
 
 
-def event_words(event: TableRow, job: TableRow, tz: str, again: bool = False) -> str:
+def event_words(event: Row, job: Row, tz: str, again: bool = False) -> str:
     """One event of a job: what was done, why, and on what numbers; a reason given `again` is only named."""
     kind, site = str(event["kind"]), str(event["site"])
     detail, time_h = json.loads(event["detail"] or "{}"), float(event["time_h"])
@@ -401,7 +390,7 @@ def _bare(name: str) -> str:
 
 def quantity(key: str, value: Any) -> str:
     """A number with its unit, from the unit in its name."""
-    for suffix, unit in UNITS.items():
+    for suffix, unit in DETAIL_UNITS.items():
         if key.endswith(suffix) or f"{suffix}_" in key:
             return f"{WORDS.get(key, key.replace(suffix, '', 1).replace('_', ' '))} {_round(value)} {unit}"
     if key.endswith("_s") and isinstance(value, int | float):

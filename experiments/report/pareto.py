@@ -13,7 +13,7 @@ from tafukt.experiments.figures.style import SERIES, series
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH, HEIGHT = 720, 400
+WIDTH_PX, HEIGHT_PX = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 76, 150, 12, 46
 
 
@@ -34,8 +34,8 @@ def points(means: pd.DataFrame) -> dict[str, Any] | None:
             {
                 "group": row["group"],
                 "policy": row["policy"],
-                "x": round(_along(float(row["wait_mean_h"]), across, LEFT, WIDTH - RIGHT), 1),
-                "y": round(_along(float(row["draw_kwh"]), up, HEIGHT - BOTTOM, TOP), 1),
+                "x": round(_along(float(row["wait_mean_h"]), across, LEFT, WIDTH_PX - RIGHT), 1),
+                "y": round(_along(float(row["draw_kwh"]), up, HEIGHT_PX - BOTTOM, TOP), 1),
                 "colour": _colour(names.index(row["policy"])),
                 "said": f"{row['policy']}: {row['draw_kwh']:,.0f} kWh, waits {row['wait_mean_h']:.2f} h",
             }
@@ -44,18 +44,18 @@ def points(means: pd.DataFrame) -> dict[str, Any] | None:
         point["label_y"] = height
     return {
         "points": found,
-        "across": [{"at": round(_along(t, across, LEFT, WIDTH - RIGHT), 1), "text": f"{t:g}"} for t in across],
-        "up": [{"at": round(_along(t, up, HEIGHT - BOTTOM, TOP), 1), "text": f"{t:,.0f}"} for t in up],
-        "width": WIDTH,
-        "height": HEIGHT,
+        "across": [{"at": round(_along(t, across, LEFT, WIDTH_PX - RIGHT), 1), "text": f"{t:g}"} for t in across],
+        "up": [{"at": round(_along(t, up, HEIGHT_PX - BOTTOM, TOP), 1), "text": f"{t:,.0f}"} for t in up],
+        "width": WIDTH_PX,
+        "height": HEIGHT_PX,
         "left": LEFT,
-        "right": WIDTH - RIGHT,
+        "right": WIDTH_PX - RIGHT,
         "top": TOP,
-        "bottom": HEIGHT - BOTTOM,
+        "bottom": HEIGHT_PX - BOTTOM,
     }
 
 
-LETTER, LINE = 6.6, 13.0
+LETTER_PX, LINE_PX = 6.6, 13.0
 """Width of a letter and height of a line in the picture, of letters of 12 px."""
 
 
@@ -64,10 +64,10 @@ def _label_heights(found: Sequence[Mapping[str, Any]]) -> list[float]:
     taken: list[tuple[float, float, float]] = []
     heights = []
     for point in found:
-        left, right = point["x"] + 10, point["x"] + 10 + LETTER * len(point["policy"])
+        left, right = point["x"] + 10, point["x"] + 10 + LETTER_PX * len(point["policy"])
         for lines in (0, 1, -1, 2, -2, 3, -3, 0):
-            height = point["y"] + 4 + lines * LINE
-            if not any(left < end and right > begin and abs(height - y) < LINE - 0.5 for begin, end, y in taken):
+            height = point["y"] + 4 + lines * LINE_PX
+            if not any(left < end and right > begin and abs(height - y) < LINE_PX - 0.5 for begin, end, y in taken):
                 break
         taken.append((left, right, height))
         heights.append(round(height, 1))

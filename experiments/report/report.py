@@ -332,7 +332,7 @@ def _percent(share: float) -> tuple[str, float]:
 
 def _site_models(results: Results) -> Mapping[str, Any] | None:
     """The experiment's sites, validated; `None` where this version cannot read them."""
-    from tafukt.experiments.config.load import load as load_experiment
+    from tafukt.experiments.config.load import load_experiment
 
     try:
         return load_experiment(results.folder / "experiment.toml").sites

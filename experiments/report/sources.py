@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tafukt.workloads import mix
-from tafukt.workloads.traces import column_map as traces
+from tafukt.workloads.bundled import bundled
 
 if TYPE_CHECKING:
     from tafukt.sites.site import SiteModel
@@ -77,7 +76,7 @@ def _catalogue_of(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """The file of the catalogue that the workload is made from, by its name."""
     workload = experiment.get("workload", {})
     name = str(workload.get("mix", "") or workload.get("format", ""))
-    path = {**traces.catalogue(), **mix.catalogue()}.get(name)
+    path = (bundled("traces") | bundled("mixes")).get(name)
     return {name: tomllib.loads(path.read_text(encoding="utf-8"))} if path else {}
 
 

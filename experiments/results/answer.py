@@ -11,8 +11,8 @@ from tafukt.experiments.errors import listed
 from tafukt.experiments.results.axes import scenario
 from tafukt.experiments.results.numbers import number_text
 from tafukt.experiments.results.objective import DRAW, Objective, objective_of
+from tafukt.experiments.results.stored import Row
 
-Row = Mapping[Any, Any]
 HalfWidth = Callable[[Sequence[float]], float]
 """Of the confidence interval of a mean; NaN where there is none."""
 AGAINST_MOST = 12

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tafukt.experiments.results.dictionary import ATTRIBUTED
-from tafukt.simulator.record import Occupancy, Record, SiteEnergy
+from tafukt.simulator.record import OCCUPANCY_CODES, Record, SiteEnergy
 from tafukt.simulator.scenario import Site
 from tafukt.simulator.units import KWH_J, Floats
 
 G_PER_KG = 1000.0
-LOST = Occupancy.KINDS.index("lost")
+_LOST = OCCUPANCY_CODES["lost"]
 
 
 def rates(energy: SiteEnergy) -> dict[str, Floats]:
@@ -89,7 +89,7 @@ def jobs_columns(record: Record) -> dict[str, Floats]:
         caused[:, mine] = (end - begin) * occupancy.power_w[mine]
     each = dict(zip(names, caused, strict=True))
     each["it_kwh"] = occupancy.power_w * (occupancy.end_s - occupancy.start_s) / KWH_J
-    each["energy_lost_kwh"] = np.where(occupancy.kind == LOST, each["energy_kwh"], 0.0)
+    each["energy_lost_kwh"] = np.where(occupancy.kind == _LOST, each["energy_kwh"], 0.0)
     number = len(record.jobs)
     return {name: np.asarray(np.bincount(occupancy.job, it, minlength=number), float) for name, it in each.items()}
 

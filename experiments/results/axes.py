@@ -33,6 +33,10 @@ UNITS = {
     "days": "days",
     "pct": "%",
     "gbit_s": "Gbit/s",
+    "gpu_s": "GPU-s",
+    "gb": "GB",
+    "kg": "kg CO2e",
+    "w": "W",
     "mad": "MAD",
 }
 """Units that a key may end in, longer ones first."""

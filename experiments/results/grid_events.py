@@ -10,7 +10,7 @@ import numpy as np
 
 from tafukt.simulator.engine.grid_requests.control import HOLD_S
 from tafukt.simulator.power_caps import speed
-from tafukt.simulator.record import GridRequest, Occupancy, Record
+from tafukt.simulator.record import OCCUPANCY_CODES, GridRequest, Record
 from tafukt.simulator.scenario import GridEvent
 from tafukt.simulator.units import KWH_J, Floats, Ints
 
@@ -20,7 +20,7 @@ TIERS = {"firm": 1.0, "90": 0.9, "75": 0.75, "50": 0.5, "pausable": 0.0}
 ABOVE = 1e-6
 # How long after a request more import than the baseline is counted as its rebound [s]: a choice.
 REBOUND_S = 2 * HOUR_S
-RUN, LOST, SAVE, RESTART = (Occupancy.KINDS.index(kind) for kind in ("run", "lost", "checkpoint", "restart"))
+_RUN, _LOST, _SAVE, _RESTART = (OCCUPANCY_CODES[kind] for kind in ("run", "lost", "checkpoint", "restart"))
 
 
 def grid_event_rows(record: Record, start: datetime) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ class _Books:
         rows = record.occupancy
         self._order = np.argsort(rows.job, kind="stable")
         self._first = np.searchsorted(rows.job[self._order], np.arange(len(record.jobs) + 1))
-        self._running = (rows.kind == RUN) | (rows.kind == LOST)
+        self._running = (rows.kind == _RUN) | (rows.kind == _LOST)
         self._at = [np.flatnonzero(self._running & (rows.site == site)) for site in range(len(record.scenario.sites))]
         self._imported_j: dict[int, Floats] = {}
 
@@ -102,8 +102,8 @@ class _Books:
         """Powered time on the checkpoints written from `begin_s` to `end_s`, and on the restart after each [GPU-s]."""
         rows, mine = self.record.occupancy, self.of(job)
         starts = rows.start_s[mine]
-        saves = mine[(rows.kind[mine] == SAVE) & (starts >= begin_s) & (starts < end_s)]
-        restarts = mine[(rows.kind[mine] == RESTART) & (starts >= begin_s)][: len(saves)]
+        saves = mine[(rows.kind[mine] == _SAVE) & (starts >= begin_s) & (starts < end_s)]
+        restarts = mine[(rows.kind[mine] == _RESTART) & (starts >= begin_s)][: len(saves)]
         both = np.concatenate((saves, restarts))
         return float(np.sum(rows.gpus[both] * (rows.end_s[both] - rows.start_s[both])))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tafukt.experiments.errors import FolderError, Problem, nearest
 from tafukt.experiments.results.axes import CURRENCY, NAMED, axis_columns, named_axes, named_axis
 from tafukt.experiments.results.dictionary import KEYS, METRICS
-from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, StoredResults
+from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY_FILE, StoredResults
 from tafukt.experiments.results.tables import unguarded
 
 if TYPE_CHECKING:
@@ -292,18 +292,18 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """`summary.csv`: one row per run."""
-        frame = self._rows_on_disk() if self._unsummed() else _summary_csv(self.folder / SUMMARY)
+        frame = self._rows_on_disk() if self._unsummed() else _summary_csv(self.folder / SUMMARY_FILE)
         frame.attrs[CURRENCY] = self.currency
         frame.attrs[NAMED] = named_axes(self.experiment.get("matrix", {}))
         missing = {"run", "status", "policy", "seed"} - set(frame)
         if missing:
-            path = self.folder / SUMMARY
+            path = self.folder / SUMMARY_FILE
             raise FolderError(Problem(str(path), "", f"has no column {', '.join(sorted(missing))}"))
         return frame
 
     def _unsummed(self) -> bool:
         """Whether runs are there that the summary does not know yet, as after a stop."""
-        if not (self.folder / SUMMARY).is_file():
+        if not (self.folder / SUMMARY_FILE).is_file():
             return True
         runs = self.manifest["runs"]
         return self.manifest.get("status") == "incomplete" and any(

@@ -21,7 +21,7 @@ from tafukt.experiments.results.attribution import G_PER_KG, jobs_columns
 from tafukt.experiments.results.grid_events import grid_event_metrics
 from tafukt.experiments.results.objective import DRAW, OBJECTIVE_LIMITS, OBJECTIVES, Objective
 from tafukt.experiments.results.ramps import ramp_metrics
-from tafukt.simulator.record import Occupancy, Record, SiteEnergy
+from tafukt.simulator.record import OCCUPANCY_CODES, Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
 from tafukt.simulator.units import DAY_S, HOUR_S, KWH_J, Floats
 from tafukt.sites.time_grid import zone_of
@@ -494,7 +494,7 @@ def battery_wear_mad(energy: SiteEnergy, battery: Battery | None, costs: SiteCos
 # --- Power caps over a run: for how long sites held jobs back, and the work that this delayed
 
 
-RUN = Occupancy.KINDS.index("run")
+_RUN = OCCUPANCY_CODES["run"]
 # A job is capped where it draws less than this share of what it draws without a cap: rounding.
 WHOLE = 1.0 - 1e-6
 
@@ -506,7 +506,7 @@ def capped_metrics(record: Record) -> dict[str, float]:
         node = site.node
         if not node.caps:
             continue
-        mine = np.flatnonzero((rows.site == index) & (rows.kind == RUN))
+        mine = np.flatnonzero((rows.site == index) & (rows.kind == _RUN))
         asks = [record.jobs[job].ask for job in rows.job[mine].tolist()]
         gpus = np.array([ask.gpus for ask in asks], dtype=np.float64)
         full_w = gpus * np.array([ask.intensity for ask in asks]) * node.dynamic_w

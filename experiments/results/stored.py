@@ -13,14 +13,16 @@ from tafukt.experiments.results.dictionary import COMPARISON_METRICS
 
 MANIFEST = "manifest.json"
 EXPERIMENT = "experiment.toml"
-SUMMARY = "summary.csv"
+SUMMARY_FILE = "summary.csv"
 TABLE_FILES = ("jobs.parquet", "energy.parquet", "events.parquet")
 
 
 FILES = "files.json"
 """Of a run: how long each of its files is, its SHA-256, and the SHA-256 of its metrics."""
 METRICS_KEY = "metrics"
-COMPARED = frozenset(column.name for column in COMPARISON_METRICS)
+Row = Mapping[Any, Any]
+"""One row of a result table, by its columns."""
+COMPARED_COLUMNS = frozenset(column.name for column in COMPARISON_METRICS)
 """What a row has from other runs, and so may change."""
 
 
@@ -37,7 +39,7 @@ def files_json(files: Mapping[str, bytes]) -> bytes:
 
 def metrics_digest(summary: Mapping[str, Any]) -> str:
     """SHA-256 of a run's summary, without what comes from other runs."""
-    return digest({key: value for key, value in summary.items() if key not in COMPARED})
+    return digest({key: value for key, value in summary.items() if key not in COMPARED_COLUMNS})
 
 
 class StoredResults:

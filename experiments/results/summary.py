@@ -6,17 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from tafukt.experiments.results.dictionary import COMPARISON_METRICS, METRICS
+from tafukt.experiments.results.dictionary import METRICS
 from tafukt.experiments.results.metrics import AGAINST_BASE as against
 from tafukt.experiments.results.metrics import against_base, comparison
 from tafukt.experiments.results.objective import DRAW, OBJECTIVES, Objective, objective_of
-from tafukt.experiments.results.stored import StoredResults
+from tafukt.experiments.results.stored import COMPARED_COLUMNS, Row, StoredResults
 from tafukt.experiments.results.tables import metric_values
 
-Row = dict[str, Any]
 AGAINST_BASE_COLUMNS = tuple(f"{name}{of}" for of in ("", "_per_year") for name in against)
 """Columns against the same policy and seed in the baseline scenario."""
-COMPARED_COLUMNS = tuple(column.name for column in COMPARISON_METRICS)
 
 
 def run_rows(folder: StoredResults, manifest: Mapping[str, Any] | None = None) -> list[Row]:

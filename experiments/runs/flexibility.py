@@ -38,7 +38,7 @@ PROBES_WANTED = 4
 AGAIN_CUT, AGAIN_H = 0.25, 2.0
 # A length or a spacing is said to be kept where this share of its probes was.
 KEPT_SHARE = 0.95
-Progress = Callable[[int, int], None]
+ProbeProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def probed(plan: Plan, work: Work, inputs: Inputs, seed: int) -> list[dict[str, 
     ]
 
 
-def probe(loaded: Loaded, plan: Plan, progress: Progress | None = None, workers: int = 1) -> Flexibility:
+def probe(loaded: Loaded, plan: Plan, progress: ProbeProgress | None = None, workers: int = 1) -> Flexibility:
     """Probe an experiment; the result is the same from one process or many.
 
     Raises
@@ -347,7 +347,7 @@ def _records(frame: Any) -> list[dict[str, Any]]:
     return [{key: None if value != value else value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def summary_lines(found: Flexibility) -> list[str]:
+def flexibility_lines(found: Flexibility) -> list[str]:
     """Result of the probes, in a few lines."""
     card, often = card_table(found), often_table(found)
     lines = []

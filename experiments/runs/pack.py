@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import FolderError, Problem
 from tafukt.experiments.hashing import bytes_digest, file_digest
 from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST
@@ -25,7 +25,7 @@ def pack(path: Path) -> list[str]:
     """
     folder = Folder(path)
     manifest = folder.manifest()
-    loaded = load(path / EXPERIMENT)
+    loaded = load_experiment(path / EXPERIMENT)
     places = []
     for key, file in loaded.input_files.items():
         if manifest.get("inputs", {}).get(key, {}).get("sha256") != file_digest(file, key):

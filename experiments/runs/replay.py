@@ -12,10 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import FolderError, Problem, shown
 from tafukt.experiments.hashing import file_digest, source_digest
-from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY, TABLE_FILES
+from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY_FILE, TABLE_FILES, Row
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.manifest import LIBRARIES
@@ -42,7 +42,7 @@ class Replay:
         return not self.different
 
 
-def replay(path: Path, workers: int = 1, progress: session.Progress | None = None) -> Replay:
+def replay(path: Path, workers: int = 1, progress: session.RunProgress | None = None) -> Replay:
     """Run a folder's experiment again in a temporary folder and compare.
 
     Raises
@@ -54,10 +54,10 @@ def replay(path: Path, workers: int = 1, progress: session.Progress | None = Non
     """
     folder = Folder(path)
     manifest = folder.manifest()
-    loaded = load(path / EXPERIMENT)
+    loaded = load_experiment(path / EXPERIMENT)
     changed = tuple(_changed(manifest, loaded))
     with tempfile.TemporaryDirectory(prefix="tafukt-replay-") as scratch:
-        again = session.plan(loaded, Path(scratch) / "again")
+        again = session.plan_runs(loaded, Path(scratch) / "again")
         outcome = session.carry_out(again, workers, progress=progress)
         new = {_key(row): row["run"] for row in outcome.rows if row["status"] == "complete"}
         old = {_key(entry): run for run, entry in manifest["runs"].items() if entry["status"] == "complete"}
@@ -75,7 +75,7 @@ def replay(path: Path, workers: int = 1, progress: session.Progress | None = Non
                 said = _compare(before, after, f"runs/{run}/{name}")
                 identical += said == ""
                 (different if said.startswith("differs") else close).extend([_without(said)] if said else [])
-        said = _compare(path / SUMMARY, again.folder.path / SUMMARY, SUMMARY)
+        said = _compare(path / SUMMARY_FILE, again.folder.path / SUMMARY_FILE, SUMMARY_FILE)
         identical += said == ""
         (different if said.startswith("differs") else close).extend([_without(said)] if said else [])
     return Replay(identical, tuple(close), tuple(different), changed)
@@ -99,7 +99,7 @@ def _packages(manifest: dict[str, Any]) -> Iterator[str]:
             yield f"{name} (was {was[name]}, is {version})"
 
 
-def _key(row: dict[str, Any]) -> tuple[str, int, str]:
+def _key(row: Row) -> tuple[str, int, str]:
     known = {"run", "status", "policy", "seed", "cell", "axes", "reason"}
     axes = row.get("axes") or {key: value for key, value in row.items() if key not in known and "." in key}
     return row["policy"], row["seed"], str(sorted(axes.items()))

@@ -22,6 +22,7 @@ from tafukt.experiments.results.attribution import held, jobs_columns, rest_rate
 from tafukt.experiments.results.metrics import summary
 from tafukt.experiments.results.objective import OBJECTIVES, Objective
 from tafukt.experiments.runs.run import bound_of
+from tafukt.simulator.energy.balance import TOLERANCE
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.record import Record
@@ -29,7 +30,6 @@ from tafukt.simulator.units import HOUR_S
 
 DAYS = 2
 MANY = 12  # of more policies each is checked on one day, so that all take less than a minute
-TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)

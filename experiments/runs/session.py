@@ -11,13 +11,14 @@ from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.errors import InputError, Problem
-from tafukt.experiments.results.summary import Row, failed
+from tafukt.experiments.results.stored import Row
+from tafukt.experiments.results.summary import failed
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.manifest import begin, rebuild, refuse_other
 from tafukt.experiments.runs.matrix import Case, Run, runs_of
 from tafukt.experiments.runs.run import inputs_of
 
-Progress = Callable[[int, int, float], None]
+RunProgress = Callable[[int, int, float], None]
 """Told how many runs are done, of how many, and which share of the estimated time all that is done takes."""
 
 # The work that is worth one more process [s].
@@ -65,7 +66,7 @@ class SessionOutcome:
         return not self.faults and not failed(self.rows)
 
 
-def plan(loaded: Loaded, path: Path, index: int | None = None, verify: bool = False) -> RunPlan:
+def plan_runs(loaded: Loaded, path: Path, index: int | None = None, verify: bool = False) -> RunPlan:
     """Plan of a session: everything that is not complete, or the run at `index` alone.
 
     Of what is complete the sizes of all files are looked at, with `verify` their hashes, too.
@@ -136,7 +137,9 @@ def workers_for(plan: RunPlan, estimated_s: float, processors: int) -> int:
     return max(1, min(processors, pieces, round(estimated_s / WORTH_S)))
 
 
-def carry_out(plan: RunPlan, workers: int = 1, cluster: str = "", progress: Progress | None = None) -> SessionOutcome:
+def carry_out(
+    plan: RunPlan, workers: int = 1, cluster: str = "", progress: RunProgress | None = None
+) -> SessionOutcome:
     """Run what is missing and bring the folder up to date.
 
     Raises
@@ -186,7 +189,7 @@ def refresh(plan: RunPlan) -> list[Row]:
     return rebuild(plan.folder, plan.loaded, plan.runs)
 
 
-def _reporter(plan: RunPlan, progress: Progress | None, costs: Mapping[str, float]) -> Callable[[], None]:
+def _reporter(plan: RunPlan, progress: RunProgress | None, costs: Mapping[str, float]) -> Callable[[], None]:
     """Callback that counts what is there by now, tells, and now and then brings the summary up to date."""
     left = dict(costs)
     refreshed_s = time.monotonic()

@@ -38,7 +38,7 @@ PV_LADDER = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 PV_STEP = 1.04
 """The search for the least PV ends when it is known to so large a ratio."""
 POINTS_LIMIT = 120
-Progress = Callable[[int], None]
+SizingProgress = Callable[[int], None]
 Size = tuple[float, float]
 """Factors of PV and battery."""
 
@@ -124,7 +124,7 @@ def search(
     target: Target,
     policy: str = "",
     pv_mad_per_kwp: float | None = None,
-    progress: Progress | None = None,
+    progress: SizingProgress | None = None,
     workers: int = 1,
 ) -> Sizing:
     """The cheapest size that meets a target, for one policy (the last of the experiment where none is named).
@@ -165,7 +165,7 @@ class _Bench:
     """The inputs of every seed, built once, on which sizes are tried."""
 
     def __init__(
-        self, loaded: Loaded, target: Target, policy: str, pv_mad_per_kwp: float | None, progress: Progress | None
+        self, loaded: Loaded, target: Target, policy: str, pv_mad_per_kwp: float | None, progress: SizingProgress | None
     ) -> None:
         from tafukt.experiments.config.scenario import build
 
@@ -415,7 +415,7 @@ def _battery_sizes(battery: Any, kwh: float, factor: float) -> dict[str, float]:
     return {"kwh": kwh} | {name: value * factor for name, value in powers.items() if value is not None}
 
 
-def summary_lines(found: Sizing) -> list[str]:
+def sizing_lines(found: Sizing) -> list[str]:
     """Result of the search, in a few lines."""
     points = found.points
     seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else f"seed {found.seeds[0]}"

@@ -18,7 +18,7 @@ from tafukt.simulator.units import MINUTE_S
 
 # A battery that has handed its load over discharges again once it holds so many times what handing over takes, so that
 # it does not take up and let go in turn (a choice).
-AGAIN = 2.0
+FREE_AGAIN_FACTOR = 2.0
 # By how much more than the present load it keeps energy for, since load may rise while it is handed over (a choice).
 MARGIN = 1.1
 
@@ -146,7 +146,7 @@ class RampedLedger(SiteLedger):
         wanted_w = net_w - given_w
         reserve_j = self._reserve_j(max(net_w + self._sun[index] - wanted_w, given_w))
         spare_j = self.stored_j - self._law.low - reserve_j
-        if self._keeps and spare_j < (AGAIN - 1.0) * reserve_j:
+        if self._keeps and spare_j < (FREE_AGAIN_FACTOR - 1.0) * reserve_j:
             return net_w, end_s
         lasts_s = spare_j / (given_w / self._law.eta_discharge + self._leak * self.stored_j)
         self._keeps = lasts_s < MINUTE_S

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from tafukt.simulator.engine.job_state import JobState
-from tafukt.simulator.record import NOTHING, Event, Occupancy, Outcome
+from tafukt.simulator.record import NOTHING, OCCUPANCY_CODES, Event, Occupancy, Outcome
 from tafukt.workloads.job import Job
 
-KINDS = {name: index for index, name in enumerate(Occupancy.KINDS)}
 _KIND_OF = {"running": "run", "fetching": "wake", "waking": "wake", "restarting": "restart", "saving": "checkpoint"}
-CODE_OF = {phase: KINDS[kind] for phase, kind in _KIND_OF.items()}
+CODE_OF = {phase: OCCUPANCY_CODES[kind] for phase, kind in _KIND_OF.items()}
 _COLUMNS = 7
 # Three events a job: a named tuple's own constructor takes three times as long as a tuple's.
 _new = tuple.__new__
@@ -45,7 +44,7 @@ class Journal:
         lost = 0.0
         for row in job.at_risk:
             _, _, start, end, gpus, _, _ = self._rows[row : row + _COLUMNS]
-            self._rows[row + _COLUMNS - 1] = KINDS["lost"]
+            self._rows[row + _COLUMNS - 1] = OCCUPANCY_CODES["lost"]
             lost += gpus * (end - start)
         job.at_risk.clear()
         return lost
@@ -65,7 +64,7 @@ class Journal:
         held = occupancy.gpus * (occupancy.end_s - occupancy.start_s)
         n = len(self.outcomes)
         busy = np.bincount(occupancy.job, held, minlength=n)
-        lost = np.bincount(occupancy.job, held * (occupancy.kind == KINDS["lost"]), minlength=n)
+        lost = np.bincount(occupancy.job, held * (occupancy.kind == OCCUPANCY_CODES["lost"]), minlength=n)
         for outcome, busy_gpu_s, lost_gpu_s in zip(self.outcomes, busy.tolist(), lost.tolist(), strict=True):
             outcome.busy_gpu_s, outcome.lost_gpu_s = busy_gpu_s, lost_gpu_s
         return occupancy

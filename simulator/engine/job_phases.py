@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from tafukt.simulator.engine import job_state as checkpoints
 from tafukt.simulator.engine.eligibility import Eligibility
-from tafukt.simulator.engine.event_log import CODE_OF, KINDS
+from tafukt.simulator.engine.event_log import CODE_OF
 from tafukt.simulator.engine.event_queue import Kind, cancel
 from tafukt.simulator.engine.job_state import JobState, Phase
 from tafukt.simulator.engine.network import Network
@@ -21,7 +21,7 @@ from tafukt.simulator.engine.state import State
 from tafukt.simulator.errors import BreachError
 from tafukt.simulator.failures import software_faults
 from tafukt.simulator.power_caps import speed
-from tafukt.simulator.record import NOTHING, EndState
+from tafukt.simulator.record import NOTHING, OCCUPANCY_CODES, EndState
 from tafukt.simulator.units import TICKS_PER_S, on_grid
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tafukt.simulator.engine.cluster import Allocation
 
-_RUN = KINDS["run"]
+_RUN = OCCUPANCY_CODES["run"]
 # What the last event of a job carries; one for all jobs, since there may be a million.
 _ENDED: dict[str, Mapping[str, str]] = {state: {"state": state} for state in get_args(EndState)}
 _END_EVENTS = {"rejected": "reject", "refused": "refuse"}

@@ -18,7 +18,7 @@ from tafukt.sites.weather.table_cache import read_table
 from tafukt.sites.weather.tables import column_named
 
 G_PER_LB = 453.59237
-WHERE = "grid.carbon"
+CARBON_KEY = "grid.carbon"
 _SCOPES = {"lifecycle": ("life cycle", "lca"), "direct": ("direct",)}
 
 
@@ -31,14 +31,14 @@ def series_of(model: ElectricityMapsCarbon | WattTimeCarbon, cache: Path | None)
         If the file has not that provider's columns.
     """
     if isinstance(model, WattTimeCarbon):
-        table = read_table(model.file, WHERE, wanted=("MOER", "value"), cache=cache)
+        table = read_table(model.file, CARBON_KEY, wanted=("MOER", "value"), cache=cache)
         column, scale = column_named(table.numbers, ("MOER", "value")), G_PER_LB / 1000.0
     else:
-        table = read_table(model.file, WHERE, wanted=("Datetime (UTC)",), cache=cache)
+        table = read_table(model.file, CARBON_KEY, wanted=("Datetime (UTC)",), cache=cache)
         column, scale = _intensity(list(table.numbers), _SCOPES[model.scope]), 1.0
     if column is None:
         known = ", ".join(table.numbers)
-        raise SiteError(f"{WHERE}: {table.name}: no column of a file of kind {model.kind!r} among: {known}")
+        raise SiteError(f"{CARBON_KEY}: {table.name}: no column of a file of kind {model.kind!r} among: {known}")
     keys = {"file": model.file, "column": column, "scale": scale, "repeat": model.repeat, "fill": model.fill}
     return SeriesModel.model_validate(keys)
 

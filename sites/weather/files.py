@@ -26,7 +26,7 @@ from tafukt.sites.weather.readers import pvgis_record, read
 from tafukt.sites.weather.series import fine_times, on_span, rows_at
 from tafukt.sites.weather.source import QUANTITIES, Source, placed, stamp
 
-WHERE = "weather"
+WEATHER_KEY = "weather"
 FILE_KINDS = (
     "epw",
     "tmy3",
@@ -55,18 +55,18 @@ def source_of(site: SiteModel, cache: Path | None, span: Span | None = None) -> 
     if isinstance(model, PVGISDownload):
         model = downloaded(site, model, cache)
     if not isinstance(model, WeatherFile | WeatherCSV | PublisherFile):
-        raise SiteError(f"{WHERE}.kind: {model.kind!r} reads no file")
+        raise SiteError(f"{WEATHER_KEY}.kind: {model.kind!r} reads no file")
     source = read(model, site.lat, site.lon, site.altitude_m, cache)
     repeat = model.repeat
     if source.typical and not repeat:
         raise SiteError(
-            f"{WHERE}.repeat: false: {source.where} is a typical year, with months of different years; it stands for "
-            "any year: leave repeat out"
+            f"{WEATHER_KEY}.repeat: false: {source.where} is a typical year, with months of different years; it stands "
+            "for any year: leave repeat out"
         )
     used = None
     if span is not None:
         used = np.zeros(source.size, dtype=bool)
-        used[rows_at(source, fine_times(source, span), repeat, WHERE)] = True
+        used[rows_at(source, fine_times(source, span), repeat, WEATHER_KEY)] = True
     source = checked(source, model.fill, site.lat, site.lon, site.altitude_m, used)
     return source, repeat
 
@@ -91,7 +91,7 @@ def from_file(site: SiteModel, span: Span, part: Sky, grid: SolarDays, cache: Pa
         dhi = ghi - dni * np.maximum(cosine, 0.0)
     temp = _temperature(site, source, span, grid, repeat)
     if "wind_speed" in source.columns:
-        wind = on_span(source.columns["wind_speed"], source, span, repeat, WHERE)[part.rows]
+        wind = on_span(source.columns["wind_speed"], source, span, repeat, WEATHER_KEY)[part.rows]
     else:
         mean = 3.0 if site.climate is None else site.climate.wind_speed_ms
         wind = np.full(len(part.rows), mean)
@@ -111,7 +111,7 @@ def _elsewhere(source: Source, span: Span) -> tuple[str, ...]:
 def _horizontal(source: Source, span: Span, part: Sky, repeat: bool) -> tuple[Floats, Floats | None, tuple[str, ...]]:
     """Global irradiance [W/m2] and its diffuse share on daylight rows; the share where the file has one."""
     columns = source.columns
-    given = on_span(columns["ghi"], source, span, repeat, WHERE)
+    given = on_span(columns["ghi"], source, span, repeat, WEATHER_KEY)
     coarse = source.step_s > span.step_s
     note: tuple[str, ...] = ()
     if coarse:
@@ -132,7 +132,7 @@ def _horizontal(source: Source, span: Span, part: Sky, repeat: bool) -> tuple[Fl
         diffuse = columns["dhi"] if "dhi" in columns else _diffuse(source, span, part, repeat)
         with np.errstate(invalid="ignore", divide="ignore"):
             whole = np.where(columns["ghi"] > 1.0, diffuse / columns["ghi"], 1.0) if coarse else diffuse
-        share = on_span(np.clip(whole, 0.0, None), source, span, repeat, WHERE)[part.rows]
+        share = on_span(np.clip(whole, 0.0, None), source, span, repeat, WEATHER_KEY)[part.rows]
         if not coarse:
             share = np.divide(share, ghi, out=np.ones(len(ghi)), where=ghi > 1.0)
         share = np.minimum(share, 1.0)
@@ -142,7 +142,7 @@ def _horizontal(source: Source, span: Span, part: Sky, repeat: bool) -> tuple[Fl
 def _diffuse(source: Source, span: Span, part: Sky, repeat: bool) -> Floats:
     """Diffuse irradiance of each of a source's intervals from the global and the beam [W/m2]."""
     cosine = part.full(np.maximum(np.cos(np.radians(part.zenith)), 0.0))
-    rows = rows_at(source, span.mids, repeat, WHERE)
+    rows = rows_at(source, span.mids, repeat, WEATHER_KEY)
     total = np.bincount(rows, cosine, source.size)
     mean = total / np.maximum(np.bincount(rows, minlength=source.size), 1)
     return np.asarray(np.maximum(source.columns["ghi"] - source.columns["dni"] * mean, 0.0))
@@ -156,14 +156,14 @@ def _temperature(site: SiteModel, source: Source, span: Span, grid: SolarDays, r
         return air_temperature(place_of(site), 0, grid, anomalies=False)[grid.lead : grid.lead + span.steps]
     values = source.columns["temp_air"]
     if source.step_s <= span.step_s:
-        return on_span(values, source, span, repeat, WHERE)
+        return on_span(values, source, span, repeat, WEATHER_KEY)
     half = source.step_s / 2
     first, last = source.begin_unix, source.begin_unix + source.size * source.step_s
     before, after = span.mids - half, span.mids + half
     if not repeat or (span.mids[0] >= first and span.mids[-1] < last):
         before, after = np.clip(before, first, None), np.clip(after, None, last - 1.0)
     weight = ((span.mids - half - first) / source.step_s) % 1.0
-    low, high = (values[rows_at(source, times, repeat, WHERE)] for times in (before, after))
+    low, high = (values[rows_at(source, times, repeat, WEATHER_KEY)] for times in (before, after))
     return np.asarray((1.0 - weight) * low + weight * high)
 
 
@@ -203,7 +203,7 @@ def _fetched(url: str, lat: float, lon: float) -> Source:
         answer = iotools.get_pvgis_tmy(lat, lon, outputformat="csv", url=url, timeout=60, coerce_year=None)
     except (requests.RequestException, ValueError, OSError) as error:
         raise SiteError(
-            f"{WHERE}.kind: 'pvgis-download': {url} gave no typical year ({type(error).__name__}: {error}); "
+            f"{WEATHER_KEY}.kind: 'pvgis-download': {url} gave no typical year ({type(error).__name__}: {error}); "
             "download one by hand and use kind = 'pvgis' with file = its path"
         ) from error
     data, meta = answer[0], answer[-1] if len(answer) == 2 else {"inputs": answer[2]}  # pvlib before 0.13 gave four

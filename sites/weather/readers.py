@@ -35,7 +35,7 @@ from tafukt.sites.weather.source import IRRADIANCES, QUANTITIES, Record, Source,
 from tafukt.sites.weather.table_cache import read_table
 from tafukt.sites.weather.tables import Table, column_named, moments, opened
 
-WHERE = "weather.file"
+FILE_KEY = "weather.file"
 _EPW_COLUMNS = {6: "temp_air", 13: "ghi", 14: "dni", 15: "dhi", 21: "wind_speed"}
 _TMY3_COLUMNS = {
     "ghi": "GHI (W/m^2)",
@@ -66,7 +66,7 @@ def read(
         return placed(_clean(_csv(model, cache)))
     if isinstance(model, PublisherFile):
         return placed(_clean(_published(model, PUBLISHERS[model.kind], cache)))
-    with opened(model.file, WHERE) as path:
+    with opened(model.file, FILE_KEY) as path:
         if model.kind == "tmy3":
             return placed(_clean(_tmy3(path)))
         if model.kind == "epw" or path.suffix.lower() == ".epw":
@@ -90,7 +90,7 @@ def _epw(path: Path) -> tuple[Record, bool]:
     lines = text_of(path).splitlines()
     place = next(csv.reader(lines[:1]), [""])
     if len(lines) < 10 or place[0].strip().upper() != "LOCATION":
-        raise SiteError(f"{WHERE}: {path}: cannot be read: it does not begin with LOCATION, as an EPW file does")
+        raise SiteError(f"{FILE_KEY}: {path}: cannot be read: it does not begin with LOCATION, as an EPW file does")
     lat, lon, zone, altitude = (float(text) for text in place[6:10])
     begin = next((i for i, line in enumerate(lines) if line.upper().startswith("DATA PERIODS")), 7) + 1
     records = int(lines[begin - 1].split(",")[2])
@@ -160,19 +160,19 @@ def pvgis_record(data: pd.DataFrame, meta: Mapping[str, Any], name: str) -> Reco
     """
     plane = str(meta.get("plane", ""))
     if any(word in plane.lower() for word in _TRACKING):
-        raise SiteError(f"{WHERE}: {name}: it is for modules that track the sun; ask PVGIS for a slope of 0")
+        raise SiteError(f"{FILE_KEY}: {name}: it is for modules that track the sun; ask PVGIS for a slope of 0")
     slope = re.search(r"slope\W+(?:value\W+)?(-?\d+(?:\.\d+)?)", plane, re.IGNORECASE)
     if slope and float(slope[1]) > 0.0:
-        raise SiteError(f"{WHERE}: {name}: it is for a plane of {slope[1]} deg; ask PVGIS for a slope of 0")
+        raise SiteError(f"{FILE_KEY}: {name}: it is for a plane of {slope[1]} deg; ask PVGIS for a slope of 0")
     columns = {key: _numbers(data[column]) for key, column in _PVGIS_COLUMNS.items() if column in data}
     if "ghi" not in columns:
         parts = ["G(i)"] if "G(i)" in data else [c for c in ("Gb(i)", "Gd(i)", "Gr(i)") if c in data]
         if not parts:
-            raise SiteError(f"{WHERE}: {name}: no horizontal irradiance among {list(data.columns)}")
+            raise SiteError(f"{FILE_KEY}: {name}: no horizontal irradiance among {list(data.columns)}")
         columns["ghi"] = np.sum([_numbers(data[part]) for part in parts], axis=0)
         if "Gd(i)" in data:
             columns["dhi"] = _numbers(data["Gd(i)"])
-    times = times_of(data["time"], None, "UTC", f"{WHERE}: {name}").unix
+    times = times_of(data["time"], None, "UTC", f"{FILE_KEY}: {name}").unix
     kind = "typical year" if "G(h)" in data else "hourly"
     typical = False
     if "G(h)" in data:
@@ -205,7 +205,7 @@ def _pvgis_csv(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     lines = text_of(path).splitlines()
     head = next((i for i, line in enumerate(lines) if line.startswith("time")), None)
     if head is None:
-        raise SiteError(f"{WHERE}: {path}: cannot be read: no line begins with 'time', as PVGIS writes it")
+        raise SiteError(f"{FILE_KEY}: {path}: cannot be read: no line begins with 'time', as PVGIS writes it")
     end = next((i for i in range(head + 1, len(lines)) if not lines[i][:1].isdigit()), len(lines))
     data = pd.read_csv(io.StringIO("\n".join(lines[head:end])), dtype={0: str})
     data = data.rename(columns={data.columns[0]: "time"})
@@ -274,7 +274,8 @@ def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: P
         zone, station = publisher.zone(plain), publisher.station(plain)
     except (ValueError, IndexError) as error:
         raise SiteError(
-            f"{WHERE}: {plain.name}: the lines above its header give no place or zone as {publisher.name} does: {error}"
+            f"{FILE_KEY}: {plain.name}: the lines above its header give no place or zone as {publisher.name} does: "
+            f"{error}"
         ) from error
     table = (
         read_table(model.file, where, publisher.time, publisher.form, zone, wanted, cache) if zone != "UTC" else plain
@@ -286,7 +287,7 @@ def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: P
             columns[key] = publisher.value(key, table.numbers[found], found)
     if not columns:
         raise SiteError(
-            f"{WHERE}: {table.name}: none of the columns of a file of {publisher.name}: {list(table.numbers)}"
+            f"{FILE_KEY}: {table.name}: none of the columns of a file of {publisher.name}: {list(table.numbers)}"
         )
     name = f"{table.name} ({publisher.name})"
     times, typical = table.times.unix, False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.jobs import Row
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import build
 from tafukt.simulator.engine.actions import Action
 from tafukt.simulator.engine.engine import simulate
@@ -55,7 +55,7 @@ class TimedBudgetPlanner(Watch, BudgetPlanner):
 
 def rows() -> list[Row]:
     """Mean and largest processor time of a round."""
-    inputs = build(load(EXPERIMENT, []), 1)
+    inputs = build(load_experiment(EXPERIMENT, []), 1)
     found = []
     for policy in (TimedPlanner("planner"), TimedBudgetPlanner("budget-planner")):
         simulate(inputs.scenario, inputs.jobs, policy, settings=inputs.settings)

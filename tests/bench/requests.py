@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results.grid_events import grid_event_metrics, grid_event_rows
 from tafukt.simulator.engine.engine import simulate
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--respond", nargs="+", default=["least-loss"])
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    inputs = build(load(EXPERIMENT), given.seed)
+    inputs = build(load_experiment(EXPERIMENT), given.seed)
     heads = (
         "policy | answer | requests | met | floors broken | late (without) | capped GPU-h | least | saving GPU-h | kWh"
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results.metrics import draw_kwh
 from tafukt.experiments.results.statistics import mean_interval
@@ -157,7 +157,7 @@ def rows_of(experiment: str, start: str, seed: int, steps: int, kept: Path | Non
     """The rows of one scenario and seed; those that are kept are read, the others are kept."""
     path = kept / f"{experiment}-{start}-{seed}-{steps}.json" if kept else None
     known = json.loads(path.read_text()) if path and path.is_file() else {}
-    inputs = build(load(BUNDLED / f"{experiment}.toml", [f"start={start}T00:00:00Z"]), seed)
+    inputs = build(load_experiment(BUNDLED / f"{experiment}.toml", [f"start={start}T00:00:00Z"]), seed)
     for step, make in Ladder(inputs, seed, steps).steps.items():
         if step not in known:
             known[step] = asdict(make())

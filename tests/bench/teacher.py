@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results.attribution import held, jobs_columns, rest_rates
 from tafukt.simulator.engine.engine import simulate
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--policy", default="planner")
     parser.add_argument("--found", type=Path, help="an earlier search, a .search.npz of a result folder")
     asked = parser.parse_args()
-    inputs = build(load(WEEK, [f"start={asked.start}T00:00:00Z"]), asked.seed)
+    inputs = build(load_experiment(WEEK, [f"start={asked.start}T00:00:00Z"]), asked.seed)
     begun = Found.from_bytes(asked.found.read_bytes()) if asked.found else None
     steps = begun.steps if begun else asked.steps
     records = teacher(inputs, asked.seed, SearchSettings(steps), asked.policy, begun)

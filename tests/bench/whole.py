@@ -69,13 +69,13 @@ def _wall(arguments: list[str], environment: dict[str, str]) -> float:
 
 def bound_rows() -> list[Row]:
     """The bound of the default week, and of a year."""
-    from tafukt.experiments.config.load import load
+    from tafukt.experiments.config.load import load_experiment
     from tafukt.experiments.config.scenario import build
     from tafukt.simulator.bound.lower_bound import lower_bound
 
     rows = []
     for name, days, limit in (("a week", 7, 2.0), ("a year", 365, 120.0)):
-        inputs = build(load(WEEK, [f"days={days}"]), 1)
+        inputs = build(load_experiment(WEEK, [f"days={days}"]), 1)
         spent = _spent(lambda inputs=inputs: lower_bound(inputs.scenario, inputs.jobs))  # type: ignore[misc]
         rows.append(Row(f"bound, {name}", spent, "s", limit, f"{len(inputs.jobs):,} jobs"))
     return rows
@@ -93,12 +93,12 @@ def month_rows(repeats: int = 3) -> list[Row]:
 
 def _morocco(what: str, days: int, limits: dict[str, float], repeats: int) -> list[Row]:
     """So many days of the Morocco sites under each policy, in units of a million timeouts."""
-    from tafukt.experiments.config.load import load
+    from tafukt.experiments.config.load import load_experiment
     from tafukt.experiments.config.scenario import build
     from tafukt.simulator.engine.engine import simulate
     from tafukt.simulator.policies.presets import policy
 
-    inputs = build(load(WEEK, [f"days={days}"]), 1)
+    inputs = build(load_experiment(WEEK, [f"days={days}"]), 1)
     rows = []
     for name, limit in limits.items():
 
@@ -158,7 +158,7 @@ def overhead_row(repeats: int = 15) -> Row:
     import statistics
 
     from tafukt.experiments.cli.app import COLLECT
-    from tafukt.experiments.config.load import load
+    from tafukt.experiments.config.load import load_experiment
     from tafukt.experiments.runs import run, session
     from tafukt.experiments.runs import workers as work
 
@@ -172,7 +172,7 @@ def overhead_row(repeats: int = 15) -> Row:
 
     before = gc.get_threshold()
     with tempfile.TemporaryDirectory() as folder:
-        first = session.plan(load(WEEK, ["bound=false"]), Path(folder)).runs[0]
+        first = session.plan_runs(load_experiment(WEEK, ["bound=false"]), Path(folder)).runs[0]
         run.inputs_of(first.cell)
         try:
             run.simulate = timed

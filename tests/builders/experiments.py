@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.runs import session
 
 TINY = """
@@ -34,7 +34,7 @@ def tiny(policies: Sequence[str] = ("fifo", "solar"), seeds: Sequence[int] = (1,
 
 def run(experiment: Path, output: Path, *settings: str, workers: int = 1) -> session.SessionOutcome:
     """Run an experiment file into a folder."""
-    return session.carry_out(session.plan(load(experiment, settings), output), workers)
+    return session.carry_out(session.plan_runs(load_experiment(experiment, settings), output), workers)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

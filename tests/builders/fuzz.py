@@ -21,7 +21,7 @@ from typing import Any
 
 from builders.weather_files import begins, clear, epw
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.runs import session
 from tafukt.problems import Mistakes
@@ -463,8 +463,8 @@ def tried(files: dict[str, bytes], folder: Path) -> Outcome:
         (folder / name).write_bytes(data)
     try:
         with no_hang():
-            loaded = load(folder / "e.toml")
-            plan = session.plan(loaded, folder / "out")
+            loaded = load_experiment(folder / "e.toml")
+            plan = session.plan_runs(loaded, folder / "out")
             inputs = session.check_inputs(plan)
             told = frozenset(notes(loaded, inputs)) if inputs is not None else frozenset()
             large = sum(session.costs_s(plan, inputs).values()) > RUNS_S

@@ -9,7 +9,7 @@ import builders.jobs as kit
 import pytest
 from builders.experiments import run, tiny
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.results.account import account_draw_kwh
 from tafukt.experiments.results.attribution import jobs_columns
@@ -54,4 +54,4 @@ def test_an_account_of_nothing_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
     path.write_text(tiny() + "\n[account]\nwarm_up_days = 1\n")
     with pytest.raises(InputError, match="between warm-up and cool-down"):
-        load(path, ())
+        load_experiment(path, ())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bench.saving_breakdown import it_kwh, work_kwh
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import policy
@@ -38,7 +38,7 @@ def late(record: Record) -> int:
 def weeks() -> list[tuple[Inputs, dict[str, Record]]]:
     found = []
     for seed in SEEDS:
-        inputs = build(load(WEEK, []), seed)
+        inputs = build(load_experiment(WEEK, []), seed)
         records = {
             name: simulate(inputs.scenario, inputs.jobs, policy(name), seed=seed, settings=inputs.settings)
             for name in POLICIES

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tafukt
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.results import axes
 
@@ -58,7 +58,7 @@ def test_a_described_axis_is_the_same_axis(tmp_path: Path) -> None:
     loaded = []
     for text in (FILE, plain):
         (tmp_path / "e.toml").write_text(text)
-        loaded.append(load(tmp_path / "e.toml"))
+        loaded.append(load_experiment(tmp_path / "e.toml"))
     assert loaded[0].axes == loaded[1].axes
 
 
@@ -75,7 +75,7 @@ def test_a_table_that_describes_no_axis_is_told(tmp_path: Path, table: str, told
         FILE.replace('{ values = [0, 60], label = "storage", unit = "kilowatt-hours" }', table)
     )
     with pytest.raises(InputError) as caught:
-        load(tmp_path / "e.toml")
+        load_experiment(tmp_path / "e.toml")
     assert told in str(caught.value)
 
 

@@ -9,7 +9,7 @@ import pytest
 from builders.experiments import run, tiny
 
 from tafukt.experiments.cli.app import app, guarded
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import InputError
 
 MATRIX = """
@@ -66,7 +66,7 @@ def test_without_a_baseline_scenario_the_columns_are_blank(tmp_path: Path) -> No
 )
 def test_a_baseline_scenario_that_is_not_there_is_told(base: str, key: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        load(written(tmp_path, base))
+        load_experiment(written(tmp_path, base))
     assert words in {problem.key: str(problem) for problem in caught.value.problems}[f"baseline_scenario.{key}"]
 
 

@@ -15,7 +15,7 @@ from builders.experiments import tiny
 
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml as config_toml
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.runs import session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,7 +173,7 @@ def test_validate_simulates_nothing_and_writes_nothing(
 
 def test_init_writes_a_valid_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tafukt("init", str(tmp_path / "first.toml")) == 0
-    loaded = load(tmp_path / "first.toml")
+    loaded = load_experiment(tmp_path / "first.toml")
     assert loaded.experiment.name == "first"
     assert list(loaded.sites) == ["rabat", "dakhla"]
 
@@ -202,13 +202,14 @@ def test_bundled_experiments_are_valid_and_say_what_they_ask(name: str) -> None:
     assert path.read_text().startswith("# ")
     if trace := document.get("workload", {}).get("trace"):
         pytest.skip(f"{trace} is fetched when a user asks")
-    assert load(path).experiment.name == name
+    assert load_experiment(path).experiment.name == name
 
 
 def test_every_policy_is_compared() -> None:
     from tafukt.simulator.policies.presets import PRESETS
 
-    assert [policy.label for policy in load(config_toml.bundled()["policies_compared"]).policies] == list(PRESETS)
+    loaded = load_experiment(config_toml.bundled()["policies_compared"])
+    assert [policy.label for policy in loaded.policies] == list(PRESETS)
 
 
 @pytest.mark.parametrize("name", sorted(config_toml.bundled()))
@@ -232,7 +233,7 @@ def test_bundled_experiments_run_in_a_shortened_form(name: str, tmp_path: Path) 
         document["workload"]["runtime_cap_h"] = 12
     copy = tmp_path / "short.toml"
     copy.write_text(config_toml.text(document))
-    outcome = session.carry_out(session.plan(load(copy, short), tmp_path / "out"))
+    outcome = session.carry_out(session.plan_runs(load_experiment(copy, short), tmp_path / "out"))
     assert outcome.ok, [row.get("reason") for row in outcome.rows]
     assert all(row["balance_residual_kwh"] < 1e-6 for row in outcome.rows)
 

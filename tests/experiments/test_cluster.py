@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from builders.experiments import contents, tiny
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.runs import session
 
@@ -25,16 +25,16 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     distributed = pytest.importorskip("distributed")
     (tmp_path / "tiny.toml").write_text(TINY)
     (tmp_path / "mine.py").write_text(POLICY)
-    loaded = load(tmp_path / "tiny.toml")
-    calm = session.carry_out(session.plan(loaded, tmp_path / "calm"))
+    loaded = load_experiment(tmp_path / "tiny.toml")
+    calm = session.carry_out(session.plan_runs(loaded, tmp_path / "calm"))
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
         seen: list[tuple[float, ...]] = []
-        plan = session.plan(loaded, tmp_path / "dask")
+        plan = session.plan_runs(loaded, tmp_path / "dask")
         outcome = session.carry_out(plan, cluster=cluster.scheduler_address, progress=lambda *n: seen.append(n))
         monkeypatch.setattr("tafukt.experiments.runs.session.CELL_S", 0.0)  # as if the runs were long: each goes alone
-        session.carry_out(session.plan(loaded, tmp_path / "alone"), cluster=cluster.scheduler_address)
+        session.carry_out(session.plan_runs(loaded, tmp_path / "alone"), cluster=cluster.scheduler_address)
     told = [row.get("reason", row["status"]) for row in outcome.rows]
     assert [reason.split(" at ")[0] for reason in told] == [
         "complete",
@@ -50,7 +50,7 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
     (tmp_path / "tiny.toml").write_text(tiny())
-    plan = session.plan(load(tmp_path / "tiny.toml"), tmp_path / "out")
+    plan = session.plan_runs(load_experiment(tmp_path / "tiny.toml"), tmp_path / "out")
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
@@ -63,7 +63,7 @@ def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.M
 def test_no_scheduler_and_no_package_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     (tmp_path / "mine.py").write_text(POLICY)
-    plan = session.plan(load(tmp_path / "tiny.toml"), tmp_path / "out")
+    plan = session.plan_runs(load_experiment(tmp_path / "tiny.toml"), tmp_path / "out")
     pytest.importorskip("distributed")
     monkeypatch.setattr("tafukt.experiments.runs.workers.CONNECT_S", 0.5)
     with pytest.raises(InputError, match="no Dask scheduler answers"):

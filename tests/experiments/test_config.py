@@ -13,7 +13,7 @@ import pytest
 
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import check, load
+from tafukt.experiments.config.load import check, load_experiment
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.hashing import canonical, digest
 from tafukt.experiments.runs.matrix import runs_of, scenario_inputs
@@ -146,7 +146,7 @@ def test_files_that_are_no_experiment(data: bytes, words: str, tmp_path: Path) -
     path = tmp_path / "bad.toml"
     path.write_bytes(data)
     with pytest.raises(InputError, match=words):
-        load(path)
+        load_experiment(path)
 
 
 def test_a_resolved_experiment_loads_to_the_same_thing(tmp_path: Path) -> None:
@@ -191,14 +191,16 @@ def test_sites_are_changed_from_the_general_to_the_special() -> None:
 def test_settings_from_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "e.toml"
     path.write_text(toml.text(tiny()))
-    loaded = load(path, ["workload.load=0.6", "policies=['fifo']", "coordination=regional", "sites.all.pv.kwp=9"])
+    loaded = load_experiment(
+        path, ["workload.load=0.6", "policies=['fifo']", "coordination=regional", "sites.all.pv.kwp=9"]
+    )
     assert loaded.experiment.workload.load == 0.6
     assert [policy.label for policy in loaded.policies] == ["fifo"]
     assert loaded.experiment.coordination == "regional"
     assert loaded.sites["dakhla"].pv_kwp == 9
     for setting in ("nothing", "days.hours=3"):
         with pytest.raises(InputError, match="--set"):
-            load(path, [setting])
+            load_experiment(path, [setting])
 
 
 def test_a_matrix_crosses_axes_and_runs_zipped_lists_together() -> None:

@@ -179,7 +179,7 @@ def fault(key: Key, value: Any, folder: Path) -> str:
     try:
         with no_hang():
             loaded = check(document(key, value), "keys.toml", folder)
-            done = session.carry_out(session.plan(loaded, folder / "out"), 1)
+            done = session.carry_out(session.plan_runs(loaded, folder / "out"), 1)
     except Mistakes as error:
         return "" if str(error) else f"{what}: refused without a word"
     except BaseException as error:

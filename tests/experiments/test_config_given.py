@@ -9,7 +9,7 @@ from builders.experiments import contents, run
 
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import check, load
+from tafukt.experiments.config.load import check, load_experiment
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
 from tafukt.workloads.errors import WorkloadError
@@ -42,12 +42,12 @@ def written(folder: Path, days: float = 0.25, tz: str = "+01:00", mark: bytes = 
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
-    plain = load(written(tmp_path)).document()
-    assert load(written(tmp_path, mark=b"\xef\xbb\xbf")).document() == plain
+    plain = load_experiment(written(tmp_path)).document()
+    assert load_experiment(written(tmp_path, mark=b"\xef\xbb\xbf")).document() == plain
 
 
 def test_an_experiment_of_hours_ends_after_hours(tmp_path: Path) -> None:
-    inputs = build(load(written(tmp_path)), 1)
+    inputs = build(load_experiment(written(tmp_path)), 1)
     assert inputs.scenario.end_s == 6 * 3600.0
     assert len(inputs.scenario.sites[0].pv.values) == 6 * 4
     assert all(job.ask.submit_s < 6 * 3600.0 for job in inputs.jobs)
@@ -57,7 +57,7 @@ def test_an_experiment_of_hours_ends_after_hours(tmp_path: Path) -> None:
 def test_an_offset_is_a_zone_as_a_name_with_that_offset_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """POSIX counts the other way round: Etc/GMT-1 is an hour ahead of UTC, with prices and midnights of +01:00."""
     offset, name = (
-        build(load(written(tmp_path, days=1, tz=tz)), 1).scenario.sites[0] for tz in ("+01:00", "Etc/GMT-1")
+        build(load_experiment(written(tmp_path, days=1, tz=tz)), 1).scenario.sites[0] for tz in ("+01:00", "Etc/GMT-1")
     )
     assert offset.midnights_s == name.midnights_s == (15 * 3600.0,)
     assert (offset.grid.price.values == name.grid.price.values).all()
@@ -70,12 +70,12 @@ def test_an_offset_is_a_zone_as_a_name_with_that_offset_is(tmp_path: Path, capsy
 def test_a_zone_that_is_none_is_told_with_what_is_allowed(tmp_path: Path) -> None:
     for tz in ("", "+25:00", "Torino"):
         with pytest.raises(InputError, match=r"sites\.own\.here\.tz: .*\+01:00"):
-            load(written(tmp_path, tz=tz))
+            load_experiment(written(tmp_path, tz=tz))
 
 
 def test_a_lone_site_of_ones_own_needs_no_population(tmp_path: Path) -> None:
-    assert load(written(tmp_path)).sites["here"].population == 0
-    assert {job.ask.home for job in build(load(written(tmp_path)), 1).jobs} == {"here"}
+    assert load_experiment(written(tmp_path)).sites["here"].population == 0
+    assert {job.ask.home for job in build(load_experiment(written(tmp_path)), 1).jobs} == {"here"}
 
 
 def test_what_is_wrong_is_told_at_once_in_the_order_of_the_file() -> None:
@@ -164,13 +164,13 @@ def test_no_jobs_may_be_asked_for_where_there_are_gpus(tmp_path: Path) -> None:
         path.read_text().partition("[workload]")[0].replace("[sites.own.here]", 'workload = "none"\n[sites.own.here]')
     )
     path.write_text(text, encoding="utf-8")
-    inputs = build(load(path), 1)
+    inputs = build(load_experiment(path), 1)
     assert inputs.jobs == ()
     assert inputs.scenario.sites[0].nodes == 4
     text = text.replace('workload = "none"', "workload.load = 0.5").replace("cluster.nodes = 4", "cluster.nodes = 0")
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="GPUs"):
-        build(load(path), 1)
+        build(load_experiment(path), 1)
 
 
 def test_one_moment_is_one_experiment_however_it_is_written(tmp_path: Path) -> None:
@@ -243,5 +243,5 @@ change.mine.battery.kwh = 6.0
     path = tmp_path / "x.toml"
     path.write_text(text)
     with pytest.raises(InputError) as told:
-        load(path)
+        load_experiment(path)
     assert {problem.key for problem in told.value.problems} == {"sites.own.mine.battery.kwh", "sites.all.battery.kwh"}

@@ -11,7 +11,7 @@ import pytest
 from builders.experiments import contents, run, tiny
 
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.config.schema import Experiment, SitesTable
 from tafukt.experiments.runs import session
@@ -56,23 +56,23 @@ def test_a_plain_experiment_is_validated_once_from_file_to_results(counted: Coun
 
 def test_fifteen_cells_are_validated_once_per_scenario(counted: Counter[str], tmp_path: Path) -> None:
     path = experiment(tmp_path, "[matrix]\nforecast.error = [0.05, 0.1, 0.2, 0.3, 0.4]\n", seeds=(1, 2, 3))
-    plan = session.plan(load(path), tmp_path / "out")
+    plan = session.plan_runs(load_experiment(path), tmp_path / "out")
     assert plan.cells == 15
-    session.carry_out(session.plan(load(path, ["policies=['fifo']", "bound=false"]), tmp_path / "out"))
+    session.carry_out(session.plan_runs(load_experiment(path, ["policies=['fifo']", "bound=false"]), tmp_path / "out"))
     assert counted["Experiment"] == 2 * (1 + 5)  # loaded twice here: the file itself, and five values
     assert counted["SiteModel"] == 2 * 2  # no site is touched
 
 
 def test_only_the_site_that_an_axis_changes_is_validated_again(counted: Counter[str], tmp_path: Path) -> None:
     path = experiment(tmp_path, "[matrix]\nsites.change.dakhla.pv.kwp = [10, 20, 30]\n")
-    plan = session.plan(load(path), tmp_path / "out")
+    plan = session.plan_runs(load_experiment(path), tmp_path / "out")
     assert [run.cell.loaded.sites["dakhla"].pv_kwp for run in plan.runs[::2]] == [10, 20, 30]
     assert len({id(run.cell.loaded.sites["rabat"]) for run in plan.runs}) == 1
     assert counted["SiteModel"] == 2 + 3
 
 
 def test_what_goes_to_a_worker_is_not_validated_there(counted: Counter[str], tmp_path: Path) -> None:
-    here = session.plan(load(experiment(tmp_path)), tmp_path / "out").runs[0]
+    here = session.plan_runs(load_experiment(experiment(tmp_path)), tmp_path / "out").runs[0]
     before = dict(counted)
     there = pickle.loads(pickle.dumps(here))
     assert there.cell == here.cell

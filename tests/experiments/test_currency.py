@@ -8,7 +8,7 @@ import pytest
 
 import tafukt
 from tafukt.experiments.cli.app import app, guarded
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures.compare import label_of
 from tafukt.experiments.results.numbers import in_currency
@@ -81,13 +81,13 @@ def test_prices_of_the_catalogue_are_refused_beside_others(tmp_path: Path) -> No
     path = tmp_path / "e.toml"
     path.write_text(FILE.replace(", replacement_mad_per_kwh = 130.0", "").partition("[sites.own.torino.grid")[0])
     with pytest.raises(InputError) as caught:
-        load(path)
+        load_experiment(path)
     told = str(caught.value)
     assert "sites.own.torino.grid.tariff: is in MAD, and this experiment is in EUR: give a tariff of your own" in told
     assert "battery.replacement_mad_per_kwh: is in MAD" in told
     path.write_text(FILE.replace('"EUR"', '"euro"'))
     with pytest.raises(InputError, match="currency"):
-        load(path)
+        load_experiment(path)
 
 
 def test_only_the_unit_is_replaced() -> None:

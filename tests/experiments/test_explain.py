@@ -89,6 +89,6 @@ def test_a_story_needs_no_more_than_rows(results: loading.Results) -> None:
     run = results["fifo"]
     told = explain.story(explain.job_row(run, "job-003"), [], run.tz)
     assert "started on site" in told.lines[1]
-    assert len(told.timeline[0]) == explain.WIDTH == len(told.timeline[1])
+    assert len(told.timeline[0]) == explain.TIMELINE_COLUMNS == len(told.timeline[1])
     row = explain.job_row(run, "job-001") | {"start_h": None, "end_h": None, "wait_h": None}
     assert "rejected" in explain.story(row, [], run.tz).lines[-1]

@@ -9,7 +9,7 @@ from builders.experiments import tiny
 
 import tafukt
 from tafukt.experiments.cli.app import app, guarded
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.report.report import template_variables
@@ -42,7 +42,7 @@ mix = "institutes"
 load = 0.1
 """
     )
-    loaded = load(file)
+    loaded = load_experiment(file)
     inputs = build(loaded, 1)
     assert [site.grid.export_cap_share for site in inputs.scenario.sites] == [share]
     told = [line for line in notes(loaded, inputs) if line.startswith("export: ")]

@@ -12,7 +12,7 @@ import pytest
 from builders.experiments import tiny as text
 
 from tafukt.experiments.cli.app import app, guarded
-from tafukt.experiments.config.load import Loaded, load
+from tafukt.experiments.config.load import Loaded, load_experiment
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures.flexibility import flexibility_map
@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny(file: Path) -> Loaded:
-    return load(file)
+    return load_experiment(file)
 
 
 def test_probes_of_a_site_are_apart_and_come_at_every_hour(tiny: Loaded) -> None:
@@ -131,4 +131,4 @@ def test_the_command_writes_cards_that_do_not_depend_on_processes(
 )
 def test_what_cannot_be_probed_is_told(file: Path, change: str, words: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        flexibility.plan_of(load(file, [change] if change else []), **words)  # type: ignore[arg-type]
+        flexibility.plan_of(load_experiment(file, [change] if change else []), **words)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from builders.experiments import contents, run, tiny
 
 import tafukt
 from tafukt.experiments.cli.app import app, guarded
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import FolderError, InputError
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
@@ -182,7 +182,7 @@ def test_replay_names_the_packages_that_changed(experiment: Path, tmp_path: Path
 def test_an_older_process_does_not_undo_an_extension(experiment: Path, tmp_path: Path) -> None:
     """A job array: one process begins, another extends the experiment and ends, and then the first ends."""
     out = tmp_path / "out"
-    older = session.plan(load(experiment), out)
+    older = session.plan_runs(load_experiment(experiment), out)
     session.carry_out(older)
     run(experiment, out, "policies=['fifo', 'solar', 'easy']", "seeds=[1, 2]")
     extended = contents(out)
@@ -349,7 +349,7 @@ def test_a_name_that_cannot_be_a_sites_is_told(name: str, tmp_path: Path) -> Non
     text = tiny().replace("[workload]", f"[sites.own.{json.dumps(name, ensure_ascii=False)}]\nlike = 'fes'\n[workload]")
     (tmp_path / "e.toml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"letters of any script|accents are characters|each letter with its accent"):
-        load(tmp_path / "e.toml")
+        load_experiment(tmp_path / "e.toml")
 
 
 def test_names_in_figures_are_letters_also_outside_of_our_style() -> None:

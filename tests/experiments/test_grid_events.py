@@ -12,7 +12,7 @@ from builders.experiments import tiny
 from builders.jobs import flat, job, run, scenario, site
 
 import tafukt
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.toml import find
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
@@ -164,7 +164,7 @@ LISTED = 'start="2025-12-02T18:00:00Z",hours=3.0'
 )
 def test_requests_that_make_no_sense_are_told_with_file_and_key(events: str, said: str) -> None:
     with pytest.raises(InputError) as told:
-        load(find("demand_response"), [f"sites.all.grid.events={events}"])
+        load_experiment(find("demand_response"), [f"sites.all.grid.events={events}"])
     (problem,) = told.value.problems
     assert str(problem).split(": ")[0].endswith("demand_response.toml")
     assert problem.key.startswith("sites.all.grid.events")
@@ -173,4 +173,4 @@ def test_requests_that_make_no_sense_are_told_with_file_and_key(events: str, sai
 
 def test_an_unknown_tier_is_told() -> None:
     with pytest.raises(InputError, match=r'flexibility: "0.8" is not allowed; allowed: firm, 0.9, 0.75, 0.5, pausable'):
-        load(find("demand_response"), ['workload.classes.evaluation.flexibility="0.8"'])
+        load_experiment(find("demand_response"), ['workload.classes.evaluation.flexibility="0.8"'])

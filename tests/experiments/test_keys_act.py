@@ -493,7 +493,7 @@ def plain(value: Any) -> Any:
 
 def session_of(loaded: Loaded) -> Any:
     """What a session does with an experiment beside its scenarios."""
-    plan, experiment = session.plan(loaded, Path("/nowhere")), loaded.experiment
+    plan, experiment = session.plan_runs(loaded, Path("/nowhere")), loaded.experiment
     runs = [(run.cell.seed, run.cell.axes, run.policy.written) for run in plan.runs]
     wanted = [kind for _, kind, _ in plan.wanted]
     own = experiment.objective, experiment.best_known, experiment.account_s, experiment.output_step_s

@@ -9,7 +9,7 @@ import pytest
 from builders.experiments import run
 
 from tafukt.experiments.cli.app import app, guarded
-from tafukt.experiments.config.load import load as load_experiment
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.report.report import template_variables

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tafukt.experiments.results import attribution, dictionary, metrics
 from tafukt.experiments.results import metrics as costs
-from tafukt.simulator.record import Outcome, Record, SiteEnergy, Transfer
+from tafukt.simulator.record import OCCUPANCY_CODES, Outcome, Record, SiteEnergy, Transfer
 from tafukt.simulator.scenario import Battery
 from tafukt.workloads.job import Ask, Dataset, Job, Tenant, Truth
 
@@ -284,10 +284,10 @@ def test_battery_wear_is_the_larger_of_use_and_age(record: Record) -> None:
 def test_energy_lost_is_that_of_the_runs_that_kills_undid(record: Record) -> None:
     jobs = attribution.jobs_columns(record)
     held = record.occupancy
-    lost = {int(j) for j, kind in zip(held.job, held.kind, strict=True) if kind == attribution.LOST}
+    lost = {int(j) for j, kind in zip(held.job, held.kind, strict=True) if kind == OCCUPANCY_CODES["lost"]}
     assert lost
     assert set(np.flatnonzero(jobs["energy_lost_kwh"])) == lost
-    kept = record.occupancy.kind != attribution.LOST
+    kept = record.occupancy.kind != OCCUPANCY_CODES["lost"]
     columns = ("job", "site", "start_s", "end_s", "gpus", "power_w", "kind")
     occupancy = replace(record.occupancy, **{name: getattr(record.occupancy, name)[kept] for name in columns})
     without = attribution.jobs_columns(replace(record, occupancy=occupancy))["energy_kwh"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.figures import compare
 from tafukt.experiments.results import metrics
 from tafukt.experiments.results.answer import answer
@@ -36,8 +36,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("objective")
     (base / "tiny.toml").write_text(TEXT)
     for name in OBJECTIVES:
-        loaded = load(base / "tiny.toml", [f"objective={name!r}"])
-        assert session.carry_out(session.plan(loaded, base / name)).ok
+        loaded = load_experiment(base / "tiny.toml", [f"objective={name!r}"])
+        assert session.carry_out(session.plan_runs(loaded, base / name)).ok
     return {name: base / name for name in OBJECTIVES}
 
 

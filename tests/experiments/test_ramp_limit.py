@@ -11,7 +11,7 @@ import tomli_w
 from builders.experiments import tiny
 
 import tafukt
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
 
@@ -47,7 +47,7 @@ def written(folder: Path, limit: Any) -> Path:
     [(5, 5e3, 5e3), ({"up": 2.5}, 2.5e3, np.inf), ({"up": 2, "down": 8}, 2e3, 8e3)],
 )
 def test_one_number_or_two(tmp_path: Path, limit: Any, up_w: float, down_w: float) -> None:
-    grid = build(load(written(tmp_path, limit)), 1).scenario.sites[0].grid
+    grid = build(load_experiment(written(tmp_path, limit)), 1).scenario.sites[0].grid
     assert (grid.ramp_up_w, grid.ramp_down_w) == (up_w, down_w)
 
 
@@ -64,6 +64,6 @@ def test_one_number_or_two(tmp_path: Path, limit: Any, up_w: float, down_w: floa
 )
 def test_a_ramp_of_zero_and_other_mistakes_are_told(tmp_path: Path, limit: Any, said: str) -> None:
     with pytest.raises(InputError) as error:
-        load(written(tmp_path, limit))
+        load_experiment(written(tmp_path, limit))
     assert said in str(error.value)
     assert "sites.all.grid.ramp_limit_kw_per_min" in str(error.value)

@@ -134,7 +134,7 @@ def test_assumptions_are_gathered_and_merged() -> None:
 
 
 def test_defaults_of_sites_and_mix_say_where_they_come_from(tmp_path: Path) -> None:
-    from tafukt.experiments.config.load import load as load_experiment
+    from tafukt.experiments.config.load import load_experiment
 
     path = tmp_path / "tiny.toml"
     path.write_text(

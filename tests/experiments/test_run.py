@@ -19,7 +19,7 @@ import pytest
 from builders.experiments import contents, run, tiny
 
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import FolderError, InputError
 from tafukt.experiments.results.dictionary import METRICS, names
 from tafukt.experiments.results.summary import _best_known, least_possible
@@ -62,7 +62,7 @@ def test_a_run_leaves_a_whole_folder(experiment: Path, tmp_path: Path) -> None:
         ]
         assert float(row["bound_draw_kwh"]) <= float(row["draw_kwh"]) + 1e-6
     assert float(rows[0]["grid_cut"]) == 0.0
-    assert load(out / "experiment.toml").document() == load(experiment).document()
+    assert load_experiment(out / "experiment.toml").document() == load_experiment(experiment).document()
     assert not (out / ".tmp").exists()
 
 
@@ -364,7 +364,7 @@ def test_the_root_of_scratch_may_vanish_at_any_moment(tmp_path: Path, monkeypatc
 
 def test_last_cells_are_taken_apart_so_that_no_worker_stands_idle(experiment: Path, tmp_path: Path) -> None:
     settings = ["seeds=[1, 2, 3]", "policies=['fifo', 'easy', 'solar']"]
-    plan = session.plan(load(experiment, settings), tmp_path)
+    plan = session.plan_runs(load_experiment(experiment, settings), tmp_path)
     tasks, wanted = plan.runs, [(kind, run.cell) for _, kind, run in plan.wanted]
 
     def said(workers: int) -> list[str]:
@@ -380,13 +380,13 @@ def test_last_cells_are_taken_apart_so_that_no_worker_stands_idle(experiment: Pa
 
 
 def test_single_runs_by_index_make_the_same_folder(experiment: Path, tmp_path: Path) -> None:
-    loaded = load(experiment)
+    loaded = load_experiment(experiment)
     for index in (1, 0):
-        session.carry_out(session.plan(loaded, tmp_path / "array", index))
+        session.carry_out(session.plan_runs(loaded, tmp_path / "array", index))
     run(experiment, tmp_path / "whole")
     assert contents(tmp_path / "array") == contents(tmp_path / "whole")
     with pytest.raises(InputError, match="0 to 1"):
-        session.plan(loaded, tmp_path / "array", 2)
+        session.plan_runs(loaded, tmp_path / "array", 2)
 
 
 def test_without_baseline_or_bound_the_comparisons_are_blank(experiment: Path, tmp_path: Path) -> None:
@@ -418,7 +418,7 @@ def test_reporting_in_other_steps_changes_no_energy(experiment: Path, tmp_path: 
     import pyarrow.parquet as pq
 
     def totals(*settings: str) -> dict[str, float]:
-        run = session.plan(load(experiment, ["step_min=30", *settings]), tmp_path).runs[0]
+        run = session.plan_runs(load_experiment(experiment, ["step_min=30", *settings]), tmp_path).runs[0]
         (tmp_path / "energy.parquet").write_bytes(execute(run)["energy.parquet"])
         table = pq.read_table(tmp_path / "energy.parquet")
         return {
@@ -458,7 +458,7 @@ def test_the_best_known_schedule_stands_above_the_bound(experiment: Path, tmp_pa
     said = least_possible(outcome.rows)
     assert re.search(r"between \d+ kWh \(bound\) and \d+ kWh \(best known schedule\)", said), said
     before = contents(out)
-    assert session.plan(load(experiment, settings), out).wanted == ()
+    assert session.plan_runs(load_experiment(experiment, settings), out).wanted == ()
     assert run(experiment, tmp_path / "again", *settings).ok
     assert contents(tmp_path / "again") == before
     plain = run(experiment, tmp_path / "plain", *settings[1:])
@@ -505,7 +505,7 @@ def test_a_run_that_was_late_is_no_best_known_schedule(tmp_path: Path) -> None:
 
 def test_what_is_left_is_estimated_by_the_kind_of_policy(experiment: Path, tmp_path: Path) -> None:
     settings = ("policies=['fifo', 'wait-for-sun', 'planner']", "best_known=true")
-    plan = session.plan(load(experiment, settings), tmp_path / "out")
+    plan = session.plan_runs(load_experiment(experiment, settings), tmp_path / "out")
     costs = costs_s(plan, session.check_inputs(plan))
     fifo, waits, plans = (costs[f"runs/{run.run_id}"] for run in plan.runs)
     assert fifo < waits < plans

@@ -10,7 +10,7 @@ import pytest
 from builders.experiments import tiny as text
 
 from tafukt.experiments.cli.run import size_command
-from tafukt.experiments.config.load import Loaded, load
+from tafukt.experiments.config.load import Loaded, load_experiment
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.results.metrics import summary
@@ -25,7 +25,7 @@ TINY = text(step_min=30)
 def tiny(tmp_path: Path) -> Loaded:
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
-    return load(path)
+    return load_experiment(path)
 
 
 def test_targets_are_read_with_their_direction() -> None:
@@ -104,7 +104,7 @@ def test_the_cheapest_is_found_and_every_point_is_a_run(tiny: Loaded) -> None:
 def test_a_target_out_of_reach_is_said(tiny: Loaded) -> None:
     found = sizing.search(tiny, sizing.Target("draw_kwh", -1.0), "fifo")
     assert found.chosen is None
-    assert "the best reached" in sizing_results.summary_lines(found)[1]
+    assert "the best reached" in sizing_results.sizing_lines(found)[1]
 
 
 def test_a_target_that_holds_already_costs_nothing(tiny: Loaded) -> None:
@@ -122,7 +122,7 @@ def test_bad_choices_are_told(tiny: Loaded, tmp_path: Path) -> None:
     path = tmp_path / "matrix.toml"
     path.write_text(TINY + "\n[matrix]\nworkload.load = [0.2, 0.3]\n")
     with pytest.raises(InputError, match="has no one size"):
-        sizing.search(load(path), target)
+        sizing.search(load_experiment(path), target)
 
 
 def test_sites_without_sun_get_some_to_size(tiny: Loaded) -> None:
@@ -138,7 +138,7 @@ def test_the_command_writes_points_front_and_experiment(tmp_path: Path) -> None:
     code = size_command(str(path), "renewable_fraction=0.4", [], "fifo", 5000.0, tmp_path / "out")
     assert code == 0
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"sizes.csv", "front.png", "sized.toml"}
-    sized = load(tmp_path / "out" / "sized.toml")
+    sized = load_experiment(tmp_path / "out" / "sized.toml")
     assert sized.experiment.name == "tiny_sized"
     header = (tmp_path / "out" / "sizes.csv").read_text().splitlines()[0]
     assert "renewable_fraction" in header

@@ -132,13 +132,13 @@ load = 0.5
 
 def test_a_real_run_adds_up_from_its_files_alone(tmp_path: Path) -> None:
     """Jobs + the sites' own part + what the batteries carry = total, for energy, carbon and money."""
-    from tafukt.experiments.config.load import load
+    from tafukt.experiments.config.load import load_experiment
     from tafukt.experiments.config.scenario import build
     from tafukt.simulator.engine.engine import simulate
 
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
-    loaded = load(path)
+    loaded = load_experiment(path)
     inputs = build(loaded, 1)
     real = simulate(inputs.scenario, inputs.jobs, loaded.policies[0].load(), seed=1, settings=inputs.settings)
     frames = _frames(real, step_s=1800.0)

@@ -163,7 +163,7 @@ def test_a_dry_run_simulates_and_writes_nothing(folder: Path, capsys: pytest.Cap
 def test_a_first_experiment_of_ones_own_log_weather_and_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tafukt.experiments.config.load import load
+    from tafukt.experiments.config.load import load_experiment
 
     rows = [f"j{hour},2025-06-01T{hour:02d}:00:00Z,3600,4" for hour in range(8)]
     log = tmp_path / "logs" / "mine.csv"
@@ -171,7 +171,7 @@ def test_a_first_experiment_of_ones_own_log_weather_and_place(
     log.write_text("job_id,submit,runtime_s,gpus\n" + "\n".join(rows) + "\n")
     new = tmp_path / "e.toml"
     assert command("init", str(new), "--trace", str(log), "--at", "33.9,-6.8") == 0
-    loaded = load(new)
+    loaded = load_experiment(new)
     assert (loaded.sites["here"].lat, loaded.sites["here"].lon) == (33.9, -6.8)
     workload = loaded.experiment.workload
     assert workload.kind == "trace"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.runs.run import cell_notes
@@ -30,7 +30,7 @@ def test_filled_hours_are_told_and_kept(tmp_path: Path) -> None:
     table = pd.DataFrame({"time": times.strftime("%Y-%m-%dT%H:%M:%SZ"), "ghi": 0.0, "temp_air": 15.0})
     table.to_csv(tmp_path / "w.csv", index=False)
     (tmp_path / "gaps.toml").write_text(FILE)
-    loaded = load(tmp_path / "gaps.toml")
+    loaded = load_experiment(tmp_path / "gaps.toml")
     told = [line for line in notes(loaded, build(loaded, 1)) if line.startswith("mine: ")]
     assert any("2 missing rows" in line and "2025-01-02" in line and "previous-day" in line for line in told)
     kept = json.loads(cell_notes(plan(loaded, default_folder(loaded)).runs[0].cell))

@@ -19,7 +19,7 @@ from builders.experiments import run
 from conftest import DATA
 
 from tafukt.experiments.cli.app import app, guarded
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
 
@@ -57,7 +57,7 @@ class Case:
         """When jobs start [s from the experiment's start], by policy and job."""
         self.draw(file=file)
         found: dict[str, dict[str, float]] = {}
-        begin = load(self.folder / file).experiment.start
+        begin = load_experiment(self.folder / file).experiment.start
         for path in self.out.glob("runs/*/jobs.parquet"):
             table = pq.read_table(path)
             policy = (table.schema.metadata or {})[b"policy"].decode()
@@ -67,7 +67,7 @@ class Case:
 
     def notes(self) -> str:
         """All that `validate` and `run` say."""
-        loaded = load(self.folder / "e.toml")
+        loaded = load_experiment(self.folder / "e.toml")
         return "\n".join(notes(loaded, build(loaded, 1)))
 
     def refused(self, capfd: pytest.CaptureFixture[str], *settings: str) -> str:
@@ -128,7 +128,7 @@ def two_offsets(case: Case, _: Any) -> None:
 
 def lines_above(case: Case, _: Any) -> None:
     assert "read as a file of NSRDB" in case.notes()
-    ghi = build(load(case.folder / "e.toml"), 1)
+    ghi = build(load_experiment(case.folder / "e.toml"), 1)
     assert max(ghi.scenario.sites[0].pv.values) > 10e3
 
 
@@ -170,7 +170,7 @@ def negative_load(case: Case, capfd: Any) -> None:
 
 
 def price_holds(case: Case, _: Any) -> None:
-    price = build(load(case.folder / "e.toml"), 1).scenario.sites[0].grid.price.values * 3.6e6
+    price = build(load_experiment(case.folder / "e.toml"), 1).scenario.sites[0].grid.price.values * 3.6e6
     per_hour = price[: 48 * 12].reshape(48, 12)
     assert (per_hour == per_hour[:, :1]).all(), "no ramps within an hour"
     assert per_hour[:, 0] == pytest.approx(np.resize([1.0, 2.0], 48))
@@ -194,7 +194,7 @@ def first_in_the_file(case: Case, _: Any) -> None:
 
 def sacct(case: Case, capfd: Any) -> None:
     assert 'columns are those of workload.format = "sacct"' in case.refused(capfd)
-    jobs = build(load(case.folder / "e.toml", ["workload.format=sacct", "workload.start_day=0"]), 1).jobs
+    jobs = build(load_experiment(case.folder / "e.toml", ["workload.format=sacct", "workload.start_day=0"]), 1).jobs
     assert [(job.ask.gpus, job.runtime_s) for job in jobs] == [(4, 93_784.0), (2, 1800.0)]
 
 
@@ -209,7 +209,7 @@ def equator(case: Case, _: Any) -> None:
 
 def time_of_day(case: Case, _: Any) -> None:
     """The first midnight of the log's clock is the run's start: 15:00 there is 15 h after it."""
-    jobs = build(load(case.folder / "e.toml"), 1).jobs
+    jobs = build(load_experiment(case.folder / "e.toml"), 1).jobs
     assert [job.ask.submit_s / 3600.0 for job in jobs] == [15.0, 16.0, 34.0]
 
 

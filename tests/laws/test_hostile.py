@@ -23,7 +23,7 @@ import pytest
 from builders.fuzz import damaged
 
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.load import check, load
+from tafukt.experiments.config.load import check, load_experiment
 from tafukt.experiments.errors import InputError
 from tafukt.simulator.policies.presets import PRESETS
 from tafukt.sites.errors import SiteError
@@ -81,7 +81,7 @@ def test_a_flood_is_refused_soon_and_briefly(flood: str, tmp_path: Path) -> None
     path.write_text(FLOODS[flood])
     begin, memory = time.process_time(), peak_kb()
     with pytest.raises(InputError) as caught:
-        load(path)
+        load_experiment(path)
     assert time.process_time() - begin < 5.0
     assert peak_kb() - memory < 300_000
     assert len(str(caught.value)) < 200_000
@@ -233,7 +233,7 @@ def test_no_code_runs_that_the_experiment_does_not_name(tmp_path: Path) -> None:
     best = "\ndef best(view):\n    from tafukt.simulator.engine.actions import Start\n    for job in list(view.waiting.values()):\n"  # noqa: E501
     best += "        for site in view.fitting(job, view.sites_for(job), job.ask.gpus)[:1]:\n            yield Start(job, site)\n"  # noqa: E501
     (tmp_path / "mine.py").write_text(BOOBY_TRAP.replace("__file__", "'mine.py'") + best)
-    loaded = load(tmp_path / "e.toml")
+    loaded = load_experiment(tmp_path / "e.toml")
     assert not list(tmp_path.glob("*.ran")), "loading reads a policy's text, and runs none of it"
     assert [policy.label for policy in loaded.policies] == ["fifo", "mine:best"]
     done = tafukt(tmp_path, "run", "e.toml", "-o", "out", "--quiet")

@@ -15,14 +15,13 @@ import typer
 
 from tafukt.experiments.cli.app import app
 from tafukt.experiments.config import toml
-from tafukt.experiments.config.schema import schema
+from tafukt.experiments.config.schema import json_schema
 from tafukt.experiments.figures.catalogue import FIGURES
 from tafukt.experiments.results.dictionary import METRICS, TABLES
 from tafukt.simulator.policies.presets import PRESETS
 from tafukt.simulator.policies.registry import PARTS
 from tafukt.sites.site import SiteModel, catalogue
-from tafukt.workloads import mix
-from tafukt.workloads.traces import column_map
+from tafukt.workloads.bundled import bundled
 
 OLD: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "offered_0_1.json").read_text(encoding="utf-8"))
 GONE = {
@@ -54,7 +53,7 @@ def keys(part: Any, root: Any, prefix: str = "", seen: tuple[str, ...] = ()) -> 
 def offered() -> dict[str, set[str]]:
     """The same lists of the code as it is."""
     command: Any = typer.main.get_command(app)
-    whole, site = schema(), SiteModel.model_json_schema()
+    whole, site = json_schema(), SiteModel.model_json_schema()
     return {
         "presets": set(PRESETS),
         **{f"parts {kind}": set(parts) for kind, parts in PARTS.items()},
@@ -65,8 +64,8 @@ def offered() -> dict[str, set[str]]:
         "keys": keys(whole, whole),
         "site_keys": keys(site, site),
         "sites": set(catalogue()),
-        "mixes": set(mix.catalogue()),
-        "traces": set(column_map.catalogue()),
+        "mixes": set(bundled("mixes")),
+        "traces": set(bundled("traces")),
         "experiments": set(toml.bundled()),
     }
 

@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 from builders.experiments import tiny
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
 from tafukt.sites.capacity import nodes_online
@@ -78,7 +78,7 @@ def test_mistakes_are_told_with_their_key(tmp_path: Path, key: str, value: Any, 
     spells = [{"start": START, "hours": 1.0} | {key: value}]
     (tmp_path / "e.toml").write_text(tiny() + "\n[sites.change.rabat.cluster]\n" + tomli_w.dumps({"withdrawn": spells}))
     with pytest.raises(InputError) as error:
-        load(tmp_path / "e.toml")
+        load_experiment(tmp_path / "e.toml")
     assert said in str(error.value)
     assert "sites.change.rabat.cluster" in str(error.value)
 
@@ -86,6 +86,6 @@ def test_mistakes_are_told_with_their_key(tmp_path: Path, key: str, value: Any, 
 def test_an_experiment_carries_it_to_the_simulator(tmp_path: Path) -> None:
     told = {"withdrawn": [{"start": datetime(2025, 6, 1, 6, tzinfo=UTC), "hours": 1.5, "nodes": 1}]}
     (tmp_path / "e.toml").write_text(tiny() + "\n[sites.change.rabat.cluster]\n" + tomli_w.dumps(told))
-    sites = {site.name: site for site in build(load(tmp_path / "e.toml"), 1).scenario.sites}
+    sites = {site.name: site for site in build(load_experiment(tmp_path / "e.toml"), 1).scenario.sites}
     assert sites["rabat"].nodes_online == ((6 * HOUR, 1), (7.5 * HOUR, 2))
     assert sites["dakhla"].nodes_online == ()

@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 from builders.experiments import run, tiny
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
@@ -39,7 +39,7 @@ def written(folder: Path, limit: Any, start: str = JUNE, days: int = 2, fixed_kw
 
 
 def limit_of(path: Path) -> StepProfile | float:
-    return build(load(path), 1).scenario.sites[0].grid.import_limit_w
+    return build(load_experiment(path), 1).scenario.sites[0].grid.import_limit_w
 
 
 def test_a_table_holds_by_the_local_clock_the_season_and_the_day(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_number_stays_one(tmp_path: Path) -> None:
 )
 def test_mistakes_are_told_with_their_key(tmp_path: Path, limit: Any, said: str) -> None:
     with pytest.raises(InputError) as error:
-        load(written(tmp_path, limit))
+        load_experiment(written(tmp_path, limit))
     assert said in str(error.value)
     assert "grid.import_limit_kw" in str(error.value)
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_kept_is_told_with_its_hours_and_booked(tmp_path: Path) -
     path = written(tmp_path, {"bands": BANDS}, "2025-06-02T00:00:00Z", days=1, fixed_kw=60.0)
     given = ("sites.all.pv=false", "sites.all.battery=false", "workload.load=0.01")
     assert run(path, tmp_path / "out", *given).ok
-    loaded = load(path, given)
+    loaded = load_experiment(path, given)
     (told,) = (note for note in notes(loaded, build(loaded, 1)) if note.startswith("rabat: grid.import_limit_kw"))
     assert "of 20, which is below fixed_kw = 60, cannot be kept even without a job" in told
     assert "2025-06-02 18:00 to 23:00" in told

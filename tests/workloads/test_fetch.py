@@ -91,8 +91,8 @@ def url(server: Publisher, path: str, data: bytes) -> str:
 
 def knowing(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> None:
     """The catalogue with another hash or size of one trace."""
-    known = public.catalogue()
-    monkeypatch.setattr(public, "catalogue", lambda: known | {name: known[name].model_copy(update=changes)})
+    known = public.public_traces()
+    monkeypatch.setattr(public, "public_traces", lambda: known | {name: known[name].model_copy(update=changes)})
 
 
 def test_a_trace_arrives_with_its_hash(publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,8 +265,8 @@ def test_another_file_in_the_cache_is_another_run(tmp_path: Path, monkeypatch: p
 
 
 def test_every_public_trace_says_what_it_is() -> None:
-    assert set(public.catalogue()) == {"nasa", "pai", "philly"}
-    for trace in public.catalogue().values():
+    assert set(public.public_traces()) == {"nasa", "pai", "philly"}
+    for trace in public.public_traces().values():
         assert trace.licence
         assert trace.source
         assert len(trace.sha256) in (0, 64)

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from tafukt.workloads import streams
 from tafukt.workloads.build import build
+from tafukt.workloads.bundled import bundled
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import elastic_range, speed_up
 from tafukt.workloads.job import Job
-from tafukt.workloads.mix import catalogue, load_mix
+from tafukt.workloads.mix import load_mix
 from tafukt.workloads.plan import plan
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
 from tafukt.workloads.units import TICK_S
@@ -262,8 +263,8 @@ def test_speed_up_by_table_bounds_the_sizes() -> None:
 
 
 def test_every_number_of_the_catalogue_says_where_it_comes_from() -> None:
-    assert "institutes" in catalogue()
-    for name in catalogue():
+    assert "institutes" in bundled("mixes")
+    for name in bundled("mixes"):
         mix = load_mix(name, HERE)
         texts = [mix.arrival.source]
         texts += [d.basis for d in mix.datasets.values()] + [f.basis for f in mix.functions.values()]

@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tafukt.workloads.build import build
+from tafukt.workloads.bundled import bundled
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.schema import Demand, Place
 from tafukt.workloads.traces import files as unpack
-from tafukt.workloads.traces.column_map import ColumnMap, catalogue, column_map
+from tafukt.workloads.traces.column_map import ColumnMap, column_map
 from tafukt.workloads.traces.formats import sniff
 from tafukt.workloads.traces.readers import read_table
 from tafukt.workloads.traces.swf import read_swf
@@ -347,8 +348,8 @@ def test_published_forms(tmp_path: Path, name: str, text: str) -> None:
 
 
 def test_every_bundled_map_is_valid_and_says_its_source(tmp_path: Path) -> None:
-    assert set(catalogue()) == {"acme", "helios", "own", "pai", "philly"}
-    for name in catalogue():
+    assert set(bundled("traces")) == {"acme", "helios", "own", "pai", "philly"}
+    for name in bundled("traces"):
         mapping = column_map(name, tmp_path)
         assert mapping.title
         assert mapping.source

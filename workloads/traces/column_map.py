@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tafukt.problems import hint
 from tafukt.strict import Strict, problems_of
+from tafukt.workloads.bundled import bundled
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.traces.table import STATUS
 from tafukt.workloads.units import DAY_S, HOUR_S
@@ -137,12 +137,6 @@ def status_code(word: str, known: dict[str, int]) -> int:
     return next((code for name, code in known.items() if name.upper() == first), -1)
 
 
-def catalogue() -> dict[str, Path]:
-    """The bundled column maps, by format name."""
-    folder = Path(str(resources.files("tafukt.workloads"))) / "catalogue" / "traces"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
 def column_map(format_name: str, folder: Path) -> ColumnMap:
     """The column map of a format: a bundled name, or a path to a TOML file.
 
@@ -151,7 +145,7 @@ def column_map(format_name: str, folder: Path) -> ColumnMap:
     WorkloadError
         If there is no such format, or its file is wrong.
     """
-    known = catalogue()
+    known = bundled("traces")
     path = folder / format_name if format_name.endswith(".toml") else known.get(format_name)
     if path is None or not path.is_file():
         names = [*known, "swf", "sacct"]

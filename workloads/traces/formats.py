@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+from tafukt.workloads.bundled import bundled
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.traces.column_map import ColumnMap, catalogue, column_map
+from tafukt.workloads.traces.column_map import ColumnMap, column_map
 from tafukt.workloads.traces.files import opened
 from tafukt.workloads.traces.readers import HEADER_LINES, SEPARATORS, MissingColumns, fields_of, read_table
 from tafukt.workloads.traces.sacct import DELIMITERS, is_sacct, read_sacct
@@ -18,7 +19,7 @@ DIVIDERS = tuple(dict.fromkeys((*SEPARATORS, *DELIMITERS, " ")))
 
 def formats() -> list[str]:
     """The names that `workload.format` may have, beside a path to a column map."""
-    return ["swf", "sacct", *catalogue()]
+    return ["swf", "sacct", *bundled("traces")]
 
 
 def load_table(file: str, format_name: str, folder: Path, zone: str = "") -> tuple[TraceTable, Integrity]:
@@ -62,7 +63,7 @@ def sniff(path: Path) -> str:
     if path.suffix != ".parquet" and any(is_sacct(header) for header in headers):
         return "sacct"
     fits = {}
-    for name in catalogue():
+    for name in bundled("traces"):
         mapping = column_map(name, path.parent)
         fits[name] = max((_fit(mapping, header) for header in headers), default=0)
     best = max(sorted(fits), key=lambda name: fits[name])

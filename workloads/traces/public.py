@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from http.client import HTTPException
-from importlib import resources
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, cast
 
@@ -30,6 +29,7 @@ from pydantic import Field
 
 from tafukt.problems import hint
 from tafukt.strict import Strict
+from tafukt.workloads.bundled import bundled
 from tafukt.workloads.errors import WorkloadError
 
 CHUNK_BYTES = 1 << 18
@@ -67,11 +67,12 @@ class Fetched:
 
 
 @cache
-def catalogue() -> dict[str, PublicTrace]:
+def public_traces() -> dict[str, PublicTrace]:
     """The public traces by name."""
-    folder = Path(str(resources.files("tafukt.workloads"))) / "catalogue" / "public"
-    paths = sorted(folder.glob("*.toml"))
-    return {p.stem: PublicTrace.model_validate(tomllib.loads(p.read_text(encoding="utf-8"))) for p in paths}
+    return {
+        name: PublicTrace.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        for name, path in bundled("public").items()
+    }
 
 
 def public_trace(name: str) -> PublicTrace:
@@ -82,7 +83,7 @@ def public_trace(name: str) -> PublicTrace:
     WorkloadError
         If there is none.
     """
-    known = catalogue()
+    known = public_traces()
     if name not in known:
         raise WorkloadError(f"workload.trace: no public trace {name!r}; {hint(name, known)}")
     return known[name]

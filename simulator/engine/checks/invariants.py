@@ -12,12 +12,12 @@ from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.errors import BreachError
-from tafukt.simulator.record import Occupancy, Outcome
+from tafukt.simulator.record import OCCUPANCY_CODES, Occupancy, Outcome
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, Floats, Ints
 from tafukt.workloads.job import Ask, Job
 
-_RUN = Occupancy.KINDS.index("run")
+_RUN = OCCUPANCY_CODES["run"]
 _ENDED = ("done", "failed", "cancelled", "rejected", "refused")
 # What work and running time may differ by, relative to the larger, beside the grid of event times.
 _ROUNDING = 1e-9

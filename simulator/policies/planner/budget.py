@@ -130,7 +130,7 @@ FINE_H, COARSE_H = 36, 3
 UNSERVED = 10.0
 
 # A plan that is made anew in an hour need not be exact.
-ITERATIONS, TOLERANCE = 60, 1e-4
+ITERATIONS, OPTIMALITY_GAP = 60, 1e-4
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def shares(view: View, book: PlanTable, wishes: Sequence[LoadRequest]) -> list[P
     edges_s: Floats = edges.astype(np.float64) * HOUR_S
     work, own = work_of(demand, edges_s, len(wishes) * len(edges))
     programme = build(supply, work)
-    found = attempt(programme, ITERATIONS, TOLERANCE, presolve=True)
+    found = attempt(programme, ITERATIONS, OPTIMALITY_GAP, presolve=True)
     plan = relaxed_plan(programme, supply, work, found.x, edges_s, own)
     busy = np.zeros((len(wishes), len(edges) - 1))
     np.add.at(busy, (plan.job, plan.job_slot), np.maximum(plan.job_gpus, 0.0))

@@ -8,7 +8,7 @@ from statistics import median
 
 import pytest
 
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.config.toml import find
 from tafukt.experiments.results.grid_events import grid_event_metrics
@@ -20,7 +20,7 @@ SHORT = "[{per_year=217.0,hours=0.25,cut=0.3,notice_min=0.0,ramp_down_min=0.5,ra
 
 
 def month(*changes: str) -> Inputs:
-    return build(load(find("demand_response"), changes), 1)
+    return build(load_experiment(find("demand_response"), changes), 1)
 
 
 @pytest.mark.slow
