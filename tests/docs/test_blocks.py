@@ -25,7 +25,7 @@ from builders.pages import LANGUAGES, ROOT, Block, blocks, pages, spans
 
 import tafukt
 from tafukt.experiments.cli.app import app, guarded
-from tafukt.experiments.config.load import load
+from tafukt.experiments.config.load import load_experiment
 
 matplotlib.use("Agg")
 
@@ -142,14 +142,14 @@ class Reader:
         if "name" in table:
             self.experiment = table
             (self.folder / named(block, "toml", f"{table['name']}.toml")).write_text(block.text)
-            load(self.folder / named(block, "toml", f"{table['name']}.toml"))
+            load_experiment(self.folder / named(block, "toml", f"{table['name']}.toml"))
             self.own.append(table["name"])
             return
         into = block.note.removeprefix("in ").split(".") if block.note.startswith("in ") else []
         for key in reversed(into):
             table = {key: table}
         (self.folder / "fragment.toml").write_text(tomli_w.dumps(merged(self.experiment, table)))
-        load(self.folder / "fragment.toml")
+        load_experiment(self.folder / "fragment.toml")
 
     def sh(self, block: Block) -> None:
         for line in command_lines(block):

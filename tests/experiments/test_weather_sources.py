@@ -11,7 +11,7 @@ from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.scenario import build
 from tafukt.experiments.runs.run import cell_notes
-from tafukt.experiments.runs.session import default_folder, plan
+from tafukt.experiments.runs.session import default_folder, plan_runs
 
 FILE = """
 name = "gaps"
@@ -33,5 +33,5 @@ def test_filled_hours_are_told_and_kept(tmp_path: Path) -> None:
     loaded = load_experiment(tmp_path / "gaps.toml")
     told = [line for line in notes(loaded, build(loaded, 1)) if line.startswith("mine: ")]
     assert any("2 missing rows" in line and "2025-01-02" in line and "previous-day" in line for line in told)
-    kept = json.loads(cell_notes(plan(loaded, default_folder(loaded)).runs[0].cell))
+    kept = json.loads(cell_notes(plan_runs(loaded, default_folder(loaded)).runs[0].cell))
     assert any("2 missing rows" in note for note in kept["weather"]["mine"])
