@@ -194,7 +194,7 @@ def _class_means_s(
 
 
 def _slot_s(experiment: Experiment, sites: Sequence[Site]) -> float:
-    """The slot in which policies that go by a signal plan [s].
+    """The slot in which policies that plan ahead do so [s].
 
     Steps of less than a quarter of an hour are taken together as far as price and carbon are the same in them: the sun
     of five minutes saves nothing more (tried on the bundled week), and a slot for each costs five times the time.

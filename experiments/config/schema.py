@@ -242,7 +242,7 @@ class ForecastTable(Table):
     issue_h: int = Field(default=1, ge=1, le=48, description="Hours between one forecast and the next [h]")
     slot_min: Literal["auto"] | Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60] = Field(
         default="auto",
-        description="Slots in which policies that go by a signal plan [min]; `auto`: the smaller of `step_min` and "
+        description="Slots in which policies that plan ahead do so [min]; `auto`: the smaller of `step_min` and "
         "an hour; steps under 15 min are taken together as far as price and carbon are the same in them",
     )
     class_mean_h: Literal["learned", "workload"] | dict[str, Annotated[float, Field(gt=0.0, le=1e5)]] = Field(

@@ -37,7 +37,7 @@ class ForecastSettings:
     nothing is forecast, and never less than nothing. `horizon_h` is how far forecasts look, `issue_h` how often they
     are renewed [h].
 
-    `slot_s` is the length of the slots in which policies that go by a signal plan [s], an hour or a whole part of one.
+    `slot_s` is the length of the slots in which policies that plan ahead do so [s], an hour or a whole part of one.
     `class_mean_s` is how long the jobs of a class run on the mean, by name, where that is known beforehand [s].
     """
 
@@ -87,7 +87,7 @@ class Forecast:
     # --- what policies ask ---------------------------------------------------------------------------
 
     def in_slots(self) -> Forecast:
-        """The same in the slots in which policies that go by a signal plan."""
+        """The same in the slots in which policies that plan ahead do so."""
         settings = self.settings
         if settings.slot_s == self.slot_s:
             return self

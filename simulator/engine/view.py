@@ -132,7 +132,7 @@ class View:
         self.sites = tuple(SiteView(index, state, shortage) for index in range(len(state.scenario.sites)))
         self.node_kinds = _node_kinds(self.sites)
         self.forecast = forecast
-        # The same in the slots in which policies that go by a signal plan.
+        # The same in the slots in which policies that plan ahead do so.
         self.slots = forecast.in_slots()
         self.waiting: Mapping[int, JobState] = MappingProxyType(state.waiting)
         self.running: Mapping[int, JobState] = MappingProxyType(state.running)
@@ -223,29 +223,30 @@ class View:
         """The region whose quota a job counts against; empty where none applies."""
         return self._eligibility.quota_of(ask) if self._eligibility.has_quotas else ""
 
-    def import_limits_w(self, first: int, hours: int) -> Floats:
-        """Import that each site may draw from hour `first` on: its limits, and requests that are announced [W].
+    def import_limits_w(self, first: int, slots: int, slot_s: float = HOUR_S) -> Floats:
+        """Import that each site may draw from slot `first` on: its limits, and requests that are announced [W].
 
-        Of an hour that a limit or a request touches in part the least counts; a request for a share is taken of the
-        present load net of the sun, since its baseline is known only when it begins. Infinite where nothing is limited.
+        Slots are of `slot_s` seconds, counted from the experiment's start. Of one that a limit or a request touches in
+        part the least counts; a request for a share is taken of the present load net of the sun, since its baseline is
+        known only when it begins. Infinite where nothing is limited.
 
         Returns
         -------
-        array, shape (sites, hours)
+        array, shape (sites, slots)
         """
-        found = np.full((len(self.sites), hours), inf)
+        found = np.full((len(self.sites), slots), inf)
         for row, site in zip(found, self.sites, strict=True):
             limit = site.spec.grid.import_limit_w
             if isinstance(limit, StepProfile):
-                edges_s = np.minimum((first + np.arange(hours + 1)) * HOUR_S, limit.end_s)
+                edges_s = np.minimum((first + np.arange(slots + 1)) * slot_s, limit.end_s)
                 begins = np.minimum((edges_s[:-1] // limit.step_s).astype(np.int64), len(limit.values) - 1)
                 row[:] = np.minimum.reduceat(limit.values, begins)
-                row[-1] = limit.values[begins[-1] : begins[-1] + max(round(HOUR_S / limit.step_s), 1)].min()
+                row[-1] = limit.values[begins[-1] : begins[-1] + max(round(slot_s / limit.step_s), 1)].min()
             else:
                 row[:] = limit
             for asked in site.requests:
                 target_w = asked.to_w if asked.to_w is not None else (1.0 - asked.cut) * max(-site.surplus_w, 0.0)
-                part = slice(max(int(asked.start_s // HOUR_S) - first, 0), max(ceil(asked.end_s / HOUR_S) - first, 0))
+                part = slice(max(int(asked.start_s // slot_s) - first, 0), max(ceil(asked.end_s / slot_s) - first, 0))
                 row[part] = np.minimum(row[part], target_w)
         return found
 

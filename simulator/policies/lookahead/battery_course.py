@@ -44,25 +44,28 @@ def battery_flows(
     return charged, given, after
 
 
-def imports_kwh(net_w: Floats, battery: Battery | None, stored_j: float) -> Floats:
-    """Energy from the grid in hours of surplus and lack, less what the battery can give in the end [kWh].
+def imports_kwh(net_w: Floats, battery: Battery | None, stored_j: float, slot_s: float = HOUR_S) -> Floats:
+    """Energy from the grid in slots of surplus and lack, less what the battery can give in the end [kWh].
 
     Parameters
     ----------
-    net_w : array, shape (candidates, hours)
+    net_w : array, shape (candidates, slots)
         Sun less load [W].
     battery : Battery, optional
     stored_j : float
         Energy above the floor of its window at the beginning [J].
+    slot_s : float
+        Length of a slot [s].
 
     Returns
     -------
     array, shape (candidates,)
     """
+    per_kwh = 1e3 * (HOUR_S / slot_s)
     if battery is None:
-        return np.asarray(np.maximum(-net_w, 0.0).sum(axis=1) / 1e3)
-    size = battery.usable_j / HOUR_S
-    stored = np.full(len(net_w), min(stored_j / HOUR_S, size))
+        return np.asarray(np.maximum(-net_w, 0.0).sum(axis=1) / per_kwh)
+    size = battery.usable_j / slot_s
+    stored = np.full(len(net_w), min(stored_j / slot_s, size))
     drawn = np.zeros(len(net_w))
     for power in net_w.T:
         lacking = np.maximum(-power, 0.0)
@@ -70,4 +73,4 @@ def imports_kwh(net_w: Floats, battery: Battery | None, stored_j: float) -> Floa
         given = np.minimum(np.minimum(lacking, battery.discharge_w), stored * battery.eta_discharge)
         stored = stored + charged * battery.eta_charge - given / battery.eta_discharge
         drawn += lacking - given
-    return (drawn - stored * battery.eta_discharge) / 1e3
+    return np.asarray((drawn - stored * battery.eta_discharge) / per_kwh)

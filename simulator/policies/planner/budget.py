@@ -51,7 +51,7 @@ class BudgetPlanner(Planner):
         super().waiting(job)
         if job.index >= self._known:
             self._known = job.index + 1
-            run_h = _expected_h(self._need(job, 1.0))
+            run_h = _slots_left(self._need(job, 1.0)) * (self._slot_s / HOUR_S)
             self._places.update(job.sites)
             # Who may wait forever says nothing of when others will have to be done.
             slack_h = min(job.ask.slack_s / HOUR_S, self.settings.horizon_h / 2)
@@ -93,8 +93,8 @@ class BudgetPlanner(Planner):
         sites = (job.site,) if stays else tuple(self._view.sites_for(job))
         gpus = job.gpus if stays else self._gpus(job)
         need = self._need(job, 1.0)
-        end_s = max(self._span_h(job, need.hours), need.n) * HOUR_S
-        work = min(_expected_h(need), 0.999 * end_s / HOUR_S) * HOUR_S * gpus
+        end_s = max(self._span(job, need.hours), need.n) * self._slot_s
+        work = min(_slots_left(need), 0.999 * end_s / self._slot_s) * self._slot_s * gpus
         return LoadRequest(sites, 0.0, end_s, work, gpus, job.ask.intensity)
 
     def _expected(self) -> list[LoadRequest]:
@@ -104,7 +104,7 @@ class BudgetPlanner(Planner):
             return []
         places, lots = tuple(sorted(self._places)), []
         window_h = mean.run_h + mean.slack_h
-        for hour in range(0, int(self._book.span_h - window_h - LOT_H), LOT_H):
+        for hour in range(0, int(self._book.span * self._slot_s / HOUR_S - window_h - LOT_H), LOT_H):
             release_s = (hour + LOT_H / 2) * HOUR_S
             gpu_s = mean.gpus * LOT_H * HOUR_S
             gpus = gpu_s / (mean.run_h * HOUR_S)
@@ -112,8 +112,8 @@ class BudgetPlanner(Planner):
         return lots
 
 
-def _expected_h(need: Need) -> float:
-    """For how long a job can be expected to run yet [h]."""
+def _slots_left(need: Need) -> float:
+    """For how long a job can be expected to run yet [slots]."""
     return float(need.share @ need.chance)
 
 
@@ -123,7 +123,7 @@ def _expected_h(need: Need) -> float:
 # no schedule; it says how much power each site should spend on whom in which hour.
 
 
-# Slots are hours for a day and a half, then three hours (choices).
+# Slots are the book's for a day and a half, then three hours (choices).
 FINE_H, COARSE_H = 36, 3
 
 # Weight of load that goes unserved against that of import (a choice).
@@ -165,10 +165,11 @@ class PowerBudget:
 
 def shares(view: View, book: PlanTable, wishes: Sequence[LoadRequest]) -> list[PowerBudget]:
     """The share of each wish in the power of sites and hours that the plans in the book leave."""
-    edges = _edges(book.span_h)
+    slot_s = view.slots.slot_s
+    edges = _edges(book.span, round(HOUR_S / slot_s))
     supply = _supply(view, book, edges)
     demand = _demand(wishes, supply.speed)
-    edges_s: Floats = edges.astype(np.float64) * HOUR_S
+    edges_s: Floats = edges.astype(np.float64) * slot_s
     work, own = work_of(demand, edges_s, len(wishes) * len(edges))
     programme = build(supply, work)
     found = attempt(programme, ITERATIONS, OPTIMALITY_GAP, presolve=True)
@@ -186,9 +187,10 @@ def shares(view: View, book: PlanTable, wishes: Sequence[LoadRequest]) -> list[P
     return made
 
 
-def _edges(span_h: int) -> Ints:
-    fine, coarse = np.arange(min(FINE_H, span_h)), np.arange(FINE_H, span_h, COARSE_H)
-    return np.concatenate((fine, coarse, [span_h])).astype(np.int64)
+def _edges(span: int, of_hour: int) -> Ints:
+    """Edges of the programme's slots, in the book's, of which an hour has so many."""
+    fine, coarse = np.arange(0, min(FINE_H * of_hour, span)), np.arange(FINE_H * of_hour, span, COARSE_H * of_hour)
+    return np.concatenate((fine, coarse, [span])).astype(np.int64)
 
 
 def _demand(wishes: Sequence[LoadRequest], speed: Floats) -> Demand:
@@ -221,7 +223,7 @@ def _supply(view: View, book: PlanTable, edges: Ints) -> SlotSupply:
 
     high_j = of("usable_j", 0.0)
     return SlotSupply(
-        duration_s=slots * HOUR_S,
+        duration_s=slots * view.slots.slot_s,
         free_w=mean(free_w),
         import_w=mean(import_w),
         most_load_w=none,

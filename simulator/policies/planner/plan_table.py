@@ -54,37 +54,40 @@ class PlanTable:
     """
 
     def __init__(self, view: View, span_h: int) -> None:
-        n = len(view.sites)
-        self.span_h = span_h
+        n, slot_s = len(view.sites), view.slots.slot_s
+        self._slot_s, self._slots_h = slot_s, round(HOUR_S / slot_s)
+        self._per_kwh = 1e3 * self._slots_h  # watts times slots
+        self.span = span_h * self._slots_h
         self.first = 0
         self.plans: dict[int, JobPlan] = {}
         self.capacity = np.array([float(site.spec.gpus) for site in view.sites])
-        self.per_it: Floats = np.ones((n, span_h))
-        self._promised = HourTable([site.spec for site in view.sites], view.forecast.hours + 2 * span_h)
+        self.per_it: Floats = np.ones((n, self.span))
+        self._promised = HourTable([site.spec for site in view.sites], view.slots.hours + 2 * self.span, slot_s)
         self._watts, self._gpus = self._promised.watts.T, self._promised.gpus.T
         self._view = view
         batteries = [site.spec.battery for site in view.sites]
         self._eta_in = np.array([b.eta_charge if b else 1.0 for b in batteries])[:, None]
         self._eta_out = np.array([b.eta_discharge if b else 1.0 for b in batteries])[:, None]
-        self._free: Floats = np.zeros((n, span_h))
+        self._free: Floats = np.zeros((n, self.span))
         self._stored = [0.0] * n
         self.limits_w: Floats | None = None  # of the import, by site and hour; nothing where no site has any
         self._give_w = np.array([b.discharge_w if b else 0.0 for b in batteries])
         # Per site and hour: power that would be thrown away, that charges, that the battery can lend [W].
-        self._prices: Floats = np.zeros((3, n, span_h))
+        self._prices: Floats = np.zeros((3, n, self.span))
         self._stale: set[int] = set()
 
     def begin_hour(self) -> None:
         """Take up the present forecast, and what the batteries hold now."""
         view = self._view
         now = view.now_s
-        self.first = int(now // HOUR_S)
-        issued, free = view.forecast.free_w(now)
-        per_it = view.forecast.per_it(now)
+        self.first = int(now // self._slot_s)
+        forecast = view.slots
+        issued, free = forecast.free_w(now)
+        per_it = forecast.per_it(now)
         if free.shape[1]:
-            self.per_it = ahead_of(per_it, self.span_h, first=self.first - issued)
-            self._free = ahead_of(free, self.span_h, first=self.first - issued)
-        limits_w = view.import_limits_w(self.first, self.span_h)
+            self.per_it = ahead_of(per_it, self.span, forecast.day, self.first - issued)
+            self._free = ahead_of(free, self.span, forecast.day, self.first - issued)
+        limits_w = view.import_limits_w(self.first, self.span, self._slot_s)
         self.limits_w = limits_w if np.isfinite(limits_w).any() else None
         # Counted from the floor of the window, inside the battery.
         self._stored = [site.usable_j / float(eta) for site, eta in zip(view.sites, self._eta_out[:, 0], strict=True)]
@@ -112,7 +115,7 @@ class PlanTable:
 
     def left(self) -> tuple[Floats, Floats, Floats]:
         """Left by all plans: sun [W] and GPUs, shape (sites, span), and what the batteries hold now [J]."""
-        hours = slice(self.first, self.first + self.span_h)
+        hours = slice(self.first, self.first + self.span)
         free = self._free - self._watts[:, hours] * self.per_it
         return free, self.capacity[:, None] - self._gpus[:, hours], np.array(self._stored)
 
@@ -157,7 +160,7 @@ class PlanTable:
             used = self._watts[rows, self.first : self.first + span] * self.per_it[rows, :span]
             lacking = power + used - self._free[rows, :span] - self._give_w[rows][:, None]
             full |= lacking > self.limits_w[rows, :span]
-        return np.where(full, FULL * power, drawn) / 1e3, power / 1e3
+        return np.where(full, FULL * power, drawn) / self._per_kwh, power / self._per_kwh
 
     def drawn_kwh(self, site: int, loads_w: Floats) -> Floats:
         """Grid energy of a site over the span with more IT power, its battery walked exactly, shape (candidates,).
@@ -165,13 +168,14 @@ class PlanTable:
         `loads_w` is of shape (candidates, span). What the battery holds in the end is taken off, as the load that it
         will carry [kWh].
         """
-        hours = slice(self.first, self.first + self.span_h)
+        hours = slice(self.first, self.first + self.span)
         net = self._free[site] - (self._watts[site, hours] + loads_w) * self.per_it[site]
-        drawn_kwh = imports_kwh(net, self._view.sites[site].spec.battery, self._stored[site])
+        drawn_kwh = imports_kwh(net, self._view.sites[site].spec.battery, self._stored[site], self._slot_s)
         if self.limits_w is None:
             return drawn_kwh
         too_much = -net - self._give_w[site] > self.limits_w[site]
-        return np.asarray(drawn_kwh + FULL * np.where(too_much, loads_w * self.per_it[site], 0.0).sum(axis=-1) / 1e3)
+        unserved_w = np.where(too_much, loads_w * self.per_it[site], 0.0).sum(axis=-1)
+        return np.asarray(drawn_kwh + FULL * unserved_w / self._per_kwh)
 
     def _refresh(self) -> None:
         for site in self._stale:
@@ -184,21 +188,21 @@ class PlanTable:
         Energy that is missing in the battery after some hour costs nothing if it is made up for by what
         would have been thrown away, before the battery runs empty.
         """
-        i, n = site.index, self.span_h
+        i, n = site.index, self.span
         net = (self._free[i] - self._watts[i, self.first : self.first + n] * self.per_it[i]).tolist()
         battery = site.spec.battery
         if battery is None:
             self._prices[0, i] = np.maximum(net, 0.0)
             return
-        charged, _, after = battery_flows(net, battery, self._stored[i])
+        charged, _, after = battery_flows(net, battery, self._stored[i], self._slot_s)
         spare = [max(power, 0.0) - taken for power, taken in zip(net, charged, strict=True)]
         eta_in, most_in = battery.eta_charge, battery.charge_w
-        lent, room, since = [0.0] * n, 0.0, 0
+        lent, room, since, night = [0.0] * n, 0.0, 0, NIGHT_H * self._slots_h
         for h in range(n - 1, -1, -1):
             if room > after[h]:
                 room = after[h]
             makes_up = min(net[h], most_in) * eta_in - charged[h] * eta_in if net[h] >= 0.0 else 0.0
             since = 1 if makes_up > 0.0 else since + 1
-            lent[h] = room / min(since, NIGHT_H)
+            lent[h] = room / min(since, night)
             room += makes_up
         self._prices[:, i] = spare, charged, lent

@@ -3,7 +3,8 @@
 A job's hours and sites are chosen by dynamic programming against the grid energy that it would add to what
 everybody else has planned, stops and moves at what checkpoint and restart cost; so nobody is stopped or
 moved where that does not pay. Its estimate must fit before its deadline; what it will really need is learned
-from jobs that have ended. Plans stay in the book from round to round: each is the others' future.
+from jobs that have ended. Plans stay in the book from round to round: each is the others' future. Where forecasts
+come in slots shorter than an hour (`forecast.slot_min`), what is called an hour here is a slot.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tafukt.simulator.policies.lookahead.windows import cheapest_hours, cheapest
 from tafukt.simulator.policies.place import home_first
 from tafukt.simulator.policies.planner.learning import Survival
 from tafukt.simulator.policies.planner.plan_table import JobPlan, PlanTable
-from tafukt.simulator.units import HOUR_S, Floats, Ints
+from tafukt.simulator.units import DAY_H, HOUR_S, Floats, Ints
 
 # How often an hour of a lone job's plan is moved at the most (a choice).
 MOVES_MOST = 24
@@ -103,7 +104,8 @@ class Planner:
     def begin(self, view: View) -> None:
         """Forget everything of an earlier run."""
         self._view = view
-        self._book = PlanTable(view, self.settings.horizon_h + 24)
+        self._slot_s = view.slots.slot_s
+        self._book = PlanTable(view, self.settings.horizon_h + DAY_H)
         self._survival = Survival()
         self._new: list[JobState] = []
         self._left: list[JobState] = []
@@ -129,11 +131,11 @@ class Planner:
 
     def round(self, view: View) -> Iterator[Action]:
         """One scheduling round."""
-        hour = int(view.now_s // HOUR_S)
+        hour = int(view.now_s // self._slot_s)
         self._learn()
         if hour != self._hour:
             self._hour = hour
-            yield Wake((hour + 1) * HOUR_S)
+            yield Wake((hour + 1) * self._slot_s)
             self._plan_all(view)
             yield from self._interrupt(view, hour)
         else:
@@ -184,7 +186,8 @@ class Planner:
         """True when it is time to look at a job's plan again."""
         plan = self._book.plans.get(job.index)
         soon = plan is None or int(plan.hours[0]) <= self._hour + 1
-        turn = (self._hour - int(job.ask.submit_s // HOUR_S)) % self.settings.every_h == 0
+        every = round(self.settings.every_h * HOUR_S / self._slot_s)
+        turn = (self._hour - int(job.ask.submit_s // self._slot_s)) % every == 0
         return soon or (turn and not self._is_small(job))
 
     def _refill(self, view: View, hour: int) -> None:
@@ -218,7 +221,7 @@ class Planner:
             if now - job.started_s < self.settings.least_stay_s:
                 continue
             if plan.hours[0] > hour:
-                yield Pause(job, "waits for cheaper hours", {**plan.detail, "until_s": plan.hours[0] * HOUR_S})
+                yield Pause(job, "waits for cheaper hours", {**plan.detail, "until_s": plan.hours[0] * self._slot_s})
             elif plan.sites[0] != job.site:
                 yield Move(job, int(plan.sites[0]), "cheaper elsewhere", plan.detail)
 
@@ -253,7 +256,7 @@ class Planner:
             told = int(plan.hours[0]), int(plan.sites[0])
             if told[0] > hour and self._told.get(job.index) != told and job.phase == "queued":
                 self._told[job.index] = told
-                yield Hold(job, told[0] * HOUR_S, told[1], "waits for cheaper hours", plan.detail)
+                yield Hold(job, told[0] * self._slot_s, told[1], "waits for cheaper hours", plan.detail)
 
     def _being_saved(self, view: View, site: int, gpus: int) -> bool:
         """True if there will be room in a moment, once checkpoints are written."""
@@ -279,13 +282,14 @@ class Planner:
         return np.asarray(chance / chance[0])
 
     def _need(self, job: JobState, speed: float) -> Need:
-        hours = max(self.left_h(job, speed), 60.0 / HOUR_S)
+        slot_h = self._slot_s / HOUR_S
+        hours = max(self.left_h(job, speed), 60.0 / HOUR_S) / slot_h
         whole = max(ceil(hours - 1e-6), 1)
-        chance = self.chances(job, np.append(np.arange(whole), hours), speed)
+        chance = self.chances(job, np.append(np.arange(whole), hours) * slot_h, speed)
         lives = chance[1:] / chance[:-1]
         share = 0.5 * (1.0 + lives)
         share[-1] *= min(max(hours - (whole - 1), 0.05), 1.0)
-        span = self._book.span_h
+        span = self._book.span
         return Need(hours, lives[:span], share[:span], chance[:-1][:span])
 
     def _plan(self, job: JobState, fitting: bool = False) -> None:
@@ -309,9 +313,9 @@ class Planner:
         need = self._need(job, float(speed.min()))
         n = need.n
         fixed = stays and (not ask.interruptible or job.phase != "running")
-        span = n if fixed else max(self._span_h(job, need.hours), n)
+        span = n if fixed else max(self._span(job, need.hours), n)
         grid, energy = book.cost_kwh(rows, span, it_w, gpus)
-        soon = np.minimum(np.arange(span) / 24.0, 1.0)
+        soon = np.minimum(np.arange(span) * (self._slot_s / HOUR_S) / DAY_H, 1.0)
         per_work = (speed.min() / speed)[:, None]
         scarcity = 0.0 if self._alone else self.settings.scarcity  # nobody else has come who might want the sun
         cost = (grid + scarcity * soon * np.maximum(energy - grid, 0.0)) * per_work
@@ -320,7 +324,7 @@ class Planner:
             cost[away, 0] += (100.0 if span == n else 3.0) * energy[away, 0]
         here = int(np.flatnonzero(rows == job.site)[0]) if stays else -1
         # A job that is known before it comes begins with its first whole hour.
-        begin = min(max(ceil((ask.submit_s - view.now_s) / HOUR_S), 0), span - n)
+        begin = min(max(ceil((ask.submit_s - view.now_s) / self._slot_s), 0), span - n)
         hours, at, total = self._search(job, need, cost[:, begin:], energy[:, 0], here)
         if (
             here < 0 and not fitting and not book.plans
@@ -328,7 +332,7 @@ class Planner:
             hours, at = self._alone_at(job, need, rows, it_w, span - begin, (hours, at))
         hours = hours + begin
         now_kwh = float((cost[:, :n] @ (need.share * need.chance))[here if stays else slice(None)].min())
-        detail = {"cost_kwh": total, "cost_now_kwh": now_kwh, "hours": need.hours}
+        detail = {"cost_kwh": total, "cost_now_kwh": now_kwh, "hours": need.hours * self._slot_s / HOUR_S}
         watts = it_w[at] * need.share * need.chance
         plan = JobPlan(hours + book.first, rows[at], watts, gpus, detail)
         book.enter(job.index, plan)
@@ -344,12 +348,12 @@ class Planner:
         stop at what it costs. `found` is what `_search` has found, which is where that begins if it is better.
         """
         book, n, weights = self._book, need.n, need.share * need.chance
-        base = [float(book.drawn_kwh(int(site), np.zeros((1, book.span_h)))[0]) for site in rows]
+        base = [float(book.drawn_kwh(int(site), np.zeros((1, book.span)))[0]) for site in rows]
         stop_kwh = (job.ask.checkpoint.write_s + job.ask.checkpoint.restart_s) / HOUR_S * it_w / 1e3
 
         def costs(row: int, chosen: Ints) -> Floats:
             """Costs of choices of hours, shape (choices, n), at a site."""
-            loads = np.zeros((len(chosen), book.span_h))
+            loads = np.zeros((len(chosen), book.span))
             np.put_along_axis(loads, chosen, np.broadcast_to(it_w[row] * weights, chosen.shape), axis=1)
             stops = (np.diff(chosen, axis=1) > 1).sum(axis=1)
             return np.asarray(book.drawn_kwh(int(rows[row]), loads) - base[row] + stops * stop_kwh[row])
@@ -374,13 +378,13 @@ class Planner:
             best, hours = float(cost[at]), moved[at]
         return hours, np.full(n, row)
 
-    def _span_h(self, job: JobState, hours: float) -> int:
+    def _span(self, job: JobState, hours: float) -> int:
         """Hours from the present one on in which the job must be done."""
         now, ask = self._view.now_s, job.ask
         margin = self.settings.margin_s + max(leads_s(job, job.sites, self._view))
         margin = min(margin, max(ask.slack_s, 0.0))
-        end_s = min(ask.deadline_s - margin, now + (self.settings.horizon_h + ceil(hours)) * HOUR_S)
-        return min(floor(end_s / HOUR_S) - self._book.first, self._book.span_h)
+        end_s = min(ask.deadline_s - margin, now + self.settings.horizon_h * HOUR_S + ceil(hours) * self._slot_s)
+        return min(floor(end_s / self._slot_s) - self._book.first, self._book.span)
 
     def _search(self, job: JobState, need: Need, cost: Floats, energy: Floats, here: int) -> tuple[Ints, Ints, float]:
         """Hours from now on, rows of `cost`, and what they cost [kWh]."""
@@ -396,6 +400,6 @@ class Planner:
             best[here] = -1.0
         order = np.argsort(best, kind="stable")[: self.settings.sites]
         checkpoint = job.ask.checkpoint
-        switch = ((checkpoint.write_s + checkpoint.restart_s) / HOUR_S + 1e-6) * energy[order]
+        switch = ((checkpoint.write_s + checkpoint.restart_s) / self._slot_s + 1e-6) * energy[order]
         hours, rows, total = cheapest_hours(cost[order], need.share, need.lives, switch, 0 if here >= 0 else -1)
         return hours, order[rows], total

@@ -139,7 +139,7 @@ def test_work_that_is_expected_is_set_aside_as_far_as_the_book_goes() -> None:
     policy = Watched()
     kit.run(made, sunny(), policy, forecast=ForecastSettings(sun="perfect"))
     lots = max(seen, key=len)
-    span_s = policy._book.span_h * H
+    span_s = policy._book.span * H
     assert len(lots) > 5
     assert all(0.0 < lot.release_s < lot.end_s <= span_s for lot in lots)
     assert np.diff([lot.release_s for lot in lots]) == pytest.approx(3 * H)

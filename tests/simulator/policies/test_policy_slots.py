@@ -72,6 +72,42 @@ def test_starts_are_sought_in_whole_slots_from_submission_as_well() -> None:
     assert start_s("carbon-window", carbon, HALF_S, 600.0, HOUR_S, HALF_S) == 600.0 + HALF_S
 
 
+def sunlit(sun: Any) -> Scenario:
+    """A site with a value of sun [W] for every half hour, and no battery."""
+    flat = StepProfile.constant(0.0, N * HALF_S, HALF_S)
+    site = Site("s0", "r0", NODE, 1, StepProfile(sun, HALF_S), flat, flat, Grid(flat, flat, flat))
+    return Scenario((site,), N * HALF_S, HALF_S)
+
+
+def planned_s(name: str, sun: Any, slot_s: float, run_s: float, slack_s: float) -> list[float]:
+    """When a job that may not stop, and comes at 1:00, starts."""
+    work = kit.job("j", HOUR_S, 8, run_s, slack_s=slack_s, interruptible=False)
+    foresight = ForecastSettings("perfect", load="perfect", slot_s=slot_s)
+    return [outcome.start_s for outcome in kit.run([work], sunlit(sun), policy(name), forecast=foresight).outcomes]
+
+
+PLANNERS = ["planner", pytest.param("budget-planner", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_planners_find_half_an_hour_of_sun_in_half_hours_and_miss_it_in_hours(name: str) -> None:
+    sun = np.zeros(N)
+    sun[7] = 8000.0  # from 3:30 on
+    assert planned_s(name, sun, HALF_S, HALF_S, 6 * HOUR_S) == [3.5 * HOUR_S]
+    assert planned_s(name, sun, HOUR_S, HALF_S, 6 * HOUR_S) == [3 * HOUR_S]
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_half_an_hour_of_slack_is_used_by_planners(name: str) -> None:
+    """An hour's work from 1:00 or from 1:30: the better of two starts is taken, whichever it is."""
+    rng = np.random.default_rng(7)
+    for _ in range(6):
+        sun = rng.uniform(0.0, 8000.0, N)
+        # The half hour from 1:30 on is in both: the run is at 1:00 or at 2:00 besides.
+        expected = HOUR_S if sun[2] >= sun[4] else HOUR_S + HALF_S
+        assert planned_s(name, sun, HALF_S, HOUR_S, HALF_S) == [expected]
+
+
 @pytest.mark.parametrize("slot_s", [900.0, HALF_S, HOUR_S])
 @pytest.mark.parametrize("name", ["carbon-window", "sun-slots", "ecovisor", "carbon-scaler", "sunset", "carbon-time"])
 def test_where_hours_are_all_that_there_is_slots_change_nothing(name: str, slot_s: float) -> None:
