@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 # How many mistakes a message tells; the others are counted.
 TOLD_MOST = 100
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,8 @@ class Mistakes(ValueError):
     def __init__(self, problems: Problem | str | Sequence[Problem | str]) -> None:
         given = [problems] if isinstance(problems, Problem | str) else list(problems)
         self.problems = tuple(Problem("", "", one) if isinstance(one, str) else one for one in given)
-        lines = [str(problem) for problem in self.problems[:TOLD_MOST]]
-        if len(self.problems) > TOLD_MOST:
-            lines.append(f"... and {len(self.problems) - TOLD_MOST} more")
+        told, hidden = cut(self.problems, TOLD_MOST)
+        lines = [*map(str, told), *([f"... and {hidden} more"] if hidden else [])]
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[type[Mistakes], tuple[tuple[Problem, ...]]]:
@@ -64,11 +65,15 @@ def hint(word: str, known: Iterable[str]) -> str:
     return f"{meant}known: {', '.join(known)}"
 
 
+def cut(items: Sequence[T], limit: int) -> tuple[Sequence[T], int]:
+    """The first of a long list, and how many are left out: never one alone, since it takes no more room than its count."""
+    return (items, 0) if len(items) <= limit + 1 else (items[:limit], len(items) - limit)
+
+
 def listed(words: Iterable[str], limit: int = 24) -> str:
-    """Words in a line, cut off after `limit`."""
-    words = list(words)
-    more = f", ... ({len(words) - limit} more)" if len(words) > limit else ""
-    return ", ".join(words[:limit]) + more
+    """Words in a line, cut off after `limit` where more than one would be left out."""
+    told, hidden = cut(list(words), limit)
+    return ", ".join(told) + (f", ... ({hidden} more)" if hidden else "")
 
 
 def shown(value: object, limit: int = 60) -> str:

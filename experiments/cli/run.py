@@ -23,6 +23,7 @@ from tafukt.experiments.results.summary import failed, least_possible
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.processes import processors
 from tafukt.experiments.runs.session import costs_s
+from tafukt.problems import cut
 
 if TYPE_CHECKING:
     from tafukt.experiments.config.load import Loaded
@@ -91,11 +92,12 @@ def dry_run_command(
     costs = costs_s(plan, inputs) if inputs else {}
     processes = session.workers_for(plan, sum(costs.values()), processors())
     out.print(_announced(plan, sum(costs.values()), processes, "", index))
-    for run in plan.missing[:RUNS_SHOWN]:
+    told, hidden = cut(plan.missing, RUNS_SHOWN)
+    for run in told:
         why = f" ({plan.damaged[run.run_id]})" if run.run_id in plan.damaged else ""
         out.print(f"  {run.run_id}{why}")
-    if len(plan.missing) > RUNS_SHOWN:
-        out.print(f"  and {len(plan.missing) - RUNS_SHOWN} more")
+    if hidden:
+        out.print(f"  and {hidden} more")
     if plan.wanted:
         out.print(f"  {plural(len(plan.wanted), 'bound or best schedule', 'bounds or best schedules')}")
     out.print("Nothing was run." if costs else "Nothing is missing.")
@@ -215,12 +217,13 @@ def replay_command(folder: Path, workers: int) -> int:
         out.print(f"The results agree to the byte: {plural(found.identical, 'file')}.")
     elif found.agrees:
         out.print(f"The results agree to {TOLERANCE:g}; {plural(len(found.close), 'file')} not to the byte:")
-        for name in found.close[:LINES_SHOWN]:
-            out.print(f"  {name}")
     else:
         out.print("The results do not agree:")
-        for line in found.different[:LINES_SHOWN]:
-            out.print(f"  {line}")
+    told, hidden = cut(found.different or found.close, LINES_SHOWN)
+    for line in told:
+        out.print(f"  {line}")
+    if hidden:
+        out.print(f"  and {hidden} more")
     return 0 if found.agrees else 1
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tafukt.experiments.cli.lines import in_lines, width
+from tafukt.problems import cut
 
 if TYPE_CHECKING:
     from tafukt.experiments.config.scenario import Inputs
@@ -135,7 +136,8 @@ def scenario_lines(inputs: Inputs) -> list[str]:
 def tell_notes(lines: Sequence[str]) -> None:
     """Notes on stderr, the first of them in full."""
     err = console(stderr=True)
-    for line in lines[:NOTES_SHOWN]:
+    told, hidden = cut(lines, NOTES_SHOWN)
+    for line in told:
         err.print(f"Note: {line}", style="yellow")
-    if len(lines) > NOTES_SHOWN:
-        err.print(f"Note: and {len(lines) - NOTES_SHOWN} more; tafukt validate tells all", style="yellow")
+    if hidden:
+        err.print(f"Note: and {hidden} more; tafukt validate tells all", style="yellow")

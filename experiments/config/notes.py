@@ -11,6 +11,7 @@ from tafukt.experiments.config.idle import idle
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.config.validated_range import outside
+from tafukt.problems import cut
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.time_grid import zone_of
 
@@ -49,11 +50,12 @@ def _unkept_limits(loaded: Loaded, inputs: Inputs) -> list[str]:
             continue
         zone = zone_of(loaded.sites[site.name].tz)
         start = loaded.experiment.start.astimezone(zone)
+        told, hidden = cut(spells, SPELLS_TOLD)
         shown = [
             f"{start + timedelta(seconds=begin):%Y-%m-%d %H:%M} to {start + timedelta(seconds=end):%H:%M}"
-            for begin, end in spells[:SPELLS_TOLD]
+            for begin, end in told
         ]
-        more = f" and {len(spells) - SPELLS_TOLD} times more" if len(spells) > SPELLS_TOLD else ""
+        more = f" and {hidden} times more" if hidden else ""
         fixed = site.grid.import_limit_w
         least_w = float(fixed.values.min()) if isinstance(fixed, StepProfile) else fixed
         below = f", which is below fixed_kw = {site.fixed_w / 1000.0:g}" if least_w < site.fixed_w else ""

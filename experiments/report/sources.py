@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tafukt.problems import cut
 from tafukt.workloads.bundled import bundled
 
 if TYPE_CHECKING:
@@ -128,8 +129,9 @@ def _named(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str,
             for key, value in table.items()
             if not isinstance(value, dict | list) and not key.endswith(NOTES) and key not in ("title", "name")
         }
-        text = ", ".join(f"{key} = {_shown(value)}" for key, value in list(values.items())[:SHOWN_VALUES])
-        more = f", and {len(values) - SHOWN_VALUES} more" if len(values) > SHOWN_VALUES else ""
+        told, hidden = cut(list(values.items()), SHOWN_VALUES)
+        text = ", ".join(f"{key} = {_shown(value)}" for key, value in told)
+        more = f", and {hidden} more" if hidden else ""
         name = str(table.get("title", table.get("name", "")))
         yield _join(path, name, " "), text + more, own, str(table.get("confidence", ""))
     for key, value in table.items():

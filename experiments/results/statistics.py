@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tafukt.experiments.results.axes import scenario
+from tafukt.problems import cut
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,10 +211,11 @@ def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]
     unclear = [pair for pair in pairs if pair.seeds >= FEWEST_SEEDS and pair.includes_zero]
     if unclear:
         names = [f"{pair.metric} of {pair.policy}{' at ' + pair.group if pair.group else ''}" for pair in unclear]
-        more = f" and {len(names) - POLICIES_NAMED} more" if len(names) > POLICIES_NAMED else ""
+        told, hidden = cut(names, POLICIES_NAMED)
+        more = f" and {hidden} more" if hidden else ""
         found.append(
             f"the interval of {len(unclear)} of {len(pairs)} differences includes zero, so their sign is not shown: "
-            f"{'; '.join(names[:POLICIES_NAMED])}{more}"
+            f"{'; '.join(told)}{more}"
         )
     left = summary[summary["jobs_left"] > 0]
     if len(left):
