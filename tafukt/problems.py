@@ -66,7 +66,7 @@ def hint(word: str, known: Iterable[str]) -> str:
 
 
 def cut(items: Sequence[T], limit: int) -> tuple[Sequence[T], int]:
-    """The first of a long list, and how many are left out: never one alone, since it takes no more room than its count."""
+    """The first of a long list, and how many are left out: never one alone, whose place its count would take."""
     return (items, 0) if len(items) <= limit + 1 else (items[:limit], len(items) - limit)
 
 
