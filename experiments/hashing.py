@@ -6,7 +6,6 @@ import ast
 import contextlib
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -52,15 +51,19 @@ def canonical(value: Any) -> str:
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
+# Types that stand for themselves: looked at before the call, since a matrix has millions of such values.
+_AS_THEY_ARE = frozenset((str, int, bool, type(None)))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return int(value) if math.isfinite(value) and value == int(value) else repr(value)
+        return int(value) if value.is_integer() else repr(value)
+    if isinstance(value, dict):
+        return {str(key): inner if type(inner) in _AS_THEY_ARE else _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [inner if type(inner) in _AS_THEY_ARE else _plain(inner) for inner in value]
     if isinstance(value, str | int):
         return value
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat() if value.tzinfo else value.isoformat()
     if isinstance(value, date | Path):

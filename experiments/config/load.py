@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.currency import foreign_prices
+from tafukt.experiments.config.known_matrix import SCENARIOS_LEAST, KnownMatrix, recall
 from tafukt.experiments.config.policies import PolicyRef, policy_refs
 from tafukt.experiments.config.schema import (
     DEFAULT_POLICIES,
@@ -48,7 +50,7 @@ class Loaded:
     """A validated experiment, with what it refers to: resolved once, and handed on as it is.
 
     `raw` is the file as written, `--set` put in; `folder` is what its relative paths start from. `scenarios` keeps
-    what `at` has resolved.
+    what `at` has resolved; `known` is what is known of all scenarios from before, where they are many.
     """
 
     file: str
@@ -61,6 +63,7 @@ class Loaded:
     axes: tuple[Axis, ...] = ()
     base: dict[str, Any] = field(default_factory=dict)
     scenarios: dict[str, Loaded] = field(default_factory=dict, compare=False, repr=False)
+    known: KnownMatrix | None = field(default=None, compare=False, repr=False)
 
     def at(self, values: Mapping[str, Any]) -> Loaded:
         """The experiment without its matrix, with the values of one scenario put in; each is resolved once.
@@ -83,6 +86,11 @@ class Loaded:
     def axis_keys(self) -> list[str]:
         """The keys of all axes, in order."""
         return [in_currency_of(key, self.experiment.currency) for axis in self.axes for key in axis.keys]
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its scenarios are so many that they are worth keeping."""
+        return _scenarios(self.axes) >= SCENARIOS_LEAST
 
     def document(self) -> toml.Document:
         """The experiment with every default written out; loads to the same thing from any folder."""
@@ -128,6 +136,8 @@ class Loaded:
     @cached_property
     def input_files(self) -> Mapping[str, Path]:
         """Every file that any scenario reads, by the key that names it (and by its axes where they choose it)."""
+        if self.known is not None:
+            return self.known.files
         files = dict(self.files)
         for axis in self.axes:
             for row in axis.rows:
@@ -161,26 +171,43 @@ def check(raw: toml.Document, file: str, folder: Path) -> Loaded:
     problems += [problem for problem in sound(raw, file) if problem.key not in told_at]
     axes, more = axes_of(raw.get("matrix", {}), file)
     problems += more
+    known = recall(raw, folder) if not problems and _scenarios(axes) >= SCENARIOS_LEAST else None
+    resolved, more = ({}, []) if known else _at_each_value(loaded, axes, problems)
+    problems += more
+    problems += _too_many(loaded, axes, file)
+    base, more = _base_of(loaded.experiment.baseline_scenario, axes, file)
+    problems += more
+    if problems:
+        raise InputError(in_file_order(problems, raw))
+    scenarios = resolved if axes else {canonical({}): loaded}
+    return replace(loaded, axes=tuple(axes), base=base, scenarios=scenarios, known=known)
+
+
+def _scenarios(axes: Sequence[Axis]) -> int:
+    """Number of scenarios of a matrix."""
+    return prod(len(axis.rows) for axis in axes)
+
+
+def _at_each_value(
+    loaded: Loaded, axes: Sequence[Axis], problems: Sequence[Problem]
+) -> tuple[dict[str, Loaded], list[Problem]]:
+    """The experiment at each value of each axis alone, and what is wrong there beyond `problems` of the file itself."""
     told = {(problem.key, problem.message) for problem in problems}
     resolved: dict[str, Loaded] = {}
+    found_there: list[Problem] = []
     for axis in axes:
         for row in axis.rows:
-            if len(problems) > TOLD_MOST:
+            if len(problems) + len(found_there) > TOLD_MOST:
                 break
             values = dict(zip(axis.keys, row, strict=True))
             found, more = _changed(loaded, values)
             for problem in more:
                 if (problem.key, problem.message) not in told:
                     told.add((problem.key, problem.message))
-                    problems.append(replace(problem, key=f"matrix: {problem.key}"))
+                    found_there.append(replace(problem, key=f"matrix: {problem.key}"))
             if found is not None:
                 resolved[canonical(values)] = found
-    problems += _too_many(loaded, axes, file)
-    base, more = _base_of(loaded.experiment.baseline_scenario, axes, file)
-    problems += more
-    if problems:
-        raise InputError(in_file_order(problems, raw))
-    return replace(loaded, axes=tuple(axes), base=base, scenarios=resolved if axes else {canonical({}): loaded})
+    return resolved, found_there
 
 
 def _base_of(given: Mapping[str, Any], axes: Sequence[Axis], file: str) -> tuple[dict[str, Any], list[Problem]]:
@@ -495,12 +522,18 @@ def _places(key: str) -> list[str]:
     return [key, f"sites.all.{rest}", f"sites.change.{name}.{rest}"]
 
 
+# Types that stand for themselves: looked at before the call, since a matrix has millions of such values.
+_AS_THEY_ARE = frozenset((str, int, float, bool))
+
+
 def _plain(value: Any) -> Any:
     """The value in the types of TOML, which knows no null."""
-    if isinstance(value, str | float | int):
-        return value
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+        return {
+            key: inner if type(inner) in _AS_THEY_ARE else _plain(inner)
+            for key, inner in value.items()
+            if inner is not None
+        }
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [inner if type(inner) in _AS_THEY_ARE else _plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 from tafukt.experiments.config import toml
+from tafukt.experiments.config.known_matrix import forget, keep
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.schema import FIXED_KEYS
@@ -21,13 +23,33 @@ from tafukt.experiments.hashing import canonical, digest, file_digest, source_di
 class Case:
     """One scenario and seed: the jobs and the sky that all its policies share.
 
-    `key` is the hash of all that makes its inputs, and so stands for them; `loaded` its experiment without matrix.
+    `key` is the hash of all that makes its inputs, and so stands for them; `whole` is the experiment with its matrix.
     """
 
     key: str
     seed: int = field(compare=False)
     axes: dict[str, Any] = field(compare=False)
-    loaded: Loaded = field(compare=False, repr=False)
+    whole: Loaded | None = field(compare=False, repr=False)
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """Its experiment without matrix.
+
+        Raises
+        ------
+        InputError
+            If it is not what its key was made from.
+        """
+        assert self.whole is not None, "it is handed on with its experiment"
+        found = self.whole.at(self.axes)
+        if self.whole.known is not None and _key(_inputs_digest(found), self.seed) != self.key:
+            forget(self.whole.raw, self.whole.folder)
+            raise InputError(Problem(found.file, "matrix", "has scenarios that are not what they were; run it again"))
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for another process: its own experiment, without the others of the matrix."""
+        return {"key": self.key, "seed": self.seed, "axes": self.axes, "whole": None, "loaded": self.loaded}
 
 
 @dataclass(frozen=True)
@@ -58,29 +80,50 @@ def runs_of(loaded: Loaded) -> list[Run]:
     return runs
 
 
-def cells_of(loaded: Loaded) -> Iterator[Case]:
-    """Every cell of an experiment, axes first, then seeds.
+def cells_of(loaded: Loaded) -> list[Case]:
+    """Every cell of an experiment, axes first, then seeds; those of a large matrix are kept for the next time.
 
     Raises
     ------
     InputError
         If two of them are one and the same: a table would hold one row for both.
     """
+    seeds = loaded.experiment.seeds
+    places = [(axes, seed) for axes in _scenarios_of(loaded) for seed in seeds]
+    if loaded.known is not None and len(loaded.known.cells) == len(places):
+        return [Case(key, seed, axes, loaded) for key, (axes, seed) in zip(loaded.known.cells, places, strict=True)]
     seen: dict[str, dict[str, Any]] = {}
+    cells: list[Case] = []
+    for axes in _scenarios_of(loaded):
+        inputs = _inputs_digest(loaded.at(axes))
+        for seed in seeds:
+            key = _key(inputs, seed)
+            if key in seen:
+                raise InputError(Problem(loaded.file, "matrix", _same(seen[key], axes)))
+            seen[key] = axes
+            cells.append(Case(key, seed, axes, loaded))
+    if loaded.is_large:
+        keep(loaded.raw, loaded.folder, list(seen), loaded.input_files)
+    return cells
+
+
+def _scenarios_of(loaded: Loaded) -> Iterator[dict[str, Any]]:
+    """The values of all axes in each scenario."""
     for rows in product(*(axis.rows for axis in loaded.axes)):
-        axes = {
+        yield {
             key: value
             for axis, row in zip(loaded.axes, rows, strict=True)
             for key, value in zip(axis.keys, row, strict=True)
         }
-        at = loaded.at(axes)
-        inputs = digest(scenario_inputs(at))
-        for seed in loaded.experiment.seeds:
-            key = digest({"inputs": inputs, "seed": seed, "source": source_digest()})
-            if key in seen:
-                raise InputError(Problem(loaded.file, "matrix", _same(seen[key], axes)))
-            seen[key] = axes
-            yield Case(key, seed, axes, at)
+
+
+def _inputs_digest(scenario: Loaded) -> str:
+    """Hash of all that makes the inputs of a scenario but its seed and our source."""
+    return digest(scenario_inputs(scenario))
+
+
+def _key(inputs: str, seed: int) -> str:
+    return digest({"inputs": inputs, "seed": seed, "source": source_digest()})
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:

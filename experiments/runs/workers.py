@@ -19,7 +19,7 @@ from tafukt.experiments.hashing import source_digest
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.manifest import LIBRARIES
 from tafukt.experiments.runs.matrix import Case, Run
-from tafukt.experiments.runs.processes import Pool, Report, WorkerDied
+from tafukt.experiments.runs.processes import Pool, Report, WorkerDied, begin_worker
 
 CONNECT_S = 10.0
 
@@ -128,16 +128,41 @@ def in_processes(folder: Folder, pieces: Sequence[WorkUnit], workers: int, repor
 
     A piece that is there when a worker dies is tried again, each of its runs alone.
     """
-    path = str(folder.path)
 
-    def apart(piece: WorkUnit) -> list[WorkUnit]:
+    def apart(task: Task) -> list[Task]:
         """The runs of a piece that are not done yet, one by one."""
-        left = [run for run in piece.runs if not folder.is_complete(run.run_id)]
-        return [WorkUnit(run.cell, (run,)) for run in left] if piece.runs else [piece]
+        piece = pieces[task[0]]
+        left = [place for place, run in enumerate(piece.runs) if not folder.is_complete(run.run_id)]
+        return [(task[0], (place,)) for place in left] if piece.runs else [task]
 
-    with Pool(min(workers, len(pieces)), report) as pool:
-        done = pool.work(partial(do, path), pieces, apart)
-        return [_told(one.item, one.error) for one in done if one.error is not None]
+    tasks: list[Task] = [(number, None) for number in range(len(pieces))]
+    with Pool(min(workers, len(pieces)), report, _begin, (str(folder.path), pieces)) as pool:
+        done = pool.work(_do_task, tasks, apart)
+        return [_told(_piece_of(pieces, one.item), one.error) for one in done if one.error is not None]
+
+
+# The number of a piece, and the places of those of its runs that are meant; all of them where there are none.
+Task = tuple[int, tuple[int, ...] | None]
+
+
+def _piece_of(pieces: Sequence[WorkUnit], task: Task) -> WorkUnit:
+    number, places = task
+    piece = pieces[number]
+    return piece if places is None else WorkUnit(piece.cell, tuple(piece.runs[place] for place in places))
+
+
+# What a worker has from its start: a fork inherits it, and a scenario is then resolved by whoever runs it.
+_given: list[tuple[str, Sequence[WorkUnit]]] = []
+
+
+def _begin(path: str, pieces: Sequence[WorkUnit]) -> None:
+    begin_worker()
+    _given[:] = [(path, pieces)]
+
+
+def _do_task(task: Task) -> None:
+    path, pieces = _given[0]
+    do(path, _piece_of(pieces, task))
 
 
 # --- a Dask cluster --------------------------------------------------------------------------------
