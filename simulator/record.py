@@ -202,6 +202,16 @@ class Record:
         )
 
     @property
+    def draw_j(self) -> float:
+        """Grid import + unserved + what the batteries gave up, at what it takes to put it back, of all sites [J]."""
+        total = 0.0
+        for site, energy in zip(self.scenario.sites, self.energy, strict=True):
+            total += sum(energy.flow_j(name) for name in ("import_to_load", "import_to_battery", "unserved"))
+            if site.battery is not None:
+                total += max(0.0, float(energy.stored_j[0] - energy.stored_j[-1])) / site.battery.eta_charge
+        return total
+
+    @property
     def network_j(self) -> float:
         """Energy of everything that travelled between sites [J]; beside the sites' books, not in them."""
         return float(sum(transfer.energy_j for transfer in self.transfers))

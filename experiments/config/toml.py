@@ -33,8 +33,11 @@ def find(name: str) -> Path:
     for path in (Path(name), Path(f"{name}.toml")):
         if path.is_file():
             return path
-    if Path(name).is_dir() and (Path(name) / "experiment.toml").is_file():
-        return Path(name) / "experiment.toml"
+    if Path(name).is_dir():
+        from tafukt.experiments.results.stored import EXPERIMENT
+
+        if (Path(name) / EXPERIMENT).is_file():
+            return Path(name) / EXPERIMENT
     known = bundled()
     if name.removesuffix(".toml") in known:
         return known[name.removesuffix(".toml")]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tafukt.experiments.figures.catalogue import example_runs
 from tafukt.experiments.figures.energy import STACK
 from tafukt.experiments.figures.jobs import lanes, stays
-from tafukt.experiments.figures.style import FLOWS, INK, dates
+from tafukt.experiments.figures.style import FLOWS, INK, SERIES, dates
 from tafukt.experiments.figures.window import cut, shared
 from tafukt.experiments.report.explain import hours, known, story
 from tafukt.experiments.results import axes as words
@@ -65,6 +65,7 @@ def embedded(results: Results) -> dict[str, Any]:
     return {
         "flows": [{"key": key, "label": FLOWS[key].label, "colour": FLOWS[key].colour} for key in STACK],
         "load": INK,
+        "lines": SERIES[1:7],  # those that show on dark paper, too
         "runs": runs,
         "left_out": len(results.complete) - len(runs),
     }

@@ -31,6 +31,7 @@ from tafukt.experiments.results.load import Results, load
 from tafukt.experiments.results.meter import WHAT, agreements
 from tafukt.experiments.results.numbers import in_currency, number_text
 from tafukt.experiments.results.objective import OBJECTIVE_CUTS, OBJECTIVE_LIMITS, limits_of
+from tafukt.experiments.results.stored import EXPERIMENT
 from tafukt.experiments.results.summary import AGAINST_BASE_COLUMNS, least_possible
 
 if TYPE_CHECKING:
@@ -335,7 +336,7 @@ def _site_models(results: Results) -> Mapping[str, Any] | None:
     from tafukt.experiments.config.load import load_experiment
 
     try:
-        return load_experiment(results.folder / "experiment.toml").sites
+        return load_experiment(results.folder / EXPERIMENT).sites
     except InputError:
         return None
 

@@ -177,12 +177,7 @@ def draw_kwh(record: Record) -> float:
 
     draw = grid_import + unserved + max(0, stored_start - stored_end) / eta_charge, summed over sites.
     """
-    total = 0.0
-    for site, energy in zip(record.scenario.sites, record.energy, strict=True):
-        total += sum(energy.flow_j(name) for name in ("import_to_load", "import_to_battery", "unserved"))
-        if site.battery is not None:
-            total += max(0.0, float(energy.stored_j[0] - energy.stored_j[-1])) / site.battery.eta_charge
-    return total / KWH_J
+    return record.draw_j / KWH_J
 
 
 def energy_metrics(record: Record) -> dict[str, float]:

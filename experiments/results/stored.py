@@ -14,6 +14,7 @@ from tafukt.experiments.results.dictionary import COMPARISON_METRICS
 MANIFEST = "manifest.json"
 EXPERIMENT = "experiment.toml"
 SUMMARY_FILE = "summary.csv"
+RUN_SUMMARY = "summary.json"
 TABLE_FILES = ("jobs.parquet", "energy.parquet", "events.parquet")
 
 
@@ -31,9 +32,9 @@ def files_json(files: Mapping[str, bytes]) -> bytes:
     about: dict[str, Any] = {
         name: {"bytes": len(data), "sha256": bytes_digest(data)}
         for name, data in sorted(files.items())
-        if name != "summary.json"
+        if name != RUN_SUMMARY
     }
-    about[METRICS_KEY] = metrics_digest(json.loads(files["summary.json"]))
+    about[METRICS_KEY] = metrics_digest(json.loads(files[RUN_SUMMARY]))
     return (json.dumps(about, indent=2) + "\n").encode()
 
 
@@ -88,7 +89,7 @@ class StoredResults:
 
     def run_summary(self, run_id: str) -> dict[str, Any] | None:
         """The summary of a run that is there, complete or failed; `None` where it is missing."""
-        summary = self.json(f"runs/{run_id}/summary.json")
+        summary = self.json(f"runs/{run_id}/{RUN_SUMMARY}")
         return summary if summary is not None and isinstance(summary.get("status"), str) else None
 
     def is_complete(self, run_id: str) -> bool:

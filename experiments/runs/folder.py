@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tafukt.experiments.errors import FolderError, Problem
-from tafukt.experiments.results.stored import FILES, MANIFEST, StoredResults, files_json
+from tafukt.experiments.results.stored import FILES, MANIFEST, RUN_SUMMARY, StoredResults, files_json
 
 SCRATCH = ".tmp"
 STALE_S = 86_400.0
@@ -54,7 +54,7 @@ class Folder(StoredResults):
         """Put a whole run in place; a run that is complete already stays as it is."""
         target = self.run_path(run_id)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if json.loads(files["summary.json"])["status"] == "complete":
+        if json.loads(files[RUN_SUMMARY])["status"] == "complete":
             files = {FILES: files_json(files), **files}
         with self._scratch(Path.mkdir) as ready:
             for name, data in files.items():
@@ -63,7 +63,7 @@ class Folder(StoredResults):
                 self.discard(run_id)
             with contextlib.suppress(OSError):  # another process has put the same run there meanwhile
                 os.replace(ready, target)
-        if not (target / "summary.json").is_file():
+        if not (target / RUN_SUMMARY).is_file():
             raise OSError(f"{target} could not be put in place")
 
     def discard(self, run_id: str) -> None:

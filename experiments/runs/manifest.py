@@ -14,7 +14,7 @@ from tafukt.experiments.config.load import Loaded, axes_of
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.errors import FolderError, InputError, Problem, shown
 from tafukt.experiments.hashing import bytes_digest, canonical, file_digest, source_digest
-from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST, SUMMARY_FILE, Row
+from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST, RUN_SUMMARY, SUMMARY_FILE, Row
 from tafukt.experiments.results.summary import header, run_rows
 from tafukt.experiments.results.tables import csv_bytes, json_bytes
 from tafukt.experiments.runs.folder import Folder
@@ -176,7 +176,7 @@ def rebuild(folder: Folder, loaded: Loaded, runs: Sequence[Run]) -> list[Row]:
         rows = run_rows(folder, manifest)
         for row in rows:
             if row["status"] == "complete":
-                folder.write(f"runs/{row['run']}/summary.json", json_bytes(row))
+                folder.write(f"runs/{row['run']}/{RUN_SUMMARY}", json_bytes(row))
         columns = header(manifest)
         folder.write(SUMMARY_FILE, csv_bytes(columns, [[row.get(name) for name in columns] for row in rows]))
         folder.write(MANIFEST, json_bytes(manifest))

@@ -15,7 +15,7 @@ from typing import Any
 from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import FolderError, Problem, shown
 from tafukt.experiments.hashing import file_digest, source_digest
-from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY_FILE, TABLE_FILES, Row
+from tafukt.experiments.results.stored import EXPERIMENT, RUN_SUMMARY, SUMMARY_FILE, TABLE_FILES, Row
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.manifest import LIBRARIES
@@ -70,7 +70,7 @@ def replay(path: Path, workers: int = 1, progress: session.RunProgress | None = 
             if key not in new:
                 different.append(f"runs/{run}: did not complete this time")
                 continue
-            for name in (*TABLE_FILES, "summary.json"):
+            for name in (*TABLE_FILES, RUN_SUMMARY):
                 before, after = folder.run_path(run) / name, again.folder.run_path(new[key]) / name
                 said = _compare(before, after, f"runs/{run}/{name}")
                 identical += said == ""

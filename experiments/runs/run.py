@@ -16,6 +16,7 @@ from tafukt.experiments.results import tables as results
 from tafukt.experiments.results.attribution import jobs_columns
 from tafukt.experiments.results.metrics import Times, job_times, summary
 from tafukt.experiments.results.objective import OBJECTIVES
+from tafukt.experiments.results.stored import RUN_SUMMARY
 from tafukt.experiments.results.tables import json_bytes
 from tafukt.experiments.runs.matrix import Case, Run, axis_value
 from tafukt.simulator.engine.engine import simulate
@@ -57,7 +58,7 @@ def execute(run: Run) -> Files:
 
 def failure(run: Run, reason: str, details: str = "") -> Files:
     """The files of a run that failed."""
-    files = {"summary.json": json_bytes({**head(run, "failed"), "reason": reason[:2000]})}
+    files = {RUN_SUMMARY: json_bytes({**head(run, "failed"), "reason": reason[:2000]})}
     return files | ({"error.txt": details.encode()} if details else {})
 
 
@@ -75,7 +76,7 @@ def _simulated(run: Run) -> Files:
         and (bound := own_bound(record, run.cell, times)) is not None
     ):
         files["bound.json"] = bound_bytes(bound)
-    return files | {"summary.json": json_bytes(row)}
+    return files | {RUN_SUMMARY: json_bytes(row)}
 
 
 def _tables(

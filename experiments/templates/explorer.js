@@ -10,7 +10,7 @@
     const charts = byId("charts"), stretch = byId("stretch"), story = byId("story");
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-    const lines = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8a8a", "#7b5cb8"];
+    const lines = page.lines, stored = page.flows.find((flow) => flow.key === "discharge").colour;
     const dashes = [[], [6, 3], [2, 2]];
     let run = null, plots = [], whole = [0, 1], busy = false, asked = 0;
 
@@ -152,7 +152,7 @@
     }
 
     function battery(site) {
-      const series = [{ label: "stored", stroke: "#4fa58e", fill: "rgba(79,165,142,.3)", width: 1.3, points: { show: false }, value: (u, v) => number(v, "kWh") }];
+      const series = [{ label: "stored", stroke: stored, fill: stored + "4d", width: 1.3, points: { show: false }, value: (u, v) => number(v, "kWh") }];
       return [base("", 150, "stored [kWh]", series, {}), [run.x, values("stored", site)]];
     }
 

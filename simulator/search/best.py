@@ -39,11 +39,7 @@ class Carried:
         self.late_s: Floats = np.zeros(len(ends_s))
         self.late_s[due] = np.maximum(ends_s[due] - deadlines_s[due], 0.0)
         self.late_s[np.isnan(ends_s)] = np.inf
-        self.draw_j = 0.0
-        for site, energy in zip(record.scenario.sites, record.energy, strict=True):
-            self.draw_j += sum(energy.flow_j(name) for name in ("import_to_load", "import_to_battery", "unserved"))
-            lacking_j = max(0.0, float(energy.stored_j[0] - energy.stored_j[-1]))
-            self.draw_j += lacking_j / (site.battery.eta_charge if site.battery else 1.0)
+        self.draw_j = record.draw_j
 
     @property
     def late(self) -> int:

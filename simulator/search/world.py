@@ -59,18 +59,18 @@ def _sites(scenario: Scenario) -> Sites:
     batteries = [site.battery if site.battery and site.battery.capacity_j > 0 else NO_BATTERY for site in sites]
     per_it = np.array([1.0 + site.overhead.values[:bins] for site in sites])
     free = np.array([site.pv.values[:bins] - site.other.values[:bins] - site.fixed_w for site in sites])
-    asleep_w = np.array([site.node.sleep_w * site.nodes for site in sites])
+    empty_w = np.array([site.node.empty_w * site.nodes for site in sites])
     minutes = int(bins * step_s // 60)
     tails = [ceil(node.sleep_after_s / 60) if node.can_sleep else minutes for node in nodes]
     return Sites(
         minutes=minutes,
         bin_min=int(step_s // 60),
-        free_kw=(free - asleep_w[:, None] * per_it) / 1e3,
+        free_kw=(free - empty_w[:, None] * per_it) / 1e3,
         per_it=per_it,
         nodes=np.array([site.nodes for site in sites], np.int64),
         per_node=np.array([node.gpus for node in nodes], np.int64),
-        rise_kw=np.array([node.idle_w - node.sleep_w for node in nodes]) / 1e3,
-        gpu_kw=np.array([(node.loaded_w - node.idle_w) / node.gpus for node in nodes]) / 1e3,
+        rise_kw=np.array([node.idle_w - node.empty_w for node in nodes]) / 1e3,
+        gpu_kw=np.array([node.dynamic_w for node in nodes]) / 1e3,
         speed=np.array([node.speed for node in nodes]),
         wake=np.array([ceil(node.wake_s / 60) if node.can_sleep else 0 for node in nodes], np.int64),
         tail=np.array([min(tail, minutes) for tail in tails], np.int64),
@@ -94,9 +94,7 @@ def _jobs(scenario: Scenario, jobs: Sequence[Job], margins_min: Mapping[int, flo
     gpus = np.array([job.ask.gpus for job in jobs], np.int64)
     work_min = np.array([job.runtime_s / 60 for job in jobs])
     node = nodes[0]
-    kw = (
-        gpus * (node.idle_w + np.array([job.ask.intensity for job in jobs]) * (node.loaded_w - node.idle_w)) / node.gpus
-    )
+    kw = gpus * (node.idle_w / node.gpus + np.array([job.ask.intensity for job in jobs]) * node.dynamic_w)
     speed, wake_min = min(node.speed for node in nodes), ceil(max(node.wake_s for node in nodes) / 60)
     whole = max(node.gpus for node in nodes)
     margins = [margins_min.get(i, MARGIN_MIN) for i in range(len(jobs))]
