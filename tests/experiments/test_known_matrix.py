@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from builders.experiments import contents, run, tiny
 
-from tafukt.experiments.config.load import Loaded, load
+from tafukt.experiments.config.load import Loaded, load_experiment
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.matrix import runs_of
@@ -51,9 +51,9 @@ def identities(loaded: Loaded) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_runs_are_the_same_whether_their_scenarios_are_known_or_not(file: Path) -> None:
-    fresh = load(file)
+    fresh = load_experiment(file)
     first = identities(fresh)
-    again = load(file)
+    again = load_experiment(file)
     assert fresh.known is None
     assert again.known is not None
     assert identities(again) == first
@@ -64,9 +64,9 @@ def test_runs_are_the_same_whether_their_scenarios_are_known_or_not(file: Path) 
 def test_one_run_of_a_known_matrix_resolves_one_scenario(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs_of(load(file, ["bound=false"]))
+    runs_of(load_experiment(file, ["bound=false"]))
     calls = validated(monkeypatch)
-    outcome = session.carry_out(session.plan(load(file, ["bound=false"]), tmp_path / "out", index=4))
+    outcome = session.carry_out(session.plan(load_experiment(file, ["bound=false"]), tmp_path / "out", index=4))
     assert outcome.ok
     assert len(calls) == 2 + 2  # Rabat and Dakhla as in the file, and in the one scenario
     assert outcome.rows[0]["sites.all.pv.kwp"] == SIZES[4]
@@ -74,7 +74,7 @@ def test_one_run_of_a_known_matrix_resolves_one_scenario(
 
 def test_tables_are_those_of_a_run_whose_scenarios_were_not_known(file: Path, tmp_path: Path) -> None:
     for out in ("cold", "known"):
-        session.carry_out(session.plan(load(file, ["bound=false"]), tmp_path / out, index=3))
+        session.carry_out(session.plan(load_experiment(file, ["bound=false"]), tmp_path / out, index=3))
     assert contents(tmp_path / "cold") == contents(tmp_path / "known")
 
 
@@ -82,52 +82,54 @@ def test_an_input_file_that_has_changed_makes_all_that_is_known_void(file: Path,
     mix = tmp_path / "mine.toml"
     ours = Path(str(files("tafukt.workloads"))) / "catalogue" / "mixes" / "institutes.toml"
     mix.write_bytes(ours.read_bytes())
-    first = identities(load(file, ["workload.mix=mine.toml"]))
-    assert load(file, ["workload.mix=mine.toml"]).known is not None
+    first = identities(load_experiment(file, ["workload.mix=mine.toml"]))
+    assert load_experiment(file, ["workload.mix=mine.toml"]).known is not None
     mix.write_bytes(ours.read_bytes() + b"# a word\n")
-    changed = load(file, ["workload.mix=mine.toml"])
+    changed = load_experiment(file, ["workload.mix=mine.toml"])
     assert changed.known is None
     assert not {run_id for run_id, _ in identities(changed)} & {run_id for run_id, _ in first}
 
 
 def test_a_wrong_key_in_the_cache_is_found_where_its_scenario_is_resolved(file: Path, tmp_path: Path) -> None:
-    first = identities(load(file))
+    first = identities(load_experiment(file))
     kept = newest()
     content = json.loads(kept.read_text())
     content["cells"][5] = "0" * 64
     kept.write_text(json.dumps(content))
     with pytest.raises(InputError, match="are not what they were"):
-        session.check_plan(session.plan(load(file), tmp_path / "out", index=5))
-    assert identities(load(file)) == first
+        session.check_plan(session.plan(load_experiment(file), tmp_path / "out", index=5))
+    assert identities(load_experiment(file)) == first
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"cells": 3, "files": {}}', b'{"cells": [1], "files": {"a": "b"}}'])
 def test_a_damaged_entry_is_made_again(file: Path, tmp_path: Path, damage: bytes) -> None:
-    first = identities(load(file))
+    first = identities(load_experiment(file))
     kept = newest()
     kept.write_bytes(damage)
-    assert load(file).known is None
-    assert identities(load(file)) == first
+    assert load_experiment(file).known is None
+    assert identities(load_experiment(file)) == first
 
 
 def test_a_mistake_in_one_value_is_told_each_time(file: Path) -> None:
     wrong = [f"matrix.sites.all.pv.kwp={[*SIZES, -1]}"]
     for _ in range(2):
         with pytest.raises(InputError, match="kwp"):
-            load(file, wrong)
+            load_experiment(file, wrong)
 
 
 def test_what_goes_to_another_process_is_one_scenario(file: Path) -> None:
-    runs_of(load(file))
-    runs = runs_of(load(file))
+    runs_of(load_experiment(file))
+    runs = runs_of(load_experiment(file))
     there = pickle.loads(pickle.dumps(runs[4]))
     assert there.cell.whole is None
     assert there.cell.loaded.sites == runs[4].cell.loaded.sites
-    assert len(pickle.dumps(runs[4])) < 1.2 * len(pickle.dumps(runs_of(load(file, ["matrix={}"]))[0])) + 20_000
+    assert (
+        len(pickle.dumps(runs[4])) < 1.2 * len(pickle.dumps(runs_of(load_experiment(file, ["matrix={}"]))[0])) + 20_000
+    )
 
 
 def test_two_processes_give_what_one_gives_on_known_scenarios(file: Path, tmp_path: Path) -> None:
-    runs_of(load(file, ["bound=false"]))
+    runs_of(load_experiment(file, ["bound=false"]))
     assert run(file, tmp_path / "one", "bound=false").ok
     assert run(file, tmp_path / "two", "bound=false", workers=2).ok
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
