@@ -66,6 +66,20 @@ def test_prices_are_told_in_the_currency_of_the_experiment(
     assert '<span class="unit">MAD</span>' not in page
 
 
+def test_a_card_of_flexibility_names_no_other_currency(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("e.toml").write_text(FILE.partition("[matrix]")[0].replace("days = 1", "days = 2"))
+    for form in ("text", "csv", "json"):
+        line = ["flexibility", "e.toml", "--longest", "2", "--cut", "0.25", "--every", "12", "--format", form]
+        assert _command(*line, "--workers", "1", "-o", form) == 0
+        told = capsys.readouterr()
+        assert "torino" in told.out
+        assert "MAD" not in told.out + told.err
+        assert "mad" not in told.out.replace("_mad", "")
+
+
 def test_nothing_is_converted(tmp_path: Path) -> None:
     """The same prices under another name: the same numbers."""
     draws = []

@@ -32,6 +32,7 @@ runtime_cap_h = 6
 "workload.load" = { values = [0.3, 0.5], label = "share of all GPUs that the jobs ask for" }
 """
 ONE = FILE.partition("[baseline_scenario]")[0].replace('"sweep"', '"one"')
+SMALL = ONE.replace('"one"', '"small"').replace("days = 1", "days = 2")
 LOG = "job_id,submit,runtime_s,gpus\n" + "".join(f"j{n},2025-06-02T{n:02d}:30:00Z,7200,4\n" for n in range(12))
 SACCT = (
     "JobID|JobName|Submit|Start|End|State|ElapsedRaw|AllocTRES|NodeList|Partition|Account|User|Timelimit\n"
@@ -42,7 +43,7 @@ SACCT = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("wide")
-    for name, text in (("sweep.toml", FILE), ("one.toml", ONE), ("log.csv", LOG), ("dump.txt", SACCT)):
+    for name, text in (("sweep.toml", FILE), ("one.toml", ONE), ("small.toml", SMALL), ("log.csv", LOG), ("dump.txt", SACCT)):
         (made / name).write_text(text)
     for name in ("sweep", "one"):
         tafukt.run(made / f"{name}.toml", output=made / "results" / name, workers=1)
@@ -69,6 +70,8 @@ COMMANDS = [
     "sites", "sites dakhla", "sites nosuch", "policies", "policies wait-for-sun", "policies planner", "policies order",
     "policies --check fifo", "workloads", "workloads institutes", "workloads own", "workloads log.csv",
     "workloads log.csv --fit", "fetch", "import sacct dump.txt --tz Europe/Rome",
+    "flexibility small.toml --longest 2 --cut 0.25", "flexibility one.toml",
+    "flexibility sweep.toml", "flexibility --help",
     "schema workload.trace", "schema sites.own.here.grid", "schema days", "selftest --help",
 ]  # fmt: skip
 
