@@ -276,9 +276,9 @@ def matrix_heatmap(
         mesh.set_clim(*limits)
     ax.set_xticks(range(table.shape[1]), [_short(value) for value in table.columns])
     ax.set_yticks(range(table.shape[0]), [_short(value) for value in table.index])
-    small = column("summary", metric).unit == "1"
+    decimals = 1 if column("summary", metric).percent else _decimals(table.to_numpy())
     for (i, j), value in np.ndenumerate(table.to_numpy()):
-        text = "" if np.isnan(value) else f"{value:.1f}" if small else f"{value:,.0f}"
+        text = "" if np.isnan(value) else f"{value:,.{decimals}f}"
         red, green, blue = mesh.cmap(mesh.norm(value))[:3]
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
         ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
@@ -289,6 +289,12 @@ def matrix_heatmap(
     ax.set_xlabel(axis_label(with_name(x, summary)))
     ax.set_ylabel(axis_label(with_name(y, summary)))
     return finish(ax, title, f"{_capital(column('summary', metric).label)} under {name}{_seeds(rows)}", False)
+
+
+def _decimals(values: Floats) -> int:
+    """As many as three digits of the largest value need."""
+    largest = float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values)))
+    return 0 if largest >= 100 else 1 if largest >= 10 else 2
 
 
 def matrix_lines(

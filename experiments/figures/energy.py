@@ -253,7 +253,7 @@ def grid_heatmap(
     ax.set_ylabel(f"local hour ({zone})")
     if legend:
         ax.figure.colorbar(mesh, ax=ax, label="grid import [kWh/h]", pad=0.01)
-    return finish(ax, title, f"When the grid is drawn on{under(data)}", False)
+    return finish(ax, title, f"When grid electricity is drawn{under(data)}", False)
 
 
 def energy_by_site(data: Any, ax: Axes | None = None, *, title: str | None = None, legend: bool = True) -> Axes:
@@ -302,7 +302,7 @@ def sun_and_load(
     hourly = energy.groupby(local.dt.hour)[["pv_available_kwh", "site_kwh", "grid_import_kwh"]].sum() / days
     hourly = hourly.reindex(range(24)).fillna(0.0)
     edges = np.arange(25)
-    ax.stairs(hourly["pv_available_kwh"], edges, fill=True, color=SUN, alpha=0.6, label="sun that there is")
+    ax.stairs(hourly["pv_available_kwh"], edges, fill=True, color=SUN, alpha=0.6, label="PV available")
     ax.stairs(hourly["site_kwh"], edges, color=INK, linewidth=1.4, label="load")
     ax.stairs(
         hourly["grid_import_kwh"],

@@ -62,17 +62,17 @@ class Objective:
 
 DRAW = Objective(
     "draw", "draw_kwh", "grid_cut", "kWh", 3.6e6, "less draw",
-    "The least that any schedule could draw", "lower bound: nobody can draw less",
-    "best known schedule: knows all, and is possible",
+    "The least that any schedule could draw", "lower bound: no schedule can draw less",
+    "best known schedule, found with perfect knowledge",
 )  # fmt: skip
 EMISSIONS = Objective(
     "emissions", "emissions_kg", "emissions_cut", "kg", 1e3, "lower emissions",
-    "The least that any schedule could emit", "lower bound: nobody can emit less",
+    "The least that any schedule could emit", "lower bound: no schedule can emit less",
     "lowest known to be possible",
 )  # fmt: skip
 COST = Objective(
     "cost", "cost_mad", "cost_cut", "MAD", 1.0, "a lower cost",
-    "The least that any schedule could cost", "lower bound: nobody can pay less",
+    "The least that any schedule could cost", "lower bound: no schedule can cost less",
     "lowest known to be possible",
 )  # fmt: skip
 OBJECTIVES: dict[str, Objective] = {one.name: one for one in (DRAW, EMISSIONS, COST)}

@@ -217,7 +217,7 @@ def test_lanes_never_hold_two_jobs_at_once() -> None:
 
 def test_the_least_possible_draw_lies_between_two_lines(results: loading.Results, matrix: loading.Results) -> None:
     axes = drawing.policies(results.complete)
-    both = ["lower bound: nobody can draw less", "best known schedule: knows all, and is possible"]
+    both = ["lower bound: no schedule can draw less", "best known schedule, found with perfect knowledge"]
     places = {str(line.get_label()): float(line.get_xdata()[0]) for line in axes.lines if line.get_label() in both}
     assert list(places) == both
     assert places[both[0]] == pytest.approx(0.9 * places[both[1]])
@@ -454,3 +454,22 @@ def test_what_is_no_part_of_a_run_is_told(results: loading.Results) -> None:
             figures.plan(results.only(**part))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="pareto: is of whole runs"):
         figures.plan(results.only(site="site0"), ["pareto"])
+
+
+def test_a_heatmap_tells_small_values_apart() -> None:
+    """Waits of 0.21 and 0.34 h are not both 0, and kilowatt-hours have no decimals."""
+    rows = pd.DataFrame(
+        {
+            "policy": "fifo",
+            "seed": 1,
+            "workload.load": [0.4, 0.7],
+            "days": 7,
+            "wait_mean_h": [0.21, 0.34],
+            "draw_kwh": 1234.6,
+        }
+    )
+    how = {"x": "workload.load", "y": "days"}
+    waits = drawing.matrix_heatmap(rows, new_figure()[1], metric="wait_mean_h", **how)
+    assert [text.get_text() for text in waits.texts] == ["0.21", "0.34"]
+    draws = drawing.matrix_heatmap(rows, new_figure()[1], metric="draw_kwh", **how)
+    assert [text.get_text() for text in draws.texts] == ["1,235", "1,235"]

@@ -43,7 +43,13 @@ SACCT = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("wide")
-    for name, text in (("sweep.toml", FILE), ("one.toml", ONE), ("small.toml", SMALL), ("log.csv", LOG), ("dump.txt", SACCT)):
+    for name, text in (
+        ("sweep.toml", FILE),
+        ("one.toml", ONE),
+        ("small.toml", SMALL),
+        ("log.csv", LOG),
+        ("dump.txt", SACCT),
+    ):
         (made / name).write_text(text)
     for name in ("sweep", "one"):
         tafukt.run(made / f"{name}.toml", output=made / "results" / name, workers=1)
