@@ -46,7 +46,10 @@ class State:
     running_at : list of dict
         The running ones again, by site.
     announced : list of list
-        By site: requests of the grid whose notice has been given and which are not over.
+        By site: requests of the grid whose notice has been given and which are not over; one that has begun has its
+        power as `to_w`.
+    requests_told : int
+        How often these have changed.
     """
 
     scenario: Scenario
@@ -66,6 +69,7 @@ class State:
     running_at: list[dict[int, JobState]] = field(init=False)
     moving: dict[int, JobState] = field(default_factory=dict)
     announced: list[list[GridEvent]] = field(init=False)
+    requests_told: int = 0
 
     def __post_init__(self) -> None:
         scenario = self.scenario

@@ -48,7 +48,10 @@ class SiteView:
 
     @property
     def requests(self) -> tuple[GridEvent, ...]:
-        """The grid's requests to draw less that have been announced and are not over, earliest first."""
+        """The grid's requests to draw less that have been announced and are not over, earliest first.
+
+        One that has begun says what it comes to by `to_w`, whatever share it asked for.
+        """
         return tuple(self._announced)
 
     @property
@@ -141,6 +144,7 @@ class View:
         self._fault_rate_per_s = state.settings.faults.rate_per_s
         # Whether anything but room can keep a job from a site that may have it.
         self._bound = shortage is not None or eligibility.has_quotas or bool(state.scenario.links)
+        self._limited = any(site.grid.is_limited for site in state.scenario.sites)
 
     def reordered(self, order: Callable[[Mapping[int, JobState]], Mapping[int, JobState]]) -> View:
         """The same window, with waiting and running jobs in another order: it finds out who goes by that."""
@@ -223,12 +227,19 @@ class View:
         """The region whose quota a job counts against; empty where none applies."""
         return self._eligibility.quota_of(ask) if self._eligibility.has_quotas else ""
 
+    @property
+    def limits_told(self) -> int:
+        """How often a request has been announced, has begun or is over: -1 where no import is limited at all."""
+        if not self._limited and not any(self._state.announced):
+            return -1
+        return self._state.requests_told
+
     def import_limits_w(self, first: int, slots: int, slot_s: float = HOUR_S) -> Floats:
         """Import that each site may draw from slot `first` on: its limits, and requests that are announced [W].
 
         Slots are of `slot_s` seconds, counted from the experiment's start. Of one that a limit or a request touches in
-        part the least counts; a request for a share is taken of the present load net of the sun, since its baseline is
-        known only when it begins. Infinite where nothing is limited.
+        part the least counts; a request for a share is taken of the present load net of the sun until it begins and its
+        baseline is known. Infinite where nothing is limited.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
@@ -46,14 +47,18 @@ class GridRequests:
 
     def _notice(self, event: SimEvent) -> None:
         site, asked = event._value
-        self.state.announced[site].append(asked)
-        self.state.announced[site].sort(key=lambda each: each.start_s)
+        self._announce(site, [*self.state.announced[site], asked])
         self._note(site, "notice", "the grid will ask for less", {"start_s": asked.start_s, "end_s": asked.end_s})
         self.state.ask_for_round()
         if self.state.settings.respond == "none":
             return
         clock = self.state.clock
         clock.at(on_grid(max(asked.start_s - HOLD_S, clock.now)), Kind.SUPPLY, site, self._hold, (site, asked))
+
+    def _announce(self, site: int, requests: list[GridEvent]) -> None:
+        """Let policies know of these requests at a site, and of no others."""
+        self.state.announced[site][:] = sorted(requests, key=lambda each: each.start_s)
+        self.state.requests_told += 1
 
     def _hold(self, event: SimEvent) -> None:
         """Let nothing start any more, and see when those that will be paused have to begin to save themselves."""
@@ -76,6 +81,8 @@ class GridRequests:
         baseline_w = self._baseline_w(site, asked)
         target_w = asked.to_w if asked.to_w is not None else baseline_w * (1.0 - asked.cut)
         self.made.append(GridRequest(site, number, baseline_w, target_w))
+        others = [each for each in self.state.announced[site] if each.start_s != asked.start_s]
+        self._announce(site, [*others, replace(asked, to_w=target_w)])
         detail = {"baseline_w": baseline_w, "target_w": target_w, "until_s": asked.end_s}
         self._note(site, "request", "the grid asks for less", detail)
         self.state.policy.freed(None, site)
@@ -121,7 +128,7 @@ class GridRequests:
         ledger = self.state.ledgers[site]
         ledger.advance_to(self.state.clock.now)
         ledger.request_w = inf
-        self.state.announced[site].remove(asked)
+        self._announce(site, [each for each in self.state.announced[site] if each.start_s != asked.start_s])
         self._note(site, "request_over", "the grid's request is over", {})
         now, watch = self.state.clock.now, self.shortage.watches[site]
         assert watch is not None

@@ -12,6 +12,7 @@ import numpy as np
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.lookahead.hour_table import GPU_ROUNDING, HourTable, Promise, Span, added_w, plannable
+from tafukt.simulator.policies.lookahead.offered_power import OfferedPower
 from tafukt.simulator.policies.runtime_prediction import Duration
 from tafukt.simulator.units import HOUR_S, TICK_S, Floats
 
@@ -77,6 +78,7 @@ class Promising:
     def __init__(self, duration: Duration) -> None:
         self.duration = duration
         self._table: HourTable | None = None
+        self.offered = OfferedPower()
 
     def promises(self, view: View) -> HourTable:
         """The table of this run's promises, in the slots in which its policies plan."""

@@ -160,6 +160,9 @@ class BySignal(Promising):
         most = float(np.abs(rate).max()) or 1.0
         full = self.free(rows, slice(hour, hour + hours), ask.gpus, view) < ask.gpus
         full[[view.room(i) < ask.gpus for i in rows], int(now / slot_s) - hour] = True  # nobody can start there now
+        offered_w = self.offered.of(view, hours)
+        if offered_w is not None:
+            full |= promises.watts[hour : hour + hours, rows].T + more_w[:, None] > offered_w[rows, :hours]
         if full.any():
             rate = np.where(full, 2.0 * most, rate)
         rate = np.round(rate / (TIE * most)) * (TIE * most)  # hours that are alike but for rounding become alike

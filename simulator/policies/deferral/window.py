@@ -81,8 +81,9 @@ class LowestGridWindow(Promising):
     For every site and every hour of the forecast, the grid power that the job would add is its own power
     less the sun that is still free then, after everybody who runs or has been promised a start. The
     window is as long as the share of their estimates that jobs usually run; among equals the earliest wins,
-    then home, then the lowest site. A window in which GPUs are promised away counts as all grid. Where the forecast
-    comes in slots shorter than an hour, what is called an hour here is a slot.
+    then home, then the lowest site. An hour in which GPUs are promised away, or for which sun and import limits or
+    requests of the grid leave too little power, counts more than all grid. Where the forecast comes in slots shorter
+    than an hour, what is called an hour here is a slot.
 
     Parameters
     ----------
@@ -134,7 +135,8 @@ class LowestGridWindow(Promising):
         left_s = self.duration.left_s(job, now)
         longest_h = _run_h(left_s, parts[0], slot_s)
         hour, begin_h = self._renew(view, now, latest_h + longest_h)
-        if len(parts) == 1 and begin_h + latest_h + longest_h <= self._dark_h:
+        offered_w = self.offered.of(view, len(self._sun))
+        if len(parts) == 1 and offered_w is None and begin_h + latest_h + longest_h <= self._dark_h:
             return None
         # Waiting and being away from home count as shares of what the job draws on its slowest nodes.
         whole_w = added_w(parts[0].node, ask.gpus, ask.intensity) * self._mean_per_it * longest_h
@@ -148,7 +150,8 @@ class LowestGridWindow(Promising):
             starts = floor(begin_h + latest_h) - int(begin_h) + 1
             left_h = _run_h(left_s, part, slot_s)
             span = int(begin_h + latest_h + left_h) + 2
-            cost = _from_now_on(RunCosts(self._draw(part, hour, span, ask)), begin_h, starts, left_h)
+            rate = self._draw(part, hour, span, ask, offered_w)
+            cost = _from_now_on(RunCosts(rate), begin_h, starts, left_h)
             score = cost / whole_w
             score += part.away[:starts]
             score += self._waiting(part, begin_h, starts, slot_s)
@@ -260,7 +263,7 @@ class LowestGridWindow(Promising):
             self._watts, self._gpus = self.promises(view).watts, self.promises(view).gpus
         return hour, begin_h
 
-    def _draw(self, part: _Part, hour: int, span: int, ask: Ask) -> Floats:
+    def _draw(self, part: _Part, hour: int, span: int, ask: Ask, offered_w: Floats | None) -> Floats:
         """Grid power that a job would add in each hour at each site of a part, at the meter [W], (hours, sites)."""
         gang = part.gangs.get((ask.gpus, ask.intensity)) or _gang(part, ask)
         hours, columns = slice(hour, hour + span), part.columns
@@ -269,6 +272,9 @@ class LowestGridWindow(Promising):
         np.maximum(draw, NOTHING_W, out=draw)
         np.minimum(draw, gang.it_w, out=draw)
         np.putmask(draw, self._gpus[hours, columns] > gang.room, gang.full_w)
+        if offered_w is not None:
+            lacking = self._watts[hours, columns] + gang.it_w > offered_w.T[:span, columns]
+            np.putmask(draw, lacking, gang.full_w)
         draw *= self._per_it[:span, columns]
         return draw
 
