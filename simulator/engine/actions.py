@@ -189,7 +189,8 @@ class ActionExecutor:
             self._check_cap(action, site)
         if self.eligibility.has_quotas and not self.eligibility.within_quota(ask, site, gpus):
             raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
-        if shortage is not None and not shortage.accepts(site, gpus, ask.intensity * action.cap, job.must_start_s):
+        intensity = ask.intensity * action.cap
+        if shortage is not None and not shortage.accepts(site, gpus, intensity, job.must_start_s, job.has_run):
             raise self._refusal(action, f"{name} is short of supply and accepts no starts")
         if self.network.links and self.network.transfer_s(job, site) == inf:
             raise self._refusal(action, f"no link carries its data to {name}")

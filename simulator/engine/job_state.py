@@ -122,8 +122,15 @@ class JobState:
 
     @property
     def must_start_s(self) -> float:
-        """Its latest start, if it has never run [s]; who was paused may well go on later."""
-        return self.ask.latest_start_s if self.first_start_s < 0.0 else inf
+        """The latest time at which it can start, or go on where it has run before, and meet its deadline [s]."""
+        if not self.has_run:
+            return self.ask.latest_start_s
+        return self.ask.deadline_s - self.left_s(self.since_s) - self.ask.checkpoint.restart_s
+
+    @property
+    def has_run(self) -> bool:
+        """Whether it has ever started."""
+        return self.first_start_s >= 0.0
 
     @property
     def saved(self) -> bool:

@@ -226,7 +226,9 @@ class ShortageControl:
 
     # --- who may start -------------------------------------------------------------------------------
 
-    def accepts(self, site: int, gpus: int, intensity: float = 1.0, latest_s: float = inf) -> bool:
+    def accepts(
+        self, site: int, gpus: int, intensity: float = 1.0, latest_s: float = inf, has_run: bool = True
+    ) -> bool:
         """Whether a site takes a new job now.
 
         Only if sun and import limit cover it, with all that is under way, or the battery can carry it for
@@ -241,8 +243,8 @@ class ShortageControl:
             watch.safe and not watch.short and now >= max(watch.holds_until_s, watch.recovers_until_s)
         ):
             return True
-        pressing = self._is_pressing(site, latest_s)
-        if (pressing or self._at_limit) and self._others_make_room(site, gpus, intensity):
+        pressing = self._is_pressing(site, latest_s, has_run)
+        if ((pressing and not has_run) or self._at_limit) and self._others_make_room(site, gpus, intensity):
             return True
         if watch.short or (now < watch.holds_until_s and not pressing):
             return False
@@ -262,10 +264,15 @@ class ShortageControl:
         ledger, limit_w = self.state.ledgers[site], self.state.ledgers[site].limit_at(self.clock.now)
         return ledger.request_w < limit_w or (self._at_limit and ledger.supply is Supply.GRID and limit_w < inf)
 
-    def _is_pressing(self, site: int, latest_s: float) -> bool:
-        """Whether a job would be late if it waited until a request of the grid, and what follows it, is over."""
+    def _is_pressing(self, site: int, latest_s: float, has_run: bool) -> bool:
+        """Whether a job would be late if it waited until a request of the grid, and what follows it, is over.
+
+        One that has run, and may have been paused for the request, presses only when that is over.
+        """
         watch, asked = self.watches[site], self.state.announced[site]
         assert watch is not None
+        if has_run and self.clock.now < max(watch.holds_until_s, asked[0].end_s if asked else -inf):
+            return False
         over_s = max(asked[0].end_s + asked[0].ramp_up_s if asked else -inf, watch.recovers_until_s)
         return latest_s < over_s and (watch.by_request or not watch.short)
 
@@ -277,7 +284,9 @@ class ShortageControl:
         ledger.advance_to(now)
         it_w = ledger.it_w + self._to_come_w(site) + self._added_w(site, gpus, intensity)
         least_w = it_w - self.bendable_w(self, site)
-        return self.outlooks[site].most_it_w(now + 1.0, least_w) >= least_w
+        asked = self.state.announced[site]
+        until_s = max(asked[0].end_s if asked else now, now + 1.0)
+        return self.outlooks[site].most_it_w(until_s, least_w) >= least_w
 
     def _added_w(self, site: int, gpus: int, intensity: float) -> float:
         """The most that a new job adds to the IT power, nodes that it may have to wake included [W]."""

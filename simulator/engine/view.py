@@ -169,7 +169,7 @@ class View:
             return found
         shortage, eligibility = self._shortage, self._eligibility
         if shortage is not None:
-            found = [i for i in found if shortage.accepts(i, gpus, job.ask.intensity, job.must_start_s)]
+            found = [i for i in found if shortage.accepts(i, gpus, job.ask.intensity, job.must_start_s, job.has_run)]
         if eligibility.has_quotas:
             found = [i for i in found if eligibility.within_quota(job.ask, i, gpus)]
         if self.scenario.links:

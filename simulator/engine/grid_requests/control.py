@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tafukt.simulator.energy.ledger import Supply
 from tafukt.simulator.engine.event_queue import Kind
-from tafukt.simulator.engine.grid_requests.respond import pause_ahead
+from tafukt.simulator.engine.grid_requests.respond import RECOVERY_S, pause_ahead
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.record import GridRequest
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 BEFORE_S, DAYS_MOST = 900.0, 10
 # A ramp is followed in steps of this length, each at the value that it has at its stricter end [s].
 RAMP_STEP_S = 60.0
-# No job starts for so long before a request, and for as long as it held, at most so long, after one none that would
-# bring the import above the baseline [s]: choices.
-HOLD_S, RECOVERY_S = 900.0, 7200.0
+# No job starts for so long before a request [s]: a choice.
+HOLD_S = 900.0
 
 
 class GridRequests:

@@ -13,15 +13,19 @@ The answer is found anew whenever load, sun or request change: what was capped i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.power_shortage import ShortageControl, jobs_at, switch_off
 from tafukt.simulator.power_caps import CAP_STEP, power_for, speed
+from tafukt.simulator.scenario import GridEvent
 
 # Delay of a job that may become late by it costs so many times the delay of another, so that it bends last: a choice.
 LATE_WEIGHT = 1000.0
+# For as long as a request held, at most so long, none starts after it that would bring the import above the baseline
+# [s]: a choice.
+RECOVERY_S = 7200.0
 ASKED, EASED = "the grid asks for less", "the grid's request leaves room again"
 LIMITED, LESS_LIMITED = "the import limit", "the import limit leaves room again"
 
@@ -46,6 +50,7 @@ class Situation:
     jobs: Sequence[JobState]
     rest_s: float
     missing_w: float
+    back_s: float = 0.0  # how long a job that is paused may have to wait until it can go on
 
     def top(self, job: JobState) -> float:
         """The cap of a job before the request."""
@@ -63,11 +68,19 @@ class Situation:
         ledger = self.control.state.ledgers[self.site]
         return ledger.request_w < ledger.limit_at(self.control.clock.now)
 
+    def slack_s(self, job: JobState) -> float:
+        """Time that a job can still lose without being late, by its user's estimate [s]."""
+        now = self.control.clock.now
+        return job.ask.deadline_s - now - job.left_s(now, self.control.state.clusters[self.site].node.speed)
+
+    def in_time(self, job: JobState) -> float:
+        """The lowest cap, not below its floor, under which a job can be until the request ends without being late."""
+        floor = power_for(job.caps, job.ask.event_floor)
+        return max(power_for(job.caps, 1.0 - max(self.slack_s(job), 0.0) / self.rest_s), floor)
+
     def weight(self, job: JobState, lost_s: float) -> float:
         """Weight of a lost GPU-second of a job: larger where the loss of so much time [s] can make it late."""
-        now = self.control.clock.now
-        left_s = job.left_s(now, self.control.state.clusters[self.site].node.speed)
-        return LATE_WEIGHT if job.ask.deadline_s - now - left_s < lost_s else 1.0
+        return LATE_WEIGHT if self.slack_s(job) < lost_s else 1.0
 
     def order(self, offer: Offer) -> tuple[float, int, float, int]:
         """Cheapest first; of equal price the job of least priority, the smaller step, the later job."""
@@ -114,9 +127,9 @@ def situation(control: ShortageControl, site: int) -> Situation:
     state, now = control.state, control.clock.now
     ledger = state.ledgers[site]
     ledger.advance_to(now)
-    until_s = max(
-        (asked.end_s for asked in state.announced[site] if asked.start_s - control.hold_s <= now), default=now
-    )
+    coming = [asked for asked in state.announced[site] if asked.start_s - control.hold_s <= now]
+    until_s = max((asked.end_s for asked in coming), default=now)
+    back_s = max((_back_s(asked) for asked in coming), default=now) - now
     jobs = [job for job in jobs_at(state, site) if job.running and job.ask.event_floor < 1.0]
     found = Situation(control, site, jobs, max(until_s - now, 1.0), 0.0)
     going = (job for job in jobs_at(state, site) if job.phase == "saving")
@@ -125,7 +138,12 @@ def situation(control: ShortageControl, site: int) -> Situation:
     # Caps follow at once, so that only those who write a checkpoint first, and a battery, have to look ahead.
     ahead_s = control.hold_s if state.settings.respond == "battery-first" else _longest_write_s(jobs)
     missing_w = it_w - control.outlooks[site].most_it_w(max(min(until_s, now + ahead_s), now + 1.0), it_w)
-    return Situation(control, site, jobs, found.rest_s, missing_w)
+    return Situation(control, site, jobs, found.rest_s, missing_w, back_s)
+
+
+def _back_s(asked: GridEvent) -> float:
+    """When a job that was paused for a request can go on at the latest, as far as the request goes [s]."""
+    return asked.end_s + asked.ramp_up_s + min(asked.end_s - asked.start_s, RECOVERY_S)
 
 
 def _longest_write_s(jobs: Sequence[JobState]) -> float:
@@ -149,24 +167,29 @@ def _chosen(found: Situation, how: str) -> list[Offer]:
         whole = []
     gone = {offer.job.index for offer in whole}
     jobs = [job for job in found.jobs if job.index not in gone]
-    left = Situation(found.control, found.site, jobs, found.rest_s, found.missing_w - sum(o.watts for o in whole))
+    left = replace(found, jobs=jobs, missing_w=found.missing_w - sum(o.watts for o in whole))
     pauses = () if how == "pause-first" else _pauses(left)
     return whole + _cheapest(left, sorted([*_pieces(left), *pauses], key=left.order))
 
 
 def _pieces(found: Situation) -> Iterator[Offer]:
-    """The linear pieces of each job's speed curve, from the cap that it had down to its floor."""
+    """The linear pieces of each job's speed curve, from the cap that it had down to its floor.
+
+    The curve is cut where the job would have lost all its slack by the end: what lies below weighs as lateness does.
+    """
     for job in found.jobs:
         if not job.caps:
             continue
         top, floor = found.top(job), power_for(job.caps, job.ask.event_floor)
-        points = sorted({floor, top, *(share for share, _ in job.caps if floor < share < top)}, reverse=True)
-        weight, hull = found.weight(job, (1.0 - speed(job.caps, floor)) * found.rest_s), list[Offer]()
+        late = found.in_time(job)
+        points = sorted({floor, top, late, *(share for share, _ in job.caps if floor < share < top)}, reverse=True)
+        hull = list[Offer]()
         for high, low in pairwise(point for point in points if point <= top):
             watts = found.watts(job, high - low)
             lost_gpu_s = (speed(job.caps, high) - speed(job.caps, low)) * job.gpus * found.rest_s
             if watts <= 0.0:
                 continue
+            weight = 1.0 if low >= late else LATE_WEIGHT
             hull.append(Offer(weight * lost_gpu_s / watts, watts, job, low))
             while len(hull) > 1 and hull[-1].price < hull[-2].price:  # measured curves are not concave everywhere
                 second, first = hull.pop(), hull.pop()
@@ -184,7 +207,8 @@ def _pauses(found: Situation) -> Iterator[Offer]:
             lost_s = found.rest_s * (speed(job.caps, top) if job.caps else 1.0) + job.write_s
             lost_s += job.ask.checkpoint.restart_s
             if watts > 0.0:
-                yield Offer(found.weight(job, lost_s) * lost_s * job.gpus / watts, watts, job, 0.0)
+                weight = found.weight(job, lost_s + found.back_s - found.rest_s)
+            yield Offer(weight * lost_s * job.gpus / watts, watts, job, 0.0)
 
 
 def _moves(found: Situation) -> Iterator[Offer]:
@@ -238,7 +262,7 @@ def _cheapest(found: Situation, offers: Sequence[Offer]) -> list[Offer]:
     # A pause gives all or nothing: what it gives too much, caps need not.
     gone = {offer.job.index for offer in paused}
     left_w = found.missing_w - sum(offer.watts for offer in paused)
-    rest = Situation(found.control, found.site, found.jobs, found.rest_s, left_w)
+    rest = replace(found, missing_w=left_w)
     return paused + _taken(rest, [offer for offer in offers if offer.cap > 0.0 and offer.job.index not in gone])
 
 

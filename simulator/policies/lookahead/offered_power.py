@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
 from tafukt.simulator.units import Floats
