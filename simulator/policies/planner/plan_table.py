@@ -70,6 +70,7 @@ class PlanTable:
         self._eta_out = np.array([b.eta_discharge if b else 1.0 for b in batteries])[:, None]
         self._free: Floats = np.zeros((n, self.span))
         self._stored = [0.0] * n
+        self._told = -1
         self.limits_w: Floats | None = None  # of the import, by site and hour; nothing where no site has any
         self._give_w = np.array([b.discharge_w if b else 0.0 for b in batteries])
         # Per site and hour: power that would be thrown away, that charges, that the battery can lend [W].
@@ -87,11 +88,16 @@ class PlanTable:
         if free.shape[1]:
             self.per_it = ahead_of(per_it, self.span, forecast.day, self.first - issued)
             self._free = ahead_of(free, self.span, forecast.day, self.first - issued)
-        limits_w = view.import_limits_w(self.first, self.span, self._slot_s)
-        self.limits_w = limits_w if np.isfinite(limits_w).any() else None
+        self._see_limits()
         # Counted from the floor of the window, inside the battery.
         self._stored = [site.usable_j / float(eta) for site, eta in zip(view.sites, self._eta_out[:, 0], strict=True)]
         self._stale = set(range(len(view.sites)))
+
+    def _see_limits(self) -> None:
+        """Take up the limits of the import, and the requests that are announced by now."""
+        self._told = self._view.limits_told
+        limits_w = self._view.import_limits_w(self.first, self.span, self._slot_s)
+        self.limits_w = limits_w if np.isfinite(limits_w).any() else None
 
     def withdraw(self, index: int) -> JobPlan | None:
         """Take back what was planned for a job, and return it."""
@@ -178,6 +184,8 @@ class PlanTable:
         return np.asarray(drawn_kwh + FULL * unserved_w / self._per_kwh)
 
     def _refresh(self) -> None:
+        if self._view.limits_told != self._told:
+            self._see_limits()
         for site in self._stale:
             self._price(self._view.sites[site])
         self._stale.clear()
