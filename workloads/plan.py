@@ -107,10 +107,13 @@ def plan(model: GeneratorModel, places: Sequence[Place], folder: Path, mix: MixM
     mix = mix or load_mix(model.mix, folder, model.classes)
     classes = chosen_classes(model, mix)
     joint = _shares(mix, classes)
-    own = [place for place in places if place.country == mix.country]
+    own = _submitting(places, mix)
     gpus = sum(place.gpus * place.speed for place in own)
     if not gpus:
-        raise WorkloadError(f"workload.load: no site in {mix.country} has GPUs, so a load means nothing")
+        raise WorkloadError(
+            f"workload.load: is a share of the GPUs at sites in {mix.country}, the mix's country, and there are none; "
+            "give a site there some nodes, or a site elsewhere a population"
+        )
     cap = model.gang_cap or power_of_two_within(min(place.gpus for place in own if place.gpus) / 2)
     most_s = model.runtime_cap_h * 3600.0 * model.segments_max
     work = {}
@@ -137,6 +140,12 @@ def plan(model: GeneratorModel, places: Sequence[Place], folder: Path, mix: MixM
         return replace(draft, jobs_per_day=model.load * gpus * DAY_S / draft.mean_job_gpu_s)
     assert model.jobs_per_day_per_million is not None
     return replace(draft, jobs_per_day=model.jobs_per_day_per_million * people / 1e6)
+
+
+def _submitting(places: Sequence[Place], mix: MixModel) -> list[Place]:
+    """The places whose GPUs a load refers to: those in the mix's country; where all are abroad, those with people."""
+    here = [place for place in places if place.country == mix.country]
+    return here or [place for place in places if place.population > 0]
 
 
 def _home_shares(places: Sequence[Place]) -> tuple[dict[str, float], float]:

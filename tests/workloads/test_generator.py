@@ -339,10 +339,17 @@ def test_mistakes_about_the_mix_are_named(table: dict[str, object], said: str) -
     assert said in str(caught.value)
 
 
+def test_a_load_is_of_sites_abroad_where_there_are_no_others() -> None:
+    """The same jobs at a site in Torino as at one in Morocco of the same size."""
+    here, abroad = (demand([Place("a", "A", 1e6, 16, country)]).jobs for country in ("MA", "IT"))
+    assert len(here) > 10
+    assert [job.ask.submit_s for job in here] == [job.ask.submit_s for job in abroad]
+
+
 def test_places_that_cannot_have_a_workload() -> None:
     with pytest.raises(WorkloadError, match="inhabitants"):
         demand([Place("a", "A", 0, 8)])
-    with pytest.raises(WorkloadError, match="no site in MA has GPUs"):
+    with pytest.raises(WorkloadError, match="sites in MA, the mix's country, and there are none"):
         demand([Place("a", "A", 1e6, 0)])
     with pytest.raises(WorkloadError, match="time zone"):
         demand(start=datetime(2025, 12, 1))
