@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.event_queue import Kind
@@ -18,6 +20,8 @@ from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
 
 STEP_S = 3600.0
+Given = float | Sequence[float] | NDArray[np.float64] | StepProfile
+GRID_KEYS = {field.name for field in fields(Grid)}
 AWAKE = NodeType("plain", 8, 1000.0, 5000.0, 100.0)
 SLEEPY = NodeType("sleepy", 8, 1000.0, 5000.0, 100.0, wake_s=180.0, sleep_after_s=600.0)
 
@@ -26,11 +30,48 @@ def flat(value: float, end_s: float) -> StepProfile:
     return StepProfile.constant(value, end_s, STEP_S)
 
 
-def site(name: str = "s0", nodes: int = 1, node: NodeType = AWAKE, end_s: float = 86_400.0, **other: Any) -> Site:
-    """A site on the grid alone: no sun, no battery, no overhead."""
-    zero = flat(0.0, end_s)
-    grid = Grid(zero, zero, zero)
-    return Site(name, other.pop("region", name.replace("s", "r")), node, nodes, zero, zero, zero, grid, **other)
+def profile(given: Given, end_s: float = 0.0, step_s: float = STEP_S) -> StepProfile:
+    """A value for each step, the last one to the end where that is later."""
+    if isinstance(given, StepProfile):
+        return given
+    values = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    return StepProfile(np.pad(values, (0, max(round(end_s / step_s) - len(values), 0)), mode="edge"), step_s)
+
+
+def site(
+    name: str = "s0",
+    nodes: int = 1,
+    node: NodeType = AWAKE,
+    end_s: float = 86_400.0,
+    *,
+    step_s: float = STEP_S,
+    pv: Given = 0.0,
+    overhead: Given = 0.0,
+    load: Given = 0.0,
+    price: Given = 0.0,
+    carbon: Given = 0.0,
+    export_price: Given = 0.0,
+    **other: Any,
+) -> Site:
+    """A site on the grid alone, without sun, battery and overhead, unless said otherwise [W, 1, MAD/J, g/J].
+
+    What else is given goes to its connection to the grid where that has such a key, else to the site; a list of import
+    limits holds for a step each.
+    """
+    limit = other.get("import_limit_w")
+    if isinstance(limit, list):
+        other["import_limit_w"] = profile(limit, end_s, step_s)
+    of_grid = {key: other.pop(key) for key in GRID_KEYS & other.keys()}
+    plain = Grid(*(profile(given, end_s, step_s) for given in (price, carbon, export_price)), **of_grid)
+    sun, more, rest = (profile(given, end_s, step_s) for given in (pv, overhead, load))
+    place, grid = other.pop("region", name.replace("s", "r")), other.pop("grid", plain)
+    return Site(name, place, node, nodes, sun, more, rest, grid, **other)
+
+
+def sun_between(begin_h: int, end_h: int, power_w: float, days: int = 1) -> StepProfile:
+    """So much sun from one hour of every day to another [W]."""
+    hours = np.arange(24)
+    return StepProfile(np.tile(np.where((hours >= begin_h) & (hours < end_h), power_w, 0.0), days), STEP_S)
 
 
 def scenario(sites: Sequence[Site] | int = 1, end_s: float = 86_400.0, **other: Any) -> Scenario:

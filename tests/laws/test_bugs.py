@@ -17,7 +17,7 @@ from tafukt.experiments.results.attribution import jobs_columns
 from tafukt.experiments.results.metrics import SiteCosts, comparison, summary
 from tafukt.simulator.policies.presets import PRESETS, policy
 from tafukt.simulator.record import Record
-from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
+from tafukt.simulator.scenario import Battery, NodeType, Scenario
 from tafukt.sites.cooling import overhead
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import ProfileRangeError, StepProfile
@@ -35,13 +35,10 @@ def place(
     sun_w: float | list[float] = 0.0, battery: Battery | None = None, node: NodeType = NODE, **other: Any
 ) -> Scenario:
     """One node for a day in steps of an hour: constant overhead, price 1 MAD and carbon 600 g per kWh."""
-    sun = np.full(24, sun_w) if isinstance(sun_w, float) else np.resize(sun_w, 24)
-    pue = other.pop("pue", 1.0)
-    grid = Grid(kit.flat(1 / KWH, DAY), kit.flat(600 / KWH, DAY), kit.flat(0.0, DAY))
-    site = Site(
-        "s0", "r0", node, 1, StepProfile(sun, HOUR), kit.flat(pue - 1.0, DAY), kit.flat(0.0, DAY), grid, battery,
-        **other,
-    )  # fmt: skip
+    more = other.pop("pue", 1.0) - 1.0
+    site = kit.site(
+        "s0", 1, node, pv=np.resize(sun_w, 24), overhead=more, price=1 / KWH, carbon=600 / KWH, battery=battery, **other
+    )
     return kit.scenario([site])
 
 

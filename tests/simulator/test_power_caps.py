@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.jobs import Script, flat, job, lives, run, scenario, site
+from builders.jobs import Script, job, lives, run, scenario, site
 
 from tafukt.experiments.config.schema import EngineTable
 from tafukt.simulator.bound.supply import gpu_power_w
 from tafukt.simulator.engine.actions import Cap
 from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.power_caps import A100, A100_IDLE_W, MEASURED, speed
-from tafukt.simulator.scenario import Grid, NodeType, Scenario
+from tafukt.simulator.scenario import NodeType, Scenario
 
 HOUR = 3600.0
 CURVES = {"pre-training": "pt_", "fine-tuning": "ft_", "inference": "infer_"}
@@ -43,17 +43,13 @@ def test_the_tables_are_means_of_what_was_measured(shared_data: Path, curve: str
     assert A100[curve][0][0] <= 0.3, "down to 0.3 of the power above idle at least"  # type: ignore[index]
 
 
-def where(node: NodeType, **grid: object) -> Scenario:
-    zero = flat(0.0, 86_400.0)
-    return scenario([replace(site("s0", 1, node), grid=Grid(zero, zero, zero, **grid))])  # type: ignore[arg-type]
+def where(node: NodeType, **other: object) -> Scenario:
+    return scenario([site("s0", 1, node, **other)])
 
 
 def sunny(node: NodeType, limit_w: float) -> Scenario:
     """Sun of 3 kW for an hour, and then the grid alone, up to a limit."""
-    sun = flat(0.0, 86_400.0)
-    sun = type(sun)(np.where(np.arange(24) < 1, 3000.0, 0.0), HOUR)
-    place = where(node, import_limit_w=limit_w)
-    return replace(place, sites=(replace(place.sites[0], pv=sun),))
+    return where(node, pv=[3000.0, 0.0], import_limit_w=limit_w)
 
 
 def test_jobs_under_one_cap_run_at_the_speed_of_their_own_curve() -> None:

@@ -6,8 +6,10 @@ import itertools
 import math
 from dataclasses import replace
 
+import builders.jobs as kit
 import numpy as np
 import pytest
+from builders.jobs import profile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.failures import FaultSettings
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Quota, Scenario, Site
 from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import Ask, Dataset, Job, SpeedUp, Tenant, Truth
+from tafukt.workloads.job import Job, SpeedUp, Truth
 
 H = 3600.0
 KWH = 3.6e6
@@ -29,20 +31,14 @@ IDLE, LOADED, SLEEP = 100.0, 500.0, 20.0  # W per GPU
 EXTRA = (LOADED - SLEEP) / 1e3
 
 
-def profile(values: list[float]) -> StepProfile:
-    return StepProfile(np.array(values, dtype=np.float64), H)
-
-
 def site(
     pv_w: list[float], *, gpus: int = 1, nodes: int = 1, sleeps: bool = True, name: str = "a", **changes: object
 ) -> Site:
     """A site with nodes of `gpus` GPUs; nothing but nodes and sun unless said otherwise."""
-    n = len(pv_w)
-    zero = profile([0.0] * n)
     node = NodeType("n", gpus, gpus * IDLE, gpus * LOADED, gpus * SLEEP, sleep_after_s=0.0 if sleeps else math.inf)
-    grid = Grid(profile([1.0 / KWH] * n), profile([500.0 / KWH] * n), zero)
-    plain = Site(name, "north", node, nodes, profile(pv_w), zero, zero, grid)
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    given = {"region": "north", "price": 1.0 / KWH, "carbon": 500.0 / KWH, **changes}
+    made: Site = kit.site(name, nodes, node, len(pv_w) * H, pv=pv_w, **given)
+    return made
 
 
 def scenario(*sites: Site, **changes: object) -> Scenario:
@@ -51,11 +47,10 @@ def scenario(*sites: Site, **changes: object) -> Scenario:
 
 def job(submit_h: float, gpus: int, hours: float, slack_h: float, *, home: str = "a", residency: str = "open",
         intensity: float = 1.0, name: str = "", **changes: object) -> Job:  # fmt: skip
-    ask = Ask(
-        name or f"{submit_h}/{gpus}/{hours}/{slack_h}/{home}/{intensity}", submit_h * H, gpus, hours * H, slack_h * H,
-        Tenant("north"), home, Dataset("d", 1.0, home, residency), intensity=intensity,  # type: ignore[arg-type]
-    )  # fmt: skip
-    return Job(replace(ask, **changes), Truth(gpus * hours * H))  # type: ignore[arg-type]
+    name = name or f"{submit_h}/{gpus}/{hours}/{slack_h}/{home}/{intensity}"
+    given = {"slack_s": slack_h * H, "region": "north", "residency": residency, "intensity": intensity}
+    made: Job = kit.job(name, submit_h * H, gpus, hours * H, home=home, **given, **changes)
+    return made
 
 
 def kwh(bound: Bound) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import builders.jobs as kit
 import numpy as np
 import pytest
 
@@ -16,9 +17,8 @@ from tafukt.simulator.engine.actions import Start, Wake
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.failures import FaultSettings
-from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
-from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
+from tafukt.simulator.scenario import Battery, NodeType, Scenario, Site
+from tafukt.workloads.job import Job
 
 H = 3600.0
 KWH = 3.6e6
@@ -58,22 +58,23 @@ def sunny(name: str, rng: np.random.Generator, peak_w: float = 6e3, step_s: floa
     hour = (np.arange(n) + 0.5) * step_s / H
     clear = np.repeat(rng.choice([0.3, 1.0], DAYS), n // DAYS)
     pv = np.clip(np.sin((hour % 24 - 6) / 12 * np.pi), 0, None) * clear * rng.uniform(0.4, 1.0) * peak_w
-    zero = StepProfile(np.zeros(n), step_s)
-    grid = Grid(StepProfile(np.full(n, 1 / KWH), step_s), StepProfile(np.full(n, 500 / KWH), step_s), zero)
     battery = None
     if rng.random() < 0.7:
         battery = Battery(10 * KWH * rng.uniform(0.3, 2.0), 5e3, 5e3, 0.95, 0.95, 1e-7, 0.1, 0.9, 0.1, 0.0)
     node = NodeType("n", 8, 1000.0, 4000.0, 0.0, wake_s=0.0, sleep_after_s=0.0)
-    overhead = StepProfile(rng.uniform(0.1, 0.3, n), step_s)
-    return Site(name, "north", node, 4, StepProfile(pv, step_s), overhead, zero, grid, battery)
+    made: Site = kit.site(
+        name, 4, node, n * step_s, step_s=step_s, region="north", pv=pv, overhead=rng.uniform(0.1, 0.3, n),
+        price=1 / KWH, carbon=500 / KWH, battery=battery,
+    )  # fmt: skip
+    return made
 
 
 def gang(gpus: int, hours: float, slack_h: float, name: str = "gang", submit_h: float = 0.0) -> Job:
-    ask = Ask(
-        name, submit_h * H, gpus, hours * H, slack_h * H, Tenant("north"), "a", Dataset("d", 1.0, "a", "open"),
-        Checkpoint(), interruptible=False,
+    made: Job = kit.job(
+        name, submit_h * H, gpus, hours * H, slack_s=slack_h * H, home="a", region="north", residency="open",
+        interruptible=False,
     )  # fmt: skip
-    return Job(ask, Truth(gpus * hours * H))
+    return made
 
 
 def drawn_j(there: Scenario, jobs: tuple[Job, ...], plan: dict[str, tuple[int, float]]) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import exp, inf
+from typing import Any
 
+import builders.jobs as kit
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ from tafukt.simulator.energy.ledger import SiteLedger, Supply
 from tafukt.simulator.engine.power_shortage import SupplyAdequacy
 from tafukt.simulator.errors import BreachError
 from tafukt.simulator.record import FLOWS, SiteEnergy
-from tafukt.simulator.scenario import Battery, Carbon, Grid, NodeType, PeakShaving, Site, Tariff
+from tafukt.simulator.scenario import Battery, Carbon, NodeType, PeakShaving, Site, Tariff
 from tafukt.sites.profile import StepProfile
 
 KWH = 3.6e6
@@ -31,27 +33,17 @@ def site(
     battery: Battery | None = None,
     *,
     step_s: float = HOUR,
-    price: Sequence[float] | None = None,
-    carbon: Sequence[float] | None = None,
-    overhead: float = 0.0,
-    fixed_w: float = 0.0,
-    **grid: float,
+    price: Sequence[float] | float = 1.0 / KWH,
+    carbon: Sequence[float] | float = 600.0 / KWH,
+    **other: Any,
 ) -> Site:
-    n = len(sun_kw)
-
-    def profile(values: Sequence[float] | None, default: float) -> StepProfile:
-        return StepProfile(np.full(n, default) if values is None else np.asarray(values, dtype=float), step_s)
-
-    connection = Grid(
-        profile(price, 1.0 / KWH),
-        profile(carbon, 600.0 / KWH),
-        profile(None, 0.1 / KWH),
-        **grid,  # type: ignore[arg-type]
-    )
-    return Site(
-        "site", "R", NODE, 4, profile(np.asarray(sun_kw) * 1e3, 0.0), profile(None, overhead), profile(None, 0.0),
-        connection, battery, fixed_w,
+    """Four nodes; export earns 0.1 MAD/kWh."""
+    sun = np.multiply(sun_kw, 1e3)
+    made: Site = kit.site(
+        "site", 4, NODE, len(sun) * step_s, step_s=step_s, region="R", pv=sun, price=price, carbon=carbon,
+        export_price=0.1 / KWH, battery=battery, **other,
     )  # fmt: skip
+    return made
 
 
 def books(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, get_args
 
+import builders.jobs as kit
 import numpy as np
 import pytest
 
 from tafukt.simulator.engine.forecast import Forecast, ForecastKind, ForecastSettings, Quantity
-from tafukt.simulator.scenario import Grid, NodeType, Scenario, Site
-from tafukt.sites.profile import StepProfile
+from tafukt.simulator.scenario import NodeType, Scenario, Site
 
 NODE = NodeType("n", 8, 100.0, 1000.0, 50.0)
 STEP_S = 300.0
@@ -20,11 +20,9 @@ QUANTITIES = get_args(Quantity)
 
 
 def site(name: str, values: dict[str, np.ndarray], country: str = "MA") -> Site:
-    profile = {key: StepProfile(value, STEP_S) for key, value in values.items()}
-    grid = Grid(profile["price"], profile["carbon"], StepProfile(np.zeros(HOURS * 12), STEP_S))
-    return Site(
-        name, "R", NODE, 1, profile["sun"], profile["overhead"], profile["load"], grid, fixed_w=7.0, country=country
-    )
+    given = {{"sun": "pv"}.get(key, key): profile for key, profile in values.items()}
+    made: Site = kit.site(name, 1, NODE, HOURS * 3600.0, step_s=STEP_S, fixed_w=7.0, country=country, **given)
+    return made
 
 
 def profiles(seed: int) -> dict[str, np.ndarray]:

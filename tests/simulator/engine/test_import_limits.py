@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from builders.cases import case, lives_of
-from builders.jobs import AWAKE, flat, job, run, scenario, site
+from builders.jobs import AWAKE, job, run, scenario, site
 
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.bound.supply import supply_of
 from tafukt.simulator.energy.adequacy import unserved_without_jobs
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.record import Record
-from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
+from tafukt.simulator.scenario import Battery, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Checkpoint
 
@@ -27,13 +27,8 @@ SAVING = Checkpoint(10.0, 120.0, 60.0)
 
 def place(limits_kw: list[float] | float, nodes: int = 2, node: NodeType = SLEEPY, **other: object) -> Site:
     """A site of 24 h whose limit is given hour by hour, the last one to the end."""
-    if isinstance(limits_kw, list):
-        hourly = np.array(limits_kw + [limits_kw[-1]] * (24 - len(limits_kw))) * 1000.0
-        limit: StepProfile | float = StepProfile(hourly, HOUR)
-    else:
-        limit = limits_kw * 1000.0
-    zero = flat(0.0, 86_400.0)
-    return replace(site("s0", nodes, node), grid=Grid(zero, zero, zero, import_limit_w=limit), **other)
+    limits_w = [1000.0 * kw for kw in limits_kw] if isinstance(limits_kw, list) else 1000.0 * limits_kw
+    return site("s0", nodes, node, import_limit_w=limits_w, **other)
 
 
 def imports_kw(record: Record) -> np.ndarray:

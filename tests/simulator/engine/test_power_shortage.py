@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from math import inf
 
+import builders.jobs as kit
 import numpy as np
 import pytest
 
@@ -14,9 +15,9 @@ from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.record import Record
-from tafukt.simulator.scenario import Battery, Grid, NodeType, PeakShaving, Scenario, Site
+from tafukt.simulator.scenario import Battery, NodeType, PeakShaving, Scenario
 from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, Tenant, Truth
+from tafukt.workloads.job import Checkpoint, Job
 
 HOUR = 3600.0
 KWH = 3.6e6
@@ -36,34 +37,18 @@ def scenario(
     node: NodeType = NODE,
     **grid: object,
 ) -> Scenario:
-    n = int(hours * HOUR / STEP)
-
-    def profile(value: np.ndarray | float) -> StepProfile:
-        return StepProfile(np.broadcast_to(value, n).astype(float), STEP)
-
-    connection = Grid(profile(1.0 / KWH), profile(600.0 / KWH), profile(0.0), **grid)  # type: ignore[arg-type]
-    site = Site(
-        "rabat", "RSK", node, nodes, profile(sun_w), profile(0.0), profile(0.0), connection, battery,
-        fixed_w=500.0, islandable=islandable,
+    site = kit.site(
+        "rabat", nodes, node, hours * HOUR, step_s=STEP, pv=sun_w, price=1.0 / KWH, carbon=600.0 / KWH, region="RSK",
+        battery=battery, fixed_w=500.0, islandable=islandable, **grid,
     )  # fmt: skip
     return Scenario((site,), hours * HOUR, STEP)
 
 
-def job(name: str, submit_s: float = 0.0, gpus: int = 8, hours: float = 4.0, **ask: object) -> Job:
-    given = {"checkpoint": Checkpoint(1.0, 120.0, 60.0, inf), **ask}
-    slack_s = float(given.pop("slack_s", inf))  # type: ignore[arg-type]
-    asked = Ask(
-        name,
-        submit_s,
-        gpus,
-        hours * HOUR,
-        slack_s,
-        Tenant("RSK"),
-        "rabat",
-        Dataset("d", 0.0, "rabat"),
-        **given,  # type: ignore[arg-type]
-    )
-    return Job(asked, Truth(gpus * hours * HOUR))
+def job(name: str, submit_s: float = 0.0, gpus: int = 8, hours: float = 4.0, **other: object) -> Job:
+    """A job that does not mind how late it starts."""
+    given = {"checkpoint": Checkpoint(1.0, 120.0, 60.0, inf), "slack_s": inf, **other}
+    made: Job = kit.job(name, submit_s, gpus, hours * HOUR, home="rabat", region="RSK", **given)
+    return made
 
 
 def run(what: Scenario, jobs: list[Job], name: str = "fifo") -> Record:

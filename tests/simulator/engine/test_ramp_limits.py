@@ -12,14 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from builders.cases import Case, case
-from builders.jobs import AWAKE, flat, job, run, scenario, site, starts
+from builders.jobs import AWAKE, job, run, scenario, site, starts
 
 from tafukt.experiments.results.ramps import ramp_metrics
 from tafukt.simulator.bound.starts import _undisturbed
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.energy.ramp import RampedLedger, ledger_of
 from tafukt.simulator.record import Occupancy, Record
-from tafukt.simulator.scenario import Battery, Grid, Site
+from tafukt.simulator.scenario import Battery, Site
 
 KWH = 3.6e6
 CAPS = ((0.25, 0.5), (1.0, 1.0))
@@ -28,9 +28,7 @@ WORKS = [Occupancy.KINDS.index(kind) for kind in ("run", "lost")]
 
 def place(up_kw: float = math.inf, down_kw: float = math.inf, caps: tuple = (), **other: object) -> Site:  # type: ignore[type-arg]
     """One node that never sleeps: 1 kW idle, half a kilowatt more for each of its eight GPUs."""
-    zero = flat(0.0, 86_400.0)
-    grid = Grid(zero, zero, zero, ramp_up_w=1000.0 * up_kw, ramp_down_w=1000.0 * down_kw)
-    return replace(site("s0", 1, replace(AWAKE, caps=caps)), grid=grid, **other)
+    return site("s0", 1, replace(AWAKE, caps=caps), ramp_up_w=1000.0 * up_kw, ramp_down_w=1000.0 * down_kw, **other)
 
 
 def minutes_kw(record: Record, index: int = 0) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import builders.jobs as kit
@@ -17,7 +16,6 @@ from tafukt.simulator.policies.planner.budget import BudgetPlanner, LoadRequest,
 from tafukt.simulator.policies.planner.learning import Arrivals
 from tafukt.simulator.policies.planner.plan_table import PlanTable
 from tafukt.simulator.scenario import Scenario
-from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Checkpoint, Job
 
 H = 3600.0
@@ -26,12 +24,8 @@ EVERYWHERE = (0, 1)
 
 def sunny(days: int = 4) -> Scenario:
     """Two sites of one node: at the first the sun shines from 9 to 12 o'clock, at the second from 12 to 15."""
-    end_s, hours = days * 24 * H, np.arange(24)
-    made = []
-    for i, begin in enumerate((9, 12)):
-        sun = np.tile(np.where((hours >= begin) & (hours < begin + 3), 20e3, 0.0), days)
-        made.append(replace(kit.site(f"s{i}", nodes=1, end_s=end_s), pv=StepProfile(sun, H)))
-    where: Scenario = kit.scenario(made, end_s=end_s)
+    end_s, suns = days * 24 * H, [kit.sun_between(begin, begin + 3, 20e3, days) for begin in (9, 12)]
+    where: Scenario = kit.scenario([kit.site(f"s{i}", end_s=end_s, pv=sun) for i, sun in enumerate(suns)], end_s=end_s)
     return where
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders.jobs import AWAKE, Script, flat, job, run, scenario, site, starts
+from builders.jobs import AWAKE, Script, job, run, scenario, site, starts, sun_between
 
 from tafukt.simulator.policies.presets import policy
-from tafukt.simulator.scenario import Grid, GridEvent, Scenario, Site
+from tafukt.simulator.scenario import GridEvent, Scenario, Site
 from tafukt.sites.profile import StepProfile
 
 HOUR = 3600.0
@@ -18,11 +18,7 @@ HOUR = 3600.0
 
 def place(limit: StepProfile | float, events: tuple[GridEvent, ...] = (), sun_w: float = 0.0) -> Site:
     """One node of 1 to 5 kW; sun from 6 to 9 h alone."""
-    zero = flat(0.0, 86_400.0)
-    sun = np.zeros(24)
-    sun[6:9] = sun_w
-    grid = Grid(zero, zero, zero, import_limit_w=limit, events=events)
-    return replace(site("s0", 1, AWAKE), grid=grid, pv=StepProfile(sun, HOUR))
+    return site("s0", 1, AWAKE, pv=sun_between(6, 9, sun_w), import_limit_w=limit, events=events)
 
 
 def test_the_view_has_the_least_limit_of_each_hour_and_requests_from_their_notice_on() -> None:

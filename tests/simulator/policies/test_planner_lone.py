@@ -15,8 +15,7 @@ from tafukt.simulator.engine.actions import Action, Pause, Start, Wake
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.record import Record
-from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
-from tafukt.sites.profile import StepProfile
+from tafukt.simulator.scenario import Battery, NodeType, Scenario, Site
 from tafukt.workloads.job import Checkpoint, Job
 
 PLANNERS = ["planner", pytest.param("budget-planner", marks=pytest.mark.slow)]
@@ -30,11 +29,10 @@ def place(rng: Any, name: str) -> Site:
     hour = np.arange(HOURS) % 24
     sun = np.clip(np.sin((hour - 5.5) / 13 * np.pi), 0.0, None) * rng.uniform(4000.0, 16_000.0)
     sun *= rng.uniform(0.2, 1.0, HOURS)
-    flat = StepProfile.constant(0.0, HOURS * HOUR_S, HOUR_S)
     size_j = rng.uniform(8.0, 40.0) * 3.6e6
     battery = Battery(size_j, size_j / 7200, size_j / 7200, 0.95, 0.95, soc_min=0.05, soc_max=0.95, soc_start=0.05)
-    pv = StepProfile(sun, HOUR_S)
-    return Site(name, name.replace("s", "r"), NODE, 1, pv, flat, flat, Grid(flat, flat, flat), battery=battery)
+    made: Site = kit.site(name, 1, NODE, HOURS * HOUR_S, pv=sun, battery=battery)
+    return made
 
 
 class Hours:

@@ -16,7 +16,6 @@ from tafukt.simulator.policies.planner.clairvoyant import best_known
 from tafukt.simulator.policies.planner.planner import Planner, PlannerSettings
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Scenario
-from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Checkpoint, Job
 
 job, run, scenario, site = kit.job, kit.run, kit.scenario, kit.site
@@ -28,11 +27,9 @@ PERFECT = ForecastSettings(sun="perfect")
 
 def sunny(names: int = 1, battery: Battery | None = None, nodes: int = 1) -> Scenario:
     """Sites with 20 kW of sun from 9 to 15 o'clock."""
-    end_s = DAYS * 24 * H
-    sun = np.tile(np.where((np.arange(24) >= 9) & (np.arange(24) < 15), 20e3, 0.0), DAYS)
-    pv = StepProfile(sun, H)
-    plain = [site(f"s{i}", nodes=nodes, end_s=end_s) for i in range(names)]
-    made: Scenario = scenario([replace(s, pv=pv, battery=battery) for s in plain], end_s=end_s)
+    sun, end_s = kit.sun_between(9, 15, 20e3, DAYS), DAYS * 24 * H
+    sites = [site(f"s{i}", nodes, end_s=end_s, pv=sun, battery=battery) for i in range(names)]
+    made: Scenario = scenario(sites, end_s=end_s)
     return made
 
 

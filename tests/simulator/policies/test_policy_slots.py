@@ -22,10 +22,9 @@ NODE = NodeType("n", 8, 1000.0, 8000.0, 100.0)
 
 
 def where(carbon: Any) -> Scenario:
-    """A site on the grid, with a carbon intensity for every half hour."""
-    flat = StepProfile.constant(0.0, N * HALF_S, HALF_S)
-    grid = Grid(StepProfile(carbon / 3.6e6, HALF_S), StepProfile(carbon / 3.6e6, HALF_S), flat)
-    return Scenario((Site("s0", "r0", NODE, 1, flat, flat, flat, grid),), N * HALF_S, HALF_S)
+    """A site on the grid, with a carbon intensity for every half hour, and a price that follows it."""
+    values, end_s = np.divide(carbon, 3.6e6), N * HALF_S
+    return Scenario((kit.site("s0", 1, NODE, end_s, step_s=HALF_S, carbon=values, price=values),), end_s, HALF_S)
 
 
 def start_s(name: str, carbon: Any, slot_s: float, submit_s: float, run_s: float, slack_s: float) -> float:

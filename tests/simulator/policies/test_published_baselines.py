@@ -14,19 +14,17 @@ from tafukt.experiments.config.scenario import build
 from tafukt.experiments.errors import InputError
 from tafukt.simulator.engine.forecast import Forecast, ForecastSettings
 from tafukt.simulator.policies.presets import policy
-from tafukt.simulator.scenario import Grid, NodeType, Scenario, Site
-from tafukt.sites.profile import StepProfile
+from tafukt.simulator.scenario import NodeType, Scenario, Site
 
 HOUR_S = 3600.0
 N = 24 * 60
 
 
 def site(name: str = "s0", country: str = "MA", carbon: Any = 500.0) -> Site:
-    flat = StepProfile.constant(0.0, N * HOUR_S, HOUR_S)
-    sun = StepProfile(np.where(np.arange(N) % 24 >= 12, 1000.0, 0.0), HOUR_S)
-    values = np.broadcast_to(np.asarray(carbon, dtype=np.float64) / 3.6e6, (N,)).copy()
-    grid = Grid(flat, StepProfile(values, HOUR_S), flat)
-    return Site(name, name, NodeType("n", 8, 1000.0, 8000.0, 100.0), 1, sun, flat, flat, grid, country=country)
+    """Sun in the second half of every day; the carbon intensity of every hour [g/kWh]."""
+    node, sun = NodeType("n", 8, 1000.0, 8000.0, 100.0), kit.sun_between(12, 24, 1000.0, N // 24)
+    given: Site = kit.site(name, 1, node, N * HOUR_S, pv=sun, carbon=np.divide(carbon, 3.6e6), country=country)
+    return given
 
 
 def white(seed: int, error: float, *sites: Site) -> Forecast:

@@ -7,6 +7,7 @@ from itertools import product
 from math import inf
 from typing import Any
 
+import builders.jobs as kit
 import numpy as np
 import pytest
 
@@ -30,8 +31,7 @@ from tafukt.simulator.policies.deferral.slots import (
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.policies.presets import defer_by, policy
 from tafukt.simulator.record import Record
-from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
-from tafukt.sites.profile import StepProfile
+from tafukt.simulator.scenario import Battery, NodeType, Scenario, Site
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, SpeedUp, Tenant, Truth
 
 NODE = NodeType("n", 8, 0.0, 8000.0, 0.0)
@@ -145,11 +145,10 @@ def test_what_would_be_fed_in_costs_nothing_and_neither_does_what_is_full_again_
 
 
 def site(name: str, pv: list[float], carbon: list[float], price: list[float]) -> Site:
-    def hourly(values: list[float]) -> StepProfile:
-        return StepProfile(np.repeat(np.array(values + [values[-1]] * (72 - len(values)), float), 4), 900.0)
-
-    grid = Grid(hourly(price), hourly(carbon), hourly([0.0]))
-    return Site(name, "R", NODE, 1, hourly(pv), hourly([0.0]), hourly([0.0]), grid)
+    """Values of every hour, the last one to the end of the third day."""
+    quarters = {key: np.repeat(values, 4) for key, values in (("pv", pv), ("carbon", carbon), ("price", price))}
+    made: Site = kit.site(name, 1, NODE, 72 * HOUR_S, step_s=900.0, region="R", **quarters)
+    return made
 
 
 def job(name: str = "j", **changes: Any) -> Job:

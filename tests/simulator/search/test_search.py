@@ -20,7 +20,6 @@ from tafukt.simulator.scenario import Battery, Carbon, Link, Quota, Scenario
 from tafukt.simulator.search import best, course, search, world
 from tafukt.simulator.search.follow import Follow
 from tafukt.simulator.search.search import Found, Placements, SearchSettings, Stay, schedule_of
-from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Checkpoint, Job
 
 job = kit.job
@@ -30,9 +29,9 @@ SUN_KW = 20.0
 
 def sunny(names: int = 1, battery: Battery | None = None, nodes: int = 1, **other: Any) -> Scenario:
     """Sites whose nodes sleep, with 20 kW of sun from 9 to 15 o'clock."""
-    sun = np.tile(np.where((np.arange(24) >= 9) & (np.arange(24) < 15), SUN_KW * 1e3, 0.0), DAYS)
-    sites = [kit.site(f"s{i}", nodes, kit.SLEEPY, END_S) for i in range(names)]
-    made: Scenario = kit.scenario([replace(s, pv=StepProfile(sun, H), battery=battery) for s in sites], END_S, **other)
+    sun = kit.sun_between(9, 15, SUN_KW * 1e3, DAYS)
+    sites = [kit.site(f"s{i}", nodes, kit.SLEEPY, END_S, pv=sun, battery=battery) for i in range(names)]
+    made: Scenario = kit.scenario(sites, END_S, **other)
     return made
 
 

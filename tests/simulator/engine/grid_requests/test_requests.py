@@ -21,10 +21,7 @@ EVENT = GridEvent(2 * HOUR, 5 * HOUR, notice_s=2 * HOUR - 900.0, cut=0.25)
 
 
 def where(*events: GridEvent, battery: Battery | None = None, node: NodeType = NODE, nodes: int = 1) -> Scenario:
-    end_s = 86_400.0
-    zero = flat(0.0, end_s)
-    grid = Grid(zero, zero, zero, events=events)
-    return scenario([replace(site("s0", nodes, node, end_s), battery=battery, grid=grid)])
+    return scenario([site("s0", nodes, node, battery=battery, events=events)])
 
 
 def jobs(floors: Any, runtime_h: float = 10.0) -> list[Any]:
