@@ -1,14 +1,19 @@
-"""Adequacy of a site's connection: load that stays unserved whatever the schedule."""
+"""Adequacy of a site's supply: when it falls short of a load, and load that stays unserved whatever the schedule."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 
 from tafukt.simulator.energy.flows import settle_flows
-from tafukt.simulator.energy.ledger import ROUNDING, SiteLedger
+from tafukt.simulator.energy.ledger import ROUNDING, SiteLedger, Supply
 from tafukt.simulator.scenario import Site
+from tafukt.simulator.units import Floats
+
+# How many import limits a site keeps its table for.
+TABLES_KEPT = 4
 
 
 def unserved_without_jobs(site: Site, end_s: float) -> tuple[list[tuple[float, float]], float]:
@@ -41,3 +46,114 @@ def unserved_without_jobs(site: Site, end_s: float) -> tuple[list[tuple[float, f
     edges = np.flatnonzero(np.diff(np.concatenate(([False], lacking, [False])).astype(np.int8)))
     spells = energy.edges_s[edges].reshape(-1, 2)
     return [(float(begin), float(end)) for begin, end in spells], energy.flow_j("unserved")
+
+
+class SupplyAdequacy:
+    """Looks ahead in the books of one site, settled up to now, and leaves them as they are.
+
+    The engine's guard foresees with it, and no policy does: it knows the sun to come. The present supply
+    is taken to last, since nobody knows when an outage ends. The battery is walked only where sun and
+    grid alone do not carry the load; whether they do is one comparison, so that a limit which never binds
+    costs next to nothing.
+    """
+
+    def __init__(self, ledger: SiteLedger, battery_answers: bool = True) -> None:
+        self.ledger = ledger
+        self.battery_answers = battery_answers
+        site, n = ledger.site, ledger.steps
+        self._free_w = site.pv.values[:n] - site.other.values[:n] - site.fixed_w
+        self._per_it = 1.0 + site.overhead.values[:n]
+        self._carried: dict[float | tuple[Supply, float], tuple[Floats, list[float]]] = {}
+
+    def carried_w(self, time_s: float) -> tuple[float, float]:
+        """IT power that sun and grid carry without the battery, at `time_s` and from then on always [W]."""
+        carried, least = self._table()
+        step = self.ledger.step_at(time_s)
+        return float(carried[step]), least[step]
+
+    def carried_for_w(self, time_s: float, hold_s: float) -> float:
+        """IT power that the sun at `time_s` and the least limit of the `hold_s` after it carry [W]."""
+        ledger, step = self.ledger, self.ledger.step_at(time_s)
+        if not ledger.varies:
+            return float(self._table()[0][step])
+        return (ledger.free_w(time_s) + ledger.ceiling_ahead_w(time_s, time_s + hold_s)) / ledger.per_it(time_s)
+
+    def strained_s(self, it_w: float, until_s: float) -> float:
+        """Time, from now up to `until_s`, at which an IT power of `it_w` first needs the battery [s].
+
+        Infinite where it never does.
+        """
+        ledger = self.ledger
+        if ledger.supply is Supply.NONE:
+            return ledger.now_s
+        carried, least = self._table()
+        first = ledger.step_at(ledger.now_s)
+        if it_w <= least[first] or until_s <= ledger.now_s:
+            return inf
+        short = carried[first : ledger.step_at(until_s) + 1] < it_w * (1.0 - ROUNDING)
+        begin_s = max((first + int(short.argmax())) * ledger.step_s, ledger.now_s)
+        return begin_s if short.any() and begin_s < until_s else inf
+
+    def falls_short_s(self, it_w: float, until_s: float) -> float:
+        """The first instant from now up to `until_s` at which an IT power of `it_w` cannot be fed [s].
+
+        Infinite where there is none. Fade at a midnight on the way is not foreseen.
+        """
+        ledger = self.ledger
+        until_s = min(until_s, ledger.end_s)
+        strained_s = self.strained_s(it_w, until_s)
+        spared = not self.battery_answers and ledger.request_w < ledger.limit_at(ledger.now_s)
+        if ledger.battery is None or strained_s == inf or ledger.supply is Supply.NONE or spared:
+            return strained_s
+        for start, end, power in ledger.peek(it_w, until_s):
+            step = ledger.step_at(start)
+            load_w = it_w * self._per_it[step]
+            if load_w - self._free_w[step] - ledger.ceiling_at(start) + power > ROUNDING * load_w and end > start:
+                return start
+        return inf
+
+    def most_it_w(self, until_s: float, at_most_w: float) -> float:
+        """The largest IT power up to `at_most_w` that can be fed from now up to `until_s` [W].
+
+        Exact where the battery does not answer, else to half a watt, on the safe side.
+        """
+        ledger = self.ledger
+        spared = not self.battery_answers and ledger.request_w < ledger.limit_at(ledger.now_s)
+        if ledger.battery is None or spared:
+            first, last = ledger.step_at(ledger.now_s), ledger.step_at(until_s)
+            carried = self._table()[0][first : max(last, first) + (last * ledger.step_s < until_s or last == first)]
+            return min(max(float(carried.min()), 0.0), at_most_w)
+        if self.falls_short_s(at_most_w, until_s) == inf:
+            return at_most_w
+        low, high = 0.0, at_most_w
+        while high - low > 0.5:
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self.falls_short_s(middle, until_s) == inf else (low, middle)
+        return low
+
+    def carries_s(self, it_w: float, hold_s: float) -> float:
+        """Time for which an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].
+
+        At most `hold_s`. This looks at the present alone, as whoever lets a job in has to, and at the limits to come,
+        which are known.
+        """
+        ledger = self.ledger
+        if ledger.supply is Supply.NONE:
+            return 0.0
+        step = ledger.step_at(ledger.now_s)
+        ceiling_w = ledger.ceiling_ahead_w(ledger.now_s, ledger.now_s + hold_s)
+        lacking_w = it_w * float(self._per_it[step]) - float(self._free_w[step]) - ceiling_w
+        return hold_s if lacking_w <= 0.0 else ledger.holds_s(lacking_w, hold_s)
+
+    def _table(self) -> tuple[Floats, list[float]]:
+        """IT power carried without the battery [W]: in each step, and in every step from it on."""
+        ledger = self.ledger
+        key = (ledger.supply, ledger.request_w) if ledger.varies else ledger.ceiling_at(0.0)
+        found = self._carried.get(key)
+        if found is None:
+            if len(self._carried) > TABLES_KEPT:  # a ramp of the grid's requests has a ceiling for each of its minutes
+                self._carried.clear()
+            carried = (self._free_w + ledger.ceilings_w()) / self._per_it
+            least = np.minimum.accumulate(carried[::-1])[::-1]
+            found = self._carried[key] = carried, least.tolist()
+        return found

@@ -229,7 +229,7 @@ class View:
 
     @property
     def limits_told(self) -> int:
-        """How often a request has been announced, has begun or is over: -1 where no import is limited at all."""
+        """Count of requests announced, begun or over so far: -1 where no import is limited at all."""
         if not self._limited and not any(self._state.announced):
             return -1
         return self._state.requests_told

@@ -142,7 +142,7 @@ def situation(control: ShortageControl, site: int) -> Situation:
 
 
 def _back_s(asked: GridEvent) -> float:
-    """When a job that was paused for a request can go on at the latest, as far as the request goes [s]."""
+    """Latest time at which a job paused for a request can go on, as far as the request goes [s]."""
     return asked.end_s + asked.ramp_up_s + min(asked.end_s - asked.start_s, RECOVERY_S)
 
 

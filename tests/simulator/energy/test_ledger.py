@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tafukt.simulator.energy.adequacy import SupplyAdequacy
 from tafukt.simulator.energy.balance import residual
 from tafukt.simulator.energy.flows import settle_flows, split_segment
 from tafukt.simulator.energy.ledger import SiteLedger, Supply
-from tafukt.simulator.engine.power_shortage import SupplyAdequacy
 from tafukt.simulator.errors import BreachError
 from tafukt.simulator.record import FLOWS, SiteEnergy
 from tafukt.simulator.scenario import Battery, Carbon, NodeType, PeakShaving, Site, Tariff
