@@ -72,11 +72,12 @@ def open_nodes(job: JobState, fitting: Sequence[int], view: View) -> Sequence[in
     """
     if view.scenario.links:
         return home(job, fitting, view)
-    found = [i for i in fitting if _has_open_node(view.sites[i].nodes, job.ask.gpus)]
+    found = [i for i in fitting if has_open_node(view.sites[i].nodes, job.ask.gpus)]
     return home(job, found or fitting, view)
 
 
-def _has_open_node(nodes: Cluster, gpus: int) -> bool:
+def has_open_node(nodes: Cluster, gpus: int) -> bool:
+    """Whether a node that others keep awake has room for so many GPUs."""
     return any(nodes.level[gpus : nodes.per_node])
 
 

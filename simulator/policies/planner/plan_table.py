@@ -65,6 +65,9 @@ class PlanTable:
         self._promised = HourTable([site.spec for site in view.sites], view.slots.hours + 2 * self.span, slot_s)
         self._watts, self._gpus = self._promised.watts.T, self._promised.gpus.T
         self._view = view
+        self._per_node = np.array([site.spec.node.gpus for site in view.sites])
+        # GPUs that are planned to take part of a node, by site and hour.
+        self._parts: Ints = np.zeros(self._gpus.shape, np.int64)
         batteries = [site.spec.battery for site in view.sites]
         self._eta_in = np.array([b.eta_charge if b else 1.0 for b in batteries])[:, None]
         self._eta_out = np.array([b.eta_discharge if b else 1.0 for b in batteries])[:, None]
@@ -104,6 +107,7 @@ class PlanTable:
         plan = self.plans.pop(index, None)
         if plan is not None:
             self._promised.add(plan.sites, plan.hours, -plan.watts, -plan.gpus)
+            self._add_parts(plan, -1)
             self._stale.update(plan.sites.tolist())
         return plan
 
@@ -111,7 +115,19 @@ class PlanTable:
         """Write down a job's plan."""
         self.plans[index] = plan
         self._promised.add(plan.sites, plan.hours, plan.watts, plan.gpus)
+        self._add_parts(plan, 1)
         self._stale.update(plan.sites.tolist())
+
+    def _add_parts(self, plan: JobPlan, sign: int) -> None:
+        self._parts[plan.sites, plan.hours] += sign * (plan.gpus % self._per_node[plan.sites])
+
+    def opened(self, rows: Ints, span: int, gpus: int) -> Floats:
+        """Nodes that a job of less than a node opens at each row in each of the next hours, by the plans.
+
+        None where those planned leave room on one, packed as tightly as may be; else one. Shape (rows, span).
+        """
+        free = -self._parts[rows, self.first : self.first + span] % self._per_node[rows][:, None]
+        return np.where(free >= gpus, 0.0, 1.0)
 
     def earmark(self, sites: Ints, watts: Floats, sign: float, first: int = -1) -> None:
         """Put power of no plan into the book, shape (sites, hours from `first` or now on), or take it out."""
@@ -144,7 +160,16 @@ class PlanTable:
             self._stale.difference_update(kept[0].tolist())
 
     def cost_kwh(self, rows: Ints, span: int, it_w: Floats, gpus: int) -> tuple[Floats, Floats]:
-        """Grid energy that so much more IT power [W, per row] would draw in each of the next hours.
+        """Grid energy that so much more IT power would draw in each of the next hours.
+
+        Parameters
+        ----------
+        rows : array of int
+            Sites.
+        span : int
+            How many hours are looked at.
+        it_w : array, shape (rows, span)
+        gpus : int
 
         Returns
         -------
@@ -154,7 +179,7 @@ class PlanTable:
             All of it.
         """
         self._refresh()
-        power = it_w[:, None] * self.per_it[rows, :span]
+        power = it_w * self.per_it[rows, :span]
         spare, charging, lent = self._prices[:, rows, :span]
         beyond = np.maximum(power - spare, 0.0)
         uncharged = np.minimum(beyond, charging)

@@ -21,10 +21,10 @@ from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import leads_s
 from tafukt.simulator.policies.lookahead.hour_table import added_w
 from tafukt.simulator.policies.lookahead.windows import cheapest_hours, cheapest_window
-from tafukt.simulator.policies.place import home_first
+from tafukt.simulator.policies.place import has_open_node, home_first
 from tafukt.simulator.policies.planner.learning import Survival
 from tafukt.simulator.policies.planner.plan_table import JobPlan, PlanTable
-from tafukt.simulator.units import DAY_H, HOUR_S, Floats, Ints
+from tafukt.simulator.units import DAY_H, HOUR_S, KWH_J, Floats, Ints
 
 # How often an hour of a lone job's plan is moved at the most (a choice).
 MOVES_MOST = 24
@@ -58,6 +58,9 @@ class PlannerSettings:
         A job is not stopped sooner after its start [s].
     moves : bool
         Whether a job that has begun may go on elsewhere.
+    cycle : float
+        How much of the energy that a job's nodes take to wake, and draw before they sleep again, counts for each time
+        that it is stopped, as if none of it came from the sun.
     """
 
     horizon_h: int = 48
@@ -69,6 +72,7 @@ class PlannerSettings:
     every_h: int = 3
     least_stay_s: float = 900.0
     moves: bool = True
+    cycle: float = 0.5
 
 
 # With a budget those who have not come are in the programme, so that sun a day ahead is less scarce than without.
@@ -314,7 +318,8 @@ class Planner:
         n = need.n
         fixed = stays and (not ask.interruptible or job.phase != "running")
         span = n if fixed else max(self._span(job, need.hours), n)
-        grid, energy = book.cost_kwh(rows, span, it_w, gpus)
+        power_w = self._beside_others(rows, span, gpus, it_w, stays)
+        grid, energy = book.cost_kwh(rows, span, power_w, gpus)
         soon = np.minimum(np.arange(span) * (self._slot_s / HOUR_S) / DAY_H, 1.0)
         per_work = (speed.min() / speed)[:, None]
         scarcity = 0.0 if self._alone else self.settings.scarcity  # nobody else has come who might want the sun
@@ -325,22 +330,30 @@ class Planner:
         here = int(np.flatnonzero(rows == job.site)[0]) if stays else -1
         # A job that is known before it comes begins with its first whole hour.
         begin = min(max(ceil((ask.submit_s - view.now_s) / self._slot_s), 0), span - n)
-        hours, at, total = self._search(job, need, cost[:, begin:], energy[:, 0], here)
-        if (
-            here < 0 and not fitting and not book.plans
-        ):  # nobody else is planned: what each choice draws is known exactly
-            hours, at = self._alone_at(job, need, rows, it_w, span - begin, (hours, at))
+        stop_kwh = self._stop_kwh(job, rows, gpus, energy.max(axis=1))
+        hours, at, total = self._search(job, need, cost[:, begin:], stop_kwh, here)
+        # Where nobody else is planned what each choice draws is known exactly.
+        if here < 0 and not fitting and not book.plans:
+            alone_w = power_w.max(axis=1)
+            hours, at = self._alone_at(job, need, rows, alone_w, stop_kwh, span - begin, (hours, at))
         hours = hours + begin
         now_kwh = float((cost[:, :n] @ (need.share * need.chance))[here if stays else slice(None)].min())
         detail = {"cost_kwh": total, "cost_now_kwh": now_kwh, "hours": need.hours * self._slot_s / HOUR_S}
-        watts = it_w[at] * need.share * need.chance
+        watts = power_w[at, hours] * need.share * need.chance
         plan = JobPlan(hours + book.first, rows[at], watts, gpus, detail)
         book.enter(job.index, plan)
         if kept is not None and old is not None:
             book.restore(old, plan, kept)
 
     def _alone_at(
-        self, job: JobState, need: Need, rows: Ints, it_w: Floats, span: int, found: tuple[Ints, Ints]
+        self,
+        job: JobState,
+        need: Need,
+        rows: Ints,
+        it_w: Floats,
+        stop_kwh: Floats,
+        span: int,
+        found: tuple[Ints, Ints],
     ) -> tuple[Ints, Ints]:
         """The hours and rows of a job beside whom nobody is planned, by walking each site's battery for every choice.
 
@@ -349,7 +362,6 @@ class Planner:
         """
         book, n, weights = self._book, need.n, need.share * need.chance
         base = [float(book.drawn_kwh(int(site), np.zeros((1, book.span)))[0]) for site in rows]
-        stop_kwh = (job.ask.checkpoint.write_s + job.ask.checkpoint.restart_s) / HOUR_S * it_w / 1e3
 
         def costs(row: int, chosen: Ints) -> Floats:
             """Costs of choices of hours, shape (choices, n), at a site."""
@@ -378,6 +390,36 @@ class Planner:
             best, hours = float(cost[at]), moved[at]
         return hours, np.full(n, row)
 
+    def _beside_others(self, rows: Ints, span: int, gpus: int, it_w: Floats, stays: bool) -> Floats:
+        """IT power that a job adds at each row in each of the next hours [W].
+
+        One of less than a node shares nodes with others of its kind: it bears the whole of a node's idle power where it
+        opens one, and nothing of it where one is open already, by the plans or, now, to be seen.
+        """
+        sites = [self._view.sites[i] for i in rows.tolist()]
+        size = np.array([site.spec.node.gpus for site in sites])
+        power_w = np.repeat(it_w[:, None], span, axis=1)
+        if gpus >= size.min():
+            return power_w
+        idle_w = np.array([site.spec.node.idle_w - site.spec.node.empty_w for site in sites])
+        opened = self._book.opened(rows, span, gpus)
+        if not stays:
+            opened[:, 0] *= [not has_open_node(site.nodes, gpus) for site in sites]
+        return power_w + idle_w[:, None] * (opened - gpus / size[:, None])
+
+    def _stop_kwh(self, job: JobState, rows: Ints, gpus: int, energy: Floats) -> Floats:
+        """What a stop costs at each row [kWh]: writing, restarting, and in part the cycle of the nodes that it empties.
+
+        `energy` is what an hour of the job draws at each row [kWh].
+        """
+        nodes = [self._view.sites[i].spec.node for i in rows.tolist()]
+        cycle_s = np.array([node.wake_s + node.sleep_after_s if node.can_sleep else 0.0 for node in nodes])
+        idle_w = np.array([(node.idle_w - node.empty_w) * max(gpus / node.gpus, 1.0) for node in nodes])
+        checkpoint = job.ask.checkpoint
+        # The hair lets a run in one piece win among equals.
+        write_h = (checkpoint.write_s + checkpoint.restart_s) / self._slot_s + 1e-6
+        return np.asarray(write_h * energy + self.settings.cycle * idle_w * cycle_s / KWH_J)
+
     def _span(self, job: JobState, hours: float) -> int:
         """Hours from the present one on in which the job must be done."""
         now, ask = self._view.now_s, job.ask
@@ -386,8 +428,8 @@ class Planner:
         end_s = min(ask.deadline_s - margin, now + self.settings.horizon_h * HOUR_S + ceil(hours) * self._slot_s)
         return min(floor(end_s / self._slot_s) - self._book.first, self._book.span)
 
-    def _search(self, job: JobState, need: Need, cost: Floats, energy: Floats, here: int) -> tuple[Ints, Ints, float]:
-        """Hours from now on, rows of `cost`, and what they cost [kWh]."""
+    def _search(self, job: JobState, need: Need, cost: Floats, stop_kwh: Floats, here: int) -> tuple[Ints, Ints, float]:
+        """Hours from now on, rows of `cost`, and what they cost [kWh]; `stop_kwh` is what a stop costs at each row."""
         n, span = need.n, cost.shape[1]
         weights = need.share * need.chance
         if span == n and here >= 0:  # no time to stop
@@ -399,7 +441,6 @@ class Planner:
         if here >= 0:
             best[here] = -1.0
         order = np.argsort(best, kind="stable")[: self.settings.sites]
-        checkpoint = job.ask.checkpoint
-        switch = ((checkpoint.write_s + checkpoint.restart_s) / self._slot_s + 1e-6) * energy[order]
-        hours, rows, total = cheapest_hours(cost[order], need.share, need.lives, switch, 0 if here >= 0 else -1)
+        runs_at = 0 if here >= 0 else -1
+        hours, rows, total = cheapest_hours(cost[order], need.share, need.lives, stop_kwh[order], runs_at)
         return hours, order[rows], total
