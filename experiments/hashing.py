@@ -37,7 +37,6 @@ WITHOUT_EFFECT = (
     "experiments/runs/replay.py",
     "experiments/runs/selftest.py",
     "experiments/runs/sizing.py",
-    "experiments/sacct_import.py",
 )
 """Files and folders that show results and change none."""
 

@@ -39,7 +39,7 @@ def fit_command(name: str, output: Path | None) -> int:
 
 def import_command(kind: str, file: Path, output: Path | None, like: str, zone: str) -> int:
     """Write a first experiment that replays a log; an existing file is never overwritten."""
-    from tafukt.experiments.sacct_import import first_experiment
+    from tafukt.experiments.cli.sacct_import import first_experiment
     from tafukt.sites.site import catalogue
 
     if kind != "sacct":
