@@ -395,7 +395,7 @@ METERS_MOST = 6
 def _plan_meter(results: Results) -> Iterator[Planned]:
     for run in metered_runs(results):
         policy = str(run.row["policy"])
-        for site in list(dict.fromkeys(run.meter["site"]))[:METERS_MOST]:
+        for site in run.meter["site"].unique().tolist()[:METERS_MOST]:
             text = f"Power of {site} by meter and model, under {policy}, seed {run.row['seed']}{_at(results)}"
             about = {"policy": policy, "run": run.name}
             name = f"{_named('meter', results, run)}_{_slug(site)}"

@@ -243,6 +243,10 @@ def _half(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+NUMBERED, TICKS = 150, (14, 20)
+"""Of a heat map: cells that have their number written into them, and values that are named along each side."""
+
+
 def matrix_heatmap(
     data: Any,
     ax: Axes | None = None,
@@ -274,10 +278,11 @@ def matrix_heatmap(
     mesh = ax.imshow(table.to_numpy(), cmap="cividis", aspect="auto", origin="lower")
     if limits is not None and limits[0] < limits[1]:
         mesh.set_clim(*limits)
-    ax.set_xticks(range(table.shape[1]), [_short(value) for value in table.columns])
-    ax.set_yticks(range(table.shape[0]), [_short(value) for value in table.index])
+    every_x, every_y = (max(1, math.ceil(count / most)) for count, most in zip(table.shape[::-1], TICKS, strict=True))
+    ax.set_xticks(range(0, table.shape[1], every_x), [_short(value) for value in table.columns[::every_x]])
+    ax.set_yticks(range(0, table.shape[0], every_y), [_short(value) for value in table.index[::every_y]])
     decimals = 1 if column("summary", metric).percent else _decimals(table.to_numpy())
-    for (i, j), value in np.ndenumerate(table.to_numpy()):
+    for (i, j), value in np.ndenumerate(table.to_numpy()) if table.size <= NUMBERED else ():
         text = "" if np.isnan(value) else f"{value:,.{decimals}f}"
         red, green, blue = mesh.cmap(mesh.norm(value))[:3]
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5

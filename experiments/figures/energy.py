@@ -18,6 +18,7 @@ from tafukt.experiments.figures.style import (
     SUN,
     axes_or_new,
     dates,
+    day_numbers,
     energy_of,
     finish,
     local_axis,
@@ -119,12 +120,13 @@ def _balance(whole: pd.DataFrame, ax: Axes | None, tz: str, window: Window) -> A
     # The last value holds to the end of its step, which an axis of starts does not show.
     powers = pd.concat([powers, powers.tail(1).set_axis([_end_of(energy)])])
     times = powers.index
+    days = day_numbers(times)
     bottom = np.zeros(len(powers))
     shown = [name for name in STACK if powers[f"{name}_kwh"].sum() > 1e-6 * powers["site_kwh"].sum()]
     for name in shown:
         look, height = FLOWS[name], powers[f"{name}_kwh"].to_numpy()
         ax.fill_between(
-            times,
+            days,
             bottom,
             bottom + height,
             step="post",
@@ -135,7 +137,7 @@ def _balance(whole: pd.DataFrame, ax: Axes | None, tz: str, window: Window) -> A
             label=look.label,
         )
         bottom = bottom + height
-    ax.step(times, powers["site_kwh"], where="post", color=INK, linewidth=1.1, label="load")
+    ax.step(days, powers["site_kwh"], where="post", color=INK, linewidth=1.1, label="load")
     ax.set_ylim(0, max(float(bottom.max()), 1e-9) * 1.03)
     ax.set_ylabel(what)
     local_axis(ax, times, tz, told(window, whole, tz))
@@ -178,22 +180,22 @@ def battery_state(
         local = times.tz_convert(zone).floor("D", nonexistent="shift_forward", ambiguous=True).tz_convert("UTC")
         days = total.groupby(local).agg(["min", "mean", "max"])
         times = pd.DatetimeIndex(days.index)
-        ax.fill_between(
-            times, days["min"], days["max"], color=BATTERY, alpha=0.35, linewidth=0, label="range of the day"
-        )
-        ax.plot(times, days["mean"], color=BATTERY, linewidth=1.2, label="its mean")
+        at = day_numbers(times)
+        ax.fill_between(at, days["min"], days["max"], color=BATTERY, alpha=0.35, linewidth=0, label="range of the day")
+        ax.plot(at, days["mean"], color=BATTERY, linewidth=1.2, label="its mean")
     else:
+        at = day_numbers(times)
         ax.fill_between(
-            times,
+            at,
             total.to_numpy(),
             color=BATTERY,
             alpha=0.35,
             linewidth=0,
             label="all sites" if stored.shape[1] > 1 else "stored",
         )
-        ax.plot(times, total, color=BATTERY, linewidth=1.2)
+        ax.plot(at, total.to_numpy(), color=BATTERY, linewidth=1.2)
         if 1 < stored.shape[1] <= 40:
-            lines = ax.plot(times, stored, color=INK, linewidth=0.5, alpha=0.55)
+            lines = ax.plot(at, stored.to_numpy(), color=INK, linewidth=0.5, alpha=0.55)
             lines[0].set_label("each site")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("energy in batteries [kWh]")

@@ -15,6 +15,7 @@ from tafukt.experiments.figures.style import (
     MUTED,
     axes_or_new,
     dates,
+    day_numbers,
     finish,
     local_axis,
     under,
@@ -85,7 +86,7 @@ def _end(here: pd.DataFrame) -> pd.Timestamp:
 
 def _powers(ax: Axes, here: pd.DataFrame) -> None:
     """Mean import and load of each step; the last holds to the end of its step."""
-    times = dates().date2num([*here["time_utc"], _end(here)])
+    times = day_numbers([*here["time_utc"], _end(here)])
     bought, load = ((here[name] / here["step_h"]).to_numpy() for name in ("grid_import_kwh", "site_kwh"))
     ax.stairs(bought, times, fill=True, color=GRID, alpha=0.75, label="grid import")
     ax.stairs(load, times, color=INK, linewidth=1.2, label="load", baseline=None)
@@ -153,7 +154,7 @@ def import_limit(
         raise ValueError(f"the import of {site!r} is not limited in this run")
     ax = axes_or_new(ax)
     ends = [*here["time_utc"], _end(here)]
-    times = dates().date2num(ends)
+    times = day_numbers(ends)
     bought, lacking = ((here[name] / here["step_h"]).to_numpy() for name in ("grid_import_kwh", "unserved_kwh"))
     ax.stairs(bought, times, fill=True, color=GRID, alpha=0.75, label="grid import")
     if lacking.sum() > 0:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tafukt.experiments.figures.style import (
     FLOWS,
@@ -16,7 +17,7 @@ from tafukt.experiments.figures.style import (
     MUTED,
     SUN,
     axes_or_new,
-    dates,
+    day_numbers,
     finish,
     local_axis,
     named,
@@ -46,9 +47,12 @@ def stays(jobs: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
 
     solar = (jobs["pv_kwh"] + jobs["battery_pv_kwh"]) / jobs["energy_kwh"].where(jobs["energy_kwh"] > 0)
     known = jobs.assign(solar=solar.fillna(0.0)).set_index("job")[["gpus", "solar", "site", "start_utc", "end_utc"]]
-    rows = list(_from_events(events))
+    rows = list(_from_events(*(events[name].to_numpy(dtype=object) for name in ("kind", "job", "site"))))
     if rows:
-        frame = pd.DataFrame(rows, columns=["job", "site", "begin", "end"])
+        names, sites, begins, ends = (list(column) for column in zip(*rows, strict=True))
+        times = events["time_utc"].reset_index(drop=True)
+        frame = pd.DataFrame({"job": names, "site": sites, "begin": times.iloc[begins].array})
+        frame["end"] = times.reindex(ends).array  # that of no event is blank
         frame = frame.join(known[["gpus", "solar"]], on="job")
     else:
         ran = known[known["start_utc"].notna()].reset_index()
@@ -56,23 +60,21 @@ def stays(jobs: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
     return frame[["job", "site", "gpus", "begin", "end", "solar"]]
 
 
-def _from_events(events: pd.DataFrame) -> Any:
-    """Pairs of a begin and the next end of the same job; an end left open by the window's end is NaT."""
-    import pandas as pd
-
-    running: dict[str, tuple[str, Any]] = {}
-    for time, kind, job, site in zip(events["time_utc"], events["kind"], events["job"], events["site"], strict=True):
+def _from_events(kinds: Any, jobs: Any, sites: Any) -> Iterator[tuple[str, str, int, int]]:
+    """Pairs of a begin and the next end of the same job, as places of events; -1 is an end that the window cuts off."""
+    running: dict[str, tuple[str, int]] = {}
+    for place, (kind, job, site) in enumerate(zip(kinds, jobs, sites, strict=True)):
         if not job:
             continue
         if kind in ENDS and job in running:
             where, begin = running.pop(job)
-            yield job, where, begin, time
+            yield job, where, begin, place
             if kind == "resize":
-                running[job] = (where, time)
+                running[job] = (where, place)
         elif kind == "start":
-            running[job] = (site, time)
+            running[job] = (site, place)
     for job, (where, begin) in running.items():
-        yield job, where, begin, pd.NaT
+        yield job, where, begin, -1
 
 
 def gantt(
@@ -93,12 +95,11 @@ def gantt(
     import pandas as pd
     from matplotlib.collections import PolyCollection
 
-    mdates = dates()
     zone = zone_of(run, tz)
     window = window or window_of(run, zone)
     jobs, whole = run["jobs"], run["energy"]
     energy, part = _first_part(cut(whole, window))
-    sites = list(dict.fromkeys(energy["site"]))
+    sites = energy["site"].unique().tolist()
     ax = axes_or_new(ax, height=1.2 + 0.5 * len(sites))
     last = energy["time_utc"].max() + pd.Timedelta(hours=float(energy["step_h"].iloc[-1]))
     frame = stays(jobs, run["events"]).sort_values(["begin", "job"])
@@ -110,7 +111,7 @@ def gantt(
     for row, site in enumerate(sites):
         base = len(sites) - 1 - row
         here = energy[energy["site"] == site]
-        x = mdates.date2num(here["time_utc"])
+        x = day_numbers(here["time_utc"])
         sun = base + BAND + here["pv_available_kwh"].to_numpy() / peak * STRIP
         ax.fill_between(x, base + BAND, sun, step="post", color=SUN, linewidth=0)
         ax.axhspan(base, base + BAND, color="#F4F4F4", zorder=0, linewidth=0)
@@ -151,34 +152,52 @@ def lanes(stays_here: pd.DataFrame, gpus: int) -> Iterator[tuple[str, float, flo
 
     A job whose lanes do not lie together has several boxes; begin and end are days of matplotlib.
     """
-    mdates = dates()
-    free_at = np.full(gpus, -np.inf)
-    begins, ends = mdates.date2num(stays_here["begin"]), mdates.date2num(stays_here["end"])
-    columns = (stays_here["job"], begins, ends, stays_here["gpus"], stays_here["solar"])
-    for job, begin, end, need, share in zip(*columns, strict=True):
-        free = np.flatnonzero(free_at <= begin + 1e-9)
-        if len(free) < need:  # the job was given fewer GPUs than it asked for
-            free = np.argsort(free_at, kind="stable")[:need]
-        taken = _together(free, int(need))
-        free_at[taken] = end
+    free_at = [-math.inf] * gpus
+    free = (1 << gpus) - 1  # a bit for each lane: side by side is found by shifts, whatever the number of lanes
+    ending: list[tuple[float, list[int]]] = []
+    begins, ends = day_numbers(stays_here["begin"]).tolist(), day_numbers(stays_here["end"]).tolist()
+    names, needs = stays_here["job"].to_numpy(dtype=object), stays_here["gpus"].tolist()
+    for job, begin, end, need, share in zip(names, begins, ends, needs, stays_here["solar"].tolist(), strict=True):
+        while ending and ending[0][0] <= begin + 1e-9:
+            ended, over = heapq.heappop(ending)
+            free |= sum(1 << lane for lane in over if free_at[lane] == ended)
+        if free.bit_count() < need:  # the job was given fewer GPUs than it asked for
+            taken = sorted(sorted(range(gpus), key=free_at.__getitem__)[: int(need)])
+        else:
+            taken = _together(free, int(need))
+        for lane in taken:
+            free_at[lane] = end
+            free &= ~(1 << lane)
+        heapq.heappush(ending, (end, taken))
         for low, high in _spans(taken):
-            yield str(job), float(begin), float(end), low, high, float(share)
+            yield str(job), begin, end, low, high, share
 
 
-def _together(free: NDArray[np.intp], need: int) -> NDArray[np.intp]:
-    """Lanes side by side where there are, else the lowest ones."""
-    if len(free) > need:
-        whole = np.flatnonzero(free[need - 1 :] - free[: len(free) - need + 1] == need - 1)
-        if len(whole):
-            return free[whole[0] : whole[0] + need]
-    return np.sort(free[:need])
+def _together(free: int, need: int) -> list[int]:
+    """Lanes side by side where there are, else the lowest ones; `free` has a bit for each lane that is free."""
+    starts, length = free, 1
+    while length < need:
+        more = min(length, need - length)
+        starts &= starts >> more
+        length += more
+    if starts:
+        first = (starts & -starts).bit_length() - 1
+        return list(range(first, first + need))
+    found = []
+    while len(found) < need:
+        lane = (free & -free).bit_length() - 1
+        found.append(lane)
+        free &= free - 1
+    return found
 
 
-def _spans(lanes: NDArray[np.intp]) -> Any:
+def _spans(lanes: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Runs of neighbouring lanes, as (first, one past the last)."""
-    for part in np.split(lanes, np.flatnonzero(np.diff(lanes) > 1) + 1):
-        if len(part):
-            yield int(part[0]), int(part[-1]) + 1
+    begin = 0
+    for place in range(1, len(lanes) + 1):
+        if place == len(lanes) or lanes[place] > lanes[place - 1] + 1:
+            yield lanes[begin], lanes[place - 1] + 1
+            begin = place
 
 
 def waiting_cdf(

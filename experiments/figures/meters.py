@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tafukt.experiments.figures.style import BOUND, INK, MUTED, axes_or_new, dates, finish, local_axis, under, zone_of
+from tafukt.experiments.figures.style import (
+    BOUND,
+    INK,
+    MUTED,
+    axes_or_new,
+    day_numbers,
+    finish,
+    local_axis,
+    under,
+    zone_of,
+)
 from tafukt.experiments.results.meter import WHAT, agreements
 from tafukt.experiments.results.numbers import number_text
 
@@ -42,7 +52,7 @@ def meter(
         raise ValueError(f"site {site!r} has no meter")
     ax = axes_or_new(ax)
     measured, modelled = ((here[name] / here["measured_h"]).to_numpy() for name in ("measured_kwh", "modelled_kwh"))
-    times = dates().date2num(here["time_utc"])
+    times = day_numbers(here["time_utc"])
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
     breaks = np.flatnonzero(np.diff(times) > 1.5 * step) + 1  # nothing is drawn where nothing was measured
     ax.plot(*_broken(times, measured, breaks), color=INK, linewidth=1.3, label="measured", drawstyle="steps-post")

@@ -43,17 +43,30 @@ NUMBERS_MOST = 1_100_000
 JOBS_MOST, STORIES_MOST = 20_000, 4_000
 """Of all runs together: jobs that are drawn, and jobs whose story is told."""
 
+COLUMNS = {
+    "energy": [
+        *("site", "time_h", "time_utc", "step_h", "site_kwh", "stored_kwh", "busy_gpus", "online_gpus"),
+        *(f"{key}_kwh" for key in STACK),
+    ],
+    "jobs": [
+        *("job", "job_class", "function", "programme", "residency", "region", "home", "gpus", "estimate_h", "slack_h"),
+        *("state", "site", "submit_h", "start_h", "end_h", "submit_utc", "start_utc", "end_utc", "wait_h", "jct_h"),
+        *("deadline_h", "deadline_missed", "energy_kwh", "pv_kwh", "battery_pv_kwh"),
+    ],
+}
+"""What the page says of a run, of the hundred columns that there are."""
+
 
 def embedded(results: Results) -> dict[str, Any]:
     """The runs that go into the page, packed, and how many are left out."""
     chosen = _chosen(results)
-    sites = results.run(chosen[0]).energy["site"].nunique()
+    sites = results.run(chosen[0]).some_columns("energy", ["site"])["site"].nunique()
     each = NUMBERS_MOST // (len(chosen) * (sites + 1) * (len(STACK) + 2))
     steps = int(np.clip(each, STEPS_LEAST, STEPS_MOST))
     runs: list[dict[str, Any]] = []
     size = 0
     for name in chosen:
-        run = results.run(name)  # opened one by one: a year's tables fill hundreds of megabytes
+        run = results.run(name).narrow(COLUMNS)  # one by one: a year's tables fill hundreds of megabytes
         data = packed(payload(run, steps, JOBS_MOST // len(chosen), STORIES_MOST // len(chosen)))
         size += len(data)
         if size > BYTES_MOST and runs:
@@ -121,7 +134,7 @@ def payload(run: RunData, steps: int, jobs: int, stories: int) -> dict[str, Any]
     window = shared([run])
     energy = cut(run.energy, window)
     start = energy["time_utc"].min()
-    names = list(dict.fromkeys(energy["site"]))
+    names = energy["site"].unique().tolist()
     tables = {name: energy[energy["site"] == name] for name in names}
     first = tables[names[0]]
     hours_each = first["step_h"].to_numpy()

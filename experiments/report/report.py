@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
-from tafukt.experiments.figures.style import save
+from tafukt.experiments.figures.style import lay_out, save
 from tafukt.experiments.report.explorer import embedded
 from tafukt.experiments.report.pareto import points
 from tafukt.experiments.report.sources import assumptions
@@ -206,7 +206,7 @@ def _comparison(results: Results) -> dict[str, Any]:
     table = statistics.means(results.complete, results.axes, columns)
     heads = [{"text": "policy", "unit": ""}] + [_head(name) for name in columns]
     groups: dict[str, list[dict[str, Any]]] = {}
-    for _, row in table.iterrows():
+    for row in table.to_dict("records"):
         measured = [_measured(name, row[name], row[f"{name}_half"]) for name in columns]
         groups.setdefault(row["group"], []).append(
             {"policy": row["policy"], "cells": [_cell(row["policy"]), *measured]}
@@ -407,9 +407,7 @@ def _figure(planned: figures.Planned, drawn: Any | None, number: int) -> dict[st
     uri = ""
     if drawn is not None:
         try:
-            data, kind = _bytes(drawn, "svg"), "svg+xml"
-            if len(data) > SVG_LIMIT:
-                data, kind = _bytes(drawn, "png"), "png"
+            data, kind = _bytes(drawn)
             uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         except Exception as error:  # what is laid out only now may fail, too
             figures.warn_of(planned, error)
@@ -417,7 +415,27 @@ def _figure(planned: figures.Planned, drawn: Any | None, number: int) -> dict[st
     return {"uri": uri, "caption": planned.caption, "number": number, "wide": wide}
 
 
-def _bytes(figure: Any, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    save(figure, buffer, kind, dpi=PNG_DPI if kind == "png" else None)
-    return buffer.getvalue()
+class _TooLarge(Exception):
+    """More is written than a buffer takes."""
+
+
+class _Limited(io.BytesIO):
+    """A buffer of at most `SVG_LIMIT` bytes: a figure of 11 MB is given up once it is known to be too large."""
+
+    def write(self, data: Any) -> int:
+        """Write more; raises `_TooLarge` where it is too much."""
+        if self.tell() + len(data) > SVG_LIMIT:
+            raise _TooLarge
+        return super().write(data)
+
+
+def _bytes(figure: Any) -> tuple[bytes, str]:
+    """A figure in a file's bytes, and of what type they are; laid out once, for both formats."""
+    lay_out(figure)
+    buffer: io.BytesIO = _Limited()
+    try:
+        save(figure, buffer, "svg")
+        return buffer.getvalue(), "svg+xml"
+    except _TooLarge:
+        save(figure, buffer := io.BytesIO(), "png", dpi=PNG_DPI)
+        return buffer.getvalue(), "png"

@@ -54,7 +54,7 @@ class Part:
         """
         kept = table
         if self.site:
-            known = list(dict.fromkeys(table["site"]))
+            known = table["site"].unique().tolist()
             if self.site not in known:
                 message = f"no site called {self.site!r}; there are {', '.join(known)}"
                 raise FolderError(Problem(str(where), "--site", message, nearest(self.site, known)))
@@ -92,8 +92,16 @@ class RunData(Mapping[str, "pd.DataFrame"]):
 
     TABLES = ("jobs", "energy", "events")
 
-    def __init__(self, folder: Path, row: Mapping[str, Any], part: Part | None = None, currency: str = "MAD") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        row: Mapping[str, Any],
+        part: Part | None = None,
+        currency: str = "MAD",
+        columns: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.folder = folder
+        self._columns = columns or {}
         self.row = dict(row)
         self.currency = currency
         self.part = part or Part()
@@ -221,6 +229,10 @@ class RunData(Mapping[str, "pd.DataFrame"]):
             raise FolderError(Problem(str(path), "", "is missing: the run is not complete"))
         return path
 
+    def narrow(self, columns: Mapping[str, Sequence[str]]) -> RunData:
+        """The same run, of whose tables only some columns are read; tables that are not named are whole."""
+        return RunData(self.folder, self.row, self.part, self.currency, columns)
+
     def some_columns(self, table: str, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of a table, read without the others, which a long run has many of."""
         return self._read(table, names)
@@ -229,7 +241,8 @@ class RunData(Mapping[str, "pd.DataFrame"]):
         import pandas as pd
 
         try:
-            return pd.read_parquet(self._path(table), columns=None if names is None else list(names))
+            chosen = self._columns.get(table) if names is None else names
+            return pd.read_parquet(self._path(table), columns=None if chosen is None else list(chosen))
         except (OSError, ValueError) as error:
             raise FolderError(Problem(str(self._path(table)), "", f"cannot be read: {error}")) from None
 

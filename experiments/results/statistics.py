@@ -8,7 +8,7 @@ start-up and drain included, is the same for all, so nothing is cut off as warm-
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,26 +109,44 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def groups(summary: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each scenario: one group for each combination of the axes, named by their values."""
-    if not axes:
-        return [("", summary)]
-    found = []
-    for values, part in summary.groupby(list(axes), sort=False, dropna=False):
-        found.append((scenario(axes, values), part))
-    return found
+@dataclass(frozen=True, slots=True)
+class ScenarioRows:
+    """The rows of one combination of the axes: its name in words, and the places of each policy's rows in the table."""
+
+    name: str
+    policies: Mapping[str, Sequence[int]]
+
+
+def rows_by_scenario(summary: pd.DataFrame, axes: Sequence[str]) -> list[ScenarioRows]:
+    """The scenarios of a summary and their policies, each in order of appearance.
+
+    Rows are sorted by plain lists: pandas takes a millisecond for each of some thousand groups.
+    """
+    columns = [summary[axis].tolist() for axis in axes]
+    found: dict[tuple[Any, ...], dict[str, list[int]]] = {}
+    names: dict[tuple[Any, ...], str] = {}
+    for place, policy in enumerate(summary["policy"].tolist()):
+        values = tuple(column[place] for column in columns)
+        key = tuple(None if value != value else value for value in values)  # a blank is no NaN like any other
+        if key not in found:
+            found[key], names[key] = {}, scenario(axes, values)
+        found[key].setdefault(policy, []).append(place)
+    return [ScenarioRows(names[key], policies) for key, policies in found.items()]
 
 
 def means(summary: pd.DataFrame, axes: Sequence[str], metrics: Sequence[str] = DEFAULT_METRICS) -> pd.DataFrame:
     """One row per scenario and policy: each metric's mean, and its interval's half-width as `<metric>_half`."""
     import pandas as pd
 
+    seeds = summary["seed"].tolist()
+    measured = {metric: summary[metric].to_numpy() for metric in metrics}
     rows = []
-    for group, part in groups(summary, axes):
-        for policy, runs in part.groupby("policy", sort=False):
-            row: dict[str, Any] = {"group": group, "policy": policy, "seeds": int(runs["seed"].nunique())}
-            for metric in metrics:
-                row[metric], row[f"{metric}_half"], _ = mean_interval(runs[metric].to_numpy())
+    for one in rows_by_scenario(summary, axes):
+        for policy, places in one.policies.items():
+            own = {seeds[place] for place in places}
+            row: dict[str, Any] = {"group": one.name, "policy": policy, "seeds": len(own)}
+            for metric, values in measured.items():
+                row[metric], row[f"{metric}_half"], _ = mean_interval(values[places])
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -138,10 +156,16 @@ def paired_differences(
 ) -> list[Paired]:
     """Every policy against the baseline, seed by seed; Holm's correction runs over the policies of a group."""
     found: list[Paired] = []
-    for group, part in groups(summary, axes):
-        others = [policy for policy in dict.fromkeys(part["policy"]) if policy != baseline]
+    by_seed = {metric: _BySeed(summary, metric) for metric in metrics}
+    for one in rows_by_scenario(summary, axes):
+        others = [policy for policy in one.policies if policy != baseline]
+        base = one.policies.get(baseline, ())
         for metric in metrics:
-            row = [_pair(group, part, policy, part, baseline, metric, policy, baseline) for policy in others]
+            known = by_seed[metric].of(base) if others else {}
+            row = [
+                _pair(one.name, by_seed[metric].of(one.policies[policy]), known, metric, policy, baseline)
+                for policy in others
+            ]
             found += _with_holm([pair for pair in row if pair is not None])
     return found
 
@@ -151,15 +175,23 @@ def between(first: Results, other: Results, metrics: Sequence[str] = ("draw_kwh"
 
     Only scenarios that carry the same axis values in both are set against one another.
     """
-    theirs = dict(groups(other.complete, other.axes))
+    theirs = {one.name: one.policies for one in rows_by_scenario(other.complete, other.axes)}
     found: list[Paired] = []
-    for group, mine in groups(first.complete, first.axes):
-        if group not in theirs:
+    by_seed = {metric: (_BySeed(first.complete, metric), _BySeed(other.complete, metric)) for metric in metrics}
+    for one in rows_by_scenario(first.complete, first.axes):
+        if one.name not in theirs:
             continue
-        for metric in metrics:
+        for metric, (mine, its) in by_seed.items():
             row = [
-                _pair(group, theirs[group], policy, mine, policy, metric, f"{policy} ({_name(other)})", _name(first))
-                for policy in dict.fromkeys(mine["policy"])
+                _pair(
+                    one.name,
+                    its.of(theirs[one.name].get(policy, ())),
+                    mine.of(places),
+                    metric,
+                    f"{policy} ({_name(other)})",
+                    _name(first),
+                )
+                for policy, places in one.policies.items()
             ]
             found += _with_holm([pair for pair in row if pair is not None])
     return found
@@ -169,20 +201,24 @@ def _name(results: Results) -> str:
     return results.folder.name or str(results.folder)
 
 
+class _BySeed:
+    """One metric of a summary, to be looked up by seed."""
+
+    def __init__(self, summary: pd.DataFrame, metric: str) -> None:
+        self._seeds = summary["seed"].tolist()
+        self._values = summary[metric].to_numpy(dtype=np.float64).tolist()
+
+    def of(self, places: Sequence[int]) -> dict[Any, float]:
+        """The value of each seed among some rows, of several the first; blanks are left out."""
+        found = {self._seeds[place]: self._values[place] for place in reversed(places)}
+        return {seed: value for seed, value in found.items() if not math.isnan(value)}
+
+
 def _pair(
-    group: str,
-    rows: pd.DataFrame,
-    policy: str,
-    other_rows: pd.DataFrame,
-    other: str,
-    metric: str,
-    label: str,
-    other_label: str,
+    group: str, one: Mapping[Any, float], other: Mapping[Any, float], metric: str, label: str, other_label: str
 ) -> Paired | None:
-    """The paired difference of two policies; `None` where they share no seed."""
-    one = rows[rows["policy"] == policy].drop_duplicates("seed").set_index("seed")[metric]
-    two = other_rows[other_rows["policy"] == other].drop_duplicates("seed").set_index("seed")[metric]
-    gaps = (one - two).dropna().sort_index().to_numpy(dtype=np.float64)
+    """The paired difference of two policies, each by seed; `None` where they share no seed."""
+    gaps = np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
     if not len(gaps):
         return None
     mean, half, n = mean_interval(gaps)
@@ -198,8 +234,9 @@ def _with_holm(pairs: list[Paired]) -> list[Paired]:
 def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]) -> list[str]:
     """Warnings for whoever reads the table."""
     found = []
+    seeds = summary["seed"].tolist()
     fewest = min(
-        (int(runs["seed"].nunique()) for _, part in groups(summary, axes) for _, runs in part.groupby("policy")),
+        (len({seeds[place] for place in rows}) for one in rows_by_scenario(summary, axes) for rows in one.policies.values()),
         default=0,
     )
     if fewest < FEW_SEEDS:
