@@ -183,7 +183,7 @@ def _together(free: int, need: int) -> list[int]:
     if starts:
         first = (starts & -starts).bit_length() - 1
         return list(range(first, first + need))
-    found = []
+    found: list[int] = []
     while len(found) < need:
         lane = (free & -free).bit_length() - 1
         found.append(lane)

@@ -43,7 +43,7 @@ NUMBERS_MOST = 1_100_000
 JOBS_MOST, STORIES_MOST = 20_000, 4_000
 """Of all runs together: jobs that are drawn, and jobs whose story is told."""
 
-COLUMNS = {
+NEEDED_COLUMNS = {
     "energy": [
         *("site", "time_h", "time_utc", "step_h", "site_kwh", "stored_kwh", "busy_gpus", "online_gpus"),
         *(f"{key}_kwh" for key in STACK),
@@ -66,7 +66,7 @@ def embedded(results: Results) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     size = 0
     for name in chosen:
-        run = results.run(name).narrow(COLUMNS)  # one by one: a year's tables fill hundreds of megabytes
+        run = results.run(name).narrow(NEEDED_COLUMNS)  # one by one: a year's tables fill hundreds of megabytes
         data = packed(payload(run, steps, JOBS_MOST // len(chosen), STORIES_MOST // len(chosen)))
         size += len(data)
         if size > BYTES_MOST and runs:

@@ -236,7 +236,11 @@ def warnings(summary: pd.DataFrame, axes: Sequence[str], pairs: Sequence[Paired]
     found = []
     seeds = summary["seed"].tolist()
     fewest = min(
-        (len({seeds[place] for place in rows}) for one in rows_by_scenario(summary, axes) for rows in one.policies.values()),
+        (
+            len({seeds[place] for place in rows})
+            for one in rows_by_scenario(summary, axes)
+            for rows in one.policies.values()
+        ),
         default=0,
     )
     if fewest < FEW_SEEDS:
