@@ -1,7 +1,5 @@
 """Description of a site, the catalogue in `sites/catalogue/*.toml`, and a user's changes merged over it."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from functools import cache

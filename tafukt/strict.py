@@ -4,8 +4,6 @@ A misspelt key is a mistake; so is a value of another type than is meant (`nodes
 that is infinite, not a number, or beyond all measure.
 """
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

@@ -1,13 +1,11 @@
 """A mix of job classes, as its TOML file states it: who submits what, when, and what it asks for."""
 
-from __future__ import annotations
-
 import functools
 import math
 import tomllib
 from pathlib import Path
 from statistics import NormalDist
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -96,7 +94,7 @@ class ClassModel(Strict):
     basis: dict[str, str] = Field(default_factory=dict, description="where each number comes from")
 
     @model_validator(mode="after")
-    def _consistent(self) -> ClassModel:
+    def _consistent(self) -> Self:
         if len(self.gpus) != len(self.gpus_weights) or not sum(self.gpus_weights) > 0:
             raise ValueError("gpus and gpus_weights must be of one length, with a weight above zero")
         if self.slack_h[0] > self.slack_h[1]:
@@ -152,7 +150,7 @@ class MixModel(Strict):
     left_out: tuple[str, ...] = Field((), description="classes that are left out unless asked for")
 
     @model_validator(mode="after")
-    def _known_names(self) -> MixModel:
+    def _known_names(self) -> Self:
         for name, function in self.functions.items():
             for kind, used, known in (
                 ("class", function.classes, self.classes),

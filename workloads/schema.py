@@ -1,9 +1,7 @@
 """Models of a workload in an experiment file: `generator` draws jobs from a mix, `trace` replays a log."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -73,7 +71,7 @@ class ElasticModel(Strict):
     throughput: tuple[float, ...] = Field((), description="table: throughput at each, relative to one GPU")
 
     @model_validator(mode="after")
-    def _table(self) -> ElasticModel:
+    def _table(self) -> Self:
         if self.kind == "rigid":
             raise ValueError("kind must be moldable or malleable; share = 0 makes all jobs rigid")
         if self.law == "table":
@@ -248,7 +246,7 @@ class TraceModel(Strict):
         return value
 
     @model_validator(mode="after")
-    def _explicit(self) -> TraceModel:
+    def _explicit(self) -> Self:
         if bool(self.file) == bool(self.trace):
             raise ValueError("give file, with its format, or trace, a public one by name (`tafukt fetch` lists them)")
         if self.file and not self.format:

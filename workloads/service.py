@@ -1,12 +1,10 @@
 """Services that answer citizens: power that each region's site draws by hour, weekday and season, and cannot wait."""
 
-from __future__ import annotations
-
 import math
 import tomllib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -42,7 +40,7 @@ class ServiceModel(Strict):
     basis: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _some_time(self) -> ServiceModel:
+    def _some_time(self) -> Self:
         for name in ("weekday", "hour_winter", "hour_summer"):
             if not sum(getattr(self, name)) > 0:
                 raise ValueError(f"{name} needs a value above zero")

@@ -4,12 +4,10 @@ Sites and workloads are validated by their own packages; the descriptions here a
 the messages for mistakes and the reference are made of.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, date, datetime
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -411,7 +409,7 @@ class Experiment(Table):
         return values
 
     @model_validator(mode="after")
-    def _account_lasts(self) -> Experiment:
+    def _account_lasts(self) -> Self:
         if self.account and self.account.warm_up_days + self.account.cool_down_days >= self.days:
             raise ValueError(f"account: nothing of the {self.days} days of arrivals lies between warm-up and cool-down")
         return self

@@ -1,7 +1,5 @@
 """Equipment of a site: PV array, battery, nodes, cooling; every key with its unit, default and origin."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

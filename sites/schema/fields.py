@@ -1,7 +1,5 @@
 """Fields that the sections of a site's description share: numbers, times with a zone, files, CSV columns."""
 
-from __future__ import annotations
-
 import unicodedata
 from datetime import date, datetime
 from pathlib import Path

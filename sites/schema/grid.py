@@ -1,7 +1,5 @@
 """A site's connection to the grid, and its other load: every key with its unit, default and origin."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from datetime import date

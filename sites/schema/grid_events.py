@@ -1,7 +1,5 @@
 """Requests of the grid that a site draw less for a while: listed, read from a file, or drawn."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """The climate of a site and where its weather comes from: every key with its unit and default."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator

@@ -3,12 +3,10 @@
 Bundled maps: `catalogue/traces/*.toml` (philly, helios, pai, acme, own).
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -109,7 +107,7 @@ class ColumnMap(Strict):
     place: ColumnModel | None = Field(None, description="site where it ran, for the policy as-logged")
 
     @model_validator(mode="after")
-    def _consistent(self) -> ColumnMap:
+    def _consistent(self) -> Self:
         if self.runtime is None and (self.start is None or self.end is None):
             raise ValueError("needs runtime, or start and end")
         if self.separator not in ("auto", "spaces") and len(self.separator) != 1:

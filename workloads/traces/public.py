@@ -5,8 +5,6 @@ the catalogue knows no hash, that of the first download is kept beside the trace
 first use).
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import hashlib
