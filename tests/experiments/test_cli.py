@@ -262,3 +262,23 @@ def test_quiet_is_quiet(workers: str, tmp_path: Path) -> None:
     loud = python(*command)
     assert "HiGHS" not in loud.stdout + loud.stderr
     assert "Results:" in loud.stdout
+
+
+def test_a_table_of_many_scenarios_is_cut_and_says_where_the_rest_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from builders.experiments import run as run_file
+    from builders.experiments import tiny as tiny_text
+
+    from tafukt.experiments.cli import compare
+
+    file = tmp_path / "many.toml"
+    file.write_text(tiny_text(policies=("fifo", "easy")) + "[matrix]\nsites.all.pv.kwp = [10, 20, 30]\n", "utf-8")
+    assert run_file(file, tmp_path / "out", "bound=false").ok
+    monkeypatch.setattr(compare, "ROWS_SHOWN", 2)
+    compare.compare_command([tmp_path / "out"], (), "", (), "text")
+    told = capsys.readouterr().out
+    assert "and 4 more rows" in told
+    means = told.split("Paired differences")[0]
+    assert "10 kWp" in means
+    assert "20 kWp" not in means
