@@ -230,16 +230,19 @@ def ls(
 @app.command()
 def export(
     folder: ResultFolder,
-    table: Annotated[str, typer.Argument(help="summary, jobs, energy or events.")] = "summary",
+    table: Annotated[
+        str, typer.Argument(help="summary, jobs, energy or events; grid_events, limits or meter where there are any.")
+    ] = "summary",
     policy: Annotated[str, typer.Option(help="Of this policy.")] = "",
     seed: SeedOption = None,
     where: Where = None,
     form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    local: Annotated[bool, typer.Option("--local", help="Times in the zone of each row's site, not in UTC.")] = False,
 ) -> None:
     """Write a table of a result folder to stdout, as CSV or JSON."""
     from tafukt.experiments.cli.compare import export_command
 
-    _leave(export_command(folder, table, policy, seed, where or [], form))
+    _leave(export_command(folder, table, policy, seed, where or [], form, local))
 
 
 @app.command()

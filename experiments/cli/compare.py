@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ from tafukt.experiments.results.dictionary import column
 from tafukt.experiments.results.numbers import in_currency, number_text
 
 if TYPE_CHECKING:
-    from tafukt.experiments.results.load import Results
+    import pandas as pd
+
+    from tafukt.experiments.results.load import Results, RunData
 
 MEANS_GIVEN_UP = (
     "captured", "renewable_fraction", "emissions_against_base_kg", "emissions_against_base_kg_per_year",
@@ -30,7 +32,7 @@ FORMATS = ("text", "markdown", "latex", "csv")
 ROWS_SHOWN = 400
 """Rows of a table on the terminal: whoever wants thousands takes them as CSV."""
 MORE = "and {} more rows: --where AXIS=VALUE chooses, --format csv has them all"
-EXPORTED = ("summary", "jobs", "energy", "events")
+EXPORTED = ("summary", "jobs", "energy", "events", "grid_events", "limits", "meter")
 EXPORTS = ("csv", "json")
 
 
@@ -246,8 +248,10 @@ def ls_command(root: Path) -> int:
     return 0
 
 
-def export_command(folder: Path, table: str, policy: str, seed: int | None, where: Sequence[str], form: str) -> int:
-    """A table of a result folder on stdout; of a run the first that is meant."""
+def export_command(
+    folder: Path, table: str, policy: str, seed: int | None, where: Sequence[str], form: str, local: bool = False
+) -> int:
+    """A table of a result folder on stdout; of a run the first that is meant; its times in UTC, or each site's own."""
     from tafukt.experiments.results.load import load
 
     if table not in EXPORTED:
@@ -257,7 +261,9 @@ def export_command(folder: Path, table: str, policy: str, seed: int | None, wher
     if form not in EXPORTS:
         raise InputError(Problem("--format", form, f"there are {', '.join(EXPORTS)}", nearest(form, EXPORTS)))
     results = load(folder).only(where, [policy] if policy else [], seed)
-    frame = results.summary if table == "summary" else results.run(policy=policy or None, seed=seed)[table]
+    frame = results.summary if table == "summary" else _table_of(results.run(policy=policy or None, seed=seed), table)
+    if local:
+        frame = _in_local_time(frame, {name: site["tz"] for name, site in results.sites.items() if "tz" in site})
     if form == "csv":
         from tafukt.experiments.results.tables import csv_bytes
 
@@ -269,6 +275,38 @@ def export_command(folder: Path, table: str, policy: str, seed: int | None, wher
         json.dump(plain, sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
     return 0
+
+
+def _table_of(run: RunData, table: str) -> pd.DataFrame:
+    """One of the tables of a run, if it has it."""
+    asked_for = {"grid_events": run.grid_asked, "limits": run.limited, "meter": run.metered}
+    if not asked_for.get(table, True):
+        why = {
+            "grid_events": "the grid asked for nothing",
+            "limits": "nothing is limited",
+            "meter": "no site has a meter",
+        }
+        raise InputError(Problem(str(run.folder), table, f"there is no such table: {why[table]} in this run"))
+    frame: pd.DataFrame = getattr(run, table)
+    return frame
+
+
+def _in_local_time(frame: pd.DataFrame, zones: Mapping[str, str]) -> pd.DataFrame:
+    """Its times as those of each row's site, or a job's home where it has none, in columns that end in `_local`.
+
+    What belongs to no site is in the zone of the first.
+    """
+    import pandas as pd
+
+    site = frame.get("site", pd.Series("", frame.index)).replace("", None)
+    site = site.fillna(frame["home"]) if "home" in frame else site
+    zone = site.map(zones).fillna(next(iter(zones.values()), "UTC"))
+    local = frame.copy()
+    for name in [str(name) for name in frame.columns if str(name).endswith("_utc")]:
+        moments = zip(frame[name], zone, strict=True)
+        times = [None if pd.isna(moment) else moment.tz_convert(there) for moment, there in moments]
+        local[name] = pd.Series(times, frame.index, dtype=object)
+    return local.rename(columns=lambda name: f"{name.removesuffix('_utc')}_local" if name.endswith("_utc") else name)
 
 
 def _plain(values: Any) -> list[Any]:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,20 @@ def test_any_table_as_csv_or_json(folder: Path, capsys: pytest.CaptureFixture[st
     assert len(found) == 4
     assert command("export", str(folder), "jbos") == 2
     assert "did you mean 'jobs'" in capsys.readouterr().err
+
+
+def test_times_of_a_table_in_the_zone_of_the_site(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Morocco keeps UTC+1: the same moments, an hour later by the clock; what has not happened has no time."""
+    assert command("export", str(folder), "jobs", "--policy", "fifo", "--local") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    submitted = tafukt.load(folder)["fifo"].jobs["submit_utc"]
+    assert "submit_utc" not in rows[0]
+    assert [datetime.fromisoformat(row["submit_local"]) for row in rows] == submitted.tolist()
+    assert {row["submit_local"][-6:] for row in rows} == {"+01:00"}
+    assert command("export", str(folder), "energy", "--policy", "fifo", "--local", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["time_local"].endswith("+01:00")
+    assert command("export", str(folder), "meter", "--policy", "fifo") == 2
+    assert "no site has a meter in this run" in capsys.readouterr().err
 
 
 def test_folders_are_listed_with_their_answer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
