@@ -16,6 +16,8 @@ from tafukt.experiments.errors import InputError, Problem, listed
 
 TEMPLATE = "first_experiment.toml"
 HEAD_BYTES = 65_536
+FAR_KM = 100.0
+"""From here on the climate of a site of the catalogue is not that of the place."""
 
 
 def init_command(file: Path, trace: Path | None = None, weather: Path | None = None, at: str = "") -> int:
@@ -60,6 +62,16 @@ def place_of(text: str) -> tuple[float, float]:
     return lat, lon
 
 
+def _nearest(place: tuple[float, float]) -> tuple[str, float]:
+    """The site of the catalogue that is nearest to a place, and how far away it is [km]."""
+    from tafukt.sites.distance import distance_km
+    from tafukt.sites.site import catalogue
+
+    apart = {name: float(distance_km(*place, site.lat, site.lon)) for name, site in catalogue().items()}
+    name = min(apart, key=lambda each: apart[each])
+    return name, apart[name]
+
+
 def format_of(trace: Path) -> str:
     """The trace format whose columns a log has.
 
@@ -100,12 +112,15 @@ def _header(trace: Path) -> list[str]:
 
 def _with_site(text: str, place: tuple[float, float] | None, weather: Path | None, file: Path) -> str:
     """The experiment at one site of one's own."""
-    lines = ["[sites.own.here]                    # everything that is not said is rabat's, and told by validate"]
-    lines += ['like = "rabat"']
+    like, km = _nearest(place) if place else ("rabat", 0.0)
+    lines = [f"[sites.own.here]                    # what is not set here is taken from {like}; validate says what"]
+    lines += [f'like = "{like}"']
     if place:
         lines += [f"lat = {place[0]:g}", f"lon = {place[1]:g}"]
-        lines += ['tz = "Africa/Casablanca"            # the zone of the place, as in "Europe/Rome"']
+        lines += ['tz = "Africa/Casablanca"            # change to the zone of the place, as "Europe/Rome"']
         lines += ['cluster = { node = "a100", nodes = 6 }']
+    if km > FAR_KM and not weather:
+        lines += ['weather = "clear-sky"               # no clouds: better { kind = "epw", file = "my_year.epw" }']
     if weather:
         kind = {".epw": "epw", ".json": "pvgis"}.get(weather.suffix.lower(), "csv")
         lines += [f"weather = {{ kind = {json.dumps(kind)}, file = {json.dumps(_relative(weather, file))} }}"]

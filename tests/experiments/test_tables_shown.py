@@ -192,6 +192,10 @@ def test_a_first_experiment_of_ones_own_log_weather_and_place(
     assert workload.kind == "trace"
     assert (workload.file, workload.format) == ("logs/mine.csv", "own")
     assert command("run", str(new), "-o", str(tmp_path / "out"), "--quiet", "--set", "bound=false") == 0
+    far = tmp_path / "torino.toml"
+    assert command("init", str(far), "--trace", str(log), "--at", "45.07,7.69") == 0
+    assert command("validate", str(far)) == 0, "the climate of Morocco has more sun than a clear sky in Torino"
+    assert load_experiment(far).sites["here"].weather.kind == "clear-sky"
     log.write_text("job,when,gpus\n")
     assert command("init", str(tmp_path / "f.toml"), "--trace", str(log)) == 2
     assert "has the columns job, when, gpus, which are those of no format" in capsys.readouterr().err
