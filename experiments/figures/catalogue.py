@@ -537,15 +537,15 @@ FIGURES: dict[str, Figure] = {
     ),
     "heat": Figure("grid import by local hour and day", _plan_heat, True),
     "battery": Figure(
-        "what the batteries hold over time",
+        "energy in the batteries over time",
         _for_runs("battery", "Battery state", _wide, lambda run, ax, more: energy.battery_state(run, ax, **more), "y"),
         True,
     ),
     "sites": Figure(
-        "what fed each site's load",
+        "where each site's energy came from",
         _for_runs(
             "sites",
-            "What fed each site",
+            "Where each site's energy came from",
             _by_sites(1.1, 0.28),
             lambda run, ax, _: energy.energy_by_site(run, ax),
             "x",

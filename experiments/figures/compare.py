@@ -215,7 +215,7 @@ def pareto(
         for least, text, stroke in (_limits(summary, objective) if y == objective.metric else ())
     ]
     _pareto_axes(ax, x, y, summary)
-    finish(ax, title, "What a lower draw costs; filled where none is better in both", legend and bool(lines), lines)
+    finish(ax, title, "What a lower draw costs; filled points are Pareto-optimal", legend and bool(lines), lines)
     if legend:
         order = sorted(range(len(names)), key=lambda i: (names[i] not in bright, i not in front))
         size = 7.5 if len(names) <= 16 else 6.5

@@ -181,8 +181,10 @@ def battery_state(
         days = total.groupby(local).agg(["min", "mean", "max"])
         times = pd.DatetimeIndex(days.index)
         at = day_numbers(times)
-        ax.fill_between(at, days["min"], days["max"], color=BATTERY, alpha=0.35, linewidth=0, label="range of the day")
-        ax.plot(at, days["mean"], color=BATTERY, linewidth=1.2, label="its mean")
+        ax.fill_between(
+            at, days["min"], days["max"], color=BATTERY, alpha=0.35, linewidth=0, label="range over the day"
+        )
+        ax.plot(at, days["mean"], color=BATTERY, linewidth=1.2, label="mean over the day")
     else:
         at = day_numbers(times)
         ax.fill_between(
@@ -282,8 +284,8 @@ def energy_by_site(data: Any, ax: Axes | None = None, *, title: str | None = Non
         )
     ax.margins(x=0.08, y=0.01)
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.set_xlabel("energy of the load [kWh]; the figure at the end is the share of the sun")
-    return finish(ax, title, f"What fed each site{under(data)}", legend)
+    ax.set_xlabel("energy of the load [kWh]; at the end of each bar, the share of the sun")
+    return finish(ax, title, f"Where each site's energy came from{under(data)}", legend)
 
 
 def sun_and_load(

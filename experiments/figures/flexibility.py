@@ -40,6 +40,6 @@ def flexibility_map(probes: pd.DataFrame, longest_h: float, title: str) -> Figur
         ax.grid(visible=False)
         ax.set_facecolor("white")
     axes[len(cuts) // 2].set_xlabel("local hour at which the request begins")
-    figure.colorbar(mesh, ax=list(axes), label="kept for [h]", pad=0.01)
+    figure.colorbar(mesh, ax=list(axes), label="sustained for [h]", pad=0.01)
     figure.suptitle(f"{title}; white: the sun carried all", x=0.01, ha="left", color=MUTED, fontsize="small")
     return figure

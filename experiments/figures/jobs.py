@@ -323,5 +323,5 @@ def attribution(
     ax.axhline(0.5, color=MUTED, linewidth=0.7, linestyle=":")
     ax.margins(x=0.14, y=0.01)
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.set_xlabel("energy attributed [kWh]; the figure at the end is its carbon")
+    ax.set_xlabel("energy attributed [kWh]; at the end of each bar, its emissions")
     return finish(ax, title, f"Energy attributed, by {by.replace('_', ' ')}{under(run)}", legend)

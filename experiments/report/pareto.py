@@ -13,8 +13,9 @@ from tafukt.experiments.figures.style import SERIES, series
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH_PX, HEIGHT_PX = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 76, 150, 12, 46
+WIDTH_PX, HEIGHT_PX = 720, 440
+LEFT, RIGHT, TOP, BOTTOM = 84, 150, 44, 62
+"""Room for the words around the plot, which are half as large again on a phone."""
 
 
 def points(means: pd.DataFrame) -> dict[str, Any] | None:

@@ -106,7 +106,7 @@
       const { min, max } = u.scales.x;
       for (const other of plots) if (other !== u && (other.scales.x.min !== min || other.scales.x.max !== max)) other.setScale("x", { min, max });
       stretch.textContent = `From ${when(min)} to ${when(max)}, local time (${run.tz}).` + (run.minutes.length < run.steps
-        ? ` Of ${run.steps.toLocaleString("en")} steps ${run.minutes.length.toLocaleString("en")} are drawn, every peak among them.` : "");
+        ? ` Of ${run.steps.toLocaleString("en")} steps, ${run.minutes.length.toLocaleString("en")} are drawn, including every peak.` : "");
       busy = false;
     }
 
@@ -119,7 +119,7 @@
       add(`Power balance of ${of} under ${run.chosen.policy}, seed ${run.chosen.seed}`, balance(site));
       if (run.series.stored) add(`Energy in the batteries of ${of}`, battery(site));
       if (run.sites.length > 1) add("Grid import of each site", imports(site));
-      add(`Jobs on the GPUs of ${of}` + (run.jobs.left_out ? ` (${run.jobs.id.length.toLocaleString("en")} of ${(run.jobs.id.length + run.jobs.left_out).toLocaleString("en")}: those with most energy and longest waits)` : ""), jobs(site));
+      add(`Jobs on the GPUs of ${of}` + (run.jobs.left_out ? ` (${run.jobs.id.length.toLocaleString("en")} of ${(run.jobs.id.length + run.jobs.left_out).toLocaleString("en")}: those with the most energy and the longest waits)` : ""), jobs(site));
       const range = before || whole;
       plots[0].setScale("x", { min: range[0], max: range[1] });
     }
@@ -181,16 +181,20 @@
         ctx.beginPath();
         ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
         ctx.clip();
+        const dark = matchMedia("(prefers-color-scheme: dark)").matches;  // a rim, since the darkest blue is lost on black
+        ctx.strokeStyle = "rgba(255,255,255,.45)";
+        ctx.lineWidth = 1;
         for (const box of boxes) {
           const left = u.valToPos(box.x0, "x", true), right = u.valToPos(box.x1, "x", true);
           const top = u.valToPos(box.y1, "y", true), bottom = u.valToPos(box.y0, "y", true);
           if (right < u.bbox.left || left > u.bbox.left + u.bbox.width) continue;
           ctx.fillStyle = shade(box.sun / 100);
           ctx.fillRect(left, top, Math.max(right - left, 1), Math.max(bottom - top - 0.5, 1));
+          if (dark && right - left > 2) ctx.strokeRect(left + 0.5, top + 0.5, right - left - 1, Math.max(bottom - top - 1.5, 1));
         }
         ctx.restore();
       };
-      const series = [{ label: "colour: share of the sun, blue none, yellow all", stroke: "transparent", points: { show: false }, value: () => "" }];
+      const series = [{ label: "colour: share of sun, from none (blue) to all (yellow)", stroke: "transparent", points: { show: false }, value: () => "" }];
       const made = base("", Math.min(90 + 44 * count, 620), "", series, { cursor: { sync: { key: "stretch" }, drag: { x: true, y: false, setScale: true }, y: false } });
       made.scales.y = { range: [0, count] };
       Object.assign(made.axes[1], {

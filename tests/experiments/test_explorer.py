@@ -236,6 +236,17 @@ def test_the_policy_of_the_page_lets_its_own_script_run(folder: Path, page: str,
     assert "CONSOLE" not in done.stderr
 
 
+def _said_in_a_frame(page: str, tmp_path: Path, width: int, script: str) -> str:
+    """What a script of the test's own tells the page around, from a frame of this width."""
+    _watched(page, tmp_path / "inner.html", script)
+    outer = tmp_path / "outer.html"
+    outer.write_text(
+        f'<title>waiting</title><iframe src="inner.html" style="width:{width}px;height:800px;border:0"></iframe>'
+        "<script>onmessage = (event) => { document.title = event.data.join(' | '); };</script>"
+    )
+    return _title(outer, tmp_path, "--window-size=1600,1000")
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_scrolls_sideways(page: str, tmp_path: Path, width: int) -> None:
     """In a frame as wide as a phone, a tablet, a desk: no part of the page is wider than the frame."""
@@ -243,16 +254,22 @@ def test_nothing_scrolls_sideways(page: str, tmp_path: Path, width: int) -> None
       .filter((one) => !one.closest(".scroll") && one.getBoundingClientRect().right > innerWidth + 1)
       .map((one) => one.tagName + "." + one.className);
       parent.postMessage([document.documentElement.scrollWidth, innerWidth, all.slice(0, 5).join()], "*"); }, 1500);"""
-    _watched(page, tmp_path / "inner.html", measure)
-    outer = tmp_path / "outer.html"
-    outer.write_text(
-        f'<title>waiting</title><iframe src="inner.html" style="width:{width}px;height:800px;border:0"></iframe>'
-        "<script>onmessage = (event) => { document.title = event.data.join(' | '); };</script>"
-    )
-    whole, inner, wider = _title(outer, tmp_path, "--window-size=1600,1000").split(" | ")
+    whole, inner, wider = _said_in_a_frame(page, tmp_path, width, measure).split(" | ")
     assert int(inner) == width
     assert int(whole) <= width, wider
     assert wider == ""
+
+
+def test_words_around_the_points_do_not_overlap_on_a_phone(page: str, tmp_path: Path) -> None:
+    measure = """setTimeout(() => { const boxes = Array.from(document.querySelectorAll(".pareto .tick"))
+      .map((one) => [one.textContent, one.getBoundingClientRect()]);
+      const edge = document.querySelector(".pareto svg").getBoundingClientRect();
+      const met = [boxes.length];
+      boxes.forEach(([a, one], i) => { if (one.left < edge.left - 1) met.push(a + " is cut off");
+        boxes.slice(i + 1).forEach(([b, two]) => { if (Math.min(one.right, two.right) > Math.max(one.left, two.left)
+          && Math.min(one.bottom, two.bottom) > Math.max(one.top, two.top) + 1) met.push(a + " and " + b); }); });
+      parent.postMessage(met, "*"); }, 1500);"""
+    assert int(_said_in_a_frame(page, tmp_path, 360, measure)) > 8
 
 
 CONTRAST = """setTimeout(() => {
