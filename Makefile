@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 FOLDERS := sites workloads simulator experiments
 EXPERIMENT ?= morocco_month
 
-.PHONY: run test test-slow lint bench docs dist paper clean
+.PHONY: run test test-slow lint bench docs gallery dist paper clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.user
@@ -35,6 +35,12 @@ docs: $(VENV)/.docs
 	cd .links/tafukt && ln -s ../../tafukt/* . && for f in $(FOLDERS); do ln -s ../../$$f $$f; done
 	$(BIN)/python docs/make_reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# Pictures and answers of the bundled experiments, and the picture of README; some minutes.
+gallery: $(VENV)/.docs
+	$(BIN)/python docs/make_gallery.py $(ONLY)
+	$(BIN)/tafukt run morocco_week -o build/gallery/morocco_week --quiet
+	$(BIN)/python tests/bench/picture.py build/gallery/morocco_week
 
 # The figure of the paper, from its own experiment.
 paper: $(VENV)/.user

@@ -5,11 +5,14 @@ Nothing there is edited or committed; `make docs` makes it anew.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 import tafukt
 from tafukt.experiments.config import toml
@@ -81,17 +84,40 @@ def policies() -> str:
 
 
 def gallery() -> str:
-    """The bundled experiments: question, and the file."""
-    lines = ["# Bundled experiments", "", "Each asks one question in a page of TOML and runs by its bare name.", ""]
+    """The bundled experiments: question, answer, picture, the time that they take, and the file."""
+    lines = ["# Gallery", "", "Each bundled experiment asks one question in a page of TOML and runs by name alone."]
+    lines += ["Pictures and answers are made by `make gallery`.", ""]
+    answers = json.loads((DOCS / "gallery" / "answers.json").read_text(encoding="utf-8"))
     for name, path in toml.bundled().items():
         text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
-        lines += [f"## {name}", "", document.get("question", ""), "", f"`tafukt run {name}`", ""]
-        picture = DOCS / "gallery" / f"{name}.png"
-        if picture.exists():
-            lines += [f"![{name}](../gallery/{name}.png)", ""]
-        lines += ['??? note "The file"' if False else "```toml", text.rstrip(), "```", ""]
+        lines += [f"## {name}", "", f"**{tomllib.loads(text).get('question', '')}**", ""]
+        lines += _made(name, answers[name])
+        lines += ['??? note "The experiment file"', "", "    ```toml"]
+        lines += [f"    {line}".rstrip() for line in text.rstrip().splitlines()] + ["    ```", ""]
     return "\n".join(lines)
+
+
+def _made(name: str, entry: dict[str, Any]) -> list[str]:
+    """Answer and picture of one experiment, and what was changed to make them."""
+    changed = " ".join(f"--set '{key}={json.dumps(value)}'" for key, value in entry["changed"].items())
+    command = f"tafukt run {name} {changed}".rstrip()
+    picture = Image.open(DOCS / "gallery" / f"{name}.png")
+    caption = picture.info["Description"]
+    return [
+        *entry["answer"],
+        "",
+        f"![{caption.replace('`', '')}](../gallery/{name}.png)",
+        "",
+        f"{caption}.",
+        "",
+        f"`{command}` takes about {_seconds(entry['processor_s'])} of processor time."
+        + (" Without the settings it runs in full, which takes longer." if changed else ""),
+        "",
+    ]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value < 90 else f"{value / 60:.0f} minutes"
 
 
 def api() -> str:

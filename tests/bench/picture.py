@@ -1,6 +1,6 @@
-"""The pictures of README: the same week under two policies, and policies compared.
+"""The picture of README: the same week under two policies.
 
-Usage: python tests/bench/picture.py WEEK_FOLDER [POLICY]; python tests/bench/picture.py --compared COMPARED_FOLDER
+Usage: python tests/bench/picture.py WEEK_FOLDER [POLICY]; `make gallery` does it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 import tafukt
-from tafukt.experiments.figures.compare import pareto
 from tafukt.experiments.figures.energy import network_balance
 from tafukt.experiments.figures.window import shared
 
 WORDS = {"fifo": "Jobs start as they come", "wait-for-sun": "Jobs wait for the sun", "planner": "Jobs are planned"}
-
-
-# Those worth telling apart; all others lie near fifo.
-SHOWN = (
-    "fifo", "solar", "wait-for-sun", "planner", "budget-planner", "sun-threshold", "sun-slot", "sun-slots",
-    "wait-awhile",
-)  # fmt: skip
-
-
-def compared(folder: str) -> None:
-    """Draw grid draw against mean waiting to docs/compared.png."""
-    summary = tafukt.load(folder).complete
-    figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")
-    pareto(summary[summary["policy"].isin(SHOWN)], ax)
-    figure.savefig(Path(__file__).resolve().parents[2] / "docs" / "compared.png", dpi=110)
 
 
 def main(folder: str, policy: str = "wait-for-sun") -> None:
@@ -64,7 +48,4 @@ def drawn(draws: dict[str, float], policy: str = "wait-for-sun") -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--compared":
-        compared(sys.argv[2])
-    else:
-        main(*sys.argv[1:])
+    main(*sys.argv[1:])

@@ -12,8 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_picture_of_the_week_is_of_this_code(tmp_path: Path) -> None:
     """Its file notes the draws it shows; they are those of the bundled week as it runs now.
 
-    Where this fails, make it anew: `tafukt run morocco_week`, then
-    `python tests/bench/picture.py results/morocco_week`.
+    If this fails, run `make gallery`.
     """
     from bench.picture import drawn
     from PIL import Image
