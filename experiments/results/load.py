@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import FolderError, Problem, nearest
 from tafukt.experiments.results.axes import CURRENCY, NAMED, axis_columns, named_axes, named_axis
-from tafukt.experiments.results.dictionary import KEYS, METRICS
+from tafukt.experiments.results.dictionary import KEYS, METRICS, TABLES, Column
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY_FILE, StoredResults
 from tafukt.experiments.results.tables import unguarded
 
@@ -238,13 +239,9 @@ class RunData(Mapping[str, "pd.DataFrame"]):
         return self._read(table, names)
 
     def _read(self, table: str, names: Sequence[str] | None = None) -> pd.DataFrame:
-        import pandas as pd
-        import pyarrow as pa
-
-        pa.set_memory_pool(pa.system_memory_pool())  # its own keeps what is freed: 150 MB over a report of a month
         try:
             chosen = self._columns.get(table) if names is None else names
-            return pd.read_parquet(self._path(table), columns=None if chosen is None else list(chosen))
+            return _table(self._path(table), table, chosen)
         except (OSError, ValueError) as error:
             raise FolderError(Problem(str(self._path(table)), "", f"cannot be read: {error}")) from None
 
@@ -308,6 +305,7 @@ class Results:
     def summary(self) -> pd.DataFrame:
         """`summary.csv`: one row per run."""
         frame = self._rows_on_disk() if self._unsummed() else _summary_csv(self.folder / SUMMARY_FILE)
+        frame = _with_all_metrics(frame)
         frame.attrs[CURRENCY] = self.currency
         frame.attrs[NAMED] = named_axes(self.experiment.get("matrix", {}))
         missing = {"run", "status", "policy", "seed"} - set(frame)
@@ -472,6 +470,34 @@ def _summary_csv(path: Path) -> pd.DataFrame:
         if not pd.api.types.is_numeric_dtype(frame[name]):
             frame[name] = frame[name].map(unguarded)
     return frame
+
+
+def _with_all_metrics(frame: pd.DataFrame) -> pd.DataFrame:
+    """A summary in which metrics that its version did not know yet are blank."""
+    missing = {column.name: _blank(column) for column in METRICS if column.name not in frame}
+    return frame.assign(**missing) if missing else frame
+
+
+def _table(path: Path, table: str, chosen: Sequence[str] | None) -> pd.DataFrame:
+    """Columns of a table, or all of them; those that its version did not know yet are blank."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pa.set_memory_pool(pa.system_memory_pool())  # its own keeps what is freed: 150 MB over a report of a month
+    known = {column.name: column for column in TABLES[table]}
+    there = pq.read_schema(path).names
+    wanted = list(dict.fromkeys([*there, *known])) if chosen is None else list(chosen)
+    lacking = [name for name in wanted if name not in there and name in known]
+    frame = pd.read_parquet(path, columns=[name for name in wanted if name not in lacking])
+    return frame.assign(**{name: _blank(known[name]) for name in lacking})[wanted] if lacking else frame
+
+
+def _blank(column: Column) -> Any:
+    """Value in rows of a version that did not know a column: of what it counts there was nothing, else a blank."""
+    if column.dtype in ("int64", "bool") and not column.nullable:
+        return 0 if column.dtype == "int64" else False
+    return None if column.dtype in ("string", "timestamp", "bool") else math.nan
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -227,19 +227,28 @@ def refuse_other(folder: Folder, loaded: Loaded) -> None:
         return
     differing = differences(folder, loaded)
     if differing:
-        hint = "choose another folder with -o, or put the experiment back as it was"
-        raise FolderError([*differing, Problem(str(folder.path), "", f"holds another experiment: {hint}")])
+        what = "cannot be gone on with: choose another folder with -o"
+        if of_other_code(folder) is None:
+            what = "holds another experiment: choose another folder with -o, or put the experiment back as it was"
+        raise FolderError([*differing, Problem(str(folder.path), "", what)])
+
+
+def of_other_code(folder: Folder) -> Problem | None:
+    """That a folder's results are of other code than this, and what can still be done with them."""
+    manifest = folder.manifest()
+    if manifest.get("source_sha256") == source_digest():
+        return None
+    theirs = f"{manifest.get('tafukt')}, {str(manifest.get('source_sha256'))[:8]}"
+    message = f"the results are of other code than this ({theirs}; now {version()}, {source_digest()[:8]}); "
+    message += "they can still be shown (tafukt report, compare, plot, explain), and replay says what differs"
+    return Problem(str(folder.path), "tafukt", message)
 
 
 def differences(folder: Folder, loaded: Loaded) -> list[Problem]:
     """Every key in which an experiment differs from a folder's, other than by more runs."""
     file, manifest = str(folder.path), folder.manifest()
-    found: list[Problem] = []
-    if manifest.get("source_sha256") != source_digest():
-        theirs = f"{manifest.get('tafukt')}, {str(manifest.get('source_sha256'))[:8]}"
-        message = f"the results are of other code than this ({theirs}; now {version()}, {source_digest()[:8]}); "
-        message += "they can still be shown (tafukt report, compare, plot, explain), and replay says what differs"
-        found.append(Problem(file, "tafukt", message))
+    other = of_other_code(folder)
+    found = [] if other is None else [other]
     for key, entry in input_files(loaded, folder).items():
         before = manifest.get("inputs", {}).get(key, {})
         if before.get("sha256") != entry["sha256"]:
@@ -253,11 +262,12 @@ def differences(folder: Folder, loaded: Loaded) -> list[Problem]:
     if manifest.get("baseline") != loaded.baseline.label:
         found.append(_changed(file, "baseline", manifest.get("baseline"), loaded.baseline.label))
     if (folder.path / EXPERIMENT).is_file():
-        found += _differing_keys(folder, toml.read(folder.path / EXPERIMENT), loaded)
+        found += _differing_keys(folder, toml.read(folder.path / EXPERIMENT), loaded, same_code=other is None)
     return found
 
 
-def _differing_keys(folder: Folder, before: toml.Document, loaded: Loaded) -> list[Problem]:
+def _differing_keys(folder: Folder, before: toml.Document, loaded: Loaded, same_code: bool) -> list[Problem]:
+    """Keys that differ; what one code writes and the other does not know says nothing of the experiment."""
     file, now = str(folder.path), _document(loaded, folder)
     places = loaded.input_files
     old, new = (dict(toml.flat({k: v for k, v in d.items() if k not in MAY_DIFFER})) for d in (before, now))
@@ -265,6 +275,7 @@ def _differing_keys(folder: Folder, before: toml.Document, loaded: Loaded) -> li
         _changed(file, key, old.get(key), new.get(key))
         for key in dict.fromkeys([*old, *new])
         if key not in places and canonical(old.get(key)) != canonical(new.get(key))
+        if same_code or (key in old and key in new)
     ]
     found += [
         Problem(file, "seeds", f"{seed} is in the folder but not in the experiment")

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tafukt.experiments.config.load import load_experiment
-from tafukt.experiments.errors import FolderError, Problem, shown
+from tafukt.experiments.errors import FolderError, InputError, Problem, shown
 from tafukt.experiments.hashing import file_digest, source_digest
 from tafukt.experiments.results.stored import EXPERIMENT, RUN_SUMMARY, SUMMARY_FILE, TABLE_FILES, Row
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.manifest import LIBRARIES
+from tafukt.experiments.runs.manifest import LIBRARIES, of_other_code
 
 TOLERANCE = 1e-9
 
@@ -54,7 +54,11 @@ def replay(path: Path, workers: int = 1, progress: session.RunProgress | None = 
     """
     folder = Folder(path)
     manifest = folder.manifest()
-    loaded = load_experiment(path / EXPERIMENT)
+    try:
+        loaded = load_experiment(path / EXPERIMENT)
+    except InputError as error:
+        other = of_other_code(folder)
+        raise InputError([*([other] if other else []), *error.problems]) from None
     changed = tuple(_changed(manifest, loaded))
     with tempfile.TemporaryDirectory(prefix="tafukt-replay-") as scratch:
         again = session.plan_runs(loaded, Path(scratch) / "again")

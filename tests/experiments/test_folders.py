@@ -15,6 +15,7 @@ from html import unescape
 from importlib.resources import files
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from builders.experiments import contents, run, tiny
 
@@ -146,27 +147,48 @@ def test_what_ran_before_a_stop_is_shown(experiment: Path, tmp_path: Path, capsy
     assert "solar" in capsys.readouterr().out
 
 
+def of_version_0_1(out: Path) -> None:
+    """Take from a result folder what version 0.1 did not write yet: columns, keys of the manifest, its code."""
+    offered = json.loads((Path(__file__).parents[1] / "data" / "offered_0_1.json").read_text())["columns"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest |= {"tafukt": "0.1.0", "source_sha256": "0" * 64}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    rows = list(csv.reader((out / "summary.csv").open()))
+    kept = [at for at, name in enumerate(rows[0]) if name in {*offered["summary"], "policy", "seed"}]
+    with (out / "summary.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([[row[at] for at in kept] for row in rows])
+    for table in ("jobs", "energy", "events"):
+        for path in out.glob(f"runs/*/{table}.parquet"):
+            whole = pq.read_table(path)
+            pq.write_table(whole.select([name for name in whole.column_names if name in offered[table]]), path)
+
+
 def test_results_of_other_code_can_still_be_shown(
     experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     run(experiment, out)
-    manifest = json.loads((out / "manifest.json").read_text())
-    manifest |= {"source_sha256": "0" * 64, "packages": manifest["packages"] | {"numpy": "1.0"}}
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    whole = tafukt.load(out)
+    of_version_0_1(out)
     (out / "experiment.toml").write_text((out / "experiment.toml").read_text() + "\n[of_another_version]\nkey = 1\n")
-    rows = list(csv.reader((out / "summary.csv").open()))
-    at = rows[0].index("import_ramp_15min_kw")  # a column that an older version did not have
-    with (out / "summary.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([[*row[:at], *row[at + 1 :]] for row in rows])
     assert command("run", str(experiment), "-o", str(out)) == 2
     told = capsys.readouterr().err
     assert "of other code than this" in told
     assert "tafukt report, compare" in told
-    assert command("compare", str(out)) == 0
-    assert command("report", str(out)) == 0
+    assert "of_another_version" not in told, "keys that one version writes say nothing of the experiment"
+    for words in (["compare"], ["report"], ["plot"], ["export"]):
+        assert command(*words, str(out)) == 0, words
+    old = tafukt.load(out)
+    assert set(old.summary) == set(whole.summary)
+    assert old.summary["draw_kwh"].tolist() == whole.summary["draw_kwh"].tolist()
+    assert set(old["fifo"].energy) == set(whole["fifo"].energy)
+    job = str(old["fifo"].jobs["job"].iloc[0])
+    assert command("explain", str(out), job) == 0
+    capsys.readouterr()
     assert command("replay", str(out)) == 2
-    assert "of_another_version: unknown key" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "of other code than this (0.1.0, 00000000" in told
+    assert "of_another_version: unknown key" in told
 
 
 def test_replay_names_the_packages_that_changed(experiment: Path, tmp_path: Path) -> None:
