@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
+from math import exp, inf
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from tafukt.simulator.units import Floats
 
 # How many import limits a site keeps its table for.
 TABLES_KEPT = 4
+# Newton's steps on a function of straight pieces: there are hardly more pieces than supply steps in a request.
+NEWTON_MOST = 64
 
 
 def unserved_without_jobs(site: Site, end_s: float) -> tuple[list[tuple[float, float]], float]:
@@ -115,21 +117,36 @@ class SupplyAdequacy:
     def most_it_w(self, until_s: float, at_most_w: float) -> float:
         """The largest IT power up to `at_most_w` that can be fed from now up to `until_s` [W].
 
-        Exact where the battery does not answer, else to half a watt, on the safe side.
+        What the battery holds now counts, as far as it answers, and is spread evenly; sun that it might still store,
+        and the self-discharge that it will be spared, are left out, so that the figure is on the safe side.
         """
         ledger = self.ledger
-        spared = not self.battery_answers and ledger.request_w < ledger.limit_at(ledger.now_s)
-        if ledger.battery is None or spared:
-            first, last = ledger.step_at(ledger.now_s), ledger.step_at(until_s)
-            carried = self._table()[0][first : max(last, first) + (last * ledger.step_s < until_s or last == first)]
-            return min(max(float(carried.min()), 0.0), at_most_w)
-        if self.falls_short_s(at_most_w, until_s) == inf:
-            return at_most_w
-        low, high = 0.0, at_most_w
-        while high - low > 0.5:
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if self.falls_short_s(middle, until_s) == inf else (low, middle)
-        return low
+        now, first, last = ledger.now_s, ledger.step_at(ledger.now_s), ledger.step_at(until_s)
+        steps = slice(first, max(last, first) + (last * ledger.step_s < until_s or last == first))
+        carried = self._table()[0][steps]
+        least_w = min(max(float(carried.min()), 0.0), at_most_w)
+        battery, asks = ledger.battery, ledger.request_w < ledger.limit_at(now)
+        if battery is None or least_w == at_most_w or (asks and not self.battery_answers):
+            return least_w
+        spare_j = ledger.stored_j * exp(-battery.self_discharge_per_s * (until_s - now))
+        spare_j -= battery.soc_min * ledger.capacity_j
+        if spare_j <= 0.0 or battery.discharge_w <= 0.0:
+            return least_w
+        edges_s = np.clip(np.arange(steps.start, steps.stop + 1) * ledger.step_s, now, max(until_s, now))
+        per_it = self._per_it[steps]
+        per_w = per_it * np.diff(edges_s) / battery.eta_discharge
+        # Of a tapering battery so much must be left for its last watt [J/W].
+        left = battery.taper_soc * ledger.capacity_j / battery.discharge_w
+        most_w = min(at_most_w, float((carried + battery.discharge_w / per_it).min()))
+        for _ in range(NEWTON_MOST):  # the energy needed is convex in the power: from above, Newton's steps stay above
+            given = np.maximum(most_w - carried, 0.0)
+            last_step = int((given * per_it).argmax())
+            over_j = float(given @ per_w) + left * float(given[last_step] * per_it[last_step]) - spare_j
+            if over_j <= ROUNDING * spare_j:
+                break
+            slope = float(per_w[given > 0.0].sum()) + left * float(per_it[last_step])
+            most_w -= over_j / slope
+        return max(most_w * (1.0 - ROUNDING), least_w)
 
     def carries_s(self, it_w: float, hold_s: float) -> float:
         """Time for which an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import MutableSequence
 from enum import IntEnum
 from math import exp, expm1, inf
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from tafukt.simulator.energy import battery as fade
 from tafukt.simulator.energy.battery import Advance, law, stepper
 from tafukt.simulator.scenario import Battery, Site, import_band
 from tafukt.simulator.units import Floats, Ints
+
+T = TypeVar("T")
 
 # --- How the battery of one site moves through a run: one closed-form move per segment, none before it is asked for
 # A segment ends with its supply step, where the load changes, or where the battery reaches a limit. Changes of
@@ -60,6 +63,11 @@ class BatteryMotion:
         self._limits_w: list[float] = limit.tolist() if isinstance(limit, np.ndarray) else []
         self._limit_w: float = inf if isinstance(limit, np.ndarray) else limit
         self.request_w = inf  # what the grid asks the import not to exceed, which is no limit of any wire
+        # Whether the battery gives what exceeds a request and nothing else while one holds; and the import up to which
+        # it charges before one [W], at 0 from the sun alone, while it gives nothing.
+        self.answers = False
+        self.keep_w: float | None = None
+        self._kept_times, self._kept_bands = array("d", [0.0]), [NO_BAND]
         self.it_times: MutableSequence[float] = array("d", [0.0])
         self.it_values: MutableSequence[float] = array("d", [0.0])
         self._told = 0  # index of the change of load that holds at `now_s`
@@ -148,6 +156,9 @@ class BatteryMotion:
         goal, remain, hold_w, per_j = self._taper
         add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
         (lows, highs), steered, index = self._band, self._steers(), self.step_at(now)
+        kept = self._kept_band()
+        if steered and kept is not None:
+            lows, highs = _Same(kept[0]), _Same(kept[1])
         while now < until_s:
             told, it_w, stop = self._stretch(told, now, until_s)
             while now < stop:
@@ -234,16 +245,20 @@ class BatteryMotion:
         return told, self.it_values[told], stop
 
     def _steers(self) -> bool:
-        """Whether a strategy rules the battery now: only while there is a grid to follow it with."""
-        return bool(self._band[0]) and self.supply is Supply.GRID
+        """Whether a strategy or a request rules the battery now: only while there is a grid to follow it with."""
+        return self.supply is Supply.GRID and (bool(self._band[0]) or self._kept_band() is not None)
 
-    def steered_w(self, surplus_w: float, step: int) -> float:
-        """Power offered to the battery (> 0) or asked of it (< 0) so that import stays in its band [W]."""
-        missing = surplus_w + self._band[0][step]
-        if missing > 0.0:
-            return missing
-        too_much = surplus_w + self._band[1][step]
-        return too_much if too_much < 0.0 else 0.0
+    def _kept_band(self) -> tuple[float, float] | None:
+        """The import that the battery keeps for a request, whatever its own strategy [W]."""
+        if not self.answers:
+            return None
+        if self.request_w < inf:
+            return 0.0, self.request_w
+        return None if self.keep_w is None else (self.keep_w, inf)
+
+    def _band_at(self, step: int) -> tuple[float, float]:
+        """The band of a step while something rules the battery [W]."""
+        return self._kept_band() or (self._band[0][step], self._band[1][step])
 
     def _kinks(self, now_s: float, surplus_w: float, offer_w: float) -> tuple[float, ...]:
         """Battery powers at which, while it tapers, a flow of the site begins, ends or meets its limit [W]."""
@@ -257,6 +272,27 @@ class BatteryMotion:
             return tuple(found)
         short = -surplus_w - self.ceiling_at(now_s)
         return (short,) if short > 0.0 else ()
+
+
+NO_BAND = (0.0, -1.0)
+
+
+class _Same(list[float]):
+    """A column that has one value in every step."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self._value = value
+
+    def __getitem__(self, step: Any) -> Any:
+        return self._value
+
+
+def steered_w(surplus_w: float, low_w: float, high_w: float) -> float:
+    """Power offered to the battery (> 0) or asked of it (< 0) so that import stays in its band [W]."""
+    if surplus_w + low_w > 0.0:
+        return surplus_w + low_w
+    return min(surplus_w + high_w, 0.0)
 
 
 # --- The ledger of one site
@@ -371,14 +407,22 @@ class SiteLedger(BatteryMotion):
         step = self.step_at(time_s)
         it_w = self.it_values[bisect_right(self.it_times, time_s) - 1]
         surplus = self._free[step] - it_w * self._per_it[step]
-        on_grid = self.supply_values[bisect_right(self.supply_times, time_s) - 1] == Supply.GRID
-        return self.steered_w(surplus, step) if self._band[0] and on_grid else surplus
+        if self.supply_values[bisect_right(self.supply_times, time_s) - 1] != Supply.GRID:
+            return surplus
+        kept = self._kept_bands[bisect_right(self._kept_times, time_s) - 1]
+        if kept is not NO_BAND:
+            return steered_w(surplus, *kept)
+        return steered_w(surplus, self._band[0][step], self._band[1][step]) if self._band[0] else surplus
 
     def advance_to(self, until_s: float) -> None:
         """BatteryMotion the battery forward to `until_s` [s]."""
         if self.battery is None:
             self.now_s = until_s
             return
+        if self.answers and self.now_s < until_s:
+            kept = self._kept_band() or NO_BAND
+            if kept != self._kept_bands[-1]:
+                _note(self._kept_times, self._kept_bands, self.now_s, kept)
         while self._marks[self._next_mark] <= until_s:
             self.advance_battery(self._marks[self._next_mark])
             self._fade()
@@ -435,7 +479,7 @@ class SiteLedger(BatteryMotion):
         return held
 
 
-def _note(times: MutableSequence[float], values: MutableSequence[float], time_s: float, value: float) -> None:
+def _note(times: MutableSequence[float], values: MutableSequence[T], time_s: float, value: T) -> None:
     """Write down a change; of several at one instant the last one counts."""
     if times[-1] == time_s:
         values[-1] = value

@@ -138,7 +138,7 @@ class RampedLedger(SiteLedger):
     def _wanted(self, index: int, net_w: float, end_s: float) -> tuple[float, float]:
         """The import that the battery's strategy aims at [W], and until when it may [s]."""
         steered = self._steers()
-        low_w, high_w = (self._band[0][index], self._band[1][index]) if steered else (0.0, 0.0)
+        low_w, high_w = self._band_at(index) if steered else (0.0, 0.0)
         wanted_w = min(max(net_w, low_w), high_w) if low_w <= high_w else low_w
         if wanted_w >= net_w or self.supply is not Supply.GRID or self.up_w == inf:
             return wanted_w, end_s

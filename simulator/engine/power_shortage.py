@@ -79,7 +79,11 @@ class ShortageControl:
             SiteShortage() if site.grid.outages or site.grid.is_limited or site.grid.events else None
             for site in state.scenario.sites
         ]
-        by_battery = state.settings.respond == "battery-first"
+        # The battery answers a request: first of all, or evenly for as long as one holds.
+        self.spreads = state.settings.respond == "least-loss"
+        by_battery = self.spreads or state.settings.respond == "battery-first"
+        for ledger in state.ledgers:
+            ledger.answers = by_battery
         self.outlooks = [SupplyAdequacy(ledger, by_battery) for ledger in state.ledgers]
         self._at_work = False
         self._at_limit = state.settings.at_limit == "bend"
@@ -180,7 +184,7 @@ class ShortageControl:
             self._act(site, self.respond)  # where there is room again, caps are lifted as far as it goes
         lead_s = self._lead_s(site)
         short_s, again_s = self._foresee(site, lead_s)
-        if short_s - lead_s < now + TICK_S:
+        if short_s - lead_s < now + TICK_S or short_s < self._spread_until_s(site):
             watch.short, watch.shed_s = True, now
             self._act(site, _give_way)
             self._tick_later(site)
@@ -214,7 +218,7 @@ class ShortageControl:
         strained_s = outlook.strained_s(it_w, now + FAR_S)
         if strained_s == inf:
             return inf, inf if it_w <= outlook.carried_w(now)[1] else now + FAR_S
-        near_s = max(NEAR_S, 2.0 * lead_s)
+        near_s = max(NEAR_S, 2.0 * lead_s, self._spread_until_s(site) - now)
         if strained_s > now + near_s:
             return inf, strained_s - lead_s
         # Capacity shrinks at midnight: beyond it nothing is certain.
@@ -260,6 +264,16 @@ class ShortageControl:
         """Whether jobs of a site bend within their floors for what binds its import now: a request, or a limit too."""
         ledger, limit_w = self.state.ledgers[site], self.state.ledgers[site].limit_at(self.clock.now)
         return ledger.request_w < limit_w or (self._at_limit and ledger.supply is Supply.GRID and limit_w < inf)
+
+    def _asks(self, site: int) -> bool:
+        """Whether a request binds the import, and not the connection's own limit."""
+        ledger = self.state.ledgers[site]
+        return ledger.request_w < ledger.limit_at(self.clock.now)
+
+    def _spread_until_s(self, site: int) -> float:
+        """Until when the battery's energy is to last under a request that holds [s]."""
+        asked = self.state.announced[site]
+        return asked[0].end_s if self.spreads and asked and self._asks(site) else -inf
 
     def _is_pressing(self, site: int, latest_s: float, has_run: bool) -> bool:
         """Whether a job would be late if it waited until a request of the grid, and what follows it, is over.
@@ -318,6 +332,8 @@ class ShortageControl:
         it_w = ledger.it_w + self._to_come_w(site) + added_w
         if it_w <= carried_w:
             return True
+        if self.spreads and self._asks(site):  # what the battery gives then is for those who are there
+            return False
         ledger.advance_to(now)
         return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
@@ -379,7 +395,7 @@ class ShortageControl:
         it_w = ledger.it_w + self._to_come_w(site) + uncapped
         if ledger.load_w(now, it_w) <= ledger.ceiling_ahead_w(now, now + self.hold_s):
             return True
-        if now < watch.shed_s + self.hold_s:
+        if now < watch.shed_s + self.hold_s or self._asks(site):
             return False
         ledger.advance_to(now)
         return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)

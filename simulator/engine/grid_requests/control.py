@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from tafukt.simulator.energy.ledger import Supply
 from tafukt.simulator.engine.event_queue import Kind
-from tafukt.simulator.engine.grid_requests.respond import RECOVERY_S, pause_ahead
+from tafukt.simulator.engine.grid_requests.respond import RECOVERY_S, lacks_w, pause_ahead
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.record import GridRequest
 from tafukt.simulator.scenario import GridEvent
-from tafukt.simulator.units import DAY_S, on_grid
+from tafukt.simulator.units import DAY_S, HOUR_S, on_grid
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 BEFORE_S, DAYS_MOST = 900.0, 10
 # A ramp is followed in steps of this length, each at the value that it has at its stricter end [s].
 RAMP_STEP_S = 60.0
-# No job starts for so long before a request [s]: a choice.
-HOLD_S = 900.0
+# No job starts for so long before a request, and a battery that answers it keeps what it has for so long at most [s]:
+# choices.
+HOLD_S, KEEP_S = 900.0, 4 * HOUR_S
 
 
 class GridRequests:
@@ -53,6 +54,50 @@ class GridRequests:
             return
         clock = self.state.clock
         clock.at(on_grid(max(asked.start_s - HOLD_S, clock.now)), Kind.SUPPLY, site, self._hold, (site, asked))
+        ledger = self.state.ledgers[site]
+        if ledger.battery is not None and ledger.answers:
+            clock.at(on_grid(max(asked.start_s - KEEP_S, clock.now)), Kind.SUPPLY, site, self._keep, (site, asked))
+
+    def _keep(self, event: SimEvent) -> None:
+        """Let the battery keep what it has, and buy what would else be missing, if that is worth its price."""
+        site, asked = event._value
+        ledger, clock = self.state.ledgers[site], self.state.clock
+        ledger.advance_to(clock.now)
+        missing_j = self._worth_buying_j(site, asked)
+        law = self.state.scenario.sites[site].battery
+        assert law is not None
+        ledger.keep_w = 0.0
+        if missing_j <= 0.0 or law.charge_w <= 0.0:
+            return
+        ledger.keep_w = ledger.ceiling_ahead_w(clock.now, asked.start_s)
+        bought_s = clock.now + missing_j / (law.charge_w * law.eta_charge)
+        self._note(site, "charge", "the battery charges for the grid's request", {"missing_j": missing_j})
+        if bought_s < asked.start_s:
+            clock.at(on_grid(bought_s), Kind.SUPPLY, site, self._bought, site)
+
+    def _bought(self, event: SimEvent) -> None:
+        ledger = self.state.ledgers[event._value]
+        ledger.advance_to(self.state.clock.now)
+        ledger.keep_w = 0.0 if ledger.keep_w is not None else None
+
+    def _worth_buying_j(self, site: int, asked: GridEvent) -> float:
+        """Energy to be bought for what jobs cannot give; none where its price is above what it saves [J]."""
+        ledger, spec = self.state.ledgers[site], self.state.scenario.sites[site]
+        assert spec.battery is not None
+        battery, now = spec.battery, self.state.clock.now
+        price = float(spec.grid.price.at(now)) / (battery.eta_charge * battery.eta_discharge)
+        if price >= asked.pay_per_j + asked.penalty_per_j:
+            return 0.0
+        lacking_w = lacks_w(self.shortage, site, self._target_w(site, asked))
+        lasts_s = asked.end_s - asked.start_s - asked.ramp_down_s
+        given_w = min(lacking_w * ledger.per_it(now), battery.discharge_w)
+        high_j, low_j = battery.soc_max * ledger.capacity_j, battery.soc_min * ledger.capacity_j
+        needed_j = min(low_j + given_w * lasts_s / battery.eta_discharge, high_j)
+        return max(needed_j - ledger.stored_j, 0.0) if given_w > 0.0 else 0.0
+
+    def _target_w(self, site: int, asked: GridEvent) -> float:
+        """The import that a request comes to, as far as that can be told now [W]."""
+        return asked.to_w if asked.to_w is not None else self._baseline_w(site, asked) * (1.0 - asked.cut)
 
     def _announce(self, site: int, requests: list[GridEvent]) -> None:
         """Let policies know of these requests at a site, and of no others."""
@@ -72,8 +117,7 @@ class GridRequests:
 
     def _ahead(self, event: SimEvent) -> None:
         site, asked = event._value
-        baseline_w = self._baseline_w(site, asked)
-        pause_ahead(self.shortage, site, asked.to_w if asked.to_w is not None else baseline_w * (1.0 - asked.cut))
+        pause_ahead(self.shortage, site, self._target_w(site, asked))
 
     def _start(self, event: SimEvent) -> None:
         site, number, asked = event._value
@@ -127,9 +171,12 @@ class GridRequests:
         ledger = self.state.ledgers[site]
         ledger.advance_to(self.state.clock.now)
         ledger.request_w = inf
+        now = self.state.clock.now
+        coming = any(each.start_s > now >= each.start_s - KEEP_S for each in self.state.announced[site])
+        ledger.keep_w = 0.0 if coming and ledger.answers else None
         self._announce(site, [each for each in self.state.announced[site] if each.start_s != asked.start_s])
         self._note(site, "request_over", "the grid's request is over", {})
-        now, watch = self.state.clock.now, self.shortage.watches[site]
+        watch = self.shortage.watches[site]
         assert watch is not None
         if self.state.settings.respond != "none":
             watch.recovery_w, watch.recovers_until_s = (

@@ -1,6 +1,7 @@
 """Response to a request of the grid: caps and pauses within the floors that jobs were promised.
 
-`least-loss` takes, watt by watt, what costs the least work: the slope of the speed curve of a job that is capped a
+`least-loss` lets the battery give evenly what it holds, for as long as the request lasts, and takes the rest, watt by
+watt, where it costs the least work: the slope of the speed curve of a job that is capped a
 little more, or all that a pause loses (the work of the rest of the event, writing, restarting). On the
 concave hull of the speed curves taking the flattest slopes first is the optimum of the linear programme with one row.
 `caps-first` caps all jobs alike before it pauses any; `pause-first` pauses before it caps; `move-first` moves to where
@@ -103,6 +104,7 @@ def pause_ahead(control: ShortageControl, site: int, target_w: float) -> None:
     ledger, how = control.state.ledgers[site], control.state.settings.respond
     if how == "none" or target_w >= ledger.ceiling_at(control.clock.now):
         return
+    ledger.advance_to(control.clock.now)
     asked_w, ledger.request_w = ledger.request_w, target_w
     try:
         found = situation(control, site)
@@ -110,6 +112,20 @@ def pause_ahead(control: ShortageControl, site: int, target_w: float) -> None:
         _carry_out(found, [offer for offer in chosen if offer.cap == 0.0], ease=False)
     finally:
         ledger.request_w = asked_w
+
+
+def lacks_w(control: ShortageControl, site: int, target_w: float) -> float:
+    """IT power that nobody could give under a request for `target_w` if it came now and had no battery [W]."""
+    ledger, now = control.state.ledgers[site], control.clock.now
+    carried_w = (ledger.free_w(now) + target_w) / ledger.per_it(now)
+    jobs = [job for job in jobs_at(control.state, site) if job.running]
+    node = control.state.clusters[site].node
+    pauses = (job for job in jobs if job.ask.event_floor == 0.0 and job.ask.interruptible)
+    caps = (job for job in jobs if job.caps and not (job.ask.event_floor == 0.0 and job.ask.interruptible))
+    shares = [(job, job.cap) for job in pauses]
+    shares += [(job, max(job.cap - power_for(job.caps, job.ask.event_floor), 0.0)) for job in caps]
+    given_w = sum(node.dynamic_w * share * job.ask.intensity * job.gpus for job, share in shares)
+    return max(ledger.it_w - carried_w - given_w, 0.0)
 
 
 def bendable_w(control: ShortageControl, site: int) -> float:
@@ -128,15 +144,19 @@ def situation(control: ShortageControl, site: int) -> Situation:
     ledger = state.ledgers[site]
     ledger.advance_to(now)
     coming = [asked for asked in state.announced[site] if asked.start_s - control.hold_s <= now]
-    until_s = max((asked.end_s for asked in coming), default=now)
+    until_s = max(
+        (asked.end_s if now < asked.end_s else asked.end_s + asked.ramp_up_s for asked in coming), default=now
+    )
     back_s = max((_back_s(asked) for asked in coming), default=now) - now
     jobs = [job for job in jobs_at(state, site) if job.running and job.ask.event_floor < 1.0]
     found = Situation(control, site, jobs, max(until_s - now, 1.0), 0.0)
     going = (job for job in jobs_at(state, site) if job.phase == "saving")
     it_w = ledger.it_w - sum(found.watts(job, job.cap) for job in going)
     it_w += sum(found.watts(job, found.top(job) - job.cap) for job in jobs)
-    # Caps follow at once, so that only those who write a checkpoint first, and a battery, have to look ahead.
-    ahead_s = control.hold_s if state.settings.respond == "battery-first" else _longest_write_s(jobs)
+    # Caps follow at once, so that only those who write a checkpoint first, and a battery, have to look ahead: where it
+    # gives evenly, to the end.
+    first_s = control.hold_s if state.settings.respond == "battery-first" else _longest_write_s(jobs)
+    ahead_s = found.rest_s if control.spreads else first_s
     missing_w = it_w - control.outlooks[site].most_it_w(max(min(until_s, now + ahead_s), now + 1.0), it_w)
     return Situation(control, site, jobs, found.rest_s, missing_w, back_s)
 

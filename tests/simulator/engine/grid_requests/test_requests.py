@@ -13,6 +13,7 @@ from builders.jobs import job as make_job
 from tafukt.simulator.power_caps import MEASURED, power_for, speed
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Grid, GridEvent, NodeType, Scenario
+from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Checkpoint
 
 HOUR, KWH = 3600.0, 3.6e6
@@ -338,3 +339,46 @@ def test_firm_jobs_make_no_room_behind_a_limit() -> None:
     limited = replace(place, sites=(replace(place.sites[0], grid=replace(place.sites[0].grid, import_limit_w=3000.0)),))
     five = [*jobs([1.0] * 4, runtime_h=4.0), make_job("fifth", HOUR, 1, 4 * HOUR, event_floor=0.5)]
     assert run(five, limited, at_limit="bend").outcomes[4].start_s == 4 * HOUR
+
+
+def with_battery(event: GridEvent, stored_kwh: float, price: float = 0.0) -> Scenario:
+    """Six jobs draw 4 kW; a battery without losses holds so much, and gave nothing before since the sun was enough."""
+    end_s = 86_400.0
+    zero, before = flat(0.0, end_s), int((event.start_s - 900.0) // 900.0)
+    steps = np.arange(96)
+    sun = StepProfile(np.where(steps < before, 4000.0, 0.0), 900.0)
+    none = StepProfile(np.zeros(96), 900.0)
+    battery = Battery(10.0 * KWH, 5000.0, 5000.0, 1.0, 1.0, soc_min=0.0, soc_max=1.0, soc_start=stored_kwh / 10.0)
+    grid = Grid(flat(price / KWH, end_s), zero, zero, events=(event,))
+    place = replace(site("s0", 1, NODE, end_s), pv=sun, overhead=none, other=none, battery=battery, grid=grid)
+    return Scenario((place,), end_s, 900.0)
+
+
+def test_a_battery_is_kept_at_the_notice_and_gives_evenly() -> None:
+    """It holds 1.5 kWh and keeps them from the notice on; 500 W for three hours are half of what is asked.
+
+    The other 500 W come from caps, all on the flat piece of the speed curve, which has 570 W to give.
+    """
+    event = replace(EVENT, to_w=3000.0)
+    record = run(jobs([0.75] * 6), with_battery(event, 1.5))
+    energy = record.energy[0]
+    assert energy.stored_j[np.searchsorted(energy.edges_s, 2 * HOUR)] == pytest.approx(1.5 * KWH)
+    for time in (2 * HOUR + 1.0, 3.5 * HOUR, 5 * HOUR - 1.0):
+        assert import_w(record, time) == pytest.approx(3000.0, rel=1e-6)
+        at = int(np.searchsorted(energy.edges_s, time, side="right")) - 1
+        assert energy.flows_w["discharge"][at] == pytest.approx(500.0, rel=1e-6)
+    assert energy.stored_j[np.searchsorted(energy.edges_s, 5 * HOUR)] == pytest.approx(0.0, abs=10.0)
+    caps = [each.detail["cap"] for each in record.events if each.kind == "cap"]
+    lowest = min(caps)
+    assert lowest == pytest.approx(0.81, rel=1e-6)
+
+
+@pytest.mark.parametrize(("penalty", "bought_kwh"), [(0.0, 0.0), (0.9, 0.0), (1.1, 1.25)])
+def test_a_battery_charges_before_a_request_that_jobs_cannot_answer(penalty: float, bought_kwh: float) -> None:
+    """Firm jobs leave 1 kW missing for three hours; a quarter of an hour at 5 kW stores 1.25 kWh, for 1 a kWh."""
+    event = replace(EVENT, to_w=3000.0, penalty_per_j=penalty / KWH)
+    record = run(jobs([1.0] * 6), with_battery(event, 0.0, price=1.0))
+    energy = record.energy[0]
+    bought_j = float(np.sum(energy.flows_w["import_to_battery"] * np.diff(energy.edges_s)))
+    assert bought_j == pytest.approx(bought_kwh * KWH, rel=1e-9)
+    assert import_w(record, 2 * HOUR + 60.0) == pytest.approx(3000.0 if bought_kwh else 4000.0)
