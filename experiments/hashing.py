@@ -108,13 +108,14 @@ def _root(package: str) -> Path:
 def source_files() -> Iterator[tuple[str, Path]]:
     """Every file of ours that can change a result, code and catalogues: its name in the house, and its path."""
     for package in OWN_PACKAGES:
-        root = _root(package)
-        for path in sorted(root.rglob("*")):
-            name = f"{package}/{path.relative_to(root).as_posix()}"
+        root = str(_root(package))
+        found = [os.path.join(folder, file) for folder, _, inside in os.walk(root) for file in inside]
+        names = {package + path.removeprefix(root).replace(os.sep, "/"): path for path in found}
+        for name in sorted(names):
             shows_only = name.startswith(WITHOUT_EFFECT)
-            catalogue = path.suffix == ".toml" and package != "experiments"
-            if (path.suffix == ".py" and not shows_only) or catalogue:
-                yield name, path
+            catalogue = name.endswith(".toml") and package != "experiments"
+            if (name.endswith(".py") and not shows_only) or catalogue:
+                yield name, Path(names[name])
     yield "tafukt/strict.py", Path(str(files("tafukt") / "strict.py"))
 
 

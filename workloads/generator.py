@@ -455,7 +455,7 @@ def _assembled(
     checkpoints = [_checkpoint(classes[name]) for name in columns.classes]
     curve = speed_up(elastic, max(gang_cap, int(columns.gpus.max(initial=1)))) if elastic.share > 0 else None
     codes = [classes[name].code for name in columns.classes]
-    stamps = {int(n): date.fromordinal(int(n)).strftime("%y%m%d") for n in np.unique(columns.ordinal)}
+    stamps = {int(n): date.fromordinal(int(n)).strftime("%y%m%d") for n in set(columns.ordinal.tolist())}
     rows = zip(
         *(getattr(columns, item.name).tolist() for item in fields(columns)[3:]),
         strict=True,

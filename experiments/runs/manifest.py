@@ -19,6 +19,7 @@ from tafukt.experiments.results.summary import header, run_rows
 from tafukt.experiments.results.tables import csv_bytes, json_bytes
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.matrix import Run, axis_value
+from tafukt.sites.cache import installed_version
 
 LIBRARIES = ("highspy", "numpy", "pandas", "pvlib", "pyarrow", "pydantic", "scipy", "simpy")
 NOTES_MOST = 200
@@ -29,7 +30,7 @@ MAY_DIFFER = ("question", "seeds", "policies", "matrix", "baseline", "baseline_s
 def version() -> str:
     """Tafukt's version."""
     try:
-        return metadata.version("tafukt")
+        return installed_version("tafukt")
     except metadata.PackageNotFoundError:
         return "unknown"
 
@@ -45,7 +46,7 @@ def manifest_of(loaded: Loaded, runs: Sequence[Run], folder: Folder) -> dict[str
         "tafukt": version(),
         "python": platform.python_version(),
         "platform": {"system": platform.system(), "machine": platform.machine(), "byteorder": sys.byteorder},
-        "packages": {name: metadata.version(name) for name in LIBRARIES},
+        "packages": {name: installed_version(name) for name in LIBRARIES},
         "source_sha256": source_digest(),
         "experiment_sha256": bytes_digest(experiment_text(loaded, folder).encode()),
         "inputs": input_files(loaded, folder),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.manifest import LIBRARIES
 from tafukt.experiments.runs.matrix import Case, Run
 from tafukt.experiments.runs.processes import Pool, Report, WorkerDied, begin_worker
+from tafukt.sites.cache import installed_version
 
 CONNECT_S = 10.0
 
@@ -213,7 +213,7 @@ def on_cluster(
 
 def _identity() -> dict[str, str]:
     """Identity of a process: the digest of our source, as it was when it first said so, and packages."""
-    packages = {name: metadata.version(name) for name in LIBRARIES}
+    packages = {name: installed_version(name) for name in LIBRARIES}
     return {"source": source_digest()} | packages
 
 
