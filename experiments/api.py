@@ -15,7 +15,6 @@ from tafukt.experiments.results.load import Results
 from tafukt.experiments.results.load import load as load_folder
 from tafukt.experiments.results.summary import failed
 from tafukt.experiments.runs import session
-from tafukt.experiments.runs.processes import processors
 
 Overrides = Mapping[str, Any] | Sequence[str]
 
@@ -91,7 +90,7 @@ def run(
     plan = session.plan_runs(loaded, path)
     inputs = session.check_plan(plan)
     if inputs is not None and not workers:
-        workers = session.workers_for(plan, sum(session.costs_s(plan, inputs).values()), processors())
+        workers = session.workers_for(plan, sum(session.costs_s(plan, inputs).values()), session.processors())
     outcome = session.carry_out(plan, max(workers, 1))
     if not outcome.ok:
         raise RunError(path, [f"{row['run']}: {row['reason']}" for row in failed(outcome.rows)] + outcome.faults)

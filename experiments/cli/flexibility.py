@@ -38,7 +38,7 @@ def flexibility_command(
     from tafukt.experiments.config.scenario import build
     from tafukt.experiments.config.toml import find
     from tafukt.experiments.runs import flexibility, session
-    from tafukt.experiments.runs.processes import processors
+    from tafukt.experiments.runs.session import processors
 
     if form not in CARD_FORMATS:
         raise InputError(Problem("--format", form, f"there are {', '.join(CARD_FORMATS)}", nearest(form, CARD_FORMATS)))

@@ -10,19 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tafukt.experiments.cli.comparison import print_comparison
 from tafukt.experiments.cli.pace import Pace
 from tafukt.experiments.cli.stop import Stopped
 from tafukt.experiments.cli.text import console, next_command, plural, scenario_lines, tell_notes
 from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
-from tafukt.experiments.results.answer import against_base_lines, answer
 from tafukt.experiments.results.numbers import in_currency
-from tafukt.experiments.results.summary import failed, least_possible
 from tafukt.experiments.runs import session
-from tafukt.experiments.runs.processes import processors
-from tafukt.experiments.runs.session import costs_s
+from tafukt.experiments.runs.session import costs_s, processors
 from tafukt.problems import cut
 
 if TYPE_CHECKING:
@@ -64,21 +60,30 @@ def run_command(
         far = f"stopped, {done} of {plural(len(plan.chosen), 'run')} done"
         raise Stopped(f"{far}; the same command goes on from there", stop) from None
     if not quiet:
-        out = console()
-        print_comparison(outcome.rows, loaded)
-        for sentence in answer(outcome.rows, loaded.baseline.label, loaded.axis_keys):
-            out.print(in_currency(sentence, loaded.experiment.currency))
-        for sentence in against_base_lines(outcome.rows, plan.folder.manifest()["baseline_scenario"], loaded.axis_keys):
-            out.print(in_currency(sentence, loaded.experiment.currency))
-        if least := least_possible(outcome.rows, loaded.axis_keys):
-            out.print(least)
-        out.print(f"Results: {path}")
-        out.print(f"Next:    {next_command(path)}")
-    for row in failed(outcome.rows):
+        _show_outcome(outcome, loaded)
+    for row in outcome.failed:
         err.print(f"failed: {row['run']}: {row['reason']}", style="red")
     for fault in outcome.faults:
         err.print(f"failed: {fault}", style="red")
     return 0 if outcome.ok else 1
+
+
+def _show_outcome(outcome: session.SessionOutcome, loaded: Loaded) -> None:
+    """Show the table, the answer, the folder and the next command."""
+    from tafukt.experiments.cli.comparison import print_comparison
+    from tafukt.experiments.results.answer import against_base_lines, answer
+    from tafukt.experiments.results.summary import least_possible
+
+    out, folder = console(), outcome.plan.folder
+    print_comparison(outcome.rows, loaded)
+    sentences = answer(outcome.rows, loaded.baseline.label, loaded.axis_keys)
+    sentences += against_base_lines(outcome.rows, folder.manifest()["baseline_scenario"], loaded.axis_keys)
+    for sentence in sentences:
+        out.print(in_currency(sentence, loaded.experiment.currency))
+    if least := least_possible(outcome.rows, loaded.axis_keys):
+        out.print(least)
+    out.print(f"Results: {folder.path}")
+    out.print(f"Next:    {next_command(folder.path)}")
 
 
 def dry_run_command(

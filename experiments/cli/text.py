@@ -7,15 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tafukt.experiments.cli.lines import in_lines, width
 from tafukt.problems import cut
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tafukt.experiments.config.scenario import Inputs
 
 WIDTH = 120
@@ -64,6 +64,9 @@ def plural(number: int, word: str, many: str = "") -> str:
 
 def new_table(title: str) -> Table:
     """An empty table in the one style that the commands use."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     return Table(
         title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )

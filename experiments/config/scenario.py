@@ -18,8 +18,8 @@ from tafukt.experiments.config.load import Loaded, too_many_steps
 from tafukt.experiments.config.rounding import STEPS, rounded, rounded_job, rounded_supply
 from tafukt.experiments.config.schema import EngineTable, Experiment, FaultsTable, NetworkTable, QuotaTable
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
+from tafukt.experiments.results.costs import SiteCosts, billing_months
 from tafukt.experiments.results.meter import Meter
-from tafukt.experiments.results.metrics import SiteCosts, billing_months
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.failures import FAULT_PRESETS, FaultSettings

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
@@ -14,6 +14,7 @@ from tafukt.experiments.config import toml
 from tafukt.experiments.config.known_matrix import forget, keep
 from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
+from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.config.schema import FIXED_KEYS
 from tafukt.experiments.errors import InputError, Problem, shown
 from tafukt.experiments.hashing import canonical, digest, file_digest, source_digest
@@ -50,6 +51,12 @@ class Case:
     def __getstate__(self) -> dict[str, Any]:
         """State for another process: its own experiment, without the others of the matrix."""
         return {"key": self.key, "seed": self.seed, "axes": self.axes, "whole": None, "loaded": self.loaded}
+
+
+@lru_cache(maxsize=2)
+def inputs_of(cell: Case) -> Inputs:
+    """The scenario and jobs of a cell; kept, since its runs come one after another."""
+    return build(cell.loaded, cell.seed)
 
 
 @dataclass(frozen=True)

@@ -175,10 +175,3 @@ def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid != os.getppid():  # it has ended already
         os._exit(1)
-
-
-def processors() -> int:
-    """Number of processors that this process may use."""
-    with contextlib.suppress(AttributeError):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

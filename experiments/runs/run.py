@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tafukt.experiments.config.notes import notes as all_notes
-from tafukt.experiments.config.scenario import Inputs, build
+from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.results import tables as results
 from tafukt.experiments.results.attribution import jobs_columns
 from tafukt.experiments.results.metrics import Times, job_times, summary
 from tafukt.experiments.results.objective import OBJECTIVES
 from tafukt.experiments.results.stored import RUN_SUMMARY
 from tafukt.experiments.results.tables import json_bytes
-from tafukt.experiments.runs.matrix import Case, Run, axis_value
+from tafukt.experiments.runs.matrix import Case, Run, axis_value, inputs_of
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.record import Record
 from tafukt.simulator.units import HOUR_S
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from tafukt.simulator.bound.lower_bound import Bound
 
 Files = dict[str, bytes]
-
-
-@lru_cache(maxsize=2)
-def inputs_of(cell: Case) -> Inputs:
-    """The scenario and jobs of a cell; kept, since its runs come one after another."""
-    return build(cell.loaded, cell.seed)
 
 
 def head(run: Run, status: str) -> dict[str, Any]:

@@ -1,7 +1,12 @@
-"""An experiment from its file to a result folder: what is missing is run, what is complete is left."""
+"""An experiment from its file to a result folder: what is missing is run, what is complete is left.
+
+What simulates and measures is loaded where something is run, before processes are started: `validate` needs none of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +17,8 @@ from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.errors import InputError, Problem
 from tafukt.experiments.results.stored import Row
-from tafukt.experiments.results.summary import failed
 from tafukt.experiments.runs.folder import Folder
-from tafukt.experiments.runs.manifest import begin, rebuild, refuse_other
-from tafukt.experiments.runs.matrix import Case, Run, runs_of
-from tafukt.experiments.runs.run import inputs_of
+from tafukt.experiments.runs.matrix import Case, Run, inputs_of, runs_of
 
 RunProgress = Callable[[int, int, float], None]
 """Told how many runs are done, of how many, and which share of the estimated time all that is done takes."""
@@ -61,9 +63,16 @@ class SessionOutcome:
     faults: list[str]
 
     @property
+    def failed(self) -> list[Row]:
+        """The rows of runs that failed."""
+        from tafukt.experiments.results.summary import failed
+
+        return failed(self.rows)
+
+    @property
     def ok(self) -> bool:
         """Whether nothing failed."""
-        return not self.faults and not failed(self.rows)
+        return not self.faults and not self.failed
 
 
 def plan_runs(loaded: Loaded, path: Path, index: int | None = None, verify: bool = False) -> RunPlan:
@@ -127,8 +136,17 @@ def check_plan(plan: RunPlan) -> Inputs | None:
     SiteError, WorkloadError, InputError
         If an input cannot be used.
     """
+    from tafukt.experiments.runs.manifest import refuse_other
+
     refuse_other(plan.folder, plan.loaded)
     return check_inputs(plan) if plan.missing or plan.wanted else None
+
+
+def processors() -> int:
+    """Number of processors that this process may use."""
+    with contextlib.suppress(AttributeError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def workers_for(plan: RunPlan, estimated_s: float, processors: int) -> int:
@@ -150,6 +168,7 @@ def carry_out(
         If an input cannot be used; nothing has been written then.
     """
     from tafukt.experiments.runs import workers as work
+    from tafukt.experiments.runs.manifest import begin
 
     folder, loaded = plan.folder, plan.loaded
     inputs = check_plan(plan)
@@ -186,6 +205,8 @@ def _vanished(plan: RunPlan, rows: Sequence[Row], faults: Sequence[str]) -> list
 
 def refresh(plan: RunPlan) -> list[Row]:
     """Bring summary and manifest up to date with the runs that are there."""
+    from tafukt.experiments.runs.manifest import rebuild
+
     return rebuild(plan.folder, plan.loaded, plan.runs)
 
 

@@ -11,8 +11,7 @@ from builders.experiments import run, tiny
 
 from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import InputError
-from tafukt.experiments.results.account import account_draw_kwh
-from tafukt.experiments.results.attribution import jobs_columns
+from tafukt.experiments.results.attribution import account_draw_kwh, jobs_columns
 from tafukt.experiments.results.metrics import draw_kwh
 
 H = 3600.0

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tafukt.experiments.results import attribution, dictionary, metrics
+from tafukt.experiments.results import costs as given
 from tafukt.experiments.results import metrics as costs
 from tafukt.simulator.record import OCCUPANCY_CODES, Outcome, Record, SiteEnergy, Transfer
 from tafukt.simulator.scenario import Battery
@@ -258,7 +259,7 @@ def test_an_occupancy_inside_a_segment_is_shared_exactly() -> None:
 
 def test_billing_months_are_local_and_pro_rated() -> None:
     start = datetime(2025, 12, 31, 0, 0, tzinfo=UTC)
-    months = costs.billing_months(start, 2 * 86_400.0, "Africa/Casablanca")
+    months = given.billing_months(start, 2 * 86_400.0, "Africa/Casablanca")
     # Morocco's clock is one hour ahead: its new year begins at 23:00 UTC.
     assert [m[:2] for m in months] == [(0.0, 23 * 3600.0), (23 * 3600.0, 2 * 86_400.0)]
     assert months[0][2] == pytest.approx(23 / (31 * 24))
@@ -267,14 +268,14 @@ def test_billing_months_are_local_and_pro_rated() -> None:
 
 def test_demand_charge_is_the_peak_of_each_month() -> None:
     energy = _one_site([1000.0] * 15 + [4000.0] * 15)
-    site = costs.SiteCosts(demand_mad_per_kw_month=50.0, months=((0.0, 900.0, 0.5), (900.0, 1800.0, 0.1)))
+    site = given.SiteCosts(demand_mad_per_kw_month=50.0, months=((0.0, 900.0, 0.5), (900.0, 1800.0, 0.1)))
     assert costs.demand_charge_mad(energy, site) == pytest.approx(50 * (1 * 0.5 + 4 * 0.1))
 
 
 def test_battery_wear_is_the_larger_of_use_and_age(record: Record) -> None:
     energy, battery = record.energy[0], record.scenario.sites[0].battery
     cycles = metrics.summary(replace(record, scenario=record.scenario))["battery_cycles"]
-    used = costs.SiteCosts(battery_mad_per_kwh=1000.0, battery_life_cycles=6000.0)
+    used = given.SiteCosts(battery_mad_per_kwh=1000.0, battery_life_cycles=6000.0)
     assert costs.battery_wear_mad(energy, battery, used) == pytest.approx(cycles / 6000 * 1000 * 50)
     aged = replace(used, battery_life_years=0.001)
     assert costs.battery_wear_mad(energy, battery, aged) == pytest.approx(2 / 0.36525 * 1000 * 50)

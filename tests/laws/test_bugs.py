@@ -14,7 +14,8 @@ import pytest
 from tafukt.experiments.config.load import check
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.results.attribution import jobs_columns
-from tafukt.experiments.results.metrics import SiteCosts, comparison, summary
+from tafukt.experiments.results.costs import SiteCosts
+from tafukt.experiments.results.metrics import comparison, summary
 from tafukt.simulator.policies.presets import PRESETS, policy
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, NodeType, Scenario
