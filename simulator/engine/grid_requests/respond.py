@@ -156,7 +156,7 @@ def situation(control: ShortageControl, site: int) -> Situation:
     # Caps follow at once, so that only those who write a checkpoint first, and a battery, have to look ahead: where it
     # gives evenly, to the end.
     first_s = control.hold_s if state.settings.respond == "battery-first" else _longest_write_s(jobs)
-    ahead_s = found.rest_s if control.spreads else first_s
+    ahead_s = found.rest_s if control.spreads and coming else first_s
     missing_w = it_w - control.outlooks[site].most_it_w(max(min(until_s, now + ahead_s), now + 1.0), it_w)
     return Situation(control, site, jobs, found.rest_s, missing_w, back_s)
 
