@@ -30,7 +30,7 @@ def _climate(site: SiteModel) -> tuple[str, ...]:
     if not apart or min(apart)[0] <= FAR_KM:
         return ()
     km, name = min(apart)
-    return (f"climate: it is that of {name}, {km:.0f} km away; give climate, or a weather file of its own",)
+    return (f"climate: taken from {name}, {km:.0f} km away; give the site's own climate or a weather file",)
 
 
 def _country(site: SiteModel) -> tuple[str, ...]:

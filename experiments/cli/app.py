@@ -33,11 +33,11 @@ ExperimentArgument = Annotated[str, typer.Argument(help="An experiment file, or 
 ResultFolder = Annotated[Path, typer.Argument(help="A result folder.", metavar="DIR")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the experiment; may be given repeatedly."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the experiment; may be repeated."),
 ]
 COLLECT = (100_000, 20, 100)
 """How often the collector of rubbish looks for some: `gc.set_threshold`."""
-Workers = Annotated[int, typer.Option(min=0, max=1024, help="Local processes; 0: as many as there are processors.")]
+Workers = Annotated[int, typer.Option(min=0, max=1024, help="Local processes; 0: one per processor.")]
 
 
 def _version(wanted: bool) -> None:
@@ -51,15 +51,15 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Options that belong to no command."""
 
 
 NO_MEMORY = (
-    "There is not enough memory for this. What was complete is kept. Fewer --workers, fewer sites or days, or a longer "
-    "step_min need less."
+    "There is not enough memory for this. Completed runs are kept. Use fewer --workers, sites or days, or a longer "
+    "step_min."
 )
 OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "unable to allocate", "can't start new thread")
 
@@ -73,12 +73,12 @@ def run(
     settings: Settings = None,
     workers: Workers = 0,
     cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="An existing Dask scheduler, as tcp://host:8786.")
+        str, typer.Option(metavar="ADDRESS", help="Address of a running Dask scheduler, such as tcp://host:8786.")
     ] = "",
-    index: Annotated[int | None, typer.Option(help="Run this run of the matrix alone, counted from 0.")] = None,
+    index: Annotated[int | None, typer.Option(help="Do only this run of the matrix, counting from 0.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Compare the hashes of all files that are there.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check the hashes of all existing files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, without running it.")] = False,
 ) -> None:
     """Run what is missing of an experiment, and show how its policies compare."""
     from tafukt.experiments.cli.run import dry_run_command, run_command
@@ -91,7 +91,7 @@ def run(
 
 @app.command()
 def validate(experiment: ExperimentArgument, settings: Settings = None) -> None:
-    """Say everything that is wrong with an experiment, or what it would run. Simulates nothing."""
+    """List everything that is wrong with an experiment, or show what it would run. Simulates nothing."""
     from tafukt.experiments.cli.run import validate_command
 
     _leave(validate_command(experiment, settings or []))
@@ -100,11 +100,15 @@ def validate(experiment: ExperimentArgument, settings: Settings = None) -> None:
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.toml"),
-    trace: Annotated[Path | None, typer.Option(metavar="LOG", help="Of this log; its columns are looked at.")] = None,
-    weather: Annotated[Path | None, typer.Option(metavar="FILE", help="With this weather: EPW, PVGIS or CSV.")] = None,
-    at: Annotated[str, typer.Option(metavar="LAT,LON", help="At this place, as in 45.07,7.69.")] = "",
+    trace: Annotated[
+        Path | None, typer.Option(metavar="LOG", help="For this job log; its format is recognised by its columns.")
+    ] = None,
+    weather: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With this weather file: EPW, PVGIS or CSV.")
+    ] = None,
+    at: Annotated[str, typer.Option(metavar="LAT,LON", help="At this place, for example 45.07,7.69.")] = "",
 ) -> None:
-    """Write a commented first experiment, of your own log, weather and place where they are given."""
+    """Write a commented experiment to start from, for your own log, weather and place if you give them."""
     from tafukt.experiments.cli.first import init_command
 
     _leave(init_command(file, trace, weather, at))
@@ -115,7 +119,7 @@ def replay(
     folder: ResultFolder,
     workers: Workers = 0,
 ) -> None:
-    """Run a result folder's experiment again, and say whether the results agree."""
+    """Repeat the experiment of a result folder, and say whether the results agree."""
     from tafukt.experiments.cli.run import replay_command
 
     _leave(replay_command(folder, workers))
@@ -133,7 +137,7 @@ def pack(folder: ResultFolder) -> None:
 def selftest(
     experiment: Annotated[str, typer.Argument(help="An experiment; default: the bundled Morocco week.")] = "",
 ) -> None:
-    """Check conservation, determinism and faults on an experiment of your own."""
+    """Check conservation, determinism and fault handling on an experiment of your own."""
     from tafukt.experiments.cli.run import selftest_command
 
     _leave(selftest_command(experiment))
@@ -142,21 +146,21 @@ def selftest(
 @app.command()
 def size(
     experiment: ExperimentArgument,
-    target: Annotated[str, typer.Option(metavar="METRIC=VALUE", help="As in renewable_fraction=0.8.")],
+    target: Annotated[str, typer.Option(metavar="METRIC=VALUE", help="For example renewable_fraction=0.8.")],
     settings: Settings = None,
-    policy: Annotated[str, typer.Option(help="The policy that runs; default: the experiment's last.")] = "",
+    policy: Annotated[str, typer.Option(help="Policy to run; default: the experiment's last.")] = "",
     pv_price: Annotated[
         float | None,
-        typer.Option("--pv-mad-per-kwp", min=0.0, help="Price of PV; default: with its source in the answer."),
+        typer.Option("--pv-mad-per-kwp", min=0.0, help="Price of PV; default: a published one, named in the answer."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: results/NAME-size.")
     ] = None,
     workers: Workers = 0,
 ) -> None:
-    """Search the cheapest PV and battery sizes with which an experiment meets a target.
+    """Find the cheapest PV and battery sizes with which an experiment meets a target.
 
-    All sites are scaled alike: every PV array by one factor, every battery, its power included, by another.
+    All sites are scaled alike: every PV array by one factor, and every battery and its power by another.
     """
     from tafukt.experiments.cli.run import size_command
 
@@ -167,13 +171,14 @@ def size(
 def flexibility(
     experiment: ExperimentArgument,
     settings: Settings = None,
-    policy: Annotated[str, typer.Option(help="The policy that runs; default: the experiment's last.")] = "",
+    policy: Annotated[str, typer.Option(help="Policy to run; default: the experiment's last.")] = "",
     cut: Annotated[
-        list[float] | None, typer.Option(help="Share to draw less; may be given repeatedly. Default: 0.1, 0.25, 0.5.")
+        list[float] | None,
+        typer.Option(help="Share by which to cut the draw; may be repeated. Default: 0.1, 0.25, 0.5."),
     ] = None,
     longest: Annotated[float, typer.Option(metavar="HOURS", help="Length of a probe [h].")] = 8.0,
-    every: Annotated[int, typer.Option(metavar="HOURS", help="Hours of the day that are probed lie so far apart.")] = 3,
-    notice: Annotated[float, typer.Option(metavar="MIN", min=0.0, help="Notice that is given [min].")] = 15.0,
+    every: Annotated[int, typer.Option(metavar="HOURS", help="Hours between the times of day that are probed.")] = 3,
+    notice: Annotated[float, typer.Option(metavar="MIN", min=0.0, help="Notice given before a request [min].")] = 15.0,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: results/NAME-flexibility.")
     ] = None,
@@ -183,7 +188,7 @@ def flexibility(
 ) -> None:
     """Probe how much less each site can draw, how fast, for how long and how often, by hour of the day.
 
-    The experiment runs again with requests of probes in place of its own; with several seeds there are intervals.
+    The experiment is run with probing requests in place of its own; several seeds give intervals.
     """
     from tafukt.experiments.cli.flexibility import flexibility_command
 
@@ -197,21 +202,23 @@ def flexibility(
 
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="AXIS=VALUE", help="Of the scenarios with this value; may be given repeatedly."),
+    typer.Option("--where", metavar="AXIS=VALUE", help="Only scenarios with this value; may be repeated."),
 ]
-Policy = Annotated[str, typer.Option(help="Under this policy; default: the one that drew least.")]
-SeedOption = Annotated[int | None, typer.Option(help="Of this seed; default: the first.")]
+Policy = Annotated[str, typer.Option(help="Under this policy; default: the one with the lowest draw.")]
+SeedOption = Annotated[int | None, typer.Option(help="For this seed; default: the first.")]
 
 
 @app.command()
 def explain(
     folder: ResultFolder,
-    job: Annotated[str, typer.Argument(help="Id of a job, as in jobs.parquet; none: which are worth asking for.")] = "",
+    job: Annotated[
+        str, typer.Argument(help="Id of a job, as in jobs.parquet; without one, jobs worth asking about are listed.")
+    ] = "",
     policy: Policy = "",
     seed: SeedOption = None,
     where: Where = None,
 ) -> None:
-    """Say why a job ran where and when it did; without a job, which waited longest, were late or moved."""
+    """Explain why a job ran where and when it did; without a job, list the longest waits, late and moved jobs."""
     from tafukt.experiments.cli.show import explain_command
 
     _leave(explain_command(folder, job, policy, seed, where or []))
@@ -219,9 +226,9 @@ def explain(
 
 @app.command()
 def ls(
-    folder: Annotated[Path, typer.Argument(help="Where to look, two levels deep.")] = Path("results"),
+    folder: Annotated[Path, typer.Argument(help="Folder to search, two levels deep.")] = Path("results"),
 ) -> None:
-    """List result folders with date, state and answer."""
+    """List result folders with their date, state and answer."""
     from tafukt.experiments.cli.compare import ls_command
 
     _leave(ls_command(folder))
@@ -231,13 +238,15 @@ def ls(
 def export(
     folder: ResultFolder,
     table: Annotated[
-        str, typer.Argument(help="summary, jobs, energy or events; grid_events, limits or meter where there are any.")
+        str, typer.Argument(help="summary, jobs, energy or events; also grid_events, limits or meter, if any.")
     ] = "summary",
-    policy: Annotated[str, typer.Option(help="Of this policy.")] = "",
+    policy: Annotated[str, typer.Option(help="For this policy.")] = "",
     seed: SeedOption = None,
     where: Where = None,
     form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
-    local: Annotated[bool, typer.Option("--local", help="Times in the zone of each row's site, not in UTC.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Give times in the zone of each row's site instead of UTC.")
+    ] = False,
 ) -> None:
     """Write a table of a result folder to stdout, as CSV or JSON."""
     from tafukt.experiments.cli.compare import export_command
@@ -250,7 +259,7 @@ def report(
     folder: ResultFolder,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: DIR/report.html.")] = None,
 ) -> None:
-    """Write one self-contained HTML page about a result folder."""
+    """Write a self-contained HTML report of a result folder."""
     from tafukt.experiments.cli.show import report_command
 
     _leave(report_command(folder, output))
@@ -259,8 +268,8 @@ def report(
 @app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Result folders.", metavar="DIR [DIR ...]")],
-    metric: Annotated[list[str] | None, typer.Option(help="Compare this metric; may be given repeatedly.")] = None,
-    against: Annotated[str, typer.Option(metavar="POLICY", help="Against this policy; default: the baseline.")] = "",
+    metric: Annotated[list[str] | None, typer.Option(help="Compare this metric; may be repeated.")] = None,
+    against: Annotated[str, typer.Option(metavar="POLICY", help="Policy to compare with; default: the baseline.")] = "",
     where: Where = None,
     form: Annotated[str, typer.Option("--format", help="text, markdown, latex or csv.")] = "text",
 ) -> None:
@@ -273,16 +282,16 @@ def compare(
 @app.command()
 def plot(
     folder: ResultFolder,
-    figure: Annotated[list[str] | None, typer.Option(help="Draw this figure; may be given repeatedly.")] = None,
+    figure: Annotated[list[str] | None, typer.Option(help="Draw only this figure; may be repeated.")] = None,
     kind: Annotated[str, typer.Option("--format", help="png, svg, pdf or pgf.")] = "png",
     where: Where = None,
-    policy: Annotated[list[str] | None, typer.Option(help="Of this policy; may be given repeatedly.")] = None,
+    policy: Annotated[list[str] | None, typer.Option(help="Only this policy; may be repeated.")] = None,
     seed: SeedOption = None,
-    site: Annotated[str, typer.Option(help="Of this site alone.")] = "",
-    begin: Annotated[str, typer.Option("--from", metavar="DAY", help="From this day or moment, local time.")] = "",
-    end: Annotated[str, typer.Option("--to", metavar="DAY", help="To the end of this day, or to this moment.")] = "",
-    paper: Annotated[int, typer.Option(min=0, max=2, help="In the size of so many columns of a paper.")] = 0,
-    fonts: Annotated[str, typer.Option(help="sans, serif (as Times) or latex (Computer Modern).")] = "sans",
+    site: Annotated[str, typer.Option(help="Only this site.")] = "",
+    begin: Annotated[str, typer.Option("--from", metavar="DAY", help="Start at this day or time (local).")] = "",
+    end: Annotated[str, typer.Option("--to", metavar="DAY", help="Stop at the end of this day, or at this time.")] = "",
+    paper: Annotated[int, typer.Option(min=0, max=2, help="Size in columns of a paper; 0: for the screen.")] = 0,
+    fonts: Annotated[str, typer.Option(help="sans, serif (Times) or latex (Computer Modern).")] = "sans",
 ) -> None:
     """Draw the figures of a result folder into DIR/figures."""
     from tafukt.experiments.cli.show import plot_command
@@ -293,7 +302,7 @@ def plot(
 
 @app.command()
 def sites(
-    name: Annotated[str, typer.Argument(help="A site to show with its sources.")] = "",
+    name: Annotated[str, typer.Argument(help="Site to show, with its sources.")] = "",
     plot: Annotated[bool, typer.Option("--plot", help="Draw the site's year into NAME.png.")] = False,
 ) -> None:
     """List the sites of the catalogue, or show one."""
@@ -304,7 +313,7 @@ def sites(
 
 @app.command()
 def workloads(
-    name: Annotated[str, typer.Argument(help="A mix of the catalogue, or a file.", metavar="[NAME|FILE]")] = "",
+    name: Annotated[str, typer.Argument(help="Name of a mix, or a file.", metavar="[NAME|FILE]")] = "",
     plot: Annotated[bool, typer.Option("--plot", help="Draw a page of figures into NAME.png.")] = False,
     fit: Annotated[bool, typer.Option("--fit", help="Fit a mix to a trace, and write it.")] = False,
     output: Annotated[
@@ -324,9 +333,11 @@ def workloads(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A public trace; without one they are listed.", metavar="[NAME]")] = "",
-    mirror: Annotated[str, typer.Option("--from", metavar="URL", help="Of a mirror; the hash is the same.")] = "",
-    again: Annotated[bool, typer.Option("--again", help="Although it is here already.")] = False,
+    name: Annotated[str, typer.Argument(help="A public trace; without one, all are listed.", metavar="[NAME]")] = "",
+    mirror: Annotated[
+        str, typer.Option("--from", metavar="URL", help="Download from a mirror; the hash is checked.")
+    ] = "",
+    again: Annotated[bool, typer.Option("--again", help="Even if it is here already.")] = False,
 ) -> None:
     """Download a public trace from its publisher into the cache."""
     from tafukt.experiments.cli.traces import fetch_command
@@ -336,15 +347,15 @@ def fetch(
 
 @app.command(name="import")
 def import_log(
-    kind: Annotated[str, typer.Argument(help="What wrote the log: sacct.", metavar="sacct")],
-    file: Annotated[Path, typer.Argument(help="What `sacct -a -P --format=...` printed.")],
+    kind: Annotated[str, typer.Argument(help="Program that wrote the log: sacct.", metavar="sacct")],
+    file: Annotated[Path, typer.Argument(help="Output of `sacct -a -P --format=...`.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Experiment to write; default: NAME.toml.")
     ] = None,
-    like: Annotated[str, typer.Option(help="Site of the catalogue to put the cluster at.")] = "rabat",
-    tz: Annotated[str, typer.Option(help="Time zone of the cluster, as in Europe/Rome.")] = "",
+    like: Annotated[str, typer.Option(help="Catalogue site at which to place the cluster.")] = "rabat",
+    tz: Annotated[str, typer.Option(help="Time zone of the cluster, for example Europe/Rome.")] = "",
 ) -> None:
-    """Write a first experiment from a log: the cluster from what ran, the load, the dates."""
+    """Write an experiment from a log: the cluster inferred from what ran on it, the load and the dates."""
     from tafukt.experiments.cli.traces import import_command
 
     _leave(import_command(kind, file, output, like, tz))
@@ -352,9 +363,10 @@ def import_log(
 
 @app.command("policies")
 def list_policies(
-    name: Annotated[str, typer.Argument(help="A policy or a part of one to explain.")] = "",
+    name: Annotated[str, typer.Argument(help="Policy, or part of one, to explain.")] = "",
     check: Annotated[
-        str, typer.Option("--check", metavar="POLICY", help="Run a policy through small scenarios; say what it broke.")
+        str,
+        typer.Option("--check", metavar="POLICY", help="Run a policy through small scenarios and report violations."),
     ] = "",
 ) -> None:
     """List the policies and their parts, explain one, or check one, as in `--check my_policy.py:name`."""
@@ -365,7 +377,7 @@ def list_policies(
 
 @app.command()
 def schema(
-    key: Annotated[str, typer.Argument(help="A table or key to explain as text, as in workload.trace.")] = "",
+    key: Annotated[str, typer.Argument(help="Table or key to explain as text, for example workload.trace.")] = "",
 ) -> None:
     """Print the JSON Schema of experiment files, for editors, or explain the keys of one table."""
     from tafukt.experiments.cli.show import schema_command

@@ -141,7 +141,7 @@ def _means(results: Results, metrics: Sequence[str]) -> None:
 
 def _pairs(pairs: Sequence[Any]) -> None:
     """Paired differences, seed by seed, with Student's interval and Holm's p."""
-    table = new_table("Paired differences, seed by seed: Student t, Holm's correction")
+    table = new_table("Paired differences within seeds: Student's t, Holm's correction")
     table.add_column("policy", no_wrap=True)
     for heading in ("seeds", "difference", "95 % interval", "p (Holm)"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -36,7 +36,7 @@ def init_command(file: Path, trace: Path | None = None, weather: Path | None = N
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise InputError(Problem(str(file), "", "is there already; name another file")) from None
+        raise InputError(Problem(str(file), "", "already exists; choose another file")) from None
     except OSError as error:
         raise InputError(Problem(str(file), "", f"cannot be written: {error.strerror}")) from None
     for line in lines:
@@ -56,7 +56,7 @@ def place_of(text: str) -> tuple[float, float]:
     try:
         lat, lon = (float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(Problem("--at", text, "should be LAT,LON in degrees, as in 45.07,7.69")) from None
+        raise InputError(Problem("--at", text, "should be LAT,LON in degrees, for example 45.07,7.69")) from None
     if not (math.isfinite(lat) and math.isfinite(lon) and -90 <= lat <= 90 and -180 <= lon <= 180):
         raise InputError(Problem("--at", text, "latitude lies from -90 to 90, longitude from -180 to 180 degrees"))
     return lat, lon
@@ -94,7 +94,7 @@ def format_of(trace: Path) -> str:
         needed = {m.column for m in models if isinstance(m, ColumnModel) and not m.optional}
         if needed and needed <= set(header):
             return name
-    message = f"has the columns {listed(header, 12)}, which are those of no format; `tafukt workloads own` lists the"
+    message = f"has the columns {listed(header, 12)}, which match no known format; `tafukt workloads own` lists the"
     raise InputError(Problem(str(trace), "", f"{message} columns of one's own logs, and a column map renames others"))
 
 

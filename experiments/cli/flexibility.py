@@ -102,7 +102,7 @@ def _show(found: Flexibility) -> None:
     from tafukt.experiments.runs import flexibility
 
     out, card, often = console(), flexibility.card_table(found), flexibility.often_table(found)
-    table = new_table("Kept by share of probes, all hours of the day")
+    table = new_table("Share of probes met, all hours of the day")
     lengths = found.plan.lengths_h
     for name in ("site", "cut", "kW", "", "min", *(f"{length:g} h" for length in lengths), "GPU-h/kWh"):
         table.add_column(name, justify="left" if name == "site" else "right")
@@ -123,7 +123,7 @@ def _show(found: Flexibility) -> None:
 def _show_often(plan: Plan, often: Any) -> None:
     from tafukt.experiments.runs.flexibility import AGAIN_CUT, AGAIN_H
 
-    table = new_table(f"{AGAIN_CUT:.0%} less for {AGAIN_H:g} h, again and again: share kept")
+    table = new_table(f"{AGAIN_CUT:.0%} less for {AGAIN_H:g} h, repeatedly: share met")
     spacings = sorted(often["every_h"].unique())
     table.add_column("site")
     for spacing in spacings:

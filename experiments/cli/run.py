@@ -58,7 +58,7 @@ def run_command(
     except KeyboardInterrupt as stop:
         done = sum(plan.folder.is_complete(run.run_id) for run in plan.chosen)
         far = f"stopped, {done} of {plural(len(plan.chosen), 'run')} done"
-        raise Stopped(f"{far}; the same command goes on from there", stop) from None
+        raise Stopped(f"{far}; the same command resumes", stop) from None
     if not quiet:
         _show_outcome(outcome, loaded)
     for row in outcome.failed:
@@ -219,7 +219,7 @@ def replay_command(folder: Path, workers: int) -> int:
     for what in found.changed:
         out.print(f"Changed since: {what}")
     if not found.close and not found.different:
-        out.print(f"The results agree to the byte: {plural(found.identical, 'file')}.")
+        out.print(f"The results agree byte for byte: {plural(found.identical, 'file')}.")
     elif found.agrees:
         out.print(f"The results agree to {TOLERANCE:g}; {plural(len(found.close), 'file')} not to the byte:")
     else:

@@ -117,7 +117,7 @@ def _worth_asking(results: Results, policy: str, seed: int | None) -> list[str]:
     for title, (rows, column, text) in kinds.items():
         named = ", ".join(f"{row['job']} ({text.format(row[column])})" for row in rows.to_dict("records"))
         lines.append(f"  {title}: {named or 'none'}")
-    return [*lines, f"tafukt explain {results.folder} JOB tells the story of one."]
+    return [*lines, f"tafukt explain {results.folder} JOB explains one of them."]
 
 
 # --- what there is to choose from ------------------------------------------------------------------------

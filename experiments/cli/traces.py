@@ -22,7 +22,7 @@ def fit_command(name: str, output: Path | None) -> int:
     fit = fit_trace(table, path.name)
     written = output or Path(f"{path.name.partition('.')[0]}_mix.toml")
     if written.exists():
-        raise InputError(Problem(str(written), "", "is there already; name another file with -o"))
+        raise InputError(Problem(str(written), "", "already exists; choose another file with -o"))
     written.write_text(fit.toml(), encoding="utf-8")
     out = console()
     out.print(f"{path.name}: {len(table):,} jobs, {fit.jobs_per_day:,.1f} a day, over {table.days:,.1f} days")
@@ -32,7 +32,7 @@ def fit_command(name: str, output: Path | None) -> int:
     for key, what in (("duration", "runtime"), ("gpus", "GPUs"), ("inter_arrival", "time between arrivals")):
         out.print(f"  {what}: {fit.quality[f'ks_{key}']:.3f}")
     out.print(f"  GPU-hours, drawn / trace: {fit.quality['gpu_hours_ratio']:.3f}")
-    out.print("Slack and interruptible jobs are choices: no trace knows them.")
+    out.print("Slack and interruptible jobs are assumptions: traces do not record them.")
     out.print(f'Wrote {written}: workload = {{ mix = "{written}", load = 0.5 }}', markup=False)
     return 0
 
@@ -43,7 +43,7 @@ def import_command(kind: str, file: Path, output: Path | None, like: str, zone: 
     from tafukt.sites.site import catalogue
 
     if kind != "sacct":
-        raise InputError(Problem("", kind, "is no kind of log that can be imported; known: sacct", "sacct"))
+        raise InputError(Problem("", kind, "is not a kind of log that can be imported; known: sacct", "sacct"))
     if like not in catalogue():
         known = catalogue()
         raise InputError(Problem("--like", like, f"no such site; known: {listed(known)}", nearest(like, known)))
@@ -54,7 +54,7 @@ def import_command(kind: str, file: Path, output: Path | None, like: str, zone: 
             raise InputError(Problem("--tz", zone, "no such time zone; they are written as in Europe/Rome")) from None
     written = output or Path(f"{file.name.partition('.')[0]}.toml")
     if written.exists():
-        raise InputError(Problem(str(written), "", "is there already; name another file with -o"))
+        raise InputError(Problem(str(written), "", "already exists; choose another file with -o"))
     text, lines = first_experiment(file, written, like, zone)
     written.write_text(text, encoding="utf-8")
     out = console()

@@ -218,7 +218,7 @@ def _base_of(given: Mapping[str, Any], axes: Sequence[Axis], file: str) -> tuple
     wanted = dict(toml.flat(dict(given)))
     for key in wanted:
         if key not in known:
-            message = f"is no axis of the matrix; its axes: {listed(known)}"
+            message = f"is not an axis of the matrix; its axes: {listed(known)}"
             problems.append(Problem(file, f"baseline_scenario.{key}", message, nearest(key, known)))
     for axis in axes:
         named = {key: wanted[key] for key in axis.keys if key in wanted}
@@ -226,7 +226,9 @@ def _base_of(given: Mapping[str, Any], axes: Sequence[Axis], file: str) -> tuple
         fitting = [row for row in rows if all(canonical(row[key]) == canonical(v) for key, v in named.items())]
         if named and not fitting:
             key, value = next(iter(named.items()))
-            message = f"{shown(value)} is none of the values of the matrix: {listed(shown(row[key]) for row in rows)}"
+            message = (
+                f"{shown(value)} is not one of the values in the matrix: {listed(shown(row[key]) for row in rows)}"
+            )
             problems.append(Problem(file, f"baseline_scenario.{key}", message))
         elif named:
             base |= fitting[0]
@@ -371,10 +373,10 @@ def _steps_unfit(experiment: Experiment, file: str) -> list[Problem]:
     """Lengths that are no whole number of steps."""
     problems, step_min, output = [], experiment.step_min, experiment.output.step_min
     if not (experiment.days * 1440 / step_min).is_integer():
-        message = f"{experiment.days} days are no whole number of steps of step_min = {step_min}"
+        message = f"{experiment.days} days are not a whole number of steps of step_min = {step_min}"
         problems.append(Problem(file, "days", message))
     if isinstance(output, int) and output % step_min:
-        problems.append(Problem(file, "output.step_min", f"{output} is no multiple of step_min = {step_min}"))
+        problems.append(Problem(file, "output.step_min", f"{output} is not a multiple of step_min = {step_min}"))
     return problems
 
 
@@ -387,7 +389,7 @@ def _unknown_places(experiment: Experiment, sites: dict[str, SiteModel], file: s
                 key = f"network.links[{position}].{end}"
                 problems.append(Problem(file, key, f"no site {name!r}; known: {listed(sites)}", nearest(name, sites)))
     if experiment.network.star_gbit_s is not None and not any(site.is_root for site in sites.values()):
-        problems.append(Problem(file, "network.star_gbit_s", "needs a root hub, and no site here is one"))
+        problems.append(Problem(file, "network.star_gbit_s", "needs a root hub, but none of the sites is one"))
     regions = [site.region for site in sites.values()]
     for region in experiment.quotas:
         if region not in regions:
@@ -461,7 +463,7 @@ def _axis(columns: dict[str, Any], where: str, file: str, problems: list[Problem
             problems.append(Problem(file, where, f"{key} should be a list of the values that it takes"))
     lengths = {len(values) for values in columns.values() if isinstance(values, list)}
     if len(lengths) > 1:
-        problems.append(Problem(file, where, "lists that run together should be of one length"))
+        problems.append(Problem(file, where, "lists that run together must have the same length"))
     if not columns or len(problems) > before:
         return None
     rows = tuple(zip(*columns.values(), strict=True))

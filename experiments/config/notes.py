@@ -74,9 +74,9 @@ def _paid_export(inputs: Inputs) -> list[str]:
     if not shares:
         return []
     if shares == {1.0}:
-        return ["export: all of it is paid; grid.export_cap_share says otherwise"]
+        return ["export: all of it is paid for; grid.export_cap_share sets a limit"]
     told = " or ".join(f"{share:.0%}" for share in sorted(shares))
-    return [f"export: paid up to {told} of the window's generation; what is above it is exported unpaid"]
+    return [f"export: paid up to {told} of the window's generation; anything above that earns nothing"]
 
 
 def _not_searched(loaded: Loaded, inputs: Inputs) -> list[str]:
@@ -87,7 +87,7 @@ def _not_searched(loaded: Loaded, inputs: Inputs) -> list[str]:
     from tafukt.simulator.search.best import why_not
 
     why = why_not(inputs.scenario, inputs.jobs, inputs.settings)
-    return [f"best_known: {why}; the best schedule known is that of a planner told everything"] if why else []
+    return [f"best_known: {why}; the best known schedule is that of a planner with perfect knowledge"] if why else []
 
 
 def _not_as_metered(loaded: Loaded, inputs: Inputs) -> list[str]:

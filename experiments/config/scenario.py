@@ -94,7 +94,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     jobs = tuple(rounded_job(job) for job in demand.jobs)
     speed = sum(site.gpus * site.node.speed for site in sites)
     if speed <= 0 and jobs:
-        raise InputError(Problem(loaded.file, "sites", "no site has a node, so no job can run"))
+        raise InputError(Problem(loaded.file, "sites", "no site has any nodes, so no job can run"))
     end_s = _window_s(experiment, jobs, speed)
     if end_s > WINDOW_LIMIT_DAYS * DAY_S:
         message = f"the jobs need an accounting window of {end_s / DAY_S:.0f} days on these sites"

@@ -28,9 +28,9 @@ def outside(loaded: Loaded) -> list[str]:
     if far:
         lines.append(f"latitude of {listed(far, 6)}: sun and sky were compared from {low:g} to {high:g} degrees north")
     if len(sites) > SITES_MOST:
-        lines.append(f"{len(sites)} sites: nothing was compared beyond {SITES_MOST}")
+        lines.append(f"{len(sites)} sites: not validated beyond {SITES_MOST}")
     if experiment.days > DAYS_MOST:
-        lines.append(f"days = {experiment.days}: ageing over more than a year was compared with nothing")
+        lines.append(f"days = {experiment.days}: ageing over more than a year has not been validated")
     lowest = min((power for power, _ in experiment.engine.caps), default=1.0)
     if lowest < CAP_LEAST and not str(experiment.engine.power_caps).startswith("a100"):
         lines.append(

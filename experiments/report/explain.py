@@ -199,13 +199,15 @@ def _told(run: RunData, row: Row) -> Iterator[Text]:
     if not told.timeline:
         return
     bar, clock = told.timeline
+    legend = ", ".join(f"{mark} {name}" for name, mark in MARKS.items() if mark in bar)
     if row["site"]:
         end = row["end_h"] if known(row["end_h"]) else float(run.energy["time_h"].max())
         sun, peak = _sun(run, str(row["site"]), float(row["submit_h"]), float(end))
-        yield Text.assemble(("sun  ", "dim"), (sun, "yellow"), f"  at {row['site']}, up to {peak:.0f} kW")
-    legend = ", ".join(f"{mark} {name}" for name, mark in MARKS.items() if mark in bar)
-    yield Text.assemble(("job  ", "dim"), *((mark, STYLES[mark]) for mark in bar), f"  {legend}")
+        yield Text.assemble(("sun  ", "dim"), (sun, "yellow"))
+        legend = f"sun at {row['site']}: up to {peak:.0f} kW, {legend}"
+    yield Text.assemble(("job  ", "dim"), *((mark, STYLES[mark]) for mark in bar))
     yield Text(f"     {clock}", style="dim")
+    yield Text(f"     {legend}", style="dim")
     yield Text("")
 
 
@@ -256,10 +258,10 @@ WORDS = {
     "grid_kwh": "expected from the grid:",
     "emissions_kg": "expected emissions:",
     "cost_mad": "expected cost:",
-    "grid_kwh_on": "had it run on:",
-    "grid_kwh_now": "had it started at once:",
-    "emissions_kg_now": "had it started at once:",
-    "cost_mad_now": "had it started at once:",
+    "grid_kwh_on": "if it had run on:",
+    "grid_kwh_now": "if started at once:",
+    "emissions_kg_now": "if started at once:",
+    "cost_mad_now": "if started at once:",
     "gpus": "GPUs:",
     "missing_w": "still missing:",
     "from_gpus": "before:",
@@ -268,7 +270,7 @@ WORDS = {
 DETAIL_UNITS = {f"_{e}": UNITS[e] for e in ("g_per_kwh", "gpu_s", "kwh", "mad", "kw", "w", "gb", "kg", "h")}
 ENDINGS = {
     "done": "done",
-    "failed": "failed of itself",
+    "failed": "failed by itself",
     "cancelled": "cancelled by its user",
     "left": "still not ended when the accounting window closed",
     "refused": "refused by its policy",

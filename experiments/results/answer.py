@@ -113,7 +113,7 @@ def _of_one(rows: Sequence[Row], baseline: str, half: HalfWidth | None) -> list[
         near = min(others, key=lambda one: one.draw_kwh)
         more = number_text("{:.1%}", max(0.0, near.draw_kwh / base.draw_kwh - 1.0) if base.draw_kwh else 0.0)
         what = "as much" if not any(digit in more for digit in "123456789") else f"{more} more"
-        nearest = f"the nearest, {near.policy}, draws {what}{over}"
+        nearest = f"the closest, {near.policy}, draws {what}{over}"
         return [f"No policy draws less grid electricity than {baseline}; {nearest}.", *_refused(base), *told]
     objective = objective_of(rows)
     mine = [] if objective is DRAW else _of_objective(rows, found, baseline, objective)
@@ -129,9 +129,9 @@ def _of_objective(
     best, unit = min(values, key=lambda name: values[name]), objective.unit
     if best == baseline:
         return [f"No policy has {objective.fewer} than {baseline}: {values[best]:,.0f} {unit}."]
-    told = f"{best} has the least {objective.name}: {values[best]:,.0f} instead of {values[baseline]:,.0f} {unit}"
+    told = f"{best} has the lowest {objective.name}: {values[best]:,.0f} instead of {values[baseline]:,.0f} {unit}"
     share = found[best].captured
-    return [f"{told}, which captures {share:.0%} of what could be saved at most." if share > 0 else f"{told}."]
+    return [f"{told}, which captures {share:.0%} of the largest possible saving." if share > 0 else f"{told}."]
 
 
 def _saves(one: Contender) -> bool:
@@ -148,7 +148,7 @@ def _headline(best: Contender, base: Contender, over: str, shared: bool) -> str:
         costs.append(f"{_share(best.late)} of the deadlines are missed instead of {_share(base.late)}")
     spread = "" if math.isnan(best.cut_half) else f" (± {best.cut_half * 100:.1f} points, 95 %)"
     cut = f"{best.policy} draws {best.grid_cut:.1%}{spread} less grid electricity than {base.policy}: {kwh}"
-    share = f" It captures {best.captured:.0%} of what could be saved at most." if best.captured > 0 and shared else ""
+    share = f" It captures {best.captured:.0%} of the largest possible saving." if best.captured > 0 and shared else ""
     return (f"{cut}; {', and '.join(costs)}." if costs else f"{cut}.") + share
 
 
@@ -204,7 +204,8 @@ def _of_many(found: Mapping[str, Mapping[str, Contender]], baseline: str) -> lis
     head = f"Over {len(best)} scenarios the best policy of each draws {cuts} less grid electricity than {baseline}."
     if len(best) < len(found):
         head += f" {len(found) - len(best)} more cannot be compared."
-    where = f"Most at {_short(high)} ({best[high].policy}), least at {_short(low)} ({best[low].policy})."
+    most, least = (f"{_short(name)} ({best[name].policy})" for name in (high, low))
+    where = f"The saving is largest at {most}, smallest at {least}."
     late = [name for name, one in best.items() if _later(one, found[name][baseline])]
     said = f"In {len(late)} of them it misses more deadlines than {baseline}." if late else ""
     return [head, where, *([said] if said else [])]
@@ -216,7 +217,7 @@ def _range_of_draw(found: Mapping[str, Mapping[str, Contender]], number: int) ->
     least = {name: min(policies.values(), key=lambda one: one.draw_kwh) for name, policies in found.items()}
     low, high = min(least, key=lambda name: least[name].draw_kwh), max(least, key=lambda name: least[name].draw_kwh)
     return [
-        f"Over {number} scenarios the least draw from the grid goes from {least[low].draw_kwh:,.0f} kWh "
+        f"Over {number} scenarios the lowest grid draw ranges from {least[low].draw_kwh:,.0f} kWh "
         f"({least[low].policy} at {_short(low)}) to {least[high].draw_kwh:,.0f} kWh ({least[high].policy} at "
         f"{_short(high)})."
     ]

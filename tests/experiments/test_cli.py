@@ -136,7 +136,7 @@ def test_a_job_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         (["sites", "daklha"], "did you mean 'dakhla'"),
         (["workloads", "institute"], "did you mean 'institutes'"),
         (["policies", "fofo"], "did you mean 'fifo'"),
-        (["init", "{tiny}"], "is there already"),
+        (["init", "{tiny}"], "already exists"),
     ],
 )
 def test_mistakes_are_told_with_exit_code_2(

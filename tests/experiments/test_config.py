@@ -101,7 +101,7 @@ MISTAKES = [
     ({"matrix": {"workload.load": 0.3}}, "matrix.workload.load", "list"),
     ({"matrix": {"workload.load": []}}, "matrix.workload.load", "list"),
     ({"matrix": {"workload.load": [0.3, 0.3]}}, "matrix.workload.load", "twice"),
-    ({"matrix": {"zip": [{"days": [1, 2], "workload.load": [0.3]}]}}, "matrix.zip[0]", "one length"),
+    ({"matrix": {"zip": [{"days": [1, 2], "workload.load": [0.3]}]}}, "matrix.zip[0]", "the same length"),
     ({"matrix": {"days": [1], "zip": [{"days": [1]}]}}, "matrix.days", "twice"),
     (
         {"matrix": {f"sites.change.dakhla.{k}": list(range(1, 80)) for k in ("lat", "lon", "fixed_kw")}},

@@ -68,7 +68,7 @@ def test_state_follows_the_steps() -> None:
     ("key", "value", "words"),
     [
         ("grid_kwh", 3.14159, "expected from the grid: 3.14 kWh"),
-        ("grid_kwh_now", 12.0, "had it started at once: 12 kWh"),
+        ("grid_kwh_now", 12.0, "if started at once: 12 kWh"),
         ("battery_left_s", 5400.0, "battery left 90 min"),
         ("carbon_g_per_kwh", 604.0, "carbon 604 g/kWh"),
         ("rank", 4, "rank 4"),

@@ -19,7 +19,7 @@ from tafukt.experiments.report.report import template_variables
     ("key", "days", "share", "said"),
     [
         ("", 2, 1.0, "all of it is paid"),
-        ("", 365, 0.2, "paid up to 20% of the window's generation; what is above it is exported unpaid"),
+        ("", 365, 0.2, "paid up to 20% of the window's generation; anything above that earns nothing"),
         ("grid.export_cap_share = 0.5", 2, 0.5, "paid up to 50%"),
         ("grid.export_limit_kw = 0", 2, 1.0, ""),
     ],

@@ -438,7 +438,7 @@ def test_a_stop_says_how_far_it_came_and_leaves_nothing_behind(
     process.send_signal(number)
     _, told = process.communicate(timeout=30)
     assert process.returncode == code
-    assert "stopped, 1 of 2 runs done; the same command goes on from there" in told
+    assert "stopped, 1 of 2 runs done; the same command resumes" in told
     assert "Traceback" not in told
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
     assert not (out / ".tmp").exists()

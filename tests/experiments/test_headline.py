@@ -41,7 +41,7 @@ def test_an_axis_is_never_pooled() -> None:
     rows += [row("solar", 90.0, **{"sites.all.battery.kwh": 0}), row("solar", 60.0, **{"sites.all.battery.kwh": 50})]
     said = " ".join(answer(rows, "fifo", ["sites.all.battery.kwh"]))
     assert "10.0% to 40.0% less" in said
-    assert "Most at battery 50 kWh (solar), least at battery 0 kWh (solar)" in said
+    assert "largest at battery 50 kWh (solar), smallest at battery 0 kWh (solar)" in said
     assert "25" not in said
     alone = " ".join(answer([r for r in rows if r["policy"] == "solar"], "fifo", ["sites.all.battery.kwh"]))
     assert "goes from 60 kWh (solar at battery 50 kWh) to 90 kWh (solar at battery 0 kWh)" in alone
@@ -58,7 +58,7 @@ def test_work_left_undone_and_jobs_refused_are_told() -> None:
 @pytest.mark.parametrize("more", [0.0, 1e-9, 4e-5])
 def test_nobody_draws_minus_zero_more(more: float) -> None:
     said = answer([row("fifo", 100.0), row("easy", 100.0 * (1 + more))], "fifo")[0]
-    assert said == "No policy draws less grid electricity than fifo; the nearest, easy, draws as much."
+    assert said == "No policy draws less grid electricity than fifo; the closest, easy, draws as much."
     assert "30.0% more" in answer([row("fifo", 100.0), row("easy", 130.0)], "fifo")[0]
 
 

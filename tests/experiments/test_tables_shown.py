@@ -198,7 +198,7 @@ def test_a_first_experiment_of_ones_own_log_weather_and_place(
     assert load_experiment(far).sites["here"].weather.kind == "clear-sky"
     log.write_text("job,when,gpus\n")
     assert command("init", str(tmp_path / "f.toml"), "--trace", str(log)) == 2
-    assert "has the columns job, when, gpus, which are those of no format" in capsys.readouterr().err
+    assert "has the columns job, when, gpus, which match no known format" in capsys.readouterr().err
     for at in ("91,0", "north", "1,2,3", "nan,0"):
         assert command("init", str(tmp_path / "f.toml"), "--at", at) == 2
     assert not (tmp_path / "f.toml").exists()
