@@ -21,7 +21,7 @@ def place(limit: StepProfile | float, events: tuple[GridEvent, ...] = (), sun_w:
     return site("s0", 1, AWAKE, pv=sun_between(6, 9, sun_w), import_limit_w=limit, events=events)
 
 
-def test_the_view_has_the_least_limit_of_each_hour_and_requests_from_their_notice_on() -> None:
+def test_the_view_has_the_least_limit_of_each_hour_or_half_and_requests_from_their_notice_on() -> None:
     """Half-hours of 8 and 6 kW, then 9; a request for 3 kW from 4 h to 5.5 h is told at 2 h."""
     where = place(StepProfile(np.array([8e3, 6e3] * 4 + [9e3] * 40), 1800.0))
     fine = replace(
@@ -30,9 +30,11 @@ def test_the_view_has_the_least_limit_of_each_hour_and_requests_from_their_notic
         grid=replace(where.grid, events=(GridEvent(4 * HOUR, 5.5 * HOUR, 2 * HOUR, to_w=3e3),)),
     )  # fmt: skip
     seen: dict[float, list[float]] = {}
+    halves: dict[float, list[float]] = {}
 
     def look(view):  # type: ignore[no-untyped-def]
         seen[view.now_s] = view.import_limits_w(int(view.now_s // HOUR), 7)[0].tolist()
+        halves[view.now_s] = view.import_limits_w(int(view.now_s // 1800.0), 9, 1800.0)[0].tolist()
         return []
 
     script = Script({HOUR: look, 2 * HOUR: look, 20 * HOUR: look})
@@ -40,6 +42,7 @@ def test_the_view_has_the_least_limit_of_each_hour_and_requests_from_their_notic
     assert seen[HOUR] == [6e3, 6e3, 6e3, 9e3, 9e3, 9e3, 9e3]
     assert seen[2 * HOUR] == [6e3, 6e3, 3e3, 3e3, 9e3, 9e3, 9e3]
     assert seen[20 * HOUR] == [9e3] * 7, "beyond the window as at its end"
+    assert halves[2 * HOUR] == [8e3, 6e3, 8e3, 6e3, 3e3, 3e3, 3e3, 9e3, 9e3]
 
 
 @pytest.mark.parametrize("name", ["planner", "budget-planner", "wait-for-sun", "sun-window", "sun-slots"])
