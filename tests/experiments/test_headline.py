@@ -44,7 +44,7 @@ def test_an_axis_is_never_pooled() -> None:
     assert "largest at battery 50 kWh (solar), smallest at battery 0 kWh (solar)" in said
     assert "25" not in said
     alone = " ".join(answer([r for r in rows if r["policy"] == "solar"], "fifo", ["sites.all.battery.kwh"]))
-    assert "goes from 60 kWh (solar at battery 50 kWh) to 90 kWh (solar at battery 0 kWh)" in alone
+    assert "ranges from 60 kWh (solar at battery 50 kWh) to 90 kWh (solar at battery 0 kWh)" in alone
 
 
 def test_work_left_undone_and_jobs_refused_are_told() -> None:

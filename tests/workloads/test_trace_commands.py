@@ -37,7 +37,7 @@ def test_a_mix_is_fitted_to_a_log(
     assert mix.functions["trace"].classes == {"from_1_gpus": 200.0, "from_2_gpus": 200.0}
     assert "runtime: 0." in capsys.readouterr().out
     assert tafukt("workloads", str(log), "--fit") == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert tafukt("workloads", "nothing.csv", "--fit") == 2
 
 
