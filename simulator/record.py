@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from operator import eq
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -137,6 +138,88 @@ class Event(NamedTuple):
     detail: Mapping[str, Any] = NOTHING
 
 
+class Events(Sequence[Event]):
+    """The events of a run in columns: a million jobs have three million, and as objects they fill most of the memory.
+
+    `kind`, `reason` and `detail` are places in `kinds`, `reasons` and `details`; `job` and `site` are indices.
+    """
+
+    def __init__(
+        self,
+        rows: Floats,
+        kinds: Sequence[str],
+        reasons: Sequence[str],
+        details: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self._rows = rows  # (n, 6): time, kind, job, site, reason, detail
+        self.kinds, self.reasons, self.details = kinds, reasons, details
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> Events:
+        """Events in columns, from a list of them."""
+        if isinstance(events, Events):
+            return events
+        kinds: dict[str, int] = {}
+        reasons: dict[str, int] = {}
+        rows = [
+            (time_s, kinds.setdefault(kind, len(kinds)), job, site, reasons.setdefault(reason, len(reasons)), place)
+            for place, (time_s, kind, job, site, reason, _) in enumerate(events)
+        ]
+        table = np.array(rows, dtype=np.float64).reshape(-1, EVENT_COLUMNS)
+        return cls(table, [*kinds], [*reasons], [event.detail for event in events])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Event]: ...
+
+    def __getitem__(self, place: int | slice) -> Event | list[Event]:
+        if isinstance(place, slice):
+            return [*self._made(self._rows[place])]
+        return next(self._made(self._rows[place][np.newaxis]))
+
+    def __iter__(self) -> Iterator[Event]:
+        for begin in range(0, len(self._rows), AT_ONCE):
+            yield from self._made(self._rows[begin : begin + AT_ONCE])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _made(self, rows: Floats) -> Iterator[Event]:
+        kinds, reasons, details = self.kinds, self.reasons, self.details
+        columns = (rows[:, 0].tolist(), *rows[:, 1:].astype(np.int64).T.tolist())
+        for time_s, kind, job, site, reason, detail in zip(*columns, strict=True):
+            yield Event(time_s, kinds[kind], job, site, reasons[reason], details[detail])
+
+    def column(self, name: str) -> Any:
+        """One column: times [s], or indices."""
+        values = self._rows[:, Event._fields.index(name)]
+        return values if name == "time_s" else values.astype(np.int64)
+
+    def only(self, kinds: Sequence[str]) -> Events:
+        """The events of some kinds."""
+        wanted = [code for code, kind in enumerate(self.kinds) if kind in kinds]
+        kept = self._rows[np.isin(self.column("kind"), wanted)]
+        return Events(kept, self.kinds, self.reasons, self.details)
+
+    def at_other_places(self, places: Ints) -> Events:
+        """The same with other indices of sites, by the old ones; the last is that of none, -1."""
+        rows = self._rows.copy()
+        rows[:, 3] = places[self.column("site")]
+        return Events(rows, self.kinds, self.reasons, self.details)
+
+
+EVENT_COLUMNS = len(Event._fields)
+# Events that are made of their columns at once.
+AT_ONCE = 10_000
+
+
 class Transfer(NamedTuple):
     """One data set or checkpoint that travelled; `job`, `source`, `target` are indices. Not in any site's books."""
 
@@ -192,11 +275,7 @@ class Record:
             scenario=scenario,
             occupancy=replace(self.occupancy, site=at[self.occupancy.site]),
             energy=[self.energy[i] for i in back.tolist()],
-            # There are several for each job, and `_replace` takes three times as long.
-            events=[
-                Event(time_s, kind, job, places[site], reason, detail)
-                for time_s, kind, job, site, reason, detail in self.events
-            ],
+            events=Events.of(self.events).at_other_places(at),
             transfers=[t._replace(source=places[t.source], target=places[t.target]) for t in self.transfers],
             requests=[request._replace(site=places[request.site]) for request in self.requests],
         )

@@ -29,7 +29,7 @@ MEANS_GIVEN_UP = (
 )  # fmt: skip
 """Columns that a narrow terminal does without, the first of them first."""
 FORMATS = ("text", "markdown", "latex", "csv")
-ROWS_SHOWN = 400
+TABLE_ROWS_MOST = 400
 """Rows of a table on the terminal: whoever wants thousands takes them as CSV."""
 MORE = "and {} more rows: --where AXIS=VALUE chooses, --format csv has them all"
 EXPORTED = ("summary", "jobs", "energy", "events", "grid_events", "limits", "meter")
@@ -124,14 +124,14 @@ def _means(results: Results, metrics: Sequence[str]) -> None:
         for heading in ("seeds", *(in_currency(column("summary", name).heading, results.currency) for name in kept)):
             table.add_column(heading, justify="right", no_wrap=True)
         group = ""
-        for row in frame.head(ROWS_SHOWN).to_dict("records"):
+        for row in frame.head(TABLE_ROWS_MOST).to_dict("records"):
             if row["group"] != group:
                 group = row["group"]
                 table.add_row(heading_mark(groups.index(group)))
             cells = [_value(name, row[name], row[f"{name}_half"]) for name in kept]
             table.add_row(f"  {row['policy']}" if group else row["policy"], str(row["seeds"]), *cells)
-        if len(frame) > ROWS_SHOWN:
-            table.caption = MORE.format(f"{len(frame) - ROWS_SHOWN:,}")
+        if len(frame) > TABLE_ROWS_MOST:
+            table.caption = MORE.format(f"{len(frame) - TABLE_ROWS_MOST:,}")
         return table
 
     other = any(one.cut in shown for one in OBJECTIVES.values() if one is not DRAW)
@@ -146,7 +146,7 @@ def _pairs(pairs: Sequence[Any]) -> None:
     for heading in ("seeds", "difference", "95 % interval", "p (Holm)"):
         table.add_column(heading, justify="right", no_wrap=True)
     headings: list[str] = []
-    for pair in pairs[:ROWS_SHOWN]:
+    for pair in pairs[:TABLE_ROWS_MOST]:
         title = f"{pair.metric}, against {pair.other}" + (f", {pair.group}" if pair.group else "")
         if title not in headings:
             table.add_row(heading_mark(len(headings)))
@@ -155,8 +155,8 @@ def _pairs(pairs: Sequence[Any]) -> None:
         interval = f"{low} to {high}" if pair.low == pair.low else "too few seeds"
         p = f"{pair.p_holm:.2g}" if pair.p_holm == pair.p_holm else ""
         table.add_row(f"  {pair.policy}", str(pair.seeds), number_text("{:+,.2f}", pair.difference), interval, p)
-    if len(pairs) > ROWS_SHOWN:
-        table.caption = MORE.format(f"{len(pairs) - ROWS_SHOWN:,}")
+    if len(pairs) > TABLE_ROWS_MOST:
+        table.caption = MORE.format(f"{len(pairs) - TABLE_ROWS_MOST:,}")
     print_blocks(table, headings)
 
 

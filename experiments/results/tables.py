@@ -19,7 +19,7 @@ from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow
 from tafukt.experiments.results.grid_events import grid_event_rows
 from tafukt.experiments.results.meter import Meter, meter_columns
 from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, Times, job_times
-from tafukt.simulator.record import Record, SiteEnergy
+from tafukt.simulator.record import Events, Record, SiteEnergy
 from tafukt.simulator.units import HOUR_S, KWH_J, Floats
 from tafukt.sites.profile import StepProfile
 
@@ -217,19 +217,28 @@ def limit_columns(record: Record, start: datetime) -> Columns:
 def event_columns(record: Record, start: datetime, which: str) -> Columns:
     """The columns of events.parquet, by name; `which` is `all`, `changes` or `none`."""
     kept = {"all": None, "changes": CHANGES, "none": ()}[which]
-    events = [event for event in record.events if kept is None or event.kind in kept]
+    events = Events.of(record.events)
+    events = events if kept is None else events.only(kept)
     sites = [*(site.name for site in record.scenario.sites), ""]  # the last one is that of index -1: none
-    times, kinds, jobs, places, reasons, details = zip(*events, strict=True) if events else ((),) * 6
-    seconds, names = np.array(times, dtype=float), [*(job.ask.job_id for job in record.jobs), ""]
+    seconds, names = events.column("time_s"), [*(job.ask.job_id for job in record.jobs), ""]
+    told, of_event = np.unique(events.column("detail"), return_inverse=True)
+    texts = {
+        "kind": events.kinds,
+        "job": names,
+        "site": sites,
+        "reason": events.reasons,
+    }
     return {
         "time_h": seconds / HOUR_S,
         "time_utc": _moments(start, seconds),
-        "kind": kinds,
-        "job": [names[job] for job in jobs],
-        "site": [sites[site] for site in places],
-        "reason": reasons,
-        "detail": _details(details),
+        **{name: _taken(known, events.column(name)) for name, known in texts.items()},
+        "detail": _taken(_details([events.details[place] for place in told.tolist()]), of_event),
     }
+
+
+def _taken(texts: Sequence[str], places: NDArray[np.int64]) -> list[str]:
+    """The texts at some places."""
+    return [texts[place] for place in places.tolist()]
 
 
 _ENCODE = json.JSONEncoder(sort_keys=True, default=float, separators=(", \n", ": ")).encode

@@ -7,6 +7,7 @@ scheduling round; within a kind the lower index goes first.
 from __future__ import annotations
 
 import gc
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -93,9 +94,8 @@ class Engine:
         self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage, self.capacity)
         forecast = Forecast(scenario, settings.forecast, seed)
         self.view = View(state, self.eligibility, self.network, self.shortage, forecast)
-        self._submits_s: list[float] = (
-            np.rint([job.ask.submit_s * TICKS_PER_S for job in state.jobs]) / TICKS_PER_S
-        ).tolist()
+        ticks = np.rint(np.fromiter((job.ask.submit_s * TICKS_PER_S for job in state.jobs), float, len(state.jobs)))
+        self._submits_s = array("d", (ticks / TICKS_PER_S).tobytes())
         self._rounds = 0
         self._round_due = False
         # For the watchdog: rounds since anything but a round happened, and when the last ones were.

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from tafukt.simulator.engine.job_state import JobState
-from tafukt.simulator.record import NOTHING, OCCUPANCY_CODES, Event, Occupancy, Outcome
+from tafukt.simulator.record import EVENT_COLUMNS, NOTHING, OCCUPANCY_CODES, Events, Occupancy, Outcome
 from tafukt.workloads.job import Job
 
 _KIND_OF = {"running": "run", "fetching": "wake", "waking": "wake", "restarting": "restart", "saving": "checkpoint"}
 CODE_OF = {phase: OCCUPANCY_CODES[kind] for phase, kind in _KIND_OF.items()}
 _COLUMNS = 7
-# Three events a job: a named tuple's own constructor takes three times as long as a tuple's.
-_new = tuple.__new__
 
 
 class Journal:
@@ -24,7 +22,12 @@ class Journal:
 
     def __init__(self, jobs: Sequence[Job], level: str) -> None:
         self.outcomes = [Outcome(work_left_gpu_s=job.truth.due_gpu_s) for job in jobs]
-        self.events: list[Event] = []
+        # Rows of six doubles, as `record.Events` has them; what is told beside most events is one of few mappings.
+        self._events = array("d")
+        self._kinds: dict[str, int] = {}
+        self._reasons: dict[str, int] = {}
+        self._details: list[Mapping[str, Any]] = [NOTHING]
+        self._shared: dict[int, int] = {id(NOTHING): 0}
         self.all = level == "all"
         self.changes = level != "none"
         # Rows of seven doubles: extending one array is what Python does fastest, and indices stay exact.
@@ -53,7 +56,27 @@ class Journal:
         self, time_s: float, kind: str, job: int, site: int, reason: str = "", detail: Mapping[str, Any] = NOTHING
     ) -> None:
         """Write down an event."""
-        self.events.append(_new(Event, (time_s, kind, job, site, reason, detail)))
+        kinds, reasons = self._kinds, self._reasons
+        told = self._shared.get(id(detail))
+        if told is None:
+            told = len(self._details)
+            self._details.append(detail)
+        if kind not in kinds:
+            kinds[kind] = len(kinds)
+        if reason not in reasons:
+            reasons[reason] = len(reasons)
+        self._events.extend((time_s, kinds[kind], job, site, reasons[reason], told))
+
+    def share(self, detail: Mapping[str, Any]) -> None:
+        """Keep what many events carry once; it must live as long as the log."""
+        self._shared[id(detail)] = len(self._details)
+        self._details.append(detail)
+
+    @property
+    def events(self) -> Events:
+        """The events so far."""
+        rows = np.frombuffer(self._events, dtype=np.float64).reshape(-1, EVENT_COLUMNS)
+        return Events(rows, [*self._kinds], [*self._reasons], self._details)
 
     def close(self) -> Occupancy:
         """The occupancy as columns, and each job's GPU-seconds added up from them."""
@@ -66,5 +89,6 @@ class Journal:
         busy = np.bincount(occupancy.job, held, minlength=n)
         lost = np.bincount(occupancy.job, held * (occupancy.kind == OCCUPANCY_CODES["lost"]), minlength=n)
         for outcome, busy_gpu_s, lost_gpu_s in zip(self.outcomes, busy.tolist(), lost.tolist(), strict=True):
-            outcome.busy_gpu_s, outcome.lost_gpu_s = busy_gpu_s, lost_gpu_s
+            outcome.busy_gpu_s, outcome.lost_gpu_s = busy_gpu_s, lost_gpu_s or 0.0  # one zero for all that lost nothing
+        self._rows = array("d")  # they are in the columns now
         return occupancy

@@ -47,6 +47,8 @@ class JobPhases:
         self.network = network
         self.faults = state.settings.faults
         # What each job will do, which is the truth: before anything happens, all of it is left.
+        for ended in _ENDED.values():
+            state.log.share(ended)
         self._due_gpu_s = [outcome.work_left_gpu_s for outcome in state.log.outcomes]
         self._seed = seed
         self._software: dict[int, Iterator[float]] = {}

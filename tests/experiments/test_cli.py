@@ -275,7 +275,7 @@ def test_a_table_of_many_scenarios_is_cut_and_says_where_the_rest_is(
     file = tmp_path / "many.toml"
     file.write_text(tiny_text(policies=("fifo", "easy")) + "[matrix]\nsites.all.pv.kwp = [10, 20, 30]\n", "utf-8")
     assert run_file(file, tmp_path / "out", "bound=false").ok
-    monkeypatch.setattr(compare, "ROWS_SHOWN", 2)
+    monkeypatch.setattr(compare, "TABLE_ROWS_MOST", 2)
     compare.compare_command([tmp_path / "out"], (), "", (), "text")
     told = capsys.readouterr().out
     assert "and 4 more rows" in told
