@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.models import CommandInfo
 
+from tafukt.experiments.cli import complete
 from tafukt.experiments.cli.stop import INTERRUPTED, Stopped, Terminated
 
 app = typer.Typer(
@@ -29,7 +30,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ExperimentArgument = Annotated[str, typer.Argument(help="An experiment file, or the name of a bundled experiment.")]
+ExperimentArgument = Annotated[
+    str,
+    typer.Argument(
+        help="An experiment file, or the name of a bundled experiment.", autocompletion=complete.experiment_names
+    ),
+]
 ResultFolder = Annotated[Path, typer.Argument(help="A result folder.", metavar="DIR")]
 Settings = Annotated[
     list[str] | None,
@@ -302,7 +308,9 @@ def plot(
 
 @app.command()
 def sites(
-    name: Annotated[str, typer.Argument(help="Site to show, with its sources.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Site to show, with its sources.", autocompletion=complete.site_names)
+    ] = "",
     plot: Annotated[bool, typer.Option("--plot", help="Draw the site's year into NAME.png.")] = False,
 ) -> None:
     """List the sites of the catalogue, or show one."""
@@ -313,7 +321,10 @@ def sites(
 
 @app.command()
 def workloads(
-    name: Annotated[str, typer.Argument(help="Name of a mix, or a file.", metavar="[NAME|FILE]")] = "",
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of a mix, or a file.", metavar="[NAME|FILE]", autocompletion=complete.workload_names),
+    ] = "",
     plot: Annotated[bool, typer.Option("--plot", help="Draw a page of figures into NAME.png.")] = False,
     fit: Annotated[bool, typer.Option("--fit", help="Fit a mix to a trace, and write it.")] = False,
     output: Annotated[
@@ -333,7 +344,14 @@ def workloads(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A public trace; without one, all are listed.", metavar="[NAME]")] = "",
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A public trace; without one, all are listed.",
+            metavar="[NAME]",
+            autocompletion=complete.public_trace_names,
+        ),
+    ] = "",
     mirror: Annotated[
         str, typer.Option("--from", metavar="URL", help="Download from a mirror; the hash is checked.")
     ] = "",
@@ -363,7 +381,9 @@ def import_log(
 
 @app.command("policies")
 def list_policies(
-    name: Annotated[str, typer.Argument(help="Policy, or part of one, to explain.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Policy, or part of one, to explain.", autocompletion=complete.policy_names)
+    ] = "",
     check: Annotated[
         str,
         typer.Option("--check", metavar="POLICY", help="Run a policy through small scenarios and report violations."),

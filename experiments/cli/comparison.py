@@ -15,6 +15,7 @@ from tafukt.experiments.results.numbers import in_currency, number_text
 from tafukt.experiments.results.objective import DRAW, OBJECTIVES
 from tafukt.experiments.results.stored import Row
 from tafukt.experiments.results.summary import AGAINST_BASE_COLUMNS
+from tafukt.problems import cut
 
 if TYPE_CHECKING:
     from tafukt.experiments.config.load import Loaded
@@ -49,6 +50,8 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
     seeds = len({row["seed"] for row in rows})
     title = loaded.experiment.name + (f", means over {seeds} seeds" if seeds > 1 else "")
     blocks = list(_blocks(rows, axes).items())
+    rows_in_all = sum(len(policies) for _, policies in blocks)
+    shown = len(cut(range(rows_in_all), ROWS_SHOWN)[0])
     objective = OBJECTIVES[loaded.experiment.objective]
     columns = SHOWN if objective is DRAW else (*SHOWN[:2], objective.cut, *SHOWN[2:])
     columns += AGAINST_BASE_COLUMNS if loaded.base else ()
@@ -61,10 +64,9 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
         for name in kept:
             table.add_column(in_currency(column("summary", name).heading, currency), justify="right", no_wrap=True)
         table.add_column("left", justify="right", no_wrap=True)
-        left_over = ROWS_SHOWN
+        left_over = shown
         for number, (key, policies) in enumerate(blocks):
             if left_over <= 0:
-                table.caption = f"and {sum(len(p) for _, p in blocks) - ROWS_SHOWN} more rows in summary.csv"
                 break
             if key:
                 table.add_row(heading_mark(number))
@@ -75,6 +77,8 @@ def print_comparison(rows: Sequence[Row], loaded: Loaded) -> None:
                 left = "failed" if not done else str(sum(row["jobs_left"] for row in done))
                 table.add_row(f"  {policy}" if key else policy, *cells, left)
             left_over -= len(policies)
+        if rows_in_all > shown:
+            table.caption = f"and {rows_in_all - shown} more rows in summary.csv"
         return table
 
     print_blocks(fitted(build, columns, given_up), [key for key, _ in blocks])

@@ -282,3 +282,29 @@ def test_a_table_of_many_scenarios_is_cut_and_says_where_the_rest_is(
     means = told.split("Paired differences")[0]
     assert "10 kWp" in means
     assert "20 kWp" not in means
+
+
+@pytest.mark.parametrize(("typed", "offered"), [
+    ("co", {"compare"}),
+    ("run morocco_", {name for name in config_toml.bundled() if name.startswith("morocco_")}),
+    ("run m", {name for name in config_toml.bundled() if name[0] == "m"} | {"mine.toml"}),
+    ("sites dak", {"dakhla"}),
+    ("workloads ph", {"philly"}),
+    ("fetch n", {"nasa"}),
+    ("policies wait-for", {"wait-for-sun"}),
+])  # fmt: skip
+def test_the_shell_completes_commands_and_names(
+    typed: str, offered: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text("")
+    (tmp_path / "mine.csv").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("_TAFUKT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"tafukt {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    with pytest.raises(SystemExit):
+        app(prog_name="tafukt")
+    found = set(capsys.readouterr().out.split())
+    assert offered <= found
+    assert all(name.startswith(typed.split()[-1]) for name in found)
+    assert "mine.csv" not in found

@@ -18,6 +18,7 @@ import tafukt
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.cli.keys import key_lines
 from tafukt.experiments.errors import FolderError, InputError
+from tafukt.experiments.results.dictionary import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 AXIS = "\n[matrix]\nsites.all.battery.kwh = [0, 1000]\n"
@@ -209,3 +210,21 @@ def test_the_columns_of_a_format_are_listed(capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:2] == ["runtime_s", "s"] for line in lines)
     assert any(line.split()[0] == "deadline" and "may be missing" in line for line in lines)
+
+
+@pytest.mark.parametrize(("policies", "said"), [(61, ""), (62, "and 2 more rows in summary.csv")])
+def test_a_table_of_one_block_says_how_many_rows_it_lacks(
+    policies: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sixty rows are shown, and a sixty-first, whose place the count would take."""
+    from tafukt.experiments.cli.comparison import print_comparison
+    from tafukt.experiments.config.load import load_experiment
+
+    (tmp_path / "tiny.toml").write_text(tiny())
+    metrics = dict.fromkeys((column.name for column in METRICS), 0.0)
+    given = {"status": "complete", "seed": 1, **metrics, "jobs_left": 0}
+    print_comparison([given | {"policy": f"p{n}"} for n in range(policies)], load_experiment(tmp_path / "tiny.toml"))
+    told = capsys.readouterr().out
+    assert f" p{60 if not said else 59} " in told
+    assert ("more rows" in told) == bool(said)
+    assert said in told

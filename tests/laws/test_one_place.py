@@ -248,6 +248,16 @@ def test_colours_are_chosen_in_one_place() -> None:
     assert (light["sun"], light["grid"], light["ink"]) == (SUN.lower(), GRID.lower(), INK.lower())
 
 
+def test_the_answer_is_put_into_a_sentence_in_one_place() -> None:
+    """Terminal, list of folders and report say what `answer` says."""
+    saying = {path for path, tree in MODULES.items() for node in ast.walk(tree)
+              if isinstance(node, ast.Constant) and "less grid electricity" in str(node.value)
+              and not any(word in str(node.value) for word in ("Simulates", "Tafukt"))}  # fmt: skip
+    assert saying == {"experiments/results/answer.py"}
+    users = where_imported("answer") | where_imported("tafukt.experiments.results.answer")
+    assert {"experiments/cli/run.py", "experiments/cli/compare.py", "experiments/report/report.py"} <= users
+
+
 def test_headings_of_columns_come_from_the_dictionary() -> None:
     """No table of metrics and their headings stands beside it."""
     metrics = {column.name for column in METRICS}

@@ -408,7 +408,7 @@ class Planner:
         return power_w + idle_w[:, None] * (opened - gpus / size[:, None])
 
     def _stop_kwh(self, job: JobState, rows: Ints, gpus: int, energy: Floats) -> Floats:
-        """What a stop costs at each row [kWh]: writing, restarting, and in part the cycle of the nodes that it empties.
+        """Cost of a stop at each row [kWh]: writing, restarting, and in part the cycle of the nodes that it empties.
 
         `energy` is what an hour of the job draws at each row [kWh].
         """
