@@ -21,7 +21,6 @@ from tafukt.sites.schema.ranges import NET_KW, POWER_KW
 from tafukt.sites.site import SiteModel
 from tafukt.sites.time_grid import Span
 from tafukt.sites.time_grid import span as span_of
-from tafukt.sites.weather.series import measured
 
 _CACHED = ("pv_w", "overhead", "temp_air_c", "ghi")
 
@@ -172,6 +171,8 @@ def _watts(site: SiteModel, span: Span, cache: Path) -> tuple[Floats, tuple[str,
 def _metered(site: SiteModel, span: Span, cache: Path) -> tuple[Floats | None, tuple[str, ...]]:
     if site.meter is None:
         return None, ()
+    from tafukt.sites.weather.series import measured  # what reads series is loaded for a file only
+
     found = measured(site.meter, span, "meter", NET_KW if site.meter.of == "net" else POWER_KW, cache)
     return found.values, found.notes
 

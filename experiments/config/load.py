@@ -34,7 +34,6 @@ from tafukt.strict import in_file_order, sound, valid_part
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.mix import load_mix
 from tafukt.workloads.schema import NoJobsModel
-from tafukt.workloads.service import service_from
 
 
 @dataclass(frozen=True)
@@ -402,6 +401,8 @@ def _of_catalogue(experiment: Experiment, file: str, folder: Path) -> list[Probl
     """Problems in a service and in the classes of a mix, which change tables of the catalogue or of a file."""
     problems: list[Problem] = []
     if experiment.service is not None:
+        from tafukt.workloads.service import service_from
+
         try:
             service_from(experiment.service)
         except WorkloadError as error:

@@ -48,7 +48,6 @@ from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.build import build as build_jobs
 from tafukt.workloads.job import Job, accounting_end_s
 from tafukt.workloads.schema import Place, WorkloadModel
-from tafukt.workloads.service import service_from, service_load
 
 BITS = 8.0  # of a byte: Gbit/s to GB/s
 WINDOW_LIMIT_DAYS = 40_000
@@ -289,6 +288,8 @@ def _service(experiment: Experiment, places: list[Place], end_s: float) -> dict[
     """Power of the service for citizens at each site, per supply step [W]; empty without one."""
     if experiment.service is None:
         return {}
+    from tafukt.workloads.service import service_from, service_load
+
     model = service_from(experiment.service)
     return service_load(model, places, experiment.start, end_s / DAY_S, experiment.step_s)
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
 import sys
 import time
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from builders.experiments import tiny
 
-from tafukt.experiments.cli.app import app, guarded
+from tafukt.experiments.cli.app import app, guarded, narrowed
 from tafukt.experiments.config import toml as config_toml
 from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.runs import session
+from tafukt.experiments.runs.manifest import LIBRARIES
+from tafukt.sites.cache import installed_version
+from tafukt.strict import Strict
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = tiny(policies=("fifo", "wait-for-sun"), seeds=(1, 2))
@@ -73,6 +78,55 @@ def test_a_run_imports_only_what_it_needs(folder: Path, tmp_path: Path) -> None:
     said = python("-c", call + "print([m for m in ('pandas', 'scipy', 'pvlib', 'matplotlib') if m in sys.modules])")
     assert said.stdout.strip() == "[]", said.stderr
     assert list((tmp_path / "out").glob("runs/*/energy.parquet"))
+
+
+def test_validate_loads_nothing_that_simulates_or_measures(folder: Path) -> None:
+    """Each of these costs a command that only looks some hundredth of its time."""
+    needless = [
+        *("tafukt.simulator.engine.engine", "tafukt.workloads.service", "tafukt.sites.weather.series"),
+        *("tafukt.experiments.results.metrics", "tafukt.experiments.results.tables"),
+        *("concurrent.futures.process", "numpy.ma", "pyarrow", "pandas", "scipy", "rich.table"),
+    ]
+    call = "import sys, tafukt.experiments.cli.app as command; sys.argv = ['tafukt', 'validate', "
+    call += f"{str(folder.parent / 'tiny.toml')!r}]\ntry:\n    command.main()\nfinally:\n"
+    call += f"    print([m for m in {needless} if m in sys.modules])"
+    said = python("-c", call)
+    assert "is valid" in said.stdout, said.stderr
+    assert said.stdout.strip().endswith("[]")
+
+
+def test_a_command_line_is_given_its_own_command_alone() -> None:
+    """Typer reads the signature of every command that it is given."""
+    names = [info.name or info.callback.__name__ for info in app.registered_commands]
+    (only,) = narrowed(["validate", "x.toml"]).registered_commands
+    assert only.callback.__name__ == "validate"
+    assert len(narrowed(["rnu"]).registered_commands) == len(narrowed(["--version"]).registered_commands) == len(names)
+    listed = narrowed(["--help"]).registered_commands
+    assert [info.name for info in listed] == names
+    assert [info.help for info in listed] == [info.help or info.callback.__doc__ for info in app.registered_commands]
+    assert not any(inspect.signature(info.callback).parameters for info in listed)
+
+
+def test_models_of_files_say_their_types_and_no_texts_of_them() -> None:
+    """Pydantic compiles and evaluates every annotation that is a text: a hundredth of the time of a short command."""
+    from tafukt.workloads.traces import column_map, public  # models that no experiment needs
+
+    assert column_map.ColumnMap
+    assert public.public_traces
+    modules, todo = set(), [Strict]
+    while todo:
+        found = todo.pop().__subclasses__()
+        modules |= {model.__module__ for model in found if model.__module__.startswith("tafukt.")}
+        todo += found
+    assert len(modules) >= 10
+    assert not {name for name in modules if "annotations" in vars(sys.modules[name])}
+
+
+def test_versions_are_those_that_the_standard_library_reads() -> None:
+    for name in (*LIBRARIES, "tafukt"):
+        assert installed_version(name) == metadata.version(name)
+    with pytest.raises(metadata.PackageNotFoundError):
+        installed_version("no-such-package")
 
 
 def test_commands_answer_with_exit_code_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
