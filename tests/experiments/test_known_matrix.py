@@ -66,7 +66,7 @@ def test_one_run_of_a_known_matrix_resolves_one_scenario(
 ) -> None:
     runs_of(load_experiment(file, ["bound=false"]))
     calls = validated(monkeypatch)
-    outcome = session.carry_out(session.plan(load_experiment(file, ["bound=false"]), tmp_path / "out", index=4))
+    outcome = session.carry_out(session.plan_runs(load_experiment(file, ["bound=false"]), tmp_path / "out", index=4))
     assert outcome.ok
     assert len(calls) == 2 + 2  # Rabat and Dakhla as in the file, and in the one scenario
     assert outcome.rows[0]["sites.all.pv.kwp"] == SIZES[4]
@@ -74,7 +74,7 @@ def test_one_run_of_a_known_matrix_resolves_one_scenario(
 
 def test_tables_are_those_of_a_run_whose_scenarios_were_not_known(file: Path, tmp_path: Path) -> None:
     for out in ("cold", "known"):
-        session.carry_out(session.plan(load_experiment(file, ["bound=false"]), tmp_path / out, index=3))
+        session.carry_out(session.plan_runs(load_experiment(file, ["bound=false"]), tmp_path / out, index=3))
     assert contents(tmp_path / "cold") == contents(tmp_path / "known")
 
 
@@ -97,7 +97,7 @@ def test_a_wrong_key_in_the_cache_is_found_where_its_scenario_is_resolved(file: 
     content["cells"][5] = "0" * 64
     kept.write_text(json.dumps(content))
     with pytest.raises(InputError, match="are not what they were"):
-        session.check_plan(session.plan(load_experiment(file), tmp_path / "out", index=5))
+        session.check_plan(session.plan_runs(load_experiment(file), tmp_path / "out", index=5))
     assert identities(load_experiment(file)) == first
 
 
