@@ -119,7 +119,8 @@ class GridEvent:
     mean load net of the sun in the quarter of an hour `before` the start, or in the same hours of ten `days` before.
     It is to stay there until `end_s`, and may be back where it was `ramp_up_s` later. Nobody knows of it before
     `notice_s`. Every joule less than the baseline, as far as it was asked, earns `pay_per_j`, every joule above the
-    request costs `penalty_per_j` [MAD/J].
+    request costs `penalty_per_j` [MAD/J]. Sites whose requests begin together under one name, `shared`, answer them
+    together: cut, baseline and `to_w` are then of the sum of their imports.
     """
 
     start_s: float
@@ -132,6 +133,7 @@ class GridEvent:
     baseline: Literal["before", "days"] = "before"
     pay_per_j: float = 0.0
     penalty_per_j: float = 0.0
+    shared: str = ""
 
 
 @dataclass(frozen=True)

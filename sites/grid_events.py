@@ -46,13 +46,14 @@ def grid_events(
     drawn: list[PlannedEvent] = []
     for number, model in enumerate(models):
         where = f"grid.events[{number}]"
-        if model.to_kw is not None and model.to_kw < least_kw:
+        if model.to_kw is not None and not model.shared and model.to_kw < least_kw:
             raise SiteError(
                 f"{where}.to_kw = {model.to_kw:g}: {least_kw:g} kW are drawn at {site} always (fixed_kw and nodes "
                 "asleep); ask for no less than that"
             )
         if model.per_year is not None:
-            drawn += _drawn(model, f"grid_events/{site}/{number}", tz, span, seed)
+            name, clock = (f"shared/{model.shared}", "UTC") if model.shared else (f"{site}/{number}", tz)
+            drawn += _drawn(model, f"grid_events/{name}", clock, span, seed)
         else:
             listed += _listed(model, where, span)
     listed.sort(key=lambda event: event.start_s)

@@ -309,7 +309,29 @@ def _requests_unfit(raw: toml.Document, experiment: Experiment, sites: Mapping[s
             grid_events(site.grid.events, name, site.least_kw, site.tz, window, experiment.seeds[0])
         except SiteError as error:
             problems.setdefault(key, Problem(file, key, str(error)))
-    return list(problems.values())
+    return [*problems.values(), *_shared_unfit(sites, file)]
+
+
+def _shared_unfit(sites: Mapping[str, Any], file: str) -> Iterator[Problem]:
+    """Problems of requests that sites share: their terms differ, or they ask for less than is drawn always."""
+    first: dict[str, tuple[str, Any]] = {}
+    least_kw: dict[str, float] = {}
+    for name, site in sites.items():
+        named: dict[str, list[Any]] = {}
+        for event in site.grid.events:
+            if event.shared:
+                named.setdefault(event.shared, []).append(event)
+        for shared, events in named.items():
+            least_kw[shared] = least_kw.get(shared, 0.0) + site.least_kw
+            other, terms = first.setdefault(shared, (name, events))
+            if terms != events:
+                why = f"the request {shared!r} differs from that of {other}; give all that share it the same"
+                yield Problem(file, f"sites.{name}.grid.events", why)
+    for shared, (name, events) in first.items():
+        to_kw = min((event.to_kw for event in events if event.to_kw is not None), default=None)
+        if to_kw is not None and to_kw < least_kw[shared]:
+            why = f"to_kw = {to_kw:g} of {shared!r}: its sites draw {least_kw[shared]:g} kW always; ask for no less"
+            yield Problem(file, f"sites.{name}.grid.events", why)
 
 
 def _with_stand_ins(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -371,6 +371,7 @@ def _event(event: PlannedEvent) -> GridEvent:
         baseline=terms.baseline,
         pay_per_j=terms.pay_mad_per_kwh / KWH_J,
         penalty_per_j=terms.penalty_mad_per_kwh / KWH_J,
+        shared=terms.shared,
     )
 
 

@@ -66,7 +66,7 @@ def grid_request(
     energy = data.energy
     ends_h = energy["time_h"] + energy["step_h"]
     shown = (ends_h > row["start_h"] - BEFORE_H) & (energy["time_h"] < row["end_h"] + AFTER_H)
-    here = energy[shown & (energy["site"] == site)]
+    here = _together(energy[shown], str(row["members"]).split(";") if row["members"] else [site])
     ax = axes_or_new(ax, height=3.4)
     _powers(ax, here)
     _asked(ax, row)
@@ -76,6 +76,15 @@ def grid_request(
     day = f"{row['start_utc'].tz_convert(zone):%-d %b %Y}"
     met = "met" if row["met"] else f"{row['minutes_above']} min above it"
     return finish(ax, title, f"Request of the grid at {site} on {day}{under(data)}: {met}", legend)
+
+
+def _together(energy: pd.DataFrame, sites: list[str]) -> pd.DataFrame:
+    """The energy of all these sites in each step."""
+    here = energy[energy["site"].isin(sites)]
+    if len(sites) == 1:
+        return here
+    sums = here.groupby("time_utc", as_index=False)[["grid_import_kwh", "site_kwh"]].sum()
+    return sums.merge(here[["time_utc", "step_h"]].drop_duplicates("time_utc"), on="time_utc")
 
 
 def _end(here: pd.DataFrame) -> pd.Timestamp:

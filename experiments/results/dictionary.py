@@ -451,8 +451,9 @@ EVENTS: tuple[Column, ...] = (
 )
 
 GRID_EVENTS: tuple[Column, ...] = (
-    _text("site", "Name of the site"),
-    _count("event", "Number of the request at its site"),
+    _text("site", "Name of the site, or of the request where several sites share it"),
+    _count("event", "Number of the request at its site, or at the first of those that share it"),
+    _text("members", "Sites that share the request, `;` between; empty where a site was asked alone"),
     _number("notice_h", "h", "When it was announced, in hours from the experiment's start"),
     _number("start_h", "h", "When the draw was to begin to fall"),
     _number("end_h", "h", "Until when it held"),

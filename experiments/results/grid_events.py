@@ -28,7 +28,21 @@ def grid_event_rows(record: Record, start: datetime) -> list[dict[str, Any]]:
     if not record.requests:
         return []
     books = _Books(record)
-    return [row for request in record.requests if (row := _row(books, request, start)) is not None]
+    return [row for asked in _together(record) if (row := _row(books, asked, start)) is not None]
+
+
+def _together(record: Record) -> list[list[GridRequest]]:
+    """The requests, each alone or with those at other sites that share it."""
+    found: dict[tuple[str, float] | tuple[int, int], list[GridRequest]] = {}
+    for request in record.requests:
+        event = _event(record, request)
+        key = (event.shared, event.start_s) if event.shared else (request.site, request.number)
+        found.setdefault(key, []).append(request)
+    return list(found.values())
+
+
+def _event(record: Record, request: GridRequest) -> GridEvent:
+    return record.scenario.sites[request.site].grid.events[request.number]
 
 
 def grid_event_metrics(record: Record) -> dict[str, float]:
@@ -59,8 +73,11 @@ class _Books:
         self._at = [np.flatnonzero(self._running & (rows.site == site)) for site in range(len(record.scenario.sites))]
         self._imported_j: dict[int, Floats] = {}
 
-    def minutes_w(self, site: int, begin_s: float, end_s: float) -> Floats:
-        """Mean import of each whole minute of a stretch [W]."""
+    def minutes_w(self, asked: list[GridRequest], begin_s: float, end_s: float) -> Floats:
+        """Mean import of each whole minute of a stretch, of all sites that were asked together [W]."""
+        return np.asarray(sum(self._minutes_w(request.site, begin_s, end_s) for request in asked))
+
+    def _minutes_w(self, site: int, begin_s: float, end_s: float) -> Floats:
         energy = self.record.energy[site]
         edges = np.arange(begin_s, end_s + 1e-6, MINUTE_S)
         if len(edges) < 2:
@@ -108,56 +125,62 @@ class _Books:
         return float(np.sum(rows.gpus[both] * (rows.end_s[both] - rows.start_s[both])))
 
 
-def _row(books: _Books, request: GridRequest, start: datetime) -> dict[str, Any] | None:
+def _row(books: _Books, asked: list[GridRequest], start: datetime) -> dict[str, Any] | None:
     record = books.record
-    site = record.scenario.sites[request.site]
-    event = site.grid.events[request.number]
+    event, names = _event(record, asked[0]), [record.scenario.sites[request.site].name for request in asked]
+    baseline_w = sum(request.baseline_w for request in asked)
+    target_w = asked[0].target_w
+    if event.shared:
+        target_w = event.to_w if event.to_w is not None else baseline_w * (1.0 - event.cut)
     held_from_s = event.start_s + event.ramp_down_s
     if held_from_s >= record.scenario.end_s:
         return None
     end_s = min(event.end_s, record.scenario.end_s)
     over_s = min(event.end_s + event.ramp_up_s, record.scenario.end_s)
-    during = books.minutes_w(request.site, held_from_s, end_s)
-    whole = books.minutes_w(request.site, event.start_s, end_s)
-    after = books.minutes_w(request.site, over_s, min(over_s + REBOUND_S, record.scenario.end_s))
-    above = np.maximum(during - request.target_w, 0.0)
-    missed = above > ABOVE * max(request.baseline_w, KW_W)
-    reached = np.flatnonzero(whole <= request.target_w + ABOVE * max(request.baseline_w, KW_W))
-    asked_w = max(request.baseline_w - request.target_w, 0.0)
-    delivered_j = float(np.sum(np.maximum(request.baseline_w - during, 0.0))) * MINUTE_S
-    paid_j = float(np.sum(np.clip(request.baseline_w - during, 0.0, asked_w))) * MINUTE_S
+    during = books.minutes_w(asked, held_from_s, end_s)
+    whole = books.minutes_w(asked, event.start_s, end_s)
+    after = books.minutes_w(asked, over_s, min(over_s + REBOUND_S, record.scenario.end_s))
+    above = np.maximum(during - target_w, 0.0)
+    missed = above > ABOVE * max(baseline_w, KW_W)
+    reached = np.flatnonzero(whole <= target_w + ABOVE * max(baseline_w, KW_W))
+    asked_w = max(baseline_w - target_w, 0.0)
+    delivered_j = float(np.sum(np.maximum(baseline_w - during, 0.0))) * MINUTE_S
+    paid_j = float(np.sum(np.clip(baseline_w - during, 0.0, asked_w))) * MINUTE_S
     shortfall_j = float(np.sum(np.where(missed, above, 0.0))) * MINUTE_S
     return {
-        "site": site.name,
-        "event": request.number,
+        "site": event.shared or names[0],
+        "event": asked[0].number,
+        "members": ";".join(names) if event.shared else "",
         "notice_h": event.notice_s / HOUR_S,
         "start_h": event.start_s / HOUR_S,
         "end_h": end_s / HOUR_S,
         "start_utc": (start + timedelta(seconds=event.start_s)).replace(tzinfo=None),
-        "baseline_kw": request.baseline_w / KW_W,
-        "target_kw": request.target_w / KW_W,
+        "baseline_kw": baseline_w / KW_W,
+        "target_kw": target_w / KW_W,
         "asked_kwh": asked_w * (end_s - held_from_s) / KWH_J,
         "delivered_kwh": delivered_j / KWH_J,
         "shortfall_kwh": shortfall_j / KWH_J,
         "met": not bool(missed.any()),
         "minutes_above": int(missed.sum()),
         "held_h": (int(missed.argmax()) * MINUTE_S if missed.any() else end_s - held_from_s) / HOUR_S,
-        "tracking_error_kw": float(np.sqrt(np.mean(np.square(during - request.target_w)))) / KW_W,
+        "tracking_error_kw": float(np.sqrt(np.mean(np.square(during - target_w)))) / KW_W,
         "reached_min": float(reached[0]) if len(reached) else math.nan,
-        "overshoot_kw": float(np.max(after, initial=request.baseline_w) - request.baseline_w) / KW_W,
-        "rebound_kwh": float(np.sum(np.maximum(after - request.baseline_w, 0.0))) * MINUTE_S / KWH_J,
+        "overshoot_kw": float(np.max(after, initial=baseline_w) - baseline_w) / KW_W,
+        "rebound_kwh": float(np.sum(np.maximum(after - baseline_w, 0.0))) * MINUTE_S / KWH_J,
         "income_mad": paid_j * event.pay_per_j - shortfall_j * event.penalty_per_j,
-        **_cost(books, request, event, end_s, delivered_j / KWH_J),
+        **_cost(books, asked, event, end_s, delivered_j / KWH_J),
     }
 
 
-def _cost(books: _Books, request: GridRequest, event: GridEvent, end_s: float, delivered_kwh: float) -> dict[str, Any]:
+def _cost(
+    books: _Books, asked: list[GridRequest], event: GridEvent, end_s: float, delivered_kwh: float
+) -> dict[str, Any]:
     """Mean throughput by tier of the jobs that ran when it began, floors that were broken, and what it cost."""
     record = books.record
     found: dict[str, list[tuple[float, int]]] = {tier: [] for tier in TIERS}
     broken = late = 0
     delayed_gpu_s = saving_gpu_s = late_s = 0.0
-    for index in books.there(request.site, event.start_s):
+    for index in sorted({index for request in asked for index in books.there(request.site, event.start_s)}):
         ask, ended_s = record.jobs[index].ask, record.outcomes[index].end_s
         until_s = min(end_s, ended_s) if not math.isnan(ended_s) else end_s
         if until_s <= event.start_s:

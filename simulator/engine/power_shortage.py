@@ -237,7 +237,7 @@ class ShortageControl:
         """
         watch, now = self.watches[site], self.clock.now
         if self.ramp_allows is not None and not self.ramp_allows(
-            site, self._added_w(site, gpus, intensity), self._to_come_w(site)
+            site, self.added_w(site, gpus, intensity), self._to_come_w(site)
         ):
             return False
         if watch is None or (
@@ -249,7 +249,7 @@ class ShortageControl:
             return True
         if watch.short or (now < watch.holds_until_s and not pressing):
             return False
-        added_w, it_w = self._added_w(site, gpus, intensity), self.state.ledgers[site].it_w
+        added_w, it_w = self.added_w(site, gpus, intensity), self.state.ledgers[site].it_w
         asked_s, asked_it_w, too_much_w = watch.asked
         if asked_s == now and asked_it_w == it_w and added_w >= too_much_w:
             return False
@@ -293,13 +293,13 @@ class ShortageControl:
         if not self.bends(site):
             return False
         ledger.advance_to(now)
-        it_w = ledger.it_w + self._to_come_w(site) + self._added_w(site, gpus, intensity)
+        it_w = ledger.it_w + self._to_come_w(site) + self.added_w(site, gpus, intensity)
         least_w = it_w - self.bendable_w(self, site)
         asked = self.state.announced[site]
         until_s = max(asked[0].end_s if asked else now, now + 1.0)
         return self.outlooks[site].most_it_w(until_s, least_w) >= least_w
 
-    def _added_w(self, site: int, gpus: int, intensity: float) -> float:
+    def added_w(self, site: int, gpus: int, intensity: float) -> float:
         """The most that a new job adds to the IT power, nodes that it may have to wake included [W]."""
         cluster = self.state.clusters[site]
         node = cluster.node

@@ -256,6 +256,8 @@ class View:
             else:
                 row[:] = limit
             for asked in site.requests:
+                if asked.shared and asked.to_w is not None and self.now_s < asked.start_s:
+                    continue  # what this site's part will be is not known before it begins
                 target_w = asked.to_w if asked.to_w is not None else (1.0 - asked.cut) * max(-site.surplus_w, 0.0)
                 part = slice(max(int(asked.start_s // slot_s) - first, 0), max(ceil(asked.end_s / slot_s) - first, 0))
                 row[part] = np.minimum(row[part], target_w)

@@ -33,6 +33,12 @@ class GridEventModel(Section):
     notice_min: float = Field(15.0, ge=0, le=1e6, description="how long before its start it is announced: CHOICE")
     ramp_down_min: float = Field(5.0, ge=1e-3, le=1440, description="how long the draw may take to fall: CHOICE")
     ramp_up_min: float = Field(15.0, ge=1e-3, le=1440, description="how slowly the draw comes back afterwards: CHOICE")
+    shared: str = Field(
+        "",
+        max_length=60,
+        description="name of a request that all sites with it answer together: cut and to_kw are of the sum of their "
+        "imports, and `between` is in UTC",
+    )
     pay_mad_per_kwh: NotNegative = Field(0.0, description="paid for each kWh below the baseline, as far as asked")
     penalty_mad_per_kwh: NotNegative = Field(0.0, description="owed for each kWh above the request")
 

@@ -174,3 +174,43 @@ def test_requests_that_make_no_sense_are_told_with_file_and_key(events: str, sai
 def test_an_unknown_tier_is_told() -> None:
     with pytest.raises(InputError, match=r'flexibility: "0.8" is not allowed; allowed: firm, 0.9, 0.75, 0.5, pausable'):
         load_experiment(find("demand_response"), ['workload.classes.evaluation.flexibility="0.8"'])
+
+
+TOGETHER = '{shared="network",start="2025-11-25T15:30:00Z",hours=2.0,cut=0.25}'
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The bundled experiment, shortened to two days of three sites with one request."""
+    changes = ["days=2", "drain_days=1", 'policies=["fifo"]', f"sites.all.grid.events=[{TOGETHER}]"]
+    changes.append('sites.use=["rabat","fes","dakhla"]')
+    return tafukt.run("shared_request", set=changes, output=tmp_path_factory.mktemp("shared") / "out", workers=1)
+
+
+def test_a_shared_request_has_one_row_and_its_figure_the_sum_of_its_sites(together: Results) -> None:
+    asked = together["fifo"].grid_events
+    (row,) = asked.to_dict("records")
+    assert (row["site"], sorted(row["members"].split(";"))) == ("network", ["dakhla", "fes", "rabat"])
+    assert row["target_kw"] == pytest.approx(0.75 * row["baseline_kw"], rel=1e-9)
+    (planned,) = figures.plan(together, ["grid_requests"])
+    ax = figures.draw(planned).axes[0]
+    (bought,) = (patch for patch in ax.patches if patch.get_label() == "grid import")
+    energy = together["fifo"].energy
+    here = energy[energy["time_h"] + energy["step_h"] > row["start_h"] - 1.0]
+    sums = (here["grid_import_kwh"] / here["step_h"]).groupby(here["time_utc"]).sum()
+    assert bought.get_data().values == pytest.approx(sums.iloc[: len(bought.get_data().values)].to_numpy())
+    assert '<h2 id="grid">Grid requests</h2>' in page(together)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (f"sites.change.fes.grid.events=[{TOGETHER.replace('0.25', '0.3')}]", "'network' differs from that of"),
+        (f"sites.all.grid.events=[{TOGETHER.replace('cut=0.25', 'to_kw=2.0')}]", "draw 12 kW always; ask for no less"),
+    ],
+)
+def test_a_shared_request_that_makes_no_sense_is_told(change: str, said: str) -> None:
+    with pytest.raises(InputError) as told:
+        load_experiment(find("shared_request"), [change])
+    assert said in str(told.value.problems[0])
+    assert "grid.events" in told.value.problems[0].key

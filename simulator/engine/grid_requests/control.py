@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tafukt.simulator.energy.ledger import Supply
 from tafukt.simulator.engine.event_queue import Kind
 from tafukt.simulator.engine.grid_requests.respond import RECOVERY_S, lacks_w, pause_ahead
+from tafukt.simulator.engine.grid_requests.shared import AGAIN_S, divide
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.record import GridRequest
@@ -36,12 +37,17 @@ class GridRequests:
         self.shortage = shortage
         self.made: list[GridRequest] = []
         self._before_w: dict[int, float] = {}
+        # By name and start of a request that is shared: its sites, and their parts of what they may import [W].
+        self._members: dict[tuple[str, float], list[tuple[int, GridEvent]]] = {}
+        self._parts: dict[tuple[str, float], dict[int, tuple[float, float]]] = {}
 
     def begin(self) -> None:
         """Put notices, starts and ends among the events."""
         clock = self.state.clock
         for site, spec in enumerate(self.state.scenario.sites):
             for number, event in enumerate(spec.grid.events):
+                if event.shared:
+                    self._members.setdefault((event.shared, event.start_s), []).append((site, event))
                 clock.at(on_grid(max(event.notice_s, 0.0)), Kind.SUPPLY, site, self._notice, (site, event))
                 clock.at(on_grid(event.start_s), Kind.SUPPLY, site, self._start, (site, number, event))
 
@@ -97,7 +103,10 @@ class GridRequests:
 
     def _target_w(self, site: int, asked: GridEvent) -> float:
         """The import that a request comes to, as far as that can be told now [W]."""
-        return asked.to_w if asked.to_w is not None else self._baseline_w(site, asked) * (1.0 - asked.cut)
+        baseline_w = self._baseline_w(site, asked)
+        if asked.shared and asked.to_w is not None:  # nobody knows yet how much of it will be this site's
+            return baseline_w
+        return asked.to_w if asked.to_w is not None else baseline_w * (1.0 - asked.cut)
 
     def _announce(self, site: int, requests: list[GridEvent]) -> None:
         """Let policies know of these requests at a site, and of no others."""
@@ -121,8 +130,11 @@ class GridRequests:
 
     def _start(self, event: SimEvent) -> None:
         site, number, asked = event._value
-        baseline_w = self._baseline_w(site, asked)
-        target_w = asked.to_w if asked.to_w is not None else baseline_w * (1.0 - asked.cut)
+        if asked.shared:
+            baseline_w, target_w = self._part(site, asked)
+        else:
+            baseline_w = self._baseline_w(site, asked)
+            target_w = asked.to_w if asked.to_w is not None else baseline_w * (1.0 - asked.cut)
         self.made.append(GridRequest(site, number, baseline_w, target_w))
         others = [each for each in self.state.announced[site] if each.start_s != asked.start_s]
         self._announce(site, [*others, replace(asked, to_w=target_w)])
@@ -142,6 +154,33 @@ class GridRequests:
         over_s = on_grid(asked.end_s + asked.ramp_up_s)
         self.state.clock.at(over_s, Kind.SUPPLY, site, self._over, (site, asked))
 
+    def _part(self, site: int, asked: GridEvent) -> tuple[float, float]:
+        """The baseline of a site, and its part of a request that is divided when the first of its sites begins [W]."""
+        key = asked.shared, asked.start_s
+        if key not in self._parts:
+            members = self._members[key]
+            baselines_w = {place: self._baseline_w(place, event) for place, event in members}
+            whole_w = sum(baselines_w.values())
+            total_w = asked.to_w if asked.to_w is not None else whole_w * (1.0 - asked.cut)
+            parts_w = divide(self.shortage, list(baselines_w), total_w)
+            self._parts[key] = {place: (baselines_w[place], parts_w[place]) for place in parts_w}
+            # Where the sun changes, at the edges of supply steps.
+            each_s = ceil(AGAIN_S / self.state.scenario.step_s) * self.state.scenario.step_s
+            again_s = ((asked.start_s + asked.ramp_down_s) // each_s + 1.0) * each_s
+            while again_s < asked.end_s:
+                self.state.clock.at(on_grid(again_s), Kind.SUPPLY, site, self._divide, (key, total_w))
+                again_s += each_s
+        return self._parts[key][site]
+
+    def _divide(self, event: SimEvent) -> None:
+        """Divide a request that is shared anew, by what runs and shines now."""
+        key, total_w = event._value
+        for site, part_w in divide(self.shortage, list(self._parts[key]), total_w).items():
+            requests = self.state.announced[site]
+            now = self.state.clock.now
+            self._announce(site, [replace(r, to_w=part_w) if r.start_s <= now < r.end_s else r for r in requests])
+            self._lower_to(site, part_w)
+
     def _baseline_w(self, site: int, asked: GridEvent) -> float:
         """Mean load net of the sun that the request refers to; what a battery gives is part of the answer [W]."""
         ledger, now = self.state.ledgers[site], self.state.clock.now
@@ -159,7 +198,9 @@ class GridRequests:
         self.state.clock.at(on_grid(time_s), Kind.SUPPLY, site, self._lower, (site, ceiling_w))
 
     def _lower(self, event: SimEvent) -> None:
-        site, ceiling_w = event._value
+        self._lower_to(*event._value)
+
+    def _lower_to(self, site: int, ceiling_w: float) -> None:
         ledger = self.state.ledgers[site]
         ledger.advance_to(self.state.clock.now)
         ledger.request_w = ceiling_w

@@ -120,9 +120,9 @@ def lacks_w(control: ShortageControl, site: int, target_w: float) -> float:
     carried_w = (ledger.free_w(now) + target_w) / ledger.per_it(now)
     jobs = [job for job in jobs_at(control.state, site) if job.running]
     node = control.state.clusters[site].node
-    pauses = (job for job in jobs if job.ask.event_floor == 0.0 and job.ask.interruptible)
+    stops = (job for job in jobs if job.ask.event_floor == 0.0 and job.ask.interruptible)
     caps = (job for job in jobs if job.caps and not (job.ask.event_floor == 0.0 and job.ask.interruptible))
-    shares = [(job, job.cap) for job in pauses]
+    shares = [(job, job.cap) for job in stops]
     shares += [(job, max(job.cap - power_for(job.caps, job.ask.event_floor), 0.0)) for job in caps]
     given_w = sum(node.dynamic_w * share * job.ask.intensity * job.gpus for job, share in shares)
     return max(ledger.it_w - carried_w - given_w, 0.0)
@@ -176,23 +176,23 @@ def _chosen(found: Situation, how: str) -> list[Offer]:
         chosen = _alike(found)
         if sum(offer.watts for offer in chosen) >= found.missing_w * (1.0 - CAP_STEP):
             return chosen
-        paused = _whole(sorted(_pauses(found), key=found.order), found.missing_w, chosen)
+        paused = _whole(sorted(pauses(found), key=found.order), found.missing_w, chosen)
         gone = {offer.job.index for offer in paused}
         return [offer for offer in chosen if offer.job.index not in gone] + paused
     if how == "move-first":
         whole = _whole(sorted(_moves(found), key=found.order), found.missing_w)
     elif how == "pause-first":
-        whole = _whole(sorted(_pauses(found), key=found.order), found.missing_w)
+        whole = _whole(sorted(pauses(found), key=found.order), found.missing_w)
     else:
         whole = []
     gone = {offer.job.index for offer in whole}
     jobs = [job for job in found.jobs if job.index not in gone]
     left = replace(found, jobs=jobs, missing_w=found.missing_w - sum(o.watts for o in whole))
-    pauses = () if how == "pause-first" else _pauses(left)
-    return whole + _cheapest(left, sorted([*_pieces(left), *pauses], key=left.order))
+    stops = () if how == "pause-first" else pauses(left)
+    return whole + _cheapest(left, sorted([*pieces(left), *stops], key=left.order))
 
 
-def _pieces(found: Situation) -> Iterator[Offer]:
+def pieces(found: Situation) -> Iterator[Offer]:
     """The linear pieces of each job's speed curve, from the cap that it had down to its floor.
 
     The curve is cut where the job would have lost all its slack by the end: what lies below weighs as lateness does.
@@ -218,7 +218,7 @@ def _pieces(found: Situation) -> Iterator[Offer]:
         yield from hull
 
 
-def _pauses(found: Situation) -> Iterator[Offer]:
+def pauses(found: Situation) -> Iterator[Offer]:
     """Pausing those that may be paused: all their power, for all their work of the rest of the event."""
     for job in found.jobs:
         if job.ask.event_floor == 0.0 and job.ask.interruptible:
