@@ -39,6 +39,7 @@ docs: $(VENV)/.docs
 # Pictures and answers of the bundled experiments, and the picture of README; some minutes.
 gallery: $(VENV)/.docs
 	$(BIN)/python docs/make_gallery.py $(ONLY)
+	$(BIN)/python docs/make_pictures.py
 	$(BIN)/tafukt run morocco_week -o build/gallery/morocco_week --quiet
 	$(BIN)/python tests/bench/picture.py build/gallery/morocco_week
 

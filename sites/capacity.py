@@ -26,7 +26,7 @@ def nodes_online(model: ClusterModel, span: Span, cache: Path | None = None) -> 
     Raises
     ------
     SiteError
-        If more nodes are withdrawn at once than there are, or the series cannot be used.
+        If more nodes are withdrawn at the same time than there are, or the series cannot be used.
     """
     if model.nodes_online is not None:
         from tafukt.sites.weather.series import series  # pandas is loaded for a file only
@@ -51,7 +51,7 @@ def _spells(model: ClusterModel, span: Span) -> list[tuple[float, int]]:
         if online < 0:
             when = datetime.fromtimestamp(span.start_unix + at_s, UTC)
             raise SiteError(
-                f"cluster.withdrawn: {model.nodes - online} of {model.nodes} nodes are withdrawn at once on "
+                f"cluster.withdrawn: {model.nodes - online} of {model.nodes} nodes are withdrawn at the same time on "
                 f"{when:%Y-%m-%d %H:%M} UTC; let them follow one another, or withdraw fewer"
             )
         rows.append((max(at_s, 0.0), online))

@@ -39,11 +39,13 @@ def _country(site: SiteModel) -> tuple[str, ...]:
     found = []
     grid = site.grid
     if isinstance(grid.tariff, str) and grid.price_mad_per_kwh is None:
-        found.append(f"grid.tariff: {grid.tariff!r} is of Morocco; give a tariff of its own, or grid.price_mad_per_kwh")
+        found.append(
+            f"grid.tariff: {grid.tariff!r} is Moroccan; give the site its own tariff, or grid.price_mad_per_kwh"
+        )
     if isinstance(grid.carbon, HourlyCarbon):
-        found.append(f"grid.carbon: the table {grid.carbon.table!r} is of Morocco; give one of its own")
+        found.append(f"grid.carbon: the table {grid.carbon.table!r} describes Morocco; give one for this site")
     elif isinstance(grid.carbon, ConstantCarbon) and "g_per_kwh" not in grid.carbon.model_fields_set:
-        found.append(f"grid.carbon: {grid.carbon.g_per_kwh:g} g/kWh is of Morocco; give g_per_kwh")
+        found.append(f"grid.carbon: {grid.carbon.g_per_kwh:g} g/kWh is for Morocco; give g_per_kwh")
     if site.country == "MA":
         found.append(f"country: 'MA', though its zone is {site.tz}; data residency goes by country")
     return tuple(found)

@@ -108,7 +108,7 @@ def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
         return []
     load = _offered(demand, places, days)
     over = "; more than they can do: what is left over waits or is late" if load > 1 else ""
-    return [f"load: the jobs ask for {load:.1%} of what the GPUs can do in {days:g} days{over}"]
+    return [f"load: the jobs ask for {load:.1%} of the GPU time available in {days:g} days{over}"]
 
 
 def _too_large(demand: Demand, places: Sequence[Place]) -> list[str]:

@@ -13,7 +13,7 @@ Elasticity = Literal["rigid", "moldable", "malleable"]
 PowerCurve = Literal["pre-training", "fine-tuning", "inference"]
 """What a job does, as far as its speed under a power cap depends on it."""
 Tier = Literal["firm", "0.9", "0.75", "0.5", "pausable"]
-"""What the grid may ask of a job: nothing, a least mean throughput during a request, or that it pauses."""
+"""What the grid may ask of a job: nothing, a minimum mean throughput during a request, or that it pauses."""
 TIERS: dict[Tier, float] = {"firm": 1.0, "0.9": 0.9, "0.75": 0.75, "0.5": 0.5, "pausable": 0.0}
 """The least mean throughput of each tier while the grid asks for less, as a share of the full speed."""
 

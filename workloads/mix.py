@@ -67,7 +67,7 @@ class ClassModel(Strict):
 
     title: str = ""
     code: str = Field(min_length=1, max_length=4, description="short form, used in job names")
-    gpus: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(description="sizes that are asked for")
+    gpus: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(description="sizes requested")
     gpus_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="how often each, relative")
     runtime_median_h: float | None = Field(None, ge=1e-6, le=87_600, description="median of the lognormal runtime [h]")
     runtime_sigma: float | None = Field(None, ge=0, le=10, description="standard deviation of the runtime's logarithm")
@@ -79,7 +79,7 @@ class ClassModel(Strict):
     )
     interruptible_share: Share = Field(description="share of the jobs that may be paused and moved")
     flexibility: Tier = Field(
-        "firm", description="what the grid may ask of it: firm, a least mean throughput (0.9, 0.75, 0.5), or pausable"
+        "firm", description="what the grid may ask of it: firm, a minimum mean throughput (0.9, 0.75, 0.5), or pausable"
     )
     power_curve: PowerCurve = Field(
         "pre-training", description="whose speed under a power cap it has, where `engine.power_caps` knows one for each"
@@ -96,7 +96,7 @@ class ClassModel(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(self.gpus) != len(self.gpus_weights) or not sum(self.gpus_weights) > 0:
-            raise ValueError("gpus and gpus_weights must be of one length, with a weight above zero")
+            raise ValueError("gpus and gpus_weights must have the same length, with a weight above zero")
         if self.slack_h[0] > self.slack_h[1]:
             raise ValueError(f"slack_h must be [least, most], got {list(self.slack_h)}")
         if self.fail_prob + self.cancel_prob > 1:

@@ -223,7 +223,7 @@ class TraceModel(Strict):
     intensity: float = Field(1.0, ge=0, le=1.5, description="power as a share of the loaded power (choice)")
     flexibility: Tier = Field(
         "firm",
-        description="what the grid may ask of a job: firm, a least mean throughput (0.9, 0.75, 0.5), or pausable",
+        description="what the grid may ask of a job: firm, a minimum mean throughput (0.9, 0.75, 0.5), or pausable",
     )
     power_curve: PowerCurve = Field(
         "pre-training",

@@ -382,7 +382,7 @@ def _absent(key: str, path: Path, experiment: Experiment) -> str:
 
 
 def _baseline(name: Any, policies: Sequence[PolicyRef], file: str, folder: Path) -> tuple[PolicyRef, list[Problem]]:
-    """The policy that all are compared with: one that is listed, by its label, or any other by its name."""
+    """The policy that all others are compared with: one that is listed, by its label, or any other by its name."""
     for policy in policies:
         if policy.label == name and ":" not in name:
             return (replace(policy, given=name, absolute=name) if policy.parts else policy), []

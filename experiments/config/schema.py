@@ -113,7 +113,9 @@ class EngineTable(Table):
     remainder: Literal["share", "whole"] = Field(
         default="share", description="What a gang larger than a node takes at its end: part of a node, or all of it"
     )
-    overrun: Literal["extend", "kill"] = Field(default="extend", description="What becomes of a job past its estimate")
+    overrun: Literal["extend", "kill"] = Field(
+        default="extend", description="What happens to a job that runs past its estimate"
+    )
     respond: Respond = Field(
         default="least-loss",
         description="What gives way first where the grid asks for less: what costs the least work, caps, pauses, the "
@@ -185,7 +187,7 @@ class FaultsTable(Table):
         ge=0,
         le=1_000_000,
         strict=True,
-        description="Faults after which a job is given up; not given: never",
+        description="Faults after which a job is abandoned; default: never",
     )
 
 
@@ -320,7 +322,7 @@ class Experiment(Table):
     question: str = Field(default="", max_length=2000, description="What the experiment asks, in a sentence")
     start: Moment = Field(description="When it begins, with a time zone")
     days: int | float = Field(
-        gt=0, le=11_000, description="How long jobs arrive [days], whole steps of `step_min`: 0.25 is six hours"
+        gt=0, le=11_000, description="For how long jobs arrive [days], whole steps of `step_min`: 0.25 is six hours"
     )
     drain_days: int | None = Field(
         default=None,
@@ -332,14 +334,14 @@ class Experiment(Table):
     step_min: Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60] = Field(
         default=5, description="Step of sun, price and carbon [min]"
     )
-    seeds: list[Seed] = Field(default=[1], min_length=1, description="One scenario of jobs and sky for each")
+    seeds: list[Seed] = Field(default=[1], min_length=1, description="One scenario of jobs and sky for each seed")
     policies: list[str | dict[str, Any]] = Field(
         default=list(DEFAULT_POLICIES),
         min_length=1,
         description='Policies to run: names, or all; tables of parts, as in {name = "mine", order = "fair", when = '
         '"lowest-window", signal = "carbon"}; `file.py:name` and `module:name` of one\'s own',
     )
-    baseline: str = Field(default="fifo", description="The policy that all are compared with")
+    baseline: str = Field(default="fifo", description="The policy that all others are compared with")
     baseline_scenario: dict[str, Any] = Field(
         default={},
         description="The scenario that the others are compared with: keys of the matrix and a value of each",
@@ -374,18 +376,18 @@ class Experiment(Table):
     )
     engine: EngineTable = Field(default=EngineTable(), description="How the simulation goes about it")
     faults: FaultsTable = Field(default=FaultsTable(), description="What breaks, and how often")
-    network: NetworkTable = Field(default=NetworkTable(), description="What carries data between sites")
+    network: NetworkTable = Field(default=NetworkTable(), description="The links that carry data between sites")
     quotas: dict[str, QuotaTable] = Field(default={}, description="Quotas by the code of the region")
     service: dict[str, Any] | None = Field(
         default=None,
         description="A service for citizens that cannot wait, as load of every site: `use` names one of the "
         "catalogue, other keys change it",
     )
-    forecast: ForecastTable = Field(default=ForecastTable(), description="What policies know of what is to come")
+    forecast: ForecastTable = Field(default=ForecastTable(), description="What policies know of the future")
     account: AccountTable | None = Field(
         default=None, description="An account of the steady state, `account_draw_kwh`; none where it is not given"
     )
-    output: OutputTable = Field(default=OutputTable(), description="What is written of each run")
+    output: OutputTable = Field(default=OutputTable(), description="What is written for each run")
     matrix: MatrixTable = Field(default=MatrixTable(), description="Axes that are varied")
 
     @field_validator("name")

@@ -293,7 +293,7 @@ class Results:
 
     @property
     def baseline(self) -> str:
-        """The policy that all are compared with."""
+        """The policy that all others are compared with."""
         return str(self.manifest.get("baseline", self.experiment.get("baseline", "fifo")))
 
     @property

@@ -121,9 +121,9 @@ class ClockTable(Section):
             try:
                 date.fromisoformat(day if len(day) > 5 else f"2024-{day}")
             except ValueError as error:
-                raise ValueError(f"{day!r} is no date; allowed: 2025-01-01, or 01-01 for every year") from error
+                raise ValueError(f"{day!r} is not a date; allowed: 2025-01-01, or 01-01 for every year") from error
             if not _HOLIDAY.match(day):
-                raise ValueError(f"{day!r} is no date; allowed: 2025-01-01, or 01-01 for every year")
+                raise ValueError(f"{day!r} is not a date; allowed: 2025-01-01, or 01-01 for every year")
         return value
 
     @model_validator(mode="after")

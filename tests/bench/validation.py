@@ -346,7 +346,7 @@ def others_text(held: list[Held]) -> str:
         "",
     ]
     lines += [
-        "| compared | with | measure | Tafukt | theirs | apart by | allowed | |",
+        "| compared | with | measure | Tafukt | theirs | difference | allowed | |",
         "|---|---|---|--:|--:|--:|--:|---|",
     ]
     for row in held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import tafukt
@@ -22,3 +23,16 @@ def test_the_picture_of_the_week_is_of_this_code(tmp_path: Path) -> None:
     draws = results.complete.set_index("policy")["draw_kwh"].to_dict()
     with Image.open(ROOT / "docs" / "week.png") as picture:
         assert picture.info["Comment"] == drawn(draws)
+
+
+def test_pictures_of_pages_show_what_the_pages_say(tmp_path: Path) -> None:
+    """The table of `length.md`, and the tutorial's own experiment as it runs now. If this fails, run `make gallery`."""
+    from PIL import Image
+
+    making = runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))
+    rows = making["length_rows"]()
+    assert len(rows) == 8
+    notes = {"length": repr(rows), "torino": making["torino_note"](making["tutorial_results"](tmp_path))}
+    for name, note in notes.items():
+        with Image.open(ROOT / "docs" / "pictures" / f"{name}.png") as picture:
+            assert picture.info["Comment"] == note

@@ -61,7 +61,9 @@ def test_a_series_of_nodes(tmp_path: Path) -> None:
 
 
 def test_more_than_there_are_is_refused() -> None:
-    with pytest.raises(SiteError, match=r"cluster.withdrawn: 13 of 10 nodes are withdrawn at once on 2025-06-01 10:00"):
+    with pytest.raises(
+        SiteError, match=r"cluster.withdrawn: 13 of 10 nodes are withdrawn at the same time on 2025-06-01 10:00"
+    ):
         nodes_online(cluster(withdrawn=[spell(1, 8, 4, 6), spell(1, 10, 4, 7)]), SPAN)
 
 

@@ -109,7 +109,7 @@ def test_what_is_not_known_is_trusted_once(publisher: Publisher, tmp_path: Path)
     first = public.fetch("nasa", tmp_path, url(publisher, "/log", SWF))
     assert not first.was_known
     assert public.fetch("nasa", tmp_path, url(publisher, "/log", SWF)).was_known
-    with pytest.raises(WorkloadError, match=r"is another file than is meant: SHA-256 [0-9a-f]{64}, not [0-9a-f]{64}"):
+    with pytest.raises(WorkloadError, match=r"is not the expected file: SHA-256 [0-9a-f]{64}, not [0-9a-f]{64}"):
         public.fetch("nasa", tmp_path, url(publisher, "/log", SWF + b"!"))
     assert first.path.read_bytes() == SWF
 
@@ -164,7 +164,7 @@ def test_of_phillys_archive_the_job_log_is_kept_as_a_table(
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         tar.addfile(broken, io.BytesIO(b"[{,"))
-    with pytest.raises(WorkloadError, match="the job log is no JSON"):
+    with pytest.raises(WorkloadError, match="the job log is not JSON"):
         public.fetch("philly", tmp_path, url(publisher, "/broken", out.getvalue()))
 
 

@@ -295,7 +295,7 @@ def test_jobs_that_fit_nowhere_and_the_load_are_told(tmp_path: Path) -> None:
     write(tmp_path, ["a,2024-06-01T10:00:00,3600,32", "b,2024-06-01T11:00:00,60,2"])
     told = replay(tmp_path, days=2, places=[Place("here", "H", 1, 16)]).told
     assert any("1 of 2 jobs (99.9% of the work) asks for up to 32 GPUs and no site has more than 16" in s for s in told)
-    assert any("load: the jobs ask for 4.2% of what the GPUs can do in 2 days" in s for s in told)
+    assert any("load: the jobs ask for 4.2% of the GPU time available in 2 days" in s for s in told)
 
 
 def test_every_state_of_slurm_is_known(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class _Limited(io.RawIOBase):
         newline = data.rfind(b"\n")
         self._line = self._line + len(data) if newline < 0 else len(data) - newline - 1
         if self._line > MAX_LINE_BYTES:
-            raise WorkloadError(f"{self._path}: a line is longer than {MAX_LINE_BYTES} bytes, so this is no trace")
+            raise WorkloadError(f"{self._path}: a line is longer than {MAX_LINE_BYTES} bytes, so this is not a trace")
         view[: len(data)] = data
         return len(data)
 

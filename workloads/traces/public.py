@@ -143,7 +143,7 @@ def fetch(name: str, folder: Path, url: str = "", progress: Callable[[int], None
         found = stream.sha256()
         if expected and found != expected:
             raise WorkloadError(
-                f"{name}: {address}: is another file than is meant: SHA-256 {found}, not {expected}; nothing was kept"
+                f"{name}: {address}: is not the expected file: SHA-256 {found}, not {expected}; nothing was kept"
             )
         os.replace(part, folder / trace.file)
     about = {"name": name, "url": address, "sha256": found, "fetched": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -200,7 +200,7 @@ class _Hashed:
         self._digest.update(data)
         self._passed += len(data)
         if self._passed > self._limit:
-            raise OSError(f"it is larger than {size(self._limit)}, so it is not what is meant")
+            raise OSError(f"it is larger than {size(self._limit)}, so it is not the expected file")
         if not data and self._length is not None and self._passed < self._length:
             raise OSError(f"it was cut off after {self._passed} of {self._length} bytes")
         if self._progress is not None:
@@ -251,7 +251,7 @@ def _philly(content: IO[bytes], part: Path) -> str:
     try:
         entries = json.load(content)
     except ValueError:
-        raise OSError("the job log is no JSON") from None
+        raise OSError("the job log is not JSON") from None
     left_out = 0
     with part.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)

@@ -189,7 +189,7 @@ def _frame(data: bytes, layout: Layout, wanted: list[str], where: str, report: I
         data.decode(encoding)
     except UnicodeDecodeError:
         encoding = "latin-1"
-        report.remarks["encoding"] = "no UTF-8: read as Latin-1"
+        report.remarks["encoding"] = "not UTF-8: read as Latin-1"
     positions = sorted(layout.header.index(name) for name in wanted)
     try:
         frame = pd.read_csv(

@@ -590,7 +590,7 @@ def _told(
     elif "remark" in scale:
         lines.append(
             f"{report.file}: ends after {max(table.days - first_day, 0):.1f} of the {days:g} days, and nothing is "
-            "submitted after that; workload.repeat = true begins it again"
+            "submitted after that; workload.repeat = true starts it over"
         )
     return tuple(lines)
 

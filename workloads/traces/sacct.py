@@ -128,7 +128,7 @@ def _data(log: SacctLog) -> dict[str, Any]:
         raw = np.array([float(word) if word.isdigit() else np.nan for word in log.columns["ElapsedRaw"].tolist()])
         runtime = np.where(np.isnan(runtime), raw, runtime)
     unread = np.isnan(runtime) & np.array([bool(word.strip()) for word in log.first_of("Elapsed").tolist()], dtype=bool)
-    log.report.repair("Elapsed that is no time, taken as End less Start", log.row[unread & ~np.isnan(end - start)])
+    log.report.repair("Elapsed is not a time; End minus Start taken instead", log.row[unread & ~np.isnan(end - start)])
     runtime = np.where(np.isnan(runtime), end - start, runtime)
     limit = elapsed_s(log.first_of("Timelimit"))
     if "TimelimitRaw" in log.columns:
