@@ -47,8 +47,8 @@ HEAD = """# Where the saving goes
 `{experiment}`, means over seeds {seeds} with 95 % intervals (Student's t over seeds; none for fewer than five).
 Each row takes away one freedom or one piece of knowledge from the row above it; "lost" is what that costs of the saving
 that the bound allows over fifo. The last column is the IT energy beyond what the bound charges: the bound may split
-jobs across sites and nodes at will, and wakes nodes for free, whereas here nodes are partly full, awake and empty, waking,
-saving checkpoints and restarting. The best known schedule was found by a search of {steps:,} steps.
+jobs across sites and nodes at will, and wakes nodes for free, whereas here nodes are partly full, awake and empty,
+waking, saving checkpoints and restarting. The best known schedule was found by a search of {steps:,} steps.
 
 Made by `{command} --write docs/ladder.md`.
 

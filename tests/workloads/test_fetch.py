@@ -117,7 +117,7 @@ def test_what_is_not_known_is_trusted_once(publisher: Publisher, tmp_path: Path)
 @pytest.mark.parametrize(
     ("path", "data", "said"),
     [
-        ("/other", b"not the trace", "another file than is meant"),
+        ("/other", b"not the trace", "not the expected file"),
         ("/cut", b"half of it", "could not be downloaded: it was cut off after 10 of 110 bytes"),
         ("/large", b"0" * 6_000_000, r"it is larger than 5\.6 MB"),
         ("/none", None, "could not be downloaded: Not Found"),

@@ -328,7 +328,7 @@ def test_mistakes_in_the_table_are_named(table: dict[str, object], said: str) ->
         ({"classes": {"fine_tunning": {}}}, "did you mean 'fine_tuning'"),
         ({"classes": {"fine_tuning": {"runtime_h": 3}}}, "no key 'runtime_h'"),
         ({"classes": {"fine_tuning": {"runtime_median_h": -3}}}, "runtime_median_h"),
-        ({"classes": {"fine_tuning": {"gpus": [1]}}}, "one length"),
+        ({"classes": {"fine_tuning": {"gpus": [1]}}}, "the same length"),
         ({"leave_out": ["evaluations"]}, "did you mean 'evaluation'"),
         ({"leave_out": list(load_mix("institutes", HERE).classes)}, "no class is left"),
     ],

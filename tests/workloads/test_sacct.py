@@ -135,7 +135,7 @@ def test_a_runtime_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "dump.txt").write_text(text)
     table, report = load_table("dump.txt", "sacct", tmp_path)
     assert table.runtime_s.tolist() == [1800.0, 1800.0]
-    assert any("Elapsed that is no time" in what for what in report.notes()["repaired"])
+    assert any("Elapsed is not a time" in what for what in report.notes()["repaired"])
 
 
 @pytest.mark.parametrize("wrong", ["12345", "9" * 400, "nan", "1e999"])
