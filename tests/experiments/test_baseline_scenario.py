@@ -60,7 +60,7 @@ def test_without_a_baseline_scenario_the_columns_are_blank(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("base", "key", "words"),
     [
-        ("sites.all.battery.kwh = 7", "sites.all.battery.kwh", "none of the values of the matrix: 5, 40"),
+        ("sites.all.battery.kwh = 7", "sites.all.battery.kwh", "not one of the values in the matrix: 5, 40"),
         ("workload.laod = 0.2", "workload.laod", "did you mean 'workload.load'"),
     ],
 )

@@ -370,7 +370,7 @@ def test_what_is_inherited_from_another_country_is_told(tmp_path: Path) -> None:
     }
     told = " | ".join(run(site_from(here, None, "t"), tmp_path).notes)
     for words in (
-        "climate: it is that of dakhla",
+        "climate: taken from dakhla",
         "grid.tariff: 'mv_default'",
         "grid.carbon: the table",
         "country: 'MA'",
