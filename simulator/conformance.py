@@ -21,8 +21,9 @@ from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.view import Policy, View
 from tafukt.simulator.errors import BreachError, PolicyCrash, PolicyEndless, PolicyError, PolicyWrote
+from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.record import Record
-from tafukt.simulator.scenario import Battery, Grid, Link, NodeType, Quota, Scenario, Site
+from tafukt.simulator.scenario import Battery, Grid, GridEvent, Link, NodeType, Quota, Scenario, Site
 from tafukt.simulator.units import DAY_S, HOUR_S, Floats
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import Ask, Checkpoint, Dataset, Elasticity, Job, Residency, SpeedUp, Tenant, Truth, in_order
@@ -65,7 +66,25 @@ def cases() -> list[Case]:
         Case("short of supply", replace(plain.scenario, sites=limited), _jobs(5, 40)),
         Case("quotas", replace(plain.scenario, quotas={"north": Quota(gpus=10, gpus_outside=4)}), _jobs(6, 40)),
         Case("every institute for itself", replace(plain.scenario, coordination="regional"), _jobs(7, 40)),
+        Case("asked for less", replace(plain.scenario, sites=_asked()), _bending(_jobs(8, 40))),
     ]
+
+
+def _asked() -> tuple[Site, ...]:
+    """Sites whose nodes take power caps: one is asked for less twice, another may import little and slowly."""
+    first, second, third = (replace(site, node=replace(site.node, caps=MEASURED)) for site in _sites(4))
+    events = tuple(
+        GridEvent(start_h * HOUR_S, (start_h + 3.0) * HOUR_S, (start_h - 0.25) * HOUR_S, 900.0, 1800.0, cut=0.25)
+        for start_h in (18.0, 42.0)
+    )
+    limited = replace(second.grid, import_limit_w=9000.0, ramp_up_w=2000.0, ramp_down_w=4000.0)
+    return replace(first, grid=replace(first.grid, events=events)), replace(second, grid=limited), third
+
+
+def _bending(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+    """The same jobs, with the floors that there are by turns."""
+    floors = (1.0, 0.75, 0.5, 0.0)
+    return tuple(replace(job, ask=replace(job.ask, event_floor=floors[i % 4])) for i, job in enumerate(jobs))
 
 
 def other_future(case: Case, after_s: float, running: frozenset[str]) -> Case:
