@@ -55,7 +55,7 @@ def grid_events(
             name, clock = (f"shared/{model.shared}", "UTC") if model.shared else (f"{site}/{number}", tz)
             drawn += _drawn(model, f"grid_events/{name}", clock, span, seed)
         else:
-            listed += _listed(model, where, span)
+            listed += [event for event in _listed(model, where, span) if not _is_after(event, span)]
     listed.sort(key=lambda event: event.start_s)
     for first, second in pairwise(listed):
         told = f"grid.events of {site}: the request of {_said(second, span)}"
@@ -71,6 +71,17 @@ def grid_events(
         if all(event.start_s >= _over_s(other) or _over_s(event) <= other.start_s for other in kept):
             kept.append(replace(event, notice_s=_clear(event, kept)))
     return tuple(sorted(kept, key=lambda event: event.start_s))
+
+
+def never_reached(models: Sequence[GridEventModel], span: Span) -> list[str]:
+    """The listed requests that would begin after the span, by their start in UTC."""
+    listed = [event for number, model in enumerate(models) if model.per_year is None
+              for event in _listed(model, f"grid.events[{number}]", span)]  # fmt: skip
+    return [_said(event, span) for event in listed if _is_after(event, span)]
+
+
+def _is_after(event: PlannedEvent, span: Span) -> bool:
+    return event.start_s >= span.end_unix - span.start_unix
 
 
 def _said(event: PlannedEvent, span: Span) -> str:
@@ -101,8 +112,7 @@ def _listed(model: GridEventModel, where: str, span: Span) -> Iterator[PlannedEv
         if start_s < 0.0:
             begun = datetime.fromtimestamp(span.start_unix, UTC).isoformat()
             raise SiteError(f"{where}: {start.isoformat()} lies before the start of the run, {begun}; leave it out")
-        if start_s < span.end_unix - span.start_unix:
-            yield _planned(each, start_s, hours)
+        yield _planned(each, start_s, hours)
 
 
 def _read(model: GridEventModel, file: Path, where: str) -> Iterator[tuple[GridEventModel, datetime, float]]:

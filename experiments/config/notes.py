@@ -12,8 +12,9 @@ from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.config.validated_range import outside
 from tafukt.problems import cut
+from tafukt.sites.grid_events import never_reached
 from tafukt.sites.profile import StepProfile
-from tafukt.sites.time_grid import zone_of
+from tafukt.sites.time_grid import DAY_S, span, zone_of
 
 
 def notes(loaded: Loaded, inputs: Inputs, varied: Collection[str] = ()) -> list[str]:
@@ -27,12 +28,27 @@ def notes(loaded: Loaded, inputs: Inputs, varied: Collection[str] = ()) -> list[
         *(f"{site}: {note}" for site, lines in inputs.weather_notes.items() for note in lines),
         *inputs.notes.get("told", ()),
         *_unkept_limits(loaded, inputs),
+        *_never_reached(loaded, inputs),
         *_paid_export(inputs),
         *_not_searched(loaded, inputs),
         *_not_looked_at(loaded, inputs),
         *_not_as_metered(loaded, inputs),
     ]
     return list(dict.fromkeys(found))
+
+
+def _never_reached(loaded: Loaded, inputs: Inputs) -> list[str]:
+    """Listed requests of the grid that would begin after the end of the window."""
+    window, found = inputs.scenario.end_s, []
+    whole = span(loaded.experiment.start, window / DAY_S, loaded.experiment.step_s)
+    for name, site in loaded.sites.items():
+        late, hidden = cut(never_reached(site.grid.events, whole), SPELLS_TOLD)
+        if late:
+            more = f" and {hidden} more" if hidden else ""
+            end = loaded.experiment.start + timedelta(seconds=window)
+            told = f"{name}: grid.events: begins after the end of the window, {end:%Y-%m-%dT%H:%M%z}, and is left out"
+            found.append(f"{told}: {', '.join(late)}{more}")
+    return found
 
 
 SPELLS_TOLD = 3

@@ -214,3 +214,13 @@ def test_a_shared_request_that_makes_no_sense_is_told(change: str, said: str) ->
         load_experiment(find("shared_request"), [change])
     assert said in str(told.value.problems[0])
     assert "grid.events" in told.value.problems[0].key
+
+
+def test_a_request_after_the_end_is_told() -> None:
+    event = TOGETHER.replace("2025-11-25", "2026-02-01")
+    changes = ["days=1", "drain_days=1", 'sites.use=["rabat"]', f"sites.all.grid.events=[{event}]"]
+    found = [note for note in tafukt.validate("shared_request", set=changes).notes if "grid.events" in note]
+    assert found == [
+        "rabat: grid.events: begins after the end of the window, 2025-11-26T00:00+0000, and is left out: "
+        "2026-02-01T15:30Z"
+    ]
