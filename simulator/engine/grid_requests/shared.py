@@ -16,12 +16,12 @@ from tafukt.simulator.engine.power_shortage import ShortageControl, jobs_at
 
 # A request that is shared is divided anew while it holds, at steps of the supply, and no more often than so [s]: a
 # choice.
-AGAIN_S = 300.0
+DIVIDE_AGAIN_S = 300.0
 SUN = "a shared request: there is sun"
 
 
 class Share(NamedTuple):
-    """What a site could give: loss of work per watt at the meter [GPU-s/W], watts at the meter, and who gives it."""
+    """Offer of a site: loss of work per watt at the meter [GPU-s/W], watts at the meter, and who gives it."""
 
     price: float
     watts: float
@@ -59,7 +59,7 @@ def _net_w(found: Situation) -> float:
 
 
 def _shares(control: ShortageControl, found: Mapping[int, Situation], net_w: Mapping[int, float]) -> list[Share]:
-    """What all sites could give, the cheapest first."""
+    """Offers of all sites, the cheapest first."""
     shares: list[Share] = []
     for site, here in found.items():
         ledger, now = control.state.ledgers[site], control.clock.now
