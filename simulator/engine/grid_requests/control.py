@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tafukt.simulator.energy.ledger import Supply
 from tafukt.simulator.engine.event_queue import Kind
 from tafukt.simulator.engine.grid_requests.respond import RECOVERY_S, lacks_w, pause_ahead
-from tafukt.simulator.engine.grid_requests.shared import AGAIN_S, divide
+from tafukt.simulator.engine.grid_requests.shared import DIVIDE_AGAIN_S, divide
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.record import GridRequest
@@ -165,7 +165,7 @@ class GridRequests:
             parts_w = divide(self.shortage, list(baselines_w), total_w)
             self._parts[key] = {place: (baselines_w[place], parts_w[place]) for place in parts_w}
             # Where the sun changes, at the edges of supply steps.
-            each_s = ceil(AGAIN_S / self.state.scenario.step_s) * self.state.scenario.step_s
+            each_s = ceil(DIVIDE_AGAIN_S / self.state.scenario.step_s) * self.state.scenario.step_s
             again_s = ((asked.start_s + asked.ramp_down_s) // each_s + 1.0) * each_s
             while again_s < asked.end_s:
                 self.state.clock.at(on_grid(again_s), Kind.SUPPLY, site, self._divide, (key, total_w))
