@@ -142,6 +142,9 @@ PICTURES: dict[str, Picture] = {
         {"bound": False},
     ),
     "root_or_regional": Picture(lines("coordination"), "Grid draw by who coordinates", {"seeds": [1]}),
+    "shared_request": Picture(
+        run_figure("grid_request", "fifo"), "The largest request: import of all sites, target and baseline under `fifo`"
+    ),
     "solar_share": Picture(
         cells("sites.all.pv.kwp_per_node", "workload.load", "grid_cut", "wait-for-sun"),
         "What `wait-for-sun` saves, by PV and by load",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from math import inf, sqrt
+from math import exp, inf, sqrt
 
 from tafukt.simulator.energy.ledger import SiteLedger, Supply
 from tafukt.simulator.scenario import Site
@@ -65,7 +65,7 @@ class RampedLedger(SiteLedger):
         """The power that the battery could give now and hand over to the grid before it is empty [W]."""
         if self.battery is None:
             return 0.0
-        spare_j = self.stored_j - self._law.low
+        spare_j = self.stored_j * exp(-self._leak * MINUTE_S) - self._law.low  # what leaks meanwhile carries nothing
         if spare_j <= 0.0:
             return 0.0
         square, linear = self._reserve_terms()

@@ -120,10 +120,17 @@ class RampControl:
             self.state.policy.freed(None, site)
             self.state.ask_for_round()
         net_w = -ledger.surplus_w(now)
-        soon = ramp.capped or net_w > ledger.feedable_next_w(net_w)
+        soon = ramp.capped or max(net_w, self._next_net_w(ledger, net_w)) > ledger.feedable_next_w(net_w)
         again_s = self._next_minute_s() if soon else self._next_rise_s(ramp)
         if again_s < self.state.scenario.end_s:
             self._look(site, again_s)
+
+    def _next_net_w(self, ledger: RampedLedger, net_w: float) -> float:
+        """The load net of the sun where sun or other load change in this minute or the next; else `net_w` [W]."""
+        step = ledger.step_at(self.clock.now)
+        if (step + 1) * ledger.step_s >= self._next_minute_s() + MINUTE_S:
+            return net_w
+        return max(net_w, 0.0) + float(ledger.net_rises_w(step, step + 1).sum())
 
     def _is_short(self, site: int) -> bool:
         """Whether jobs of a site give way to a shortage or a request, which has the say over their caps then."""
