@@ -225,7 +225,7 @@ def _energy(row: Row) -> Iterator[Text]:
         f"{row['emissions_kg']:.2f} kg CO2e, {row['cost_mad']:.1f} MAD."
     )
     if row["energy_lost_kwh"] > 0:
-        yield Text(f"{row['energy_lost_kwh']:.1f} kWh of it went into work that kills undid.")
+        yield Text(f"{row['energy_lost_kwh']:.1f} kWh of it went into work that was lost when the job was killed.")
 
 
 def _others(results: Results, run: RunData, job: str) -> Iterator[Text]:
