@@ -91,7 +91,7 @@ def gallery() -> str:
     for name, path in toml.bundled().items():
         text = path.read_text(encoding="utf-8")
         lines += [f"## {name}", "", f"**{tomllib.loads(text).get('question', '')}**", ""]
-        lines += _made(name, answers[name])
+        lines += _made(name, answers[name]) if name in answers else []
         lines += ['??? note "The experiment file"', "", "    ```toml"]
         lines += [f"    {line}".rstrip() for line in text.rstrip().splitlines()] + ["    ```", ""]
     return "\n".join(lines)
