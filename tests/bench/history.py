@@ -18,8 +18,8 @@ from bench.jobs import Row
 FILE = Path(__file__).with_name("history.csv")
 COLUMNS = ("date", "commit", "figure", "value", "unit")
 COMPARED = ("U", "timeouts", "ratio", "times")
-SEEN, TOO_MUCH = 1.1, 1.5
-"""From what ratio on to the last figure it is said, and from what on a quick look fails: choices for noisy machines."""
+SEEN = 1.1
+"""From what ratio on to the last figure it is said."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from builders.experiments import contents, tiny
 from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.runs import session
+from tafukt.sites.site import catalogue
 
 TINY = tiny(policies=("fifo", "mine.py:lazy", "mine.py:broken"), seeds=(1, 2))
 POLICY = """
@@ -45,6 +46,43 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     assert seen[-1] == (6, 6, 1.0)
     assert [row["status"] for row in calm.rows] == [row["status"] for row in outcome.rows]
     assert contents(tmp_path / "dask") == contents(tmp_path / "alone") == contents(tmp_path / "calm")
+
+
+MANY_SITES = """
+name = "many_sites"
+start = 2025-06-01T00:00:00Z
+days = 1
+step_min = 60
+seeds = [1, 2]
+policies = ["fifo"]
+bound = false
+drain_days = 1
+[sites]
+use = []
+[sites.all]
+cluster.nodes = 1
+[workload]
+load = 0.02
+runtime_cap_h = 4
+gang_cap = 8
+"""
+
+
+@pytest.mark.slow
+def test_a_thousand_sites_on_a_cluster_give_the_same_bytes(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    base = list(catalogue())
+    places = (f'[sites.own.place{i:04d}]\nlike = "{base[i % len(base)]}"\n' for i in range(1000))
+    (tmp_path / "many.toml").write_text(MANY_SITES + "".join(places), encoding="utf-8")
+    loaded = load_experiment(tmp_path / "many.toml")
+    calm = session.carry_out(session.plan_runs(loaded, tmp_path / "calm"))
+    assert len(loaded.sites) == 1000
+    assert [row["status"] for row in calm.rows] == ["complete"] * 2
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        session.carry_out(session.plan_runs(loaded, tmp_path / "dask"), cluster=cluster.scheduler_address)
+    assert contents(tmp_path / "dask") == contents(tmp_path / "calm")
 
 
 def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
