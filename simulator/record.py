@@ -150,8 +150,10 @@ class Events(Sequence[Event]):
         kinds: Sequence[str],
         reasons: Sequence[str],
         details: Sequence[Mapping[str, Any]],
+        places: Ints | None = None,
     ) -> None:
         self._rows = rows  # (n, 6): time, kind, job, site, reason, detail
+        self._places = places  # index of each site in another order, the last that of none: rows are not copied for it
         self.kinds, self.reasons, self.details = kinds, reasons, details
 
     @classmethod
@@ -193,26 +195,31 @@ class Events(Sequence[Event]):
 
     def _made(self, rows: Floats) -> Iterator[Event]:
         kinds, reasons, details = self.kinds, self.reasons, self.details
-        columns = (rows[:, 0].tolist(), *rows[:, 1:].astype(np.int64).T.tolist())
+        codes = rows[:, 1:].astype(np.int64)
+        if self._places is not None:
+            codes[:, 2] = self._places[codes[:, 2]]
+        columns = (rows[:, 0].tolist(), *codes.T.tolist())
         for time_s, kind, job, site, reason, detail in zip(*columns, strict=True):
             yield Event(time_s, kinds[kind], job, site, reasons[reason], details[detail])
 
     def column(self, name: str) -> Any:
         """One column: times [s], or indices."""
         values = self._rows[:, Event._fields.index(name)]
-        return values if name == "time_s" else values.astype(np.int64)
+        if name == "time_s":
+            return values
+        codes = values.astype(np.int64)
+        return self._places[codes] if name == "site" and self._places is not None else codes
 
     def only(self, kinds: Sequence[str]) -> Events:
         """The events of some kinds."""
         wanted = [code for code, kind in enumerate(self.kinds) if kind in kinds]
         kept = self._rows[np.isin(self.column("kind"), wanted)]
-        return Events(kept, self.kinds, self.reasons, self.details)
+        return Events(kept, self.kinds, self.reasons, self.details, self._places)
 
     def at_other_places(self, places: Ints) -> Events:
         """The same with other indices of sites, by the old ones; the last is that of none, -1."""
-        rows = self._rows.copy()
-        rows[:, 3] = places[self.column("site")]
-        return Events(rows, self.kinds, self.reasons, self.details)
+        known = places if self._places is None else places[self._places]
+        return Events(self._rows, self.kinds, self.reasons, self.details, known)
 
 
 EVENT_COLUMNS = len(Event._fields)

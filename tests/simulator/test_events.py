@@ -47,6 +47,9 @@ def test_some_kinds_of_events() -> None:
 def test_sites_in_another_order() -> None:
     moved = noted().at_other_places(np.array([2, 0, 1, -1]))
     assert [event.site for event in moved] == [-1, 0, 1, 0, 0]
+    assert moved.column("site").tolist() == [-1, 0, 1, 0, 0]
+    assert [event.site for event in moved.only(("hold", "outage"))] == [0, 1]
+    assert [event.site for event in moved.at_other_places(np.array([5, 6, 7, -1]))] == [-1, 5, 6, 5, 5]
     assert [event.site for event in noted()] == [-1, 1, 2, 1, 1]
 
 
