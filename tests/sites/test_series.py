@@ -289,8 +289,8 @@ def test_kinds_of_day() -> None:
         (dear_and_cheap(weekend="0-12"), {}, r"no band holds at 12 h on a saturday"),
         (dear_and_cheap(weekend="0-25"), {}, r"band 'dear', saturday: '0-25' are not clock hours"),
         (dear_and_cheap(winter="8:10-20"), {}, r"band 'dear', winter: '8:10-20' are not clock hours"),
-        (dear_and_cheap(), {"holidays": ["2025-02-30"]}, r"'2025-02-30' is no date"),
-        (dear_and_cheap(), {"holidays": ["Christmas"]}, r"'Christmas' is no date"),
+        (dear_and_cheap(), {"holidays": ["2025-02-30"]}, r"'2025-02-30' is not a date"),
+        (dear_and_cheap(), {"holidays": ["Christmas"]}, r"'Christmas' is not a date"),
     ],
 )
 def test_mistakes_in_a_tariff_are_told(bands: list[Table], more: Table, words: str) -> None:
