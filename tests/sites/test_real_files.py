@@ -235,6 +235,19 @@ def test_an_epw_is_read_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     assert run(_epw_site(path), tmp_path).ghi.values.max() > 800.0
 
 
+def test_a_number_of_hundreds_of_digits_is_none(tmp_path: Path) -> None:
+    path = epw(tmp_path / "w.epw", SUMMER, clear(SUMMER, 3)[0])
+    lines = path.read_text().splitlines()
+    said = []
+    for day in ("x", "9" * 400):  # pandas reads a column of whole numbers into those of Python, which know no limit
+        lines[12] = ",".join([*lines[12].split(",")[:2], day, *lines[12].split(",")[3:]])
+        path.write_text("\n".join(lines))
+        with pytest.raises(SiteError) as caught:
+            run(_epw_site(path, repeat=False), tmp_path)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
 def tmy3(path: Path, start: datetime, ghi: np.ndarray, minutes: int) -> Path:
     """A TMY3 file in UTC: `ghi` is the mean over each interval, written at its end; midnight is 24:00."""
     lines = [f"723170,Here,NC,0.0,{LAT},{LON},0"]
