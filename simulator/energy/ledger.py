@@ -155,10 +155,7 @@ class BatteryMotion:
         step_keep, step_span, eta_c, eta_d, charge_w, discharge_w, low, high, knee_up, knee_down = self._law
         goal, remain, hold_w, per_j = self._taper
         add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
-        (lows, highs), steered, index = self._band, self._steers(), self.step_at(now)
-        kept = self._kept_band()
-        if steered and kept is not None:
-            lows, highs = _Same(kept[0]), _Same(kept[1])
+        (lows, highs), steered, index = self._bands(), self._steers(), self.step_at(now)
         while now < until_s:
             told, it_w, stop = self._stretch(told, now, until_s)
             while now < stop:
@@ -255,6 +252,11 @@ class BatteryMotion:
         if self.request_w < inf:
             return 0.0, self.request_w
         return None if self.keep_w is None else (self.keep_w, inf)
+
+    def _bands(self) -> tuple[list[float], list[float]]:
+        """The band that rules the battery, by step [W]."""
+        kept = self._kept_band()
+        return self._band if kept is None else (_Same(kept[0]), _Same(kept[1]))
 
     def _band_at(self, step: int) -> tuple[float, float]:
         """The band of a step while something rules the battery [W]."""
@@ -415,7 +417,7 @@ class SiteLedger(BatteryMotion):
         return steered_w(surplus, self._band[0][step], self._band[1][step]) if self._band[0] else surplus
 
     def advance_to(self, until_s: float) -> None:
-        """BatteryMotion the battery forward to `until_s` [s]."""
+        """Move the battery forward to `until_s` [s]."""
         if self.battery is None:
             self.now_s = until_s
             return

@@ -26,9 +26,6 @@ _SEPARATORS = ",;\t|"
 _HEAD_LINES = 80  # no publisher's preamble is longer
 _NUMBER = re.compile(r"^[+-]?\d*[.,]?\d+(?:[eE][+-]?\d+)?$")
 _CIVIL = re.compile(r"^\d{1,2}([/.-])\d{1,2}[/.-](\d{4}|\d{2})(?:([ T])\d{1,2}:\d{2}(:\d{2})?( ?[AaPp][Mm])?)?$")
-DIGITS = 40
-"""Whatever is written with so many characters is no number."""
-
 _COMMA_NUMBER = re.compile(r"^[+-]?\d+,\d+$")
 
 # Names of time columns in the files of publishers, in lower case.
@@ -260,14 +257,9 @@ def entry_of(file: Path, time: str, form: str | None, tz: str, wanted: tuple[str
     return Entry(np.stack([times.unix, *numbers]), (about,))
 
 
-def readable(column: pd.Series[Any]) -> pd.Series[Any]:
-    """A column without numbers of hundreds of digits, which are damage and which no float holds."""
-    return column.where(column.astype(str).str.len() < DIGITS) if column.dtype == object else column
-
-
 def _numbers(column: pd.Series[Any]) -> Floats:
     """The numbers of a column, with decimal commas where it has those; what is no number is not-a-number."""
-    values = pd.to_numeric(readable(column), errors="coerce")
+    values = pd.to_numeric(column, errors="coerce")
     if column.dtype == object and values.isna().any():
         commas = column.astype("string").str.strip().str.fullmatch(_COMMA_NUMBER.pattern).fillna(False)
         texts = column.astype("string").str.replace(",", ".", n=1, regex=False)

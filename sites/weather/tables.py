@@ -39,6 +39,8 @@ def opened(path: Path, where: str) -> Iterator[Path]:
             yield path
     except SiteError:
         raise
+    except OverflowError as error:
+        raise SiteError(f"{where}: {path}: cannot be read: it has a number of hundreds of digits") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError, zlib.error) as error:
         first = str(error).strip().splitlines()
         what = f": {first[0]}" if first else ""

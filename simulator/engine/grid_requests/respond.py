@@ -228,7 +228,7 @@ def pauses(found: Situation) -> Iterator[Offer]:
             lost_s += job.ask.checkpoint.restart_s
             if watts > 0.0:
                 weight = found.weight(job, lost_s + found.back_s - found.rest_s)
-            yield Offer(weight * lost_s * job.gpus / watts, watts, job, 0.0)
+                yield Offer(weight * lost_s * job.gpus / watts, watts, job, 0.0)
 
 
 def _moves(found: Situation) -> Iterator[Offer]:

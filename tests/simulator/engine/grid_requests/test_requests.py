@@ -382,3 +382,12 @@ def test_a_battery_charges_before_a_request_that_jobs_cannot_answer(penalty: flo
     bought_j = float(np.sum(energy.flows_w["import_to_battery"] * np.diff(energy.edges_s)))
     assert bought_j == pytest.approx(bought_kwh * KWH, rel=1e-9)
     assert import_w(record, 2 * HOUR + 60.0) == pytest.approx(3000.0 if bought_kwh else 4000.0)
+
+
+@pytest.mark.parametrize("respond", ["least-loss", "caps-first", "pause-first", "battery-first", "move-first"])
+def test_a_job_that_adds_no_power_gives_none(respond: str) -> None:
+    """Three idle jobs that may pause: 1000 W that cannot be shed, 250 W short of the request."""
+    idle = [make_job(f"i{i}", 0.0, 1, 10 * HOUR, intensity=0.0, event_floor=0.0) for i in range(3)]
+    record = run(idle, where(EVENT), respond=respond)
+    assert import_w(record, 3 * HOUR) == 1000.0
+    assert all(outcome.end_s == 10 * HOUR for outcome in record.outcomes)
