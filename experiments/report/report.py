@@ -65,6 +65,9 @@ def write_report(folder: str | Path, path: Path | None = None) -> Path:
     FolderError, InputError
         If the folder is none, or nothing in it is complete.
     """
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())  # its own keeps what is freed: 150 MB over a report of a month
     results = load(folder)
     target = path or results.folder / "report.html"
     target.write_text(page(results), encoding="utf-8")

@@ -481,10 +481,8 @@ def _with_all_metrics(frame: pd.DataFrame) -> pd.DataFrame:
 def _table(path: Path, table: str, chosen: Sequence[str] | None) -> pd.DataFrame:
     """Columns of a table, or all of them; those that its version did not know yet are blank."""
     import pandas as pd
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pa.set_memory_pool(pa.system_memory_pool())  # its own keeps what is freed: 150 MB over a report of a month
     known = {column.name: column for column in TABLES[table]}
     there = pq.read_schema(path).names
     wanted = list(dict.fromkeys([*there, *known])) if chosen is None else list(chosen)
