@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,8 +178,6 @@ def queue() -> list[Row]:
 
 def _million() -> None:
     """What the subprocess of `memory` does: a million jobs through `fifo`, and the peak of its memory."""
-    import resource
-
     rng = np.random.default_rng(1)
     count, span = 1_000_000, 60 * DAY_S
     tenants = [Tenant(f"r{i}") for i in range(SITES)]
@@ -189,17 +188,40 @@ def _million() -> None:
         home = index % SITES
         ask = Ask(f"m{index:07d}", submit, 1, runtime, 0.0, tenants[home], f"s{home}", data_sets[home])
         jobs.append(Job(ask, Truth(runtime)))
-    simulate(small_sites(70 * DAY_S, nodes=12), jobs, policy("fifo"))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    simulate(small_sites(70 * DAY_S, nodes=12), jobs, policy("fifo"), check_handed=False)
 
 
 def memory() -> list[Row]:
     """Peak memory of a run of a million jobs, every event kept, in a process of its own."""
-    call = [sys.executable, "-c", "from bench.jobs import _million; _million()"]
-    printed = subprocess.run(
-        call, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[1]
-    ).stdout
-    return [Row("peak memory, a million jobs", int(printed) * 1024 / 1e9, "GB", 2.0)]
+    _, peak_gb = apart("from bench.jobs import _million; _million()")
+    return [Row("peak memory, a million jobs", peak_gb, "GB", 2.0)]
+
+
+# A process begins with the peak memory of whoever started it, so it is started by one that holds next to nothing.
+STARTER = """
+import os, subprocess, sys
+begun = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(begun.pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9)
+"""
+
+
+def apart(
+    code: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> tuple[float, float]:
+    """Processor time [s] and peak memory [GB] of some Python as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", STARTER, code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[1],
+        env={**os.environ, **(environment or {})},
+    )
+    ended, spent_s, peak_gb = done.stdout.split()
+    if ended != "0":
+        raise RuntimeError(f"{code} {' '.join(arguments)} ends with {ended}: {done.stderr}")
+    return float(spent_s), float(peak_gb)
 
 
 def rows(data: Path, repeats: int = 5) -> list[Row]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.jobs import DAY_S, HOUR_S, Row, small_sites
+from bench.jobs import DAY_S, HOUR_S, Row, apart, small_sites
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import policy
@@ -27,17 +24,7 @@ COMMAND = "import sys; from tafukt.experiments.cli.app import main; sys.argv[0] 
 
 def child(arguments: Sequence[str], cache: str) -> tuple[float, float]:
     """Processor time [s] and peak memory [GB] of a command as a process of its own."""
-    begun = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
-        env={**os.environ, "TAFUKT_CACHE": cache},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, used = os.wait4(begun.pid, 0)
-    begun.returncode = os.waitstatus_to_exitcode(status)
-    if begun.returncode:
-        raise RuntimeError(f"tafukt {' '.join(arguments)} ends with {begun.returncode}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9
+    return apart(COMMAND, arguments, {"TAFUKT_CACHE": cache})
 
 
 def many_sites(count: int, days: float, nodes: int = 1) -> Scenario:
