@@ -26,6 +26,8 @@ _SEPARATORS = ",;\t|"
 _HEAD_LINES = 80  # no publisher's preamble is longer
 _NUMBER = re.compile(r"^[+-]?\d*[.,]?\d+(?:[eE][+-]?\d+)?$")
 _CIVIL = re.compile(r"^\d{1,2}([/.-])\d{1,2}[/.-](\d{4}|\d{2})(?:([ T])\d{1,2}:\d{2}(:\d{2})?( ?[AaPp][Mm])?)?$")
+DIGITS_MOST = 300
+"""No float holds a whole number of more."""
 _COMMA_NUMBER = re.compile(r"^[+-]?\d+,\d+$")
 
 # Names of time columns in the files of publishers, in lower case.
@@ -257,9 +259,20 @@ def entry_of(file: Path, time: str, form: str | None, tz: str, wanted: tuple[str
     return Entry(np.stack([times.unix, *numbers]), (about,))
 
 
+def plain_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """The numbers of a column; what is no number is not-a-number.
+
+    Nor is one of hundreds of digits, which some versions of pandas refuse and others leave out.
+    """
+    try:
+        return pd.to_numeric(column, errors="coerce")
+    except OverflowError:
+        return pd.to_numeric(column.where(column.astype(str).str.len() < DIGITS_MOST), errors="coerce")
+
+
 def _numbers(column: pd.Series[Any]) -> Floats:
     """The numbers of a column, with decimal commas where it has those; what is no number is not-a-number."""
-    values = pd.to_numeric(column, errors="coerce")
+    values = plain_numbers(column)
     if column.dtype == object and values.isna().any():
         commas = column.astype("string").str.strip().str.fullmatch(_COMMA_NUMBER.pattern).fillna(False)
         texts = column.astype("string").str.replace(",", ".", n=1, regex=False)

@@ -28,7 +28,7 @@ from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.weather import PublisherFile, WeatherCSV, WeatherFile
 from tafukt.sites.time_grid import HOUR_S
-from tafukt.sites.weather.parsing import text_of, times_of
+from tafukt.sites.weather.parsing import plain_numbers, text_of, times_of
 from tafukt.sites.weather.publishers import PUBLISHERS, Publisher, publisher_of
 from tafukt.sites.weather.quality import blanked, noon_error_min
 from tafukt.sites.weather.source import IRRADIANCES, QUANTITIES, Record, Source, Station, one_year, placed
@@ -82,7 +82,7 @@ def _clean(record: Record) -> Record:
 
 
 def _numbers(column: pd.Series[Any]) -> Floats:
-    return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.asarray(plain_numbers(column).to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def _epw(path: Path) -> tuple[Record, bool]:
