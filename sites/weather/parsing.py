@@ -43,7 +43,9 @@ TIME_NAMES = (
     "point_time",
     "time(utc)",
     "period_end",
+    "periodend",
     "period_start",
+    "periodstart",
     "observationtime(gmt)",
 )
 _PARTS = {

@@ -9,8 +9,8 @@ Sources: the publishers' own pages, and the readers of pvlib.iotools, which desc
 - NASA POWER: a header between -BEGIN HEADER- and -END HEADER-; YEAR, MO, DY, HR; hour from its begin; UTC, or local
   solar time where the header says LST.
 - Open-Meteo: place and offset in two lines; irradiance is the mean of the hour before.
-- ERA5 (point series of the Copernicus store as CSV): sums over the hour before in J/m2, kelvin.
-- Solcast: `period_end` in UTC.
+- ERA5 (point series of the Copernicus store as CSV): sums over the hour before in J/m2, kelvin, wind as two components.
+- Solcast: `period_end` in UTC (`PeriodEnd` in older files).
 """
 
 from __future__ import annotations
@@ -197,17 +197,16 @@ PUBLISHERS: dict[str, Publisher] = {
             "ghi": ("ghi",),
             "dni": ("dni",),
             "dhi": ("dhi",),
-            "temp_air": ("air_temp",),
-            "wind_speed": ("wind_speed_10m",),
+            "temp_air": ("air_temp", "AirTemp"),
+            "wind_speed": ("wind_speed_10m", "WindSpeed10m"),
         },
         "right",
-        time="period_end",
     ),
 }
 
 
 def publisher_of(table: Table) -> Publisher | None:
-    """The publisher of a table, where its columns or the lines above its header tell."""
+    """The publisher of a table, if its columns or the lines above its header tell."""
     text = "\n".join(table.above).lower()
     names = {re.sub(r"\s*[\(\[].*$", "", name).lower() for name in table.numbers}
     if "-begin header-" in text and "allsky_sfc_sw_dwn" in names:
@@ -218,4 +217,8 @@ def publisher_of(table: Table) -> Publisher | None:
         return PUBLISHERS["nsrdb"]
     if "solaranywhere" in text or "latlon resolution" in text:
         return PUBLISHERS["solaranywhere"]
+    if "ssrd" in names:
+        return PUBLISHERS["era5"]
+    if {"ghi", "period_end", "air_temp"} <= names or {"ghi", "periodend", "airtemp"} <= names:
+        return PUBLISHERS["solcast"]
     return None

@@ -45,6 +45,8 @@ _TMY3_COLUMNS = {
     "wind_speed": "Wspd (m/s)",
 }
 _PVGIS_COLUMNS = {"ghi": "G(h)", "dni": "Gb(n)", "dhi": "Gd(h)", "temp_air": "T2m", "wind_speed": "WS10m"}
+_PVGIS_HEAD = re.compile(r"^time(?:\(UTC\))?,.*\bG[bd]?\([hin]\)|\"tmy_hourly\":|\"G\(i\)\":", re.MULTILINE)
+_TMY3_DATE = "Date (MM/DD/YYYY)"
 _TRACKING = ("vertical_axis", "inclined_axis", "two_axis", "vertical axis", "inclined axis", "two-axis", "two axis")
 
 
@@ -60,8 +62,41 @@ def read(
     Raises
     ------
     SiteError
-        If it is missing or not what its kind says.
+        If it is missing, or not of the kind that the site says; then with the kind that it looks like.
     """
+    try:
+        return _read(model, lat, lon, altitude_m, cache)
+    except SiteError as error:
+        kind = _looks_like(model.file, cache)
+        if kind is None or kind == model.kind:
+            raise
+        told = [f"{problem}; it looks like a file of another kind: set weather.kind = {kind!r}" for problem in error.problems]
+        raise SiteError(told) from error
+
+
+def _looks_like(file: Path, cache: Path | None) -> str | None:
+    """The kind of weather file that the first lines of a file point to, if any."""
+    if not file.is_file():
+        return None
+    try:
+        with opened(file, FILE_KEY) as path:
+            text = text_of(path)
+        first, second = (*text.splitlines()[:2], "", "")[:2]
+        if first.upper().startswith("LOCATION,"):
+            return "epw"
+        if _TMY3_DATE in second:
+            return "tmy3"
+        if _PVGIS_HEAD.search(text):
+            return "pvgis"
+        known = publisher_of(read_table(file, "weather", cache=cache))
+    except SiteError:
+        return None
+    return next((kind for kind, each in PUBLISHERS.items() if each is known), None)
+
+
+def _read(
+    model: WeatherFile | WeatherCSV | PublisherFile, lat: float, lon: float, altitude_m: float, cache: Path | None
+) -> Source:
     if isinstance(model, WeatherCSV):
         return placed(_clean(_csv(model, cache)))
     if isinstance(model, PublisherFile):
@@ -123,9 +158,14 @@ def _tmy3(path: Path) -> Record:
     text = text_of(path)
     first, _, rest = text.partition("\n")
     head = next(csv.reader([first]), [])
+    if len(head) < 7 or _TMY3_DATE not in rest[:2000]:
+        raise SiteError(
+            f"{FILE_KEY}: {path}: cannot be read: a TMY3 file has its place in the first line and {_TMY3_DATE!r} in the "
+            "second"
+        )
     zone, lat, lon, altitude = (float(field) for field in head[3:7])
-    data = pd.read_csv(io.StringIO(rest))
-    date = data["Date (MM/DD/YYYY)"].astype(str).str.split("/", expand=True)
+    data = pd.read_csv(io.StringIO(rest), index_col=False)
+    date = data[_TMY3_DATE].astype(str).str.split("/", expand=True)
     time = data["Time (HH:MM)"].astype(str).str.split(":", expand=True)
     month, day, year, hour, minute = (_numbers(part) for part in (date[0], date[1], date[2], time[0], time[1]))
     begins, typical = one_year(moments(year, month, day, hour + minute / 60.0 - 1.0))
@@ -285,6 +325,8 @@ def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: P
         found = column_named(table.numbers, names) or _without_unit(table, names)
         if found is not None:
             columns[key] = publisher.value(key, table.numbers[found], found)
+    if "wind_speed" not in columns and {"u10", "v10"} <= set(table.numbers):  # eastward and northward
+        columns["wind_speed"] = np.hypot(table.numbers["u10"], table.numbers["v10"])
     if not columns:
         raise SiteError(
             f"{FILE_KEY}: {table.name}: none of the columns of a file of {publisher.name}: {list(table.numbers)}"

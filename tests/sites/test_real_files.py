@@ -19,6 +19,7 @@ from tafukt.sites.site import SiteError, SiteModel, catalogue, site_from
 from tafukt.sites.supply import SiteSupply, supply
 from tafukt.sites.time_grid import span
 from tafukt.sites.weather.clearsky import sky
+from tafukt.sites.weather.files import source_of
 
 SUMMER = datetime(2025, 6, 1, tzinfo=UTC)
 Rows = dict[str, Any]
@@ -560,15 +561,52 @@ def test_publishers_files_are_read_as_they_come(kind: str, tmp_path: Path) -> No
     assert not any("noon lies" in note or "km from" in note for note in found.notes)
 
 
-def test_a_publishers_file_is_known_by_the_lines_above_its_header(tmp_path: Path) -> None:
-    for kind in ("nsrdb", "solaranywhere", "nasa-power", "open-meteo"):
+def test_a_publishers_file_is_known_by_its_columns_or_the_lines_above_them(tmp_path: Path) -> None:
+    for kind in PUBLISHED:
         above, head, row, shift = PUBLISHED[kind]
         path = published(tmp_path, above, head, row, **shift)
-        if kind == "solaranywhere":  # its time has no usual name
+        if kind == "solaranywhere":  # its time has no usual name without the column of GMT
             continue
         found = run(csv_site(path, repeat=False), tmp_path, step_s=3600)
         assert np.allclose(found.ghi.values, clear(SUMMER, 2)[0], rtol=0.02, atol=3.0), kind
         assert any("read as a file of" in note for note in found.notes)
+
+
+def test_a_file_of_another_kind_is_told_with_the_kind_that_it_looks_like(tmp_path: Path) -> None:
+    files = {kind: published(tmp_path, *PUBLISHED[kind][:3]) for kind in ("nsrdb",)}
+    files["epw"] = epw(tmp_path / "w.epw", SUMMER, clear(SUMMER, 2)[0])
+    for kind, path in files.items():
+        for wrong in ("tmy3", "pvgis", "solaranywhere", "epw"):
+            if wrong == kind or (kind == "epw" and wrong == "pvgis"):  # PVGIS writes EPW files, too
+                continue
+            with pytest.raises(SiteError, match=f"another kind: set weather.kind = '{kind}'"):
+                run(site({"kind": wrong, "file": str(path)}), tmp_path)
+    (tmp_path / "notes.txt").write_text("nothing\nof the kind\n")
+    with pytest.raises(SiteError) as told:
+        run(site({"kind": "epw", "file": str(tmp_path / "notes.txt")}), tmp_path)
+    assert "another kind" not in str(told.value)
+
+
+def test_the_wind_of_era5_has_two_components(tmp_path: Path) -> None:
+    head, row = "valid_time,ssrd,t2m,u10,v10", "{t:%Y-%m-%d %H:%M:%S},{j:.0f},293.15,-3.0,4.0"
+    path = published(tmp_path, "", head, row, hours=1)
+    source, _ = source_of(site({"kind": "era5", "file": str(path)}), tmp_path)
+    assert source.columns["wind_speed"] == pytest.approx(5.0)
+
+
+def test_a_tmy3_file_of_solaranywhere_is_read(tmp_path: Path) -> None:
+    """Its midnight is 00:00 of the next day, where NREL's files say 24:00, and two commas end each line."""
+    ghi = clear(SUMMER, 3)[0]
+    rows = [
+        f"{t + timedelta(hours=1):%m/%d/%Y,%H:%M},{g:.1f},0,{g:.1f},20,3.6,,"
+        for t, g in zip(begins(SUMMER, 72), ghi, strict=True)
+    ]
+    head = "Date (MM/DD/YYYY),Time (HH:MM),GHI (W/m^2),DNI (W/m^2)),DHI (W/m^2),Dry-bulb (C),Wspd (m/s),Hvis,Pwat"
+    place = f'0,Here,NA,0,{LAT},{LON},0,"Averaging Method: End of Period",,,'
+    path = tmp_path / "w.csv"
+    path.write_text("\n".join([place, head, *rows]) + "\n")
+    found = run(site({"kind": "tmy3", "file": str(path), "repeat": False}), tmp_path, step_s=3600)
+    assert np.allclose(found.ghi.values, ghi[:48], rtol=0.02, atol=3.0)
 
 
 def test_a_year_of_nsrdb_months_is_a_typical_one(tmp_path: Path) -> None:
