@@ -227,7 +227,7 @@ def ls_command(root: Path) -> int:
 
     found = sorted({path.parent for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}{MANIFEST}")})
     if not found:
-        console().print(f"No result folder in {root} or two levels below it.")
+        console().print(f"No result folders in {root} or the two levels below it.")
         return 0
     for folder in found:
         stored = StoredResults(folder)

@@ -26,6 +26,8 @@ def init_command(file: Path, trace: Path | None = None, weather: Path | None = N
     if file.is_dir():
         file = file / "experiment.toml"
     lines: list[str] = []
+    if weather and not weather.is_file():
+        raise InputError(Problem(str(weather), "", "no such file"))
     if at or weather:
         text = _with_site(text, place_of(at) if at else None, weather, file)
     if trace:
@@ -122,7 +124,9 @@ def _with_site(text: str, place: tuple[float, float] | None, weather: Path | Non
     if km > FAR_KM and not weather:
         lines += ['weather = "clear-sky"               # no clouds: better { kind = "epw", file = "my_year.epw" }']
     if weather:
-        kind = {".epw": "epw", ".json": "pvgis"}.get(weather.suffix.lower(), "csv")
+        from tafukt.sites.weather.readers import kind_of
+
+        kind = {".epw": "epw", ".json": "pvgis"}.get(weather.suffix.lower()) or kind_of(weather) or "csv"
         lines += [f"weather = {{ kind = {json.dumps(kind)}, file = {json.dumps(_relative(weather, file))} }}"]
     start, end = text.index("[sites]"), text.index("[workload]")
     return f"{text[:start]}{chr(10).join(lines)}\n\n{text[end:]}"

@@ -18,6 +18,7 @@ from tafukt.experiments.config.notes import notes
 from tafukt.experiments.config.toml import find
 from tafukt.experiments.results.numbers import in_currency
 from tafukt.experiments.runs import session
+from tafukt.experiments.runs.matrix import axis_value
 from tafukt.experiments.runs.session import costs_s, processors
 from tafukt.problems import cut
 
@@ -115,7 +116,7 @@ def _announced(plan: session.RunPlan, estimated_s: float, workers: int, cluster:
     kept = f", {done} of them complete already" if done and index is None else ""
     runs = plural(len(plan.runs), "run") if index is None else f"run {index} of {len(plan.runs)}"
     where = f"on {cluster}" if cluster else f"in {plural(workers, 'process', 'processes')}"
-    about = f", about {duration(estimated_s / workers)}" if not cluster else ""
+    about = f", {_about(estimated_s / workers)}" if not cluster else ""
     return f"{plan.loaded.experiment.name}: {runs}{kept} {where}{about} -> {plan.folder.path}"
 
 
@@ -124,7 +125,11 @@ def duration(seconds: float) -> str:
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 0.5 else "less than 1 s"
+
+
+def _about(seconds: float) -> str:
+    return f"about {duration(seconds)}" if seconds >= 0.5 else duration(seconds)
 
 
 @contextlib.contextmanager
@@ -185,9 +190,8 @@ def validate_command(experiment: str, settings: Sequence[str]) -> int:
     scenarios = plural(plan.cells // seeds, "scenario")
     times = f"{scenarios} x {plural(seeds, 'seed')} x {plural(len(loaded.policies), 'policy', 'policies')}"
     out.print(f"  {plural(len(plan.runs), 'run')}: {times} ({policies})")
-    for axis in loaded.axes:
-        for position, key in enumerate(axis.keys):
-            out.print(f"  axis {key}: {', '.join(str(row[position]) for row in axis.rows)}")
+    for line in _axis_lines(loaded):
+        out.print(f"  {line}")
     for line in scenario_lines(inputs):
         out.print(f"  {line}")
     for line in notes(loaded, inputs):
@@ -196,10 +200,24 @@ def validate_command(experiment: str, settings: Sequence[str]) -> int:
     if plan.missing:
         processes = session.workers_for(plan, estimated, processors())
         what = f"{plural(len(plan.missing), 'run')} to do" if len(plan.missing) < len(plan.runs) else "all of it"
-        out.print(f"  {what}: about {duration(estimated / processes)} in {plural(processes, 'process', 'processes')}")
+        out.print(f"  {what}: {_about(estimated / processes)} in {plural(processes, 'process', 'processes')}")
     else:
         out.print(f"  all of it is complete in {plan.folder.path}")
     return 0
+
+
+def _axis_lines(loaded: Loaded) -> list[str]:
+    """Each axis in words with its values: "axis battery: 60, 120 kWh"."""
+    from tafukt.experiments.results.axes import label, unit, value_text
+
+    keys = iter(loaded.axis_keys)
+    told = []
+    for axis in loaded.axes:
+        for position in range(len(axis.keys)):
+            key = next(keys)
+            values = ", ".join(value_text(axis_value(row[position])) for row in axis.rows)
+            told.append(f"axis {label(key)}: {values} {unit(key)}".rstrip())
+    return told
 
 
 # --- `tafukt replay` and `selftest`: does it come out again, and does it hold

@@ -235,8 +235,8 @@ def refuse_pooling(summary: pd.DataFrame, shown: Sequence[str] = ()) -> None:
         )
 
 
-def named_axis(name: str, axes: Sequence[str]) -> str:
-    """The one axis that a name means: its key or the end of it, or a word of its label; "" for none or several."""
+def meant_axes(name: str, axes: Sequence[str]) -> list[str]:
+    """The axes that a name may mean: by their key or label, the end of the key, or a word of the label."""
     for means in (
         lambda axis: name in (axis, label(axis)),
         lambda axis: axis.endswith("." + name),
@@ -244,8 +244,18 @@ def named_axis(name: str, axes: Sequence[str]) -> str:
     ):
         found = [axis for axis in axes if means(axis)]
         if found:
-            return found[0] if len(found) == 1 else ""
-    return ""
+            return found
+    return []
+
+
+def short_names(axes: Sequence[str]) -> list[str]:
+    """The shortest end of each axis' key that means no other axis."""
+    names = []
+    for axis in axes:
+        parts = axis.split(".")
+        ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+        names.append(next((end for end in ends if meant_axes(end, axes) == [axis]), str(axis)))
+    return names
 
 
 def axis_values(values: pd.Series[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import FolderError, Problem, nearest
-from tafukt.experiments.results.axes import CURRENCY, NAMED, axis_columns, named_axes, named_axis
+from tafukt.experiments.results.axes import CURRENCY, NAMED, axis_columns, meant_axes, named_axes, short_names
 from tafukt.experiments.results.dictionary import KEYS, METRICS, TABLES, Column
 from tafukt.experiments.results.stored import EXPERIMENT, SUMMARY_FILE, StoredResults
 from tafukt.experiments.results.tables import unguarded
@@ -387,17 +387,26 @@ class Results:
         frame = self.summary
         for text in where:
             name, equals, value = (part.strip() for part in text.partition("="))
-            axis = named_axis(name, self.axes) if equals else ""
-            if not axis:
-                axes = ", ".join(self.axes) or "none"
-                raise FolderError(Problem("--where", text, f"should be AXIS=VALUE; axes here: {axes}"))
-            frame = self._chosen(frame, axis, value)
+            meant = meant_axes(name, self.axes) if equals else []
+            if len(meant) > 1:  # of several axes with one label, the one that has the value
+                meant = [axis for axis in meant if any(_same(cell, value) for cell in frame[axis])] or meant
+            if len(meant) != 1:
+                raise FolderError(Problem("--where", text, self._no_axis(name, bool(equals), meant)))
+            frame = self._chosen(frame, meant[0], value)
         for column, values in (("policy", policies), ("seed", [] if seed is None else [seed])):
             parts = [self._chosen(frame, column, str(value)) for value in values]
             frame = frame[frame["run"].isin({run for part in parts for run in part["run"]})] if parts else frame
         narrowed = Results(self.folder, Part(tuple(policies), site, begin, end))
         narrowed.__dict__["summary"] = frame.reset_index(drop=True)
         return narrowed
+
+    def _no_axis(self, name: str, equals: bool, meant: Sequence[str]) -> str:
+        if not self.axes:
+            return "this experiment has no [matrix], so there are no axes to choose from"
+        if meant:
+            return f"{name!r} could mean {' or '.join(short_names(meant))}; say which"
+        what = f"there is no axis {name!r}" if equals else "should be AXIS=VALUE"
+        return f"{what}; axes: {', '.join(short_names(self.axes))}"
 
     def _chosen(self, frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
         found = frame[[_same(cell, value) for cell in frame[column]]]

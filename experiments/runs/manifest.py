@@ -12,17 +12,19 @@ from typing import Any
 from tafukt.experiments.config import toml
 from tafukt.experiments.config.load import Loaded, axes_of
 from tafukt.experiments.config.policies import PolicyRef
-from tafukt.experiments.errors import FolderError, InputError, Problem, shown
+from tafukt.experiments.errors import FolderError, InputError, Problem, listed, shown
 from tafukt.experiments.hashing import bytes_digest, canonical, file_digest, source_digest
 from tafukt.experiments.results.stored import EXPERIMENT, MANIFEST, RUN_SUMMARY, SUMMARY_FILE, Row
 from tafukt.experiments.results.summary import header, run_rows
 from tafukt.experiments.results.tables import csv_bytes, json_bytes
 from tafukt.experiments.runs.folder import Folder
 from tafukt.experiments.runs.matrix import Run, axis_value
+from tafukt.problems import cut
 from tafukt.sites.cache import installed_version
 
 LIBRARIES = ("highspy", "numpy", "pandas", "pvlib", "pyarrow", "pydantic", "scipy", "simpy")
 NOTES_MOST = 200
+DIFFERENCES_TOLD = 8
 MAY_DIFFER = ("question", "seeds", "policies", "matrix", "baseline", "baseline_scenario")
 """Keys of the document that are not compared as they stand: text, what may be extended, and places."""
 
@@ -222,16 +224,18 @@ def refuse_other(folder: Folder, loaded: Loaded) -> None:
     Raises
     ------
     FolderError
-        If it belongs to another experiment, with every key that differs.
+        If it belongs to another experiment: the first differences, how many more there are, and what can be done.
     """
     if folder.is_new():
         return
-    differing = differences(folder, loaded)
-    if differing:
-        what = "cannot be gone on with: choose another folder with -o"
-        if of_other_code(folder) is None:
-            what = "holds another experiment: choose another folder with -o, or put the experiment back as it was"
-        raise FolderError([*differing, Problem(str(folder.path), "", what)])
+    told, hidden = cut(differences(folder, loaded), DIFFERENCES_TOLD)
+    if not told:
+        return
+    what = "these results cannot be continued: choose another folder with -o"
+    if of_other_code(folder) is None:
+        what = "holds another experiment: choose another folder with -o, or change the experiment back"
+    more = [Problem(str(folder.path), "", f"and {hidden} more differences")] if hidden else []
+    raise FolderError([*told, *more, Problem(str(folder.path), "", what)])
 
 
 def of_other_code(folder: Folder) -> Problem | None:
@@ -272,18 +276,49 @@ def _differing_keys(folder: Folder, before: toml.Document, loaded: Loaded, same_
     file, now = str(folder.path), _document(loaded, folder)
     places = loaded.input_files
     old, new = (dict(toml.flat({k: v for k, v in d.items() if k not in MAY_DIFFER})) for d in (before, now))
+    theirs, ours = (document.get("sites", {}).get("own", {}) for document in (before, now))
     found = [
-        _changed(file, key, old.get(key), new.get(key))
+        Problem(file, "sites", f"{listed(names, 6)} {'is' if len(names) == 1 else 'are'} {where}")
+        for names, where in (
+            ([name for name in theirs if name not in ours], "in the folder but not in the experiment"),
+            ([name for name in ours if name not in theirs], "in the experiment but not in the folder"),
+        )
+        if names
+    ]
+    changes = [
+        (key, old.get(key), new.get(key))
         for key in dict.fromkeys([*old, *new])
         if key not in places and canonical(old.get(key)) != canonical(new.get(key))
         if same_code or (key in old and key in new)
+        if (site := _site_and_rest(key)[0]) == "" or (site in theirs and site in ours)
     ]
+    found += _changed_once(file, changes)
     found += [
         Problem(file, "seeds", f"{seed} is in the folder but not in the experiment")
         for seed in before.get("seeds", [])
         if seed not in now["seeds"]
     ]
     return found + _differing_axes(file, before, now)
+
+
+def _site_and_rest(key: str) -> tuple[str, str]:
+    """The site whose table a dotted key is in, "" for none, and the key within it."""
+    parts = key.split(".", 3)
+    return (parts[2], parts[3]) if len(parts) == 4 and parts[:2] == ["sites", "own"] else ("", key)
+
+
+def _changed_once(file: str, changes: Sequence[tuple[str, Any, Any]]) -> list[Problem]:
+    """The changes of keys, each that is the same at several sites told once."""
+    alike: dict[str, list[tuple[str, Any, Any]]] = {}
+    for key, before, now in changes:
+        site, rest = _site_and_rest(key)
+        alike.setdefault(canonical([bool(site), rest, before, now]), []).append((key, before, now))
+    found = []
+    for same in alike.values():
+        key, before, now = same[0]
+        name = key if len(same) == 1 else f"sites.own.*.{_site_and_rest(key)[1]} of {len(same)} sites"
+        found.append(_changed(file, name, before, now))
+    return found
 
 
 def _differing_axes(file: str, before: toml.Document, now: toml.Document) -> list[Problem]:
@@ -296,7 +331,7 @@ def _differing_axes(file: str, before: toml.Document, now: toml.Document) -> lis
     for keys in old.keys() & new.keys():
         rows = {canonical(row) for row in new[keys]}
         found += [
-            Problem(file, f"matrix.{', '.join(keys)}", f"{shown(list(row))} is in the folder but not here")
+            Problem(file, f"matrix.{', '.join(keys)}", f"{shown(list(row))} is in the folder but not in the experiment")
             for row in old[keys]
             if canonical(row) not in rows
         ]
@@ -304,4 +339,5 @@ def _differing_axes(file: str, before: toml.Document, now: toml.Document) -> lis
 
 
 def _changed(file: str, key: str, before: Any, now: Any) -> Problem:
-    return Problem(file, key, f"was {shown(before)} in these results, is {shown(now)} now")
+    was = "was not set in these results" if before is None else f"was {shown(before)} in these results"
+    return Problem(file, key, f"{was}, {'is not set now' if now is None else f'is {shown(now)} now'}")

@@ -129,8 +129,25 @@ def _fields(line: str, separator: str) -> list[str]:
     return [field.strip().strip('"') for field in line.rstrip("\r\n").split(separator)]
 
 
+_BINARY = {
+    b"\x89HDF": "a NetCDF or HDF5 file",
+    b"CDF\x01": "a NetCDF file",
+    b"CDF\x02": "a NetCDF file",
+    b"PK\x03\x04": "an Excel or zip file",
+}
+"""Kinds of file that people try, by their first four bytes: the HDF5, netCDF and PKZIP specifications."""
+
+
+def _refuse_binary(path: Path, where: str) -> None:
+    with path.open("rb") as file:
+        kind = _BINARY.get(file.read(4))
+    if kind:
+        raise SiteError(f"{where}: {path.name}: is {kind}, which is not read; save the site's series as CSV")
+
+
 def frame(path: Path, where: str, wanted: Iterable[str]) -> tuple[pd.DataFrame, list[str]]:
     """A table of text, and the lines above its header."""
+    _refuse_binary(path, where)
     encoding = encoding_of(path)
     with path.open(encoding=encoding, newline="") as file:
         lines = [line for line, _ in zip(file, range(_HEAD_LINES), strict=False)]

@@ -67,15 +67,18 @@ def read(
     try:
         return _read(model, lat, lon, altitude_m, cache)
     except SiteError as error:
-        kind = _looks_like(model.file, cache)
+        kind = kind_of(model.file, cache)
         if kind is None or kind == model.kind:
             raise
-        told = [f"{problem}; it looks like a file of another kind: set weather.kind = {kind!r}" for problem in error.problems]
+        told = [
+            f"{problem}; it looks like a file of another kind: set weather.kind = {kind!r}"
+            for problem in error.problems
+        ]
         raise SiteError(told) from error
 
 
-def _looks_like(file: Path, cache: Path | None) -> str | None:
-    """The kind of weather file that the first lines of a file point to, if any."""
+def kind_of(file: Path, cache: Path | None = None) -> str | None:
+    """The kind of weather file that a file looks like, if its header says."""
     if not file.is_file():
         return None
     try:
@@ -160,8 +163,8 @@ def _tmy3(path: Path) -> Record:
     head = next(csv.reader([first]), [])
     if len(head) < 7 or _TMY3_DATE not in rest[:2000]:
         raise SiteError(
-            f"{FILE_KEY}: {path}: cannot be read: a TMY3 file has its place in the first line and {_TMY3_DATE!r} in the "
-            "second"
+            f"{FILE_KEY}: {path}: cannot be read: a TMY3 file gives its place in the first line and begins the second "
+            f"with {_TMY3_DATE!r}"
         )
     zone, lat, lon, altitude = (float(field) for field in head[3:7])
     data = pd.read_csv(io.StringIO(rest), index_col=False)

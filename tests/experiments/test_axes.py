@@ -42,6 +42,10 @@ def test_an_experiment_names_its_axes(tmp_path: Path, capsys: pytest.CaptureFixt
     out = tmp_path / "out"
     assert guarded(lambda: app(["run", str(tmp_path / "e.toml"), "-o", str(out)], standalone_mode=False)) == 0
     assert "storage 60 kilowatt-hours, GPUs asked for 0.5, PV 60 kWp" in capsys.readouterr().out
+    assert guarded(lambda: app(["validate", str(tmp_path / "e.toml")], standalone_mode=False)) == 0
+    told = capsys.readouterr().out.splitlines()
+    for line in ("axis storage: 0, 60 kilowatt-hours", "axis GPUs asked for: 0.3, 0.5", "axis PV: 30, 60 kWp"):
+        assert f"  {line}" in told
     results = tafukt.load(out)
     assert results.axes == ["sites.all.battery.kwh", "workload.load", "sites.all.pv.kwp"]
     assert [axes.axis_label(key) for key in results.axes] == [

@@ -22,6 +22,7 @@ from builders.experiments import contents, run, tiny
 import tafukt
 from tafukt.experiments.cli.app import app, guarded
 from tafukt.experiments.config.load import load_experiment
+from tafukt.experiments.config.toml import find
 from tafukt.experiments.errors import FolderError, InputError
 from tafukt.experiments.runs import session
 from tafukt.experiments.runs.folder import Folder
@@ -392,6 +393,36 @@ def test_names_in_figures_are_letters_also_outside_of_our_style() -> None:
         ax.figure.savefig(io.BytesIO(), format="svg")
         shown = {text.get_text().strip("\u200b") for text in ax.findobj(Text) if not text.get_parse_math()}
         assert set(names) <= shown
+
+
+def test_a_folder_of_another_experiment_names_the_first_differences_and_the_remedy(tmp_path: Path) -> None:
+    """One change of all sites is one line, a site more or less is one line, and the remedy is never cut off."""
+    short = ("days=1", "policies=['fifo']", "bound=false", "step_min=60")
+    out = tmp_path / "out"
+    week = find("morocco_week")
+    run(week, out, *short)
+
+    def told(*changed: str) -> list[str]:
+        with pytest.raises(FolderError) as caught:
+            run(week, out, *short, *changed)
+        return [line.removeprefix(f"{out}: ") for line in str(caught.value).splitlines()]
+
+    remedy = "holds another experiment: choose another folder with -o, or change the experiment back"
+    assert told("sites.all.battery.kwh_per_node=20") == [
+        "sites.all.battery.kwh_per_node: was 10 in these results, is 20 now",
+        "sites.own.*.battery.kwh_per_node of 12 sites: was 10.0 in these results, is 20.0 now",
+        remedy,
+    ]
+    assert told("sites.use=['rabat', 'fes']")[0] == (
+        "sites: tanger, nador, casablanca, beni_mellal, errachidia, marrakech, ... (4 more) "
+        "are in the folder but not in the experiment"
+    )
+    sizes = [f"sites.change.{site}.battery.kwh={size}" for size, site in enumerate(["fes", "rabat", "agadir"], 1)]
+    many = told(*sizes, "name='x'", "workload.load=0.2", "workload.gang_cap=8", "drain_days=5")
+    assert len(many) == 10
+    assert many[-2].startswith("and ")
+    assert many[-2].endswith(" more differences")
+    assert many[-1] == remedy
 
 
 def test_two_values_of_an_axis_that_are_one_are_refused(experiment: Path, tmp_path: Path) -> None:

@@ -85,5 +85,17 @@ def test_an_axis_is_named_by_its_key_its_end_or_a_word(tmp_path: Path) -> None:
     for name in ("sites.all.battery.kwh", "battery.kwh", "kwh", "battery"):
         some = results.only([f"{name}=10", "load=0.5"], ["solar"], 2).complete
         assert some[["policy", "seed", *axis]].to_numpy().tolist() == [["solar", 2, 10.0, 0.5]]
-    with pytest.raises(FolderError, match="axes here"):
+    with pytest.raises(FolderError, match="there is no axis 'batery'; axes: kwh, load"):
         results.only(["batery=10"])
+    with pytest.raises(FolderError, match="should be AXIS=VALUE; axes: kwh, load"):
+        results.only(["battery"])
+
+
+def test_of_axes_with_one_label_the_value_decides(tmp_path: Path) -> None:
+    axis = {"sites.all.pv.kwp": [1.0, 2.0], "sites.all.pv.kw": [7.0, 8.0]}
+    folder = records_of.write_folder(tmp_path, seeds=(1,), axis=axis, count=4, days=1.0)
+    results = tafukt.load(folder)
+    some = results.only(["PV=8", "PV=2"]).complete
+    assert some[list(axis)].drop_duplicates().to_numpy().tolist() == [[2.0, 8.0]]
+    with pytest.raises(FolderError, match="'PV' could mean kwp or kw; say which"):
+        results.only(["PV=9"])

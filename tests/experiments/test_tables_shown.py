@@ -74,7 +74,7 @@ def test_a_choice_of_scenarios_metrics_and_baseline(folder: Path, capsys: pytest
     assert "draw_kwh" not in text
     for bad, told in (
         (["--where", "battery.kwh=5"], "there are 0, 1000"),
-        (["--where", "nothing"], "axes here: sites.all.battery.kwh"),
+        (["--where", "nothing"], "should be AXIS=VALUE; axes: kwh"),
         (["--metric", "drow_kwh"], "did you mean 'draw_kwh'"),
         (["--against", "fofo"], "did you mean 'fifo'"),
         (["--format", "html"], "there are text, markdown, latex, csv"),
@@ -200,6 +200,12 @@ def test_a_first_experiment_of_ones_own_log_weather_and_place(
     log.write_text("job,when,gpus\n")
     assert command("init", str(tmp_path / "f.toml"), "--trace", str(log)) == 2
     assert "has the columns job, when, gpus, which match no known format" in capsys.readouterr().err
+    (tmp_path / "year.csv").write_text("valid_time,ssrd,t2m\n2025-06-01 01:00:00,0,290\n2025-06-01 02:00:00,0,290\n")
+    era5 = tmp_path / "era5.toml"
+    assert command("init", str(era5), "--weather", str(tmp_path / "year.csv"), "--at", "33.9,-6.8") == 0
+    assert load_experiment(era5).sites["here"].weather.kind == "era5"
+    assert command("init", str(tmp_path / "f.toml"), "--weather", str(tmp_path / "none.csv")) == 2
+    assert "none.csv: no such file" in capsys.readouterr().err
     for at in ("91,0", "north", "1,2,3", "nan,0"):
         assert command("init", str(tmp_path / "f.toml"), "--at", at) == 2
     assert not (tmp_path / "f.toml").exists()

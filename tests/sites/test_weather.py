@@ -247,10 +247,17 @@ def test_a_ready_power_series_takes_the_models_place(tmp_path: Path) -> None:
         supply([model], datetime(2025, 1, 1, tzinfo=UTC), 2 / 24, 1800, 1, tmp_path)
 
 
+def binary(path: Path, begin: bytes) -> Path:
+    path.write_bytes(begin + bytes(40))
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda p: p / "nothere.csv", ["weather.file", "nothere.csv", "no such file", "did you mean 'nothing.csv'?"]),
+        (lambda p: binary(p / "a.nc", b"\x89HDF"), ["a.nc", "a NetCDF or HDF5 file, which is not read", "as CSV"]),
+        (lambda p: binary(p / "a.xlsx", b"PK\x03\x04"), ["an Excel or zip file, which is not read"]),
         (lambda p: write(p / "a.csv", ["soon", "later"], np.ones(2)), ["'soon' is not a time", "ISO 8601"]),
         (lambda p: write(p / "a.csv", ["2023-01-01T00:00:00Z"], np.ones(1)), ["fewer than two rows"]),
         (
