@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,7 +37,6 @@ class StepProfile:
     values: Floats
     step_s: float
     start_s: float = 0.0
-    _cumulative: Floats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.values, dtype=np.float64)
@@ -48,7 +48,11 @@ class StepProfile:
             raise ValueError(f"a profile's step must be positive, got {self.step_s}")
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
-        object.__setattr__(self, "_cumulative", np.concatenate(([0.0], np.cumsum(values))))
+
+    @cached_property
+    def _cumulative(self) -> Floats:
+        """Sum of the values before each edge: most profiles are never integrated, and need none."""
+        return np.concatenate(([0.0], np.cumsum(self.values)))
 
     @classmethod
     def constant(cls, value: float, duration_s: float, step_s: float) -> StepProfile:

@@ -7,6 +7,7 @@ than anything that is known of it. Steps are powers of two, so that sums and dif
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -36,10 +37,21 @@ def rounded(profile: StepProfile, step: float) -> StepProfile:
     return StepProfile(np.asarray(np.round(profile.values / step) * step), profile.step_s, profile.start_s)
 
 
-def rounded_supply(given: SiteSupply) -> SiteSupply:
-    """A site's supply with every profile on its grid."""
-    profiles: dict[str, Any] = {name: rounded(getattr(given, name), step) for name, step in STEPS.items()}
-    return replace(given, **profiles)
+def rounded_supplies(given: Mapping[str, SiteSupply]) -> dict[str, SiteSupply]:
+    """The supply of each site with every profile on its grid; a profile that sites share they share still."""
+    made: dict[tuple[str, int], StepProfile] = {}
+
+    def one(name: str, profile: StepProfile) -> StepProfile:
+        key = (name, id(profile))
+        if key not in made:
+            made[key] = rounded(profile, STEPS[name])
+        return made[key]
+
+    def whole(found: SiteSupply) -> SiteSupply:
+        profiles: dict[str, Any] = {name: one(name, getattr(found, name)) for name in STEPS}
+        return replace(found, **profiles)
+
+    return {site: whole(found) for site, found in given.items()}
 
 
 def rounded_job(job: Job) -> Job:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tafukt.experiments.config.load import Loaded, too_many_steps
-from tafukt.experiments.config.rounding import STEPS, rounded, rounded_job, rounded_supply
+from tafukt.experiments.config.rounding import STEPS, rounded, rounded_job, rounded_supplies
 from tafukt.experiments.config.schema import EngineTable, Experiment, FaultsTable, NetworkTable, QuotaTable
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.results.costs import SiteCosts, billing_months
@@ -101,10 +101,12 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     if problem := too_many_steps(loaded, end_s / DAY_S):
         raise InputError(problem)
     given = supply(sites, start, end_s / DAY_S, experiment.step_s, seed)
-    given = {name: rounded_supply(found) for name, found in given.items()}
-    service = _service(experiment, places, end_s)
+    given = rounded_supplies(given)
+    service, made = _service(experiment, places, end_s), Shared()
     scenario = Scenario(
-        sites=tuple(site_of(s, given[s.name], start, end_s, experiment.engine, service.get(s.name)) for s in sites),
+        sites=tuple(
+            site_of(s, given[s.name], start, end_s, experiment.engine, service.get(s.name), made) for s in sites
+        ),
         end_s=end_s,
         step_s=experiment.step_s,
         country=_country(sites),
@@ -309,6 +311,7 @@ def site_of(
     end_s: float,
     engine: EngineTable,
     service_w: NDArray[np.float64] | None = None,
+    made: Shared | None = None,
 ) -> Site:
     """The simulator's site.
 
@@ -323,11 +326,14 @@ def site_of(
         Says how fast its GPUs are under a power cap.
     service_w : array, optional
         What a service for citizens draws here beside all else, per supply step [W].
+    made : Shared, optional
+        What the sites before it share with it.
     """
+    made = Shared() if made is None else made
     grid = Grid(
-        price=_scaled(given.price_mad_per_kwh, 1.0 / KWH_J),
-        carbon=_scaled(given.carbon_g_per_kwh, 1.0 / KWH_J),
-        export_price=_scaled(given.export_price_mad_per_kwh, 1.0 / KWH_J),
+        price=made.per_joule(given.price_mad_per_kwh),
+        carbon=made.per_joule(given.carbon_g_per_kwh),
+        export_price=made.per_joule(given.export_price_mad_per_kwh),
         import_limit_w=_import_limit_w(site, given),
         export_limit_w=_limit_w(site.grid.export_limit_kw),
         export_cap_share=_paid_export_share(site, end_s),
@@ -353,7 +359,7 @@ def site_of(
         online_s=online_s(site, start),
         nodes_online=tuple((on_grid(at_s), count) for at_s, count in given.nodes_online),
         temp_air=given.temp_air_c,
-        midnights_s=midnights_s(start, end_s, site.tz),
+        midnights_s=made.midnights_s(start, end_s, site.tz),
     )
 
 
@@ -380,6 +386,27 @@ def _paid_export_share(site: SiteModel, end_s: float) -> float:
     if site.grid.export_cap_share is not None:
         return site.grid.export_cap_share
     return PAID_EXPORT_SHARE if end_s >= 365.0 * DAY_S else 1.0
+
+
+class Shared:
+    """Profiles and midnights that several sites of a scenario have in common: made once, held once."""
+
+    def __init__(self) -> None:
+        self._profiles: dict[int, tuple[StepProfile, StepProfile]] = {}
+        self._midnights: dict[tuple[datetime, float, str], tuple[float, ...]] = {}
+
+    def per_joule(self, per_kwh: StepProfile) -> StepProfile:
+        """A profile of something a kWh, as that of a joule."""
+        if id(per_kwh) not in self._profiles:  # the profile itself is kept beside it, or its id could come again
+            self._profiles[id(per_kwh)] = per_kwh, _scaled(per_kwh, 1.0 / KWH_J)
+        return self._profiles[id(per_kwh)][1]
+
+    def midnights_s(self, start: datetime, end_s: float, tz: str) -> tuple[float, ...]:
+        """`midnights_s`, worked out once for a time zone."""
+        key = (start, end_s, tz)
+        if key not in self._midnights:
+            self._midnights[key] = midnights_s(start, end_s, tz)
+        return self._midnights[key]
 
 
 def _scaled(profile: StepProfile, factor: float) -> StepProfile:

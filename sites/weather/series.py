@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import gcd
 from pathlib import Path
 
 import numpy as np
 
+from tafukt.sites.cache import Entry, default_folder, file_hash, kept, key_of
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
 from tafukt.sites.schema.fields import ColumnModel, SeriesModel
 from tafukt.sites.schema.ranges import Range
 from tafukt.sites.time_grid import DAY_S, Ints, Span
-from tafukt.sites.weather.source import Record, Source, placed, stamp
+from tafukt.sites.weather.source import Record, Source, placed, placing_of, stamp
 from tafukt.sites.weather.table_cache import read_table
 
 _LEAP_YEAR_BEGIN = np.datetime64("2024-01-01")
@@ -113,7 +114,7 @@ class Series:
 
 
 def series(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Path | None = None) -> Series:
-    """The values of a CSV column on the steps of a span.
+    """The values of a CSV column on the steps of a span, kept under a hash of the file's content.
 
     Parameters
     ----------
@@ -130,6 +131,16 @@ def series(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Pa
         If the file is missing, a column is not there, values are missing and are not to be filled, or lie outside of
         what is allowed.
     """
+    folder = default_folder() if cache is None else cache
+    read_as = model.model_dump(mode="json", exclude={"file"})
+    inputs = [file_hash(model.file), model.file.name, read_as, span.start_unix, span.step_s, span.steps]
+    key = key_of(["series", *inputs, where, asdict(allowed)])
+    entry = kept(folder / "series", key, (span.steps,), lambda: _resampled(model, span, where, allowed, folder))
+    return Series(entry.values, entry.notes)
+
+
+def _resampled(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Path) -> Entry:
+    """The same, read from the file."""
     source, notes = _read(model, where, cache)
     rows = rows_at(source, fine_times(source, span), model.repeat, where)
     filled, told = _whole(source, rows, model, where)
@@ -138,7 +149,7 @@ def series(model: SeriesModel, span: Span, where: str, allowed: Range, cache: Pa
     if outside:
         notes += (f"{where}: {source.where}: {outside} of {span.steps} steps take its year from elsewhere (repeat)",)
     parts = len(rows) // span.steps
-    return Series(np.asarray(filled[rows].reshape(span.steps, parts).mean(axis=1)), notes)
+    return Entry(np.asarray(filled[rows].reshape(span.steps, parts).mean(axis=1)), notes)
 
 
 def measured(model: ColumnModel, span: Span, where: str, allowed: Range, cache: Path | None = None) -> Series:
@@ -176,7 +187,9 @@ def _read(model: ColumnModel, where: str, cache: Path | None) -> tuple[Source, t
     values = table.column("column", model.column, where) * model.scale
     record = Record(table.name, table.times.unix, {"value": values}, model.label)
     try:
-        source = placed(record)
+        if model.label not in table.placings:
+            table.placings[model.label] = placing_of(record)
+        source = placed(record, table.placings[model.label])
     except SiteError as error:
         raise SiteError([f"{where}: {problem}" for problem in error.problems]) from error
     return source, tuple(f"{where}: {note}" for note in (*table.times.note(table.name), *source.notes))

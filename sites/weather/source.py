@@ -139,8 +139,43 @@ def cadence(times: Floats) -> Ints:
     return np.take(known, np.where(last < 0, first, last))
 
 
-def placed(record: Record) -> Source:
-    """A record's rows on the regular grid that its times lie on.
+@dataclass(frozen=True, eq=False)
+class Placing:
+    """Where the rows of a file lie on the regular grid of their times: the same for each of its columns.
+
+    Attributes
+    ----------
+    begin_unix, step_s, size
+        Of the grid: where its first interval begins [s since 1970], their length [s], and how many there are.
+    order : array of int, shape (n,)
+        Rows of the file that count, by time.
+    count : array of int, shape (n,)
+        Cells of the grid that each of them fills.
+    cells : array of int, shape (sum of `count`,)
+        These cells, row by row.
+    duplicates : array of int
+        Times that came more than once [s since 1970].
+    notes : tuple of str
+    """
+
+    begin_unix: float
+    step_s: int
+    size: int
+    order: Ints
+    count: Ints
+    cells: Ints
+    duplicates: Ints
+    notes: tuple[str, ...]
+
+    def filled(self, values: Floats) -> Floats:
+        """A column of the file on the grid; not-a-number where no row speaks."""
+        full = np.full(self.size, np.nan)
+        full[self.cells] = np.repeat(values[self.order], self.count)
+        return full
+
+
+def placing_of(record: Record) -> Placing:
+    """The regular grid that a record's times lie on, and where on it each row lies.
 
     Where the step changes the grid has the finest, and a coarser row's values hold for all of its interval.
 
@@ -171,20 +206,34 @@ def placed(record: Record) -> Source:
     index = _on_grid(begins, step, record)
     count = np.minimum(np.rint(lengths / step).astype(np.int64), np.diff(index, append=index[-1] + lengths[-1] // step))
     cells = np.repeat(index, count) + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    size = int(index[-1] + count[-1])
-    filled = {}
-    for name, values in record.columns.items():
-        full = np.full(size, np.nan)
-        full[cells] = np.repeat(values[order], count)
-        filled[name] = full
-    begin = float(begins[0] + record.offset_s)
-    return Source(
-        begin,
+    return Placing(
+        float(begins[0] + record.offset_s),
         step,
-        filled,
-        record.where,
+        int(index[-1] + count[-1]),
+        order,
+        count,
+        cells,
         repeated.astype(np.int64),
-        record.notes + _changes(rows, lengths, record.where),
+        _changes(rows, lengths, record.where),
+    )
+
+
+def placed(record: Record, placing: Placing | None = None) -> Source:
+    """A record's rows on the regular grid that its times lie on; `placing` where that is known already.
+
+    Raises
+    ------
+    SiteError
+        If there is no such grid.
+    """
+    on = placing_of(record) if placing is None else placing
+    return Source(
+        on.begin_unix,
+        on.step_s,
+        {name: on.filled(values) for name, values in record.columns.items()},
+        record.where,
+        on.duplicates,
+        record.notes + on.notes,
         record.typical,
         record.station,
     )

@@ -7,7 +7,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ import numpy as np
 from tafukt.problems import hint
 from tafukt.sites.errors import SiteError
 from tafukt.sites.profile import Floats
+from tafukt.sites.schema.fields import Label
 from tafukt.sites.time_grid import DAY_S, HOUR_S
+from tafukt.sites.weather.source import Placing
 
 # A year of measurements by the minute has some 50 MB; what unpacks to more is no weather.
 MAX_UNPACKED_BYTES = 500_000_000
@@ -94,13 +96,15 @@ def column_named(names: Iterable[str], wanted: Iterable[str]) -> str | None:
 class Table:
     """A file's rows: times, every column of numbers, and what was told on the way.
 
-    `numbers` holds not-a-number where a cell is empty or is no number.
+    `numbers` holds not-a-number where a cell is empty or is no number. `placings` is where its rows lie on a regular
+    grid, by the label of their times: worked out for the first column that is asked for, and good for all of them.
     """
 
     name: str
     times: Times
     numbers: Mapping[str, Floats]
     above: tuple[str, ...] = ()
+    placings: dict[Label, Placing] = field(default_factory=dict, compare=False, repr=False)
 
     def column(self, key: str, column: str, where: str) -> Floats:
         """The values of a column.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,61 @@ def test_a_file_is_read_once_for_all_series(tmp_path: Path, monkeypatch: pytest.
     path.write_text(path.read_text().replace(",1,2,3", ",4,5,6"))
     changed = supply(sites, START, 1, 3600, 1, tmp_path)
     assert [each.other_w.values[0] for each in changed.values()] == [4000.0, 5000.0, 6000.0]
+
+
+def kept_series(folder: Path) -> list[Path]:
+    return sorted((folder / "series").iterdir())
+
+
+def test_a_series_is_kept_under_a_hash_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tafukt.sites.weather import series as resampling
+
+    rows = [(time, i) for i, time in enumerate(hourly())]
+    priced = site(grid={"price_mad_per_kwh": {**series(tmp_path / "p.csv", rows), "fill": "interpolate"}})
+    first = run(priced, tmp_path).price_mad_per_kwh.values
+    assert len(kept_series(tmp_path)) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(resampling, "read_table", lambda *a, **k: pytest.fail("the file is read again"))
+        assert np.array_equal(run(priced, tmp_path).price_mad_per_kwh.values, first)
+    for other in ({"days": 1}, {"step_s": 300}):  # what is kept is of one span
+        run(priced, tmp_path, **other)
+    assert len(kept_series(tmp_path)) == 3
+    about = os.stat(tmp_path / "p.csv")
+    series(tmp_path / "p.csv", [(time, 95 - i) for i, time in enumerate(hourly())])  # as long as before
+    os.utime(tmp_path / "p.csv", ns=(about.st_atime_ns, about.st_mtime_ns + 1))
+    assert os.stat(tmp_path / "p.csv").st_size == about.st_size
+    assert np.array_equal(run(priced, tmp_path).price_mad_per_kwh.values, 95 - first)
+
+
+def test_what_was_filled_is_told_from_the_cache_too(tmp_path: Path) -> None:
+    rows: list[tuple[str, Any]] = [(time, "" if i == 30 else 1) for i, time in enumerate(hourly())]
+    priced = site(grid={"price_mad_per_kwh": {**series(tmp_path / "p.csv", rows), "fill": "interpolate"}})
+    assert "1 missing" in " ".join(run(priced, tmp_path).notes)
+    assert run(priced, tmp_path).notes == run(priced, tmp_path / "other").notes
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "changed", "another's", "a folder"])
+def test_a_broken_entry_of_the_cache_is_made_again(damage: str, tmp_path: Path) -> None:
+    rows = [(time, i) for i, time in enumerate(hourly())]
+    priced = site(grid={"price_mad_per_kwh": series(tmp_path / "p.csv", rows)})
+    cache = tmp_path / "cache"
+    first, other = run(priced, cache), run(priced, cache, start=DAY_BEFORE)
+    files = kept_series(cache)
+    whole = [file.read_bytes() for file in files]
+    for file, data, another in zip(files, whole, reversed(whole), strict=True):
+        if damage == "a folder":
+            file.unlink()
+            file.mkdir()
+            continue
+        middle = len(data) // 2
+        changed = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        file.write_bytes({"empty": b"", "cut": data[:-9], "changed": changed, "another's": another}[damage])
+    for begun, found in ((START, first), (DAY_BEFORE, other)):
+        again = run(priced, cache, start=begun)
+        assert np.array_equal(again.price_mad_per_kwh.values, found.price_mad_per_kwh.values)
+        assert again.notes == found.notes
+    if damage != "a folder":
+        assert [file.read_bytes() for file in files] == whole
 
 
 # --- Providers
