@@ -82,6 +82,8 @@ def jobs_columns(record: Record) -> dict[str, Floats]:
     caused = np.empty((len(names), len(occupancy.job)))
     for index, energy in enumerate(record.energy):
         mine = np.flatnonzero(occupancy.site == index)
+        if not len(mine):
+            continue
         found, per_it = rates(energy), _per_it(energy) * energy.duration_s
         meters = np.zeros((len(names), len(per_it) + 1))
         for name, meter in zip(names, meters, strict=True):

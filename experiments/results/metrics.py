@@ -215,9 +215,8 @@ def _sums(books: Sequence[SiteEnergy]) -> dict[str, list[float]]:
     for energy in books:
         powers = energy.flows_w | {"pv": energy.pv_w, "it": energy.it_w, "site": energy.site_w, "other": energy.other_w}
         powers["from_sun"] = energy.flows_w["discharge"] * energy.mix_solar
-        joules = np.sum(np.array(list(powers.values())) * energy.duration_s, axis=1)
-        for name, value in zip(powers, joules.tolist(), strict=True):
-            found.setdefault(name, []).append(value)
+        for name, power_w in powers.items():
+            found.setdefault(name, []).append(energy.total_j(power_w))
     return found
 
 

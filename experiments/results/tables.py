@@ -20,7 +20,7 @@ from tafukt.experiments.results.grid_events import grid_event_rows
 from tafukt.experiments.results.meter import Meter, meter_columns
 from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, Times, job_times
 from tafukt.simulator.record import Events, Record, SiteEnergy
-from tafukt.simulator.units import HOUR_S, KWH_J, Floats
+from tafukt.simulator.units import HOUR_S, KWH_J, Floats, Ints
 from tafukt.sites.profile import StepProfile
 
 Columns = dict[str, Any]
@@ -182,13 +182,19 @@ def _binned(books: SiteEnergy, rates: Sequence[Floats], edges: Floats) -> Floats
     whole = np.array_equal(books.edges_s[first], edges[:-1]) and books.edges_s[-1] == edges[-1]
     if not whole or counts.max() > SEGMENTS_MOST:
         return np.array([books.binned_j(rate, edges) for rate in rates])
-    duration_s, joules = books.duration_s, np.empty((len(rates), len(books.it_w)))
-    for rate, row in zip(rates, joules, strict=True):
-        np.multiply(rate, duration_s, out=row)
-    binned = joules.take(first, axis=1)
+    # The bins with a second segment and where it stands, those with a third one, and so on; most bins have all of them.
+    later: list[tuple[Ints | slice, Ints]] = []
     for place in range(1, counts.max()):
         more = np.flatnonzero(counts > place)
-        binned[:, more] += joules.take(first[more] + place, axis=1)
+        later.append((slice(None) if len(more) == len(first) else more, first[more] + place))
+    binned = np.zeros((len(rates), len(first)))
+    for rate, row in zip(rates, binned, strict=True):
+        if not rate.any() and not np.signbit(rate).any():
+            continue  # a third of the columns where no job runs
+        joules = rate * books.duration_s
+        joules.take(first, out=row)
+        for bins, segments in later:
+            row[bins] += joules.take(segments)
     return binned
 
 

@@ -82,18 +82,16 @@ def settle_flows(ledger: SiteLedger) -> SiteEnergy:
 def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
     """Every segment of the window, with further edges at `cuts` [s]."""
     site = ledger.site
-    edges = _edges(ledger, cuts)
+    edges, step, segment = _edges(ledger, cuts)
     starts = edges[:-1]
-    step = np.minimum(step_index(starts, ledger.step_s), ledger.steps - 1)
     it = _held(ledger.it_times, ledger.it_values, starts)
     pv, other = site.pv.values[step], site.other.values[step]
     load = it * (1.0 + site.overhead.values[step]) + site.fixed_w + other
     if len(ledger.ends):
-        segment = np.searchsorted(ledger.ends, edges, side="right")
         power = np.asarray(ledger.powers)[segment[:-1]]
         stored = _stored(ledger, edges, segment)
     else:
-        power, stored = np.zeros(len(starts)), np.full(len(edges), ledger.stored_j)
+        power, stored = _same(0.0, len(starts)), _same(ledger.stored_j, len(edges))
     limit = site.grid.import_limits_w(step * ledger.step_s)
     if list(ledger.supply_values) == [Supply.GRID]:  # never an outage: what holds everywhere needs no column
         flows = split(pv, load, power, limit, site.grid.export_limit_w)
@@ -137,23 +135,39 @@ def split(
 
 def _no_rounding(difference: Floats, of: Floats) -> Floats:
     """A difference of two powers that were computed in two ways, now zero where it is nothing but rounding."""
-    difference[difference <= POWER_ROUNDING * of] = 0.0
+    np.copyto(difference, 0.0, where=difference <= POWER_ROUNDING * of)
     return difference
 
 
-def _edges(ledger: SiteLedger, cuts: Sequence[float]) -> Floats:
-    end_s = ledger.end_s
-    changes = (ledger.it_times, ledger.supply_times, ledger.ends, cuts)
-    steps = np.arange(ledger.steps, dtype=np.float64) * ledger.step_s
-    parts: list[Floats] = [steps, *(np.asarray(times) for times in changes)]
+def _edges(ledger: SiteLedger, cuts: Sequence[float]) -> tuple[Floats, Ints, Ints]:
+    """Edges of the segments [s], the step of each segment, and how many of the battery's have ended by each edge.
+
+    Nearly every edge is one of the supply steps: only the others have to be sorted and put in among them.
+    """
+    end_s, n = ledger.end_s, ledger.steps
+    others: list[Floats] = [np.asarray(times) for times in (ledger.it_times, ledger.supply_times, cuts)]
     for profile in (ledger.site.grid.price, ledger.site.grid.export_price, ledger.site.grid.carbon):
         if profile.step_s != ledger.step_s or profile.start_s:
-            parts.append(profile.start_s + np.arange(len(profile.values), dtype=np.float64) * profile.step_s)
-    # Runs that are sorted already are what a stable sort merges fastest.
-    edges = np.sort(np.concatenate((*parts, [end_s])), kind="stable")
-    edges = edges[(edges >= 0.0) & (edges <= end_s)]
-    first = np.concatenate(([True], edges[1:] != edges[:-1]))
-    return np.asarray(edges[first])
+            others.append(profile.start_s + np.arange(len(profile.values), dtype=np.float64) * profile.step_s)
+    base = np.append(np.arange(n, dtype=np.float64) * ledger.step_s, end_s)
+    ends = np.asarray(ledger.ends)
+    place = _place(base, ends, ledger.step_s)
+    times = np.concatenate(others)
+    times = times[(times >= 0.0) & (times <= end_s)]
+    off = np.unique(np.concatenate((times[_place(base, times, ledger.step_s) < 0], ends[place < 0])))
+    before = np.searchsorted(base, off)
+    edges = np.insert(base, before, off)
+    step = np.insert(np.arange(n + 1), before, before - 1)[:-1]
+    # The edge at which each of the battery's segments ends: a step's is as many places on as others lie before it.
+    at = place + np.cumsum(np.bincount(before, minlength=len(base)))[place]
+    at[place < 0] = np.searchsorted(edges, ends[place < 0])
+    return edges, step, np.cumsum(np.bincount(at, minlength=len(edges)))
+
+
+def _place(base: Floats, times: Floats, step_s: float) -> Ints:
+    """Which of the edges of the supply steps, the last of which is the window's end, each time is; -1 for none."""
+    place = np.minimum(np.rint(times / step_s).astype(np.int64), len(base) - 1)
+    return np.where(base[place] == times, place, np.where(times == base[-1], len(base) - 1, -1))
 
 
 def _taken_j(ledger: SiteLedger, edges: Floats, discharge_w: Floats) -> float:
@@ -164,8 +178,13 @@ def _taken_j(ledger: SiteLedger, edges: Floats, discharge_w: Floats) -> float:
 def _held(times: Sequence[float], values: Sequence[float], at: Floats) -> Floats:
     """The value that holds at each of `at`, given the times of change."""
     if len(times) == 1:
-        return np.full(len(at), values[0])
+        return _same(values[0], len(at))
     return np.asarray(np.asarray(values)[np.searchsorted(times, at, side="right") - 1])
+
+
+def _same(value: float, size: int) -> Floats:
+    """A column of one value, which takes no more room than that."""
+    return np.broadcast_to(np.float64(value), size)
 
 
 def _sampled(profile: StepProfile, ledger: SiteLedger, segments: _Segments) -> Floats:

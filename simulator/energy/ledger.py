@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import MutableSequence
 from enum import IntEnum
+from functools import lru_cache
 from math import exp, expm1, inf
 from typing import Any, TypeVar
 
@@ -45,17 +46,16 @@ class BatteryMotion:
         n = int(np.ceil(end_s / self.step_s - 1e-9))
         self.steps = n
         pv, other = site.pv.values[:n], site.other.values[:n]
-        # What is left of the sun before IT, and what a watt of IT draws; plain floats are what a Python
-        # loop reads fastest.
+        # What is left of the sun before IT, and what a watt of IT draws. Lists of floats would be read no faster than
+        # they take to make, at four times the memory.
         free, per_it = pv - other - site.fixed_w, 1.0 + site.overhead.values[:n]
-        self._free: list[float] = free.tolist()
-        self._per_it: list[float] = per_it.tolist()
+        self._free, self._per_it = array("d", free.tobytes()), array("d", per_it.tobytes())
         # From each step, the last one before the sun could exceed the load at all: up to there an empty
         # battery may sleep.
         bright = np.where(free > 0, np.arange(n), n)
         dark = np.maximum(np.minimum.accumulate(bright[::-1])[::-1] - 1, np.arange(n))
-        self._last_dark = array("q", dark.astype(np.int64).tobytes())
-        self._edges = array("d", (np.arange(n + 1) * self.step_s).tobytes())
+        self._last_dark = array("i", dark.astype(np.int32).tobytes())
+        self._edges = _step_edges(n, self.step_s)
         self.now_s = 0.0
         self.supply = Supply.GRID
         limit = site.grid.import_limits_w(np.arange(n, dtype=np.float64) * self.step_s)
@@ -274,6 +274,12 @@ class BatteryMotion:
             return tuple(found)
         short = -surplus_w - self.ceiling_at(now_s)
         return (short,) if short > 0.0 else ()
+
+
+@lru_cache(maxsize=4)
+def _step_edges(steps: int, step_s: float) -> array[float]:
+    """Edges of the supply steps [s], shared by all sites; nobody writes to them."""
+    return array("d", (np.arange(steps + 1) * step_s).tobytes())
 
 
 NO_BAND = (0.0, -1.0)

@@ -164,7 +164,8 @@ class Engine:
             held = [job for job in state.running.values() if job.site == index]
             check_cluster(cluster, held, scenario.sites[index].name, end_s)
         energy, worst = [], 0.0
-        for index, ledger in enumerate(state.ledgers):
+        for index in range(len(state.clusters)):
+            ledger = state.ledgers.pop(0)  # not held any longer: the books of all sites are large enough
             energy.append(settle_flows(ledger))
             it_j = recorded_it_j(state.clusters[index], occupancy, index, end_s)
             worst = max(worst, residual(ledger, energy[-1], it_j))
