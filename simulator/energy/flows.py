@@ -92,7 +92,7 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
         stored = _stored(ledger, edges, segment)
     else:
         power, stored = _same(0.0, len(starts)), _same(ledger.stored_j, len(edges))
-    limit = site.grid.import_limits_w(step * ledger.step_s)
+    limit = site.grid.import_limits_w(np.asarray(step * ledger.step_s, dtype=np.float64))
     if list(ledger.supply_values) == [Supply.GRID]:  # never an outage: what holds everywhere needs no column
         flows = split(pv, load, power, limit, site.grid.export_limit_w)
     else:
