@@ -27,6 +27,7 @@ from tafukt.experiments.figures.style import (
     wrapped,
     zone_of,
 )
+from tafukt.experiments.figures.thinning import seen
 from tafukt.experiments.figures.window import Window, cut, shade, told, window_of
 
 if TYPE_CHECKING:
@@ -186,19 +187,15 @@ def battery_state(
         )
         ax.plot(at, days["mean"], color=BATTERY, linewidth=1.2, label="mean over the day")
     else:
-        at = day_numbers(times)
-        ax.fill_between(
-            at,
-            total.to_numpy(),
-            color=BATTERY,
-            alpha=0.35,
-            linewidth=0,
-            label="all sites" if stored.shape[1] > 1 else "stored",
-        )
-        ax.plot(at, total.to_numpy(), color=BATTERY, linewidth=1.2)
-        if 1 < stored.shape[1] <= 40:
-            lines = ax.plot(at, stored.to_numpy(), color=INK, linewidth=0.5, alpha=0.55)
-            lines[0].set_label("each site")
+        at, stack = day_numbers(times), total.to_numpy()
+        kept = seen(stack)
+        label = "all sites" if stored.shape[1] > 1 else "stored"
+        ax.fill_between(at[kept], stack[kept], color=BATTERY, alpha=0.35, linewidth=0, label=label)
+        ax.plot(at[kept], stack[kept], color=BATTERY, linewidth=1.2)
+        for column, values in enumerate(stored.to_numpy().T if 1 < stored.shape[1] <= 40 else ()):
+            kept = seen(values)
+            label = "" if column else "each site"
+            ax.plot(at[kept], values[kept], color=INK, linewidth=0.5, alpha=0.55, label=label)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("energy in batteries [kWh]")
     local_axis(ax, times, zone, told(window, whole, zone))

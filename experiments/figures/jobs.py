@@ -25,6 +25,7 @@ from tafukt.experiments.figures.style import (
     under,
     zone_of,
 )
+from tafukt.experiments.figures.thinning import seen
 from tafukt.experiments.figures.window import Window, cut, shade, told, window_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ ENDS = ("pause", "move", "kill", "end", "resize")
 GANTT_LIMIT = 40_000
 GANTT_DAYS = 31.0
 GANTT_PART = 14
+GANTT_COLUMNS = ("site", "time_h", "time_utc", "step_h", "pv_available_kwh", "online_gpus")
 BAND, STRIP = 0.66, 0.2
 
 
@@ -77,6 +79,13 @@ def _from_events(kinds: Any, jobs: Any, sites: Any) -> Iterator[tuple[str, str, 
         yield job, where, begin, -1
 
 
+def by_site(found: pd.DataFrame, last: Any, most: int = GANTT_LIMIT) -> dict[str, pd.DataFrame]:
+    """Stays that begin no later than `last`, the first so many, by site; begin and end are days of matplotlib."""
+    begins, ends = day_numbers(found["begin"]), day_numbers(found["end"].fillna(last))
+    frame = found.assign(begin=begins, end=ends)[begins <= day_numbers([last])[0]]
+    return {str(name): rows for name, rows in frame.sort_values(["begin", "job"]).head(most).groupby("site")}
+
+
 def gantt(
     run: Mapping[str, pd.DataFrame],
     ax: Axes | None = None,
@@ -97,28 +106,26 @@ def gantt(
 
     zone = zone_of(run, tz)
     window = window or window_of(run, zone)
-    jobs, whole = run["jobs"], run["energy"]
-    energy, part = _first_part(cut(whole, window))
+    whole = run["energy"]
+    energy, part = _first_part(cut(whole, window, GANTT_COLUMNS))
     sites = energy["site"].unique().tolist()
     ax = axes_or_new(ax, height=1.2 + 0.5 * len(sites))
     last = energy["time_utc"].max() + pd.Timedelta(hours=float(energy["step_h"].iloc[-1]))
-    frame = stays(jobs, run["events"]).sort_values(["begin", "job"])
-    frame = frame[frame["begin"] < last].head(GANTT_LIMIT)
-    frame = frame.assign(end=frame["end"].fillna(last).clip(upper=last))
+    right = float(day_numbers([last])[0])
+    most = energy.groupby("site")["online_gpus"].max()
+    found = by_site(stays(run["jobs"], run["events"]), last)
     boxes: list[Any] = []
     colours: list[float] = []
     peak = energy["pv_available_kwh"].max() or 1.0
-    for row, site in enumerate(sites):
+    for row, (site, here) in enumerate(energy.groupby("site", sort=False)):
         base = len(sites) - 1 - row
-        here = energy[energy["site"] == site]
-        x = day_numbers(here["time_utc"])
+        here = here.iloc[seen(here["pv_available_kwh"].to_numpy())]
         sun = base + BAND + here["pv_available_kwh"].to_numpy() / peak * STRIP
-        ax.fill_between(x, base + BAND, sun, step="post", color=SUN, linewidth=0)
+        ax.fill_between(day_numbers(here["time_utc"]), base + BAND, sun, step="post", color=SUN, linewidth=0)
         ax.axhspan(base, base + BAND, color="#F4F4F4", zorder=0, linewidth=0)
-        gpus = max(int(here["online_gpus"].max()), 1)
-        mine = frame[frame["site"] == site]
-        for _, x0, x1, low, high, share in lanes(mine, gpus):
-            y0, y1 = base + low / gpus * BAND, base + high / gpus * BAND
+        gpus = max(int(most[site]), 1)
+        for _, x0, x1, low, high, share in lanes(found[str(site)], gpus) if str(site) in found else ():
+            y0, y1, x1 = base + low / gpus * BAND, base + high / gpus * BAND, min(x1, right)
             boxes.append([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
             colours.append(share)
     shades = mpl.colormaps["cividis"]
@@ -155,7 +162,7 @@ def lanes(stays_here: pd.DataFrame, gpus: int) -> Iterator[tuple[str, float, flo
     free_at = [-math.inf] * gpus
     free = (1 << gpus) - 1  # a bit for each lane: side by side is found by shifts, whatever the number of lanes
     ending: list[tuple[float, list[int]]] = []
-    begins, ends = day_numbers(stays_here["begin"]).tolist(), day_numbers(stays_here["end"]).tolist()
+    begins, ends = stays_here["begin"].tolist(), stays_here["end"].tolist()
     names, needs = stays_here["job"].to_numpy(dtype=object), stays_here["gpus"].tolist()
     for job, begin, end, need, share in zip(names, begins, ends, needs, stays_here["solar"].tolist(), strict=True):
         while ending and ending[0][0] <= begin + 1e-9:

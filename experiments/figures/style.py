@@ -95,6 +95,7 @@ STYLE: dict[str, Any] = {
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # no ticks are above a plot; to look for them costs a tenth of drawing
     "axes.labelsize": 9.0,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
@@ -230,11 +231,32 @@ def save(
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     }
-    more: dict[str, Any] = {"metadata": metadata[kind]} if kind in metadata else {}
-    more |= {"dpi": dpi} if dpi else {}
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it remarks on the age of Computer Modern
     with style(paper, fonts):
-        figure.savefig(target, format=kind, **more)
+        if kind in ("png", "svg"):
+            _print(figure, target, kind, dpi, metadata[kind])
+        else:
+            more: dict[str, Any] = {"metadata": metadata[kind]} if kind in metadata else {}
+            figure.savefig(target, format=kind, **more | ({"dpi": dpi} if dpi else {}))
+
+
+def _print(figure: Figure, target: Path | IO[bytes], kind: str, dpi: float | None, metadata: Any) -> None:
+    """Draw a figure once into a PNG or SVG file.
+
+    `savefig` draws whatever has a layout twice, the first time for nothing: a sixth of the time that a figure takes.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    before, canvas = figure.dpi, figure.canvas
+    try:
+        figure.set_dpi(dpi or mpl.rcParams["savefig.dpi"])
+        made: Any = FigureCanvasAgg(figure) if kind == "png" else FigureCanvasSVG(figure)
+        getattr(made, f"print_{kind}")(target, metadata=metadata)
+    finally:
+        figure.set_dpi(before)
+        figure.set_canvas(canvas)
 
 
 def dates() -> Any:

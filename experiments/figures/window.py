@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tafukt.experiments.figures.style import MUTED, dates, energy_of, zone_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -38,16 +38,13 @@ def window_of(data: Any, tz: str = "") -> Window:
 
 def shared(runs: Iterable[Any], tz: str = "") -> Window:
     """One window for several runs, so that their figures have the same axis."""
-    import pandas as pd
-
     ends, arrivals = [], []
     whole: Any = None
     for run in runs:
         energy = energy_of(run)
-        steps = energy["time_utc"] + pd.to_timedelta(energy["step_h"], unit="h")
-        whole = (energy["time_utc"].min(), steps.max(), zone_of(run, tz))
-        busy = steps[energy["busy_gpus"] > 0]
-        ends.append(busy.max() if len(busy) else whole[1])
+        whole = (energy["time_utc"].min(), _last_end(energy), zone_of(run, tz))
+        busy = energy["busy_gpus"].to_numpy() > 0
+        ends.append(_last_end(energy, busy) if busy.any() else whole[1])
         if not hasattr(run, "columns") and "jobs" in run and len(run["jobs"]):
             arrivals.append(run["jobs"]["submit_utc"].max())
     first, last, zone = whole
@@ -56,9 +53,24 @@ def shared(runs: Iterable[Any], tz: str = "") -> Window:
     return Window(until, max(arrivals) if arrivals else None)
 
 
-def cut(energy: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """The rows of an energy table that are shown."""
-    return energy if window.until is None else energy[energy["time_utc"] < window.until]
+def _last_end(energy: pd.DataFrame, of: Any = slice(None)) -> pd.Timestamp:
+    """When the last step ends, of all or of those that a mask names."""
+    import pandas as pd
+
+    steps = (energy["step_h"].to_numpy()[of] * 3.6e9).round().astype("timedelta64[us]")
+    ends = energy["time_utc"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()[of] + steps
+    return pd.Timestamp(ends.max(), tz="UTC")
+
+
+def inside(energy: pd.DataFrame, window: Window) -> Any:
+    """Which rows of an energy table are shown: a mask, or a slice where they all are."""
+    return slice(None) if window.until is None else (energy["time_utc"] < window.until).to_numpy()
+
+
+def cut(energy: pd.DataFrame, window: Window, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The rows of an energy table that are shown, and some of its columns: to copy them all is what a figure costs."""
+    some = energy if columns is None else energy[list(columns)]
+    return some if window.until is None else some[inside(energy, window)]
 
 
 def shade(ax: Axes, window: Window, last: Any) -> None:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tafukt.experiments.errors import InputError, Problem, nearest
@@ -294,7 +298,10 @@ def hours(value: float) -> str:
 def moment(job: Row, time_h: float, tz: str) -> str:
     """A time in hours from the experiment's start, as local time."""
     at = job["submit_utc"] + timedelta(hours=float(time_h) - float(job["submit_h"]))
-    return str(at.astimezone(zone_of(tz)).strftime("%a %d %b %H:%M"))
+    return str(at.astimezone(_zone(tz)).strftime("%a %d %b %H:%M"))
+
+
+_zone = lru_cache(maxsize=64)(zone_of)
 
 
 def submitted(job: Row, tz: str) -> str:
@@ -364,26 +371,32 @@ def reason_words(reason: str) -> str:
     """A reason in words: the name of a part of a policy with the first sentence of its documentation, else itself."""
     if not reason or " " in reason:
         return reason
-    said = _parts().get(_bare(reason), "")
+    said = _said_of(_bare(reason))
     return f"{reason.replace('_', ' ')} ({said[:1].lower()}{said[1:]})" if said else reason.replace("_", " ")
 
 
 @lru_cache(maxsize=1)
-def _parts() -> dict[str, str]:
-    """First sentence of each part of a policy, by its bare name."""
-    import importlib
-    import pkgutil
-
+def _parts() -> dict[str, tuple[str, str]]:
+    """Module and name of each part of a policy, by its bare name: from the sources, as importing all takes 0.25 s."""
     from tafukt.simulator import policies
 
-    found: dict[str, str] = {}
-    for module in pkgutil.walk_packages(policies.__path__, policies.__name__ + "."):
-        for name, value in vars(importlib.import_module(module.name)).items():
-            doc = getattr(value, "__doc__", None)
-            if callable(value) and isinstance(doc, str) and not name.startswith("_"):
-                first = " ".join(doc.strip().split("\n\n")[0].split())
-                found[_bare(name)] = first.split(". ")[0].rstrip(".")
+    folder, found = Path(str(files(policies))), {}
+    for path in sorted(folder.rglob("*.py")):
+        inner = path.relative_to(folder).with_suffix("").parts
+        module = ".".join((policies.__name__, *inner)).removesuffix(".__init__")
+        for name in re.findall(r"^(?:def|class) ([A-Za-z]\w*)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            found[_bare(name)] = (module, name)
     return found
+
+
+@lru_cache(maxsize=256)
+def _said_of(bare: str) -> str:
+    """First sentence of the documentation of a part of a policy; empty where no part is called so."""
+    if bare not in _parts():
+        return ""
+    module, name = _parts()[bare]
+    first = (getattr(import_module(module), name).__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(first.split()).split(". ")[0].rstrip(".")
 
 
 def _bare(name: str) -> str:

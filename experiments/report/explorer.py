@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 
 from tafukt.experiments.figures.catalogue import example_runs
 from tafukt.experiments.figures.energy import STACK
-from tafukt.experiments.figures.jobs import lanes, stays
+from tafukt.experiments.figures.jobs import by_site, lanes, stays
 from tafukt.experiments.figures.style import FLOWS, INK, SERIES, dates
-from tafukt.experiments.figures.window import cut, shared
+from tafukt.experiments.figures.thinning import extremes
+from tafukt.experiments.figures.window import Window, inside, shared
 from tafukt.experiments.report.explain import hours, known, story
 from tafukt.experiments.results import axes as words
 from tafukt.experiments.results.numbers import in_currency
@@ -112,38 +114,54 @@ def kept(columns: Floats, most: int) -> NDArray[np.intp]:
     if count <= most:
         return np.arange(count)
     stretches = max(1, most // (2 * width))
-    rows = _extremes(columns, stretches)
+    rows = extremes(columns, stretches)
     while True:  # columns often peak together, which leaves room for more stretches
-        more = _extremes(columns, stretches := 2 * stretches)
+        more = extremes(columns, stretches := 2 * stretches)
         if len(more) > most:
             return rows
         rows = more
 
 
-def _extremes(columns: Floats, stretches: int) -> NDArray[np.intp]:
-    """First and last step, and of each stretch those at which a column is least or largest."""
-    count = len(columns)
-    found = [np.array([0, count - 1])]
-    for part in np.array_split(np.arange(count), min(stretches, count)):
-        found += [part[columns[part].argmin(axis=0)], part[columns[part].argmax(axis=0)]]
-    return np.unique(np.concatenate(found))
+@dataclass(frozen=True)
+class _Course:
+    """The energy table of a run as far as it is shown: the sites by name, and for each column a row a site."""
+
+    table: pd.DataFrame
+    sites: list[str]
+    order: NDArray[np.intp]
+
+    def of(self, column: str) -> Floats:
+        """A column as an array of sites and steps."""
+        values = self.table[column].to_numpy()[self.order]
+        return np.asarray(values, dtype=np.float64).reshape(len(self.sites), -1)
+
+    def gpus(self) -> list[int]:
+        """The GPUs of each site, at most."""
+        return [int(most) for most in self.of("online_gpus").max(axis=1)]
+
+
+def _course(energy: pd.DataFrame, window: Window) -> _Course:
+    """The course of a run's energy within a window."""
+    import pandas as pd
+
+    rows = inside(energy, window)
+    codes, names = pd.factorize(energy["site"])
+    order = np.argsort(codes[rows], kind="stable")
+    return _Course(energy, [str(name) for name in names], np.arange(len(energy))[rows][order])
 
 
 def payload(run: RunData, steps: int, jobs: int, stories: int) -> dict[str, Any]:
     """One run as plain data: times in minutes from its start, powers in tenths of a kW, energies in tenths of a kWh."""
     window = shared([run])
-    energy = cut(run.energy, window)
-    start = energy["time_utc"].min()
-    names = energy["site"].unique().tolist()
-    tables = {name: energy[energy["site"] == name] for name in names}
-    first = tables[names[0]]
-    hours_each = first["step_h"].to_numpy()
-    flows = {key: np.array([tables[name][f"{key}_kwh"].to_numpy() / hours_each for name in names]) for key in STACK}
-    load = np.array([tables[name]["site_kwh"].to_numpy() / hours_each for name in names])
-    stored = np.array([tables[name]["stored_kwh"].to_numpy() for name in names])
+    course = _course(run.energy, window)
+    times = course.table["time_utc"].iloc[course.order[: len(course.order) // len(course.sites)]]
+    start, last = times.iloc[0], times.iloc[-1]
+    hours_each, time_h = course.of("step_h")[0], course.of("time_h")[0]
+    flows = {key: course.of(f"{key}_kwh") / hours_each for key in STACK}
+    load, stored = course.of("site_kwh") / hours_each, course.of("stored_kwh")
     imports = flows["import_to_load"] + flows["import_to_battery"]
     sun = flows["pv_to_load"] + flows["pv_to_battery"] + flows["export"] + flows["curtailed"]
-    seen = [load.sum(0), imports.sum(0), sun.sum(0), stored.sum(0), *(imports if len(names) > 1 else ())]
+    seen = [load.sum(0), imports.sum(0), sun.sum(0), stored.sum(0), *(imports if len(course.sites) > 1 else ())]
     rows = kept(np.column_stack(seen), steps)
     series = {
         key: _tenths(values[:, rows])
@@ -153,14 +171,14 @@ def payload(run: RunData, steps: int, jobs: int, stories: int) -> dict[str, Any]
     return {
         "tz": run.tz,
         "start": int(start.timestamp()),
-        "steps": len(first),
-        "minutes": np.rint(first["time_h"].to_numpy()[rows] * 60 - first["time_h"].iloc[0] * 60).astype(int).tolist(),
-        "end": round(float(first["time_h"].iloc[-1] + hours_each[-1] - first["time_h"].iloc[0]) * 60),
+        "steps": len(time_h),
+        "minutes": np.rint(time_h[rows] * 60 - time_h[0] * 60).astype(int).tolist(),
+        "end": round(float(time_h[-1] + hours_each[-1] - time_h[0]) * 60),
         "arrivals_end": _minutes(window.arrivals_end, start) if window.arrivals_end is not None else None,
-        "sites": names,
-        "gpus": [int(tables[name]["online_gpus"].max()) for name in names],
+        "sites": course.sites,
+        "gpus": course.gpus(),
         "series": series,
-        "jobs": _jobs(run, start, names, tables, jobs, stories),
+        "jobs": _jobs(run, (start, last), course.sites, course.gpus(), jobs, stories),
     }
 
 
@@ -174,8 +192,31 @@ def _minutes(moment: Any, start: Any) -> int:
     return round(float((moment - start).total_seconds()) / 60)
 
 
+STORY_COLUMNS = [
+    *("job", "job_class", "function", "programme", "residency", "region", "home", "gpus", "estimate_h", "slack_h"),
+    *("state", "site", "submit_h", "start_h", "end_h", "submit_utc", "wait_h", "jct_h"),
+    *("deadline_h", "deadline_missed"),
+]
+SAID_COLUMNS = [
+    *("job_class", "gpus", "wait_h", "energy_kwh", "pv_kwh", "battery_pv_kwh", "deadline_missed", "state"),
+]
+
+
+def _rows(table: pd.DataFrame, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Some columns of a table row by row, as plain Python: `to_dict` takes three times as long."""
+    columns = [_plain(table[name]) for name in names]
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+def _plain(column: pd.Series[Any]) -> list[Any]:
+    """The values of a column as plain Python; moments as `datetime`, which is quicker to reckon with and to write."""
+    if column.name == "submit_utc":
+        return list(column.dt.to_pydatetime())
+    return column.to_numpy(dtype=object).tolist()
+
+
 def _jobs(
-    run: RunData, start: Any, names: list[str], tables: dict[str, pd.DataFrame], most: int, stories: int
+    run: RunData, shown_from_to: tuple[Any, Any], names: list[str], gpus: list[int], most: int, stories: int
 ) -> dict[str, Any]:
     """The jobs with most energy and longest waits, their boxes on the sites, the stories of the first of them."""
     jobs = run.jobs
@@ -183,23 +224,21 @@ def _jobs(
         jobs["energy_kwh"].rank(pct=True) + jobs["wait_h"].fillna(0).rank(pct=True) + jobs["deadline_missed"]
     ).to_numpy()
     shown = jobs.iloc[np.argsort(-rank, kind="stable")[:most]]
-    place = {str(name): index for index, name in enumerate(shown["job"])}
-    events = run.events
-    events = events[events["job"].isin(place)]
-    boxes = [[place[job], names.index(site), *box] for site, job, box in _boxes(shown, events, start, tables)]
-    mine = events[events["job"].isin(set(shown["job"].head(stories)))]
+    place = {name: index for index, name in enumerate(_plain(shown["job"]))}
+    whose = np.array([place.get(name, most) for name in _plain(run.events["job"])], dtype=np.intp)
+    events = run.events.iloc[np.flatnonzero(whose < most)]
+    boxes = [[place[job], site, *box] for site, job, box in _boxes(shown, events, shown_from_to, names, gpus)]
     by_job: dict[str, list[dict[str, Any]]] = {}
-    for event in mine.to_dict("records"):
-        by_job.setdefault(event["job"], []).append({str(key): value for key, value in event.items()})
+    mine = run.events.iloc[np.flatnonzero(whose < stories)]
+    for event in _rows(mine, ("time_h", "kind", "job", "site", "reason", "detail")):
+        by_job.setdefault(event["job"], []).append(event)
     told = []
-    for row in shown.head(stories).to_dict("records"):
-        found = story(
-            {str(key): value for key, value in row.items()}, by_job.get(row["job"], []), run.tz, timeline=False
-        )
+    for row in _rows(shown.head(stories), STORY_COLUMNS):
+        found = story(row, by_job.get(row["job"], []), run.tz, timeline=False)
         told.append([in_currency(line, run.currency) for line in (found.headline, *found.lines)])
     return {
-        "id": [str(name) for name in shown["job"]],
-        "said": [_said(row) for row in shown.to_dict("records")],
+        "id": list(place),
+        "said": [_said(row) for row in _rows(shown, SAID_COLUMNS)],
         "boxes": boxes,
         "stories": told,
         "left_out": len(jobs) - len(shown),
@@ -207,22 +246,16 @@ def _jobs(
 
 
 def _boxes(
-    jobs: pd.DataFrame, events: pd.DataFrame, start: Any, tables: dict[str, pd.DataFrame]
-) -> Iterator[tuple[str, str, list[int]]]:
+    jobs: pd.DataFrame, events: pd.DataFrame, shown_from_to: tuple[Any, Any], names: list[str], gpus: list[int]
+) -> Iterator[tuple[int, str, list[int]]]:
     """Every stay of a job on a site as [begin, end (minutes), lowest lane, one past the highest, sun's share in %]."""
-    last = max(table["time_utc"].max() for table in tables.values())
-    frame = stays(jobs, events).sort_values(["begin", "job"])
-    frame = frame[frame["begin"] <= last]
-    frame = frame.assign(end=frame["end"].fillna(last))
+    start, last = shown_from_to
     origin = float(dates().date2num(start))
-    for site, table in tables.items():
-        gpus = max(int(table["online_gpus"].max()), 1)
-        for job, begin, end, low, high, share in lanes(frame[frame["site"] == site], gpus):
-            minutes = [
-                round((begin - origin) * 1440),
-                max(round((end - origin) * 1440), round((begin - origin) * 1440) + 1),
-            ]
-            yield site, job, [*minutes, low, high, round(100 * share)]
+    here = by_site(stays(jobs, events), last)
+    for site, (name, most) in enumerate(zip(names, gpus, strict=True)):
+        for job, begin, end, low, high, share in lanes(here[name], max(most, 1)) if name in here else ():
+            first = round((begin - origin) * 1440)
+            yield site, job, [first, max(round((end - origin) * 1440), first + 1), low, high, round(100 * share)]
 
 
 def _said(row: Any) -> str:
