@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.resources import files
-from math import ceil, isnan
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,6 @@ from tafukt.simulator.bound.jobs import demand_of
 from tafukt.simulator.bound.lower_bound import lower_bound
 from tafukt.simulator.bound.supply import gpu_power_w, node_base_w
 from tafukt.simulator.engine.engine import simulate
-from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.planner.clairvoyant import Clairvoyant, Known
 from tafukt.simulator.policies.planner.planner import PlannerSettings
@@ -38,7 +37,6 @@ from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.search.best import carried_out
 from tafukt.simulator.search.search import Found, SearchSettings, search
-from tafukt.simulator.units import HOUR_S
 from tafukt.workloads.job import Job
 
 J_PER_KWH = 3.6e6
@@ -90,19 +88,15 @@ class Ladder:
         """What makes the row of each step, in order."""
         jobs, sun = self.jobs, replace(self.settings.forecast, sun="perfect")
         clear = replace(self.settings, forecast=sun)
-        hours = ceil(self.scenario.end_s / HOUR_S)
-        perfect = replace(self.settings, forecast=ForecastSettings(sun="perfect", horizon_h=hours))
-        all_known = PlannerSettings(horizon_h=hours, scarcity=0.0, margin_s=600.0, sites=4)
 
-        def planned(known: Known, how: PlannerSettings, settings: Settings) -> Callable[[str], Record]:
-            return lambda step: self.run(Clairvoyant(step, how, known), jobs, settings)
+        def planned(known: Known) -> Callable[[str], Record]:
+            return lambda step: self.run(Clairvoyant(step, PlannerSettings(), known), jobs, clear)
 
-        usual, ours = PlannerSettings(), self.settings
+        ours = self.settings
         made: dict[str, Callable[[str], Record]] = {
             "whole gangs, nodes and restarts: best known schedule": lambda _: self.searched(),
-            "planned job by job, knowing all": planned(Known(jobs), all_known, perfect),
-            "who will come is not known": planned(Known(jobs, arrivals=False), usual, clear),
-            "nor how long they run": planned(Known(jobs, durations=False, arrivals=False), usual, clear),
+            "planned job by job, not knowing who will come": planned(Known(jobs, arrivals=False)),
+            "nor how long they run": planned(Known(jobs, durations=False, arrivals=False)),
             "nor the sun, but for its forecast: planner": lambda _: self.run(policy("planner"), jobs, ours),
             "nobody stops or moves: planner": lambda _: self.run(policy("planner"), stay_put(jobs), ours),
             "planned once, at submission: wait-for-sun": lambda _: self.run(policy("wait-for-sun"), jobs, ours),
