@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.resources import files
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,8 @@ from tafukt.simulator.search.search import Found, SearchSettings, search
 from tafukt.workloads.job import Job
 
 J_PER_KWH = 3.6e6
+BEST = 1
+"""The place of the best known schedule among the steps."""
 HEAD = """# Where the saving goes
 
 `{experiment}`, means over seeds {seeds} with 95 % intervals (Student's t over seeds; none for fewer than five).
@@ -166,15 +168,22 @@ def rows_of(experiment: str, start: str, seed: int, steps: int, kept: Path | Non
 
 @dataclass(frozen=True)
 class Cause:
-    """A step over all seeds: draw [kWh], and what it loses of the draw [kWh] and of the saving, with half-widths."""
+    """A step over all seeds: draw [kWh], what it loses of the draw [kWh] and of the saving, and what it still saves.
+
+    `captured` is its share of what the bound allows over fifo, `of_best` of what the best known schedule saves; each
+    `_half` is the half-width of an interval.
+    """
 
     step: str
     draw_kwh: float
     lost_kwh: float
     lost_half_kwh: float
-    captured: float
     lost: float
     lost_half: float
+    captured: float
+    captured_half: float
+    of_best: float
+    of_best_half: float
     misses: float
     more_it_kwh: float
 
@@ -182,17 +191,22 @@ class Cause:
 def causes(ladders: Sequence[Sequence[Row]]) -> list[Cause]:
     """The steps of all seeds, each against the step before it, seed by seed."""
     draws = np.array([[row.draw_kwh for row in rows] for rows in ladders])
-    room = (draws[:, -1] - draws[:, 0])[:, None]
-    captured = (draws[:, -1:] - draws) / room
+    room = draws[:, -1:] - draws[:, :1]
+    saved = draws[:, -1:] - draws
     lost_kwh = np.diff(draws, axis=1, prepend=draws[:, :1])
     found = []
     for at, row in enumerate(ladders[0]):
-        kwh, share = mean_interval(lost_kwh[:, at]), mean_interval(lost_kwh[:, at] / room[:, 0])
+        shares = (
+            lost_kwh[:, at],
+            lost_kwh[:, at] / room[:, 0],
+            saved[:, at] / room[:, 0],
+            saved[:, at] / saved[:, BEST],
+        )
+        intervals = [value for share in shares for value in mean_interval(share)[:2]]
         misses, more = (
             float(np.mean([getattr(rows[at], name) for rows in ladders])) for name in ("misses", "more_it_kwh")
         )
-        drawn, reached = float(draws[:, at].mean()), float(captured[:, at].mean())
-        found.append(Cause(row.step, drawn, kwh[0], kwh[1], reached, share[0], share[1], misses, more))
+        found.append(Cause(row.step, float(draws[:, at].mean()), *intervals, misses, more))
     return found
 
 
@@ -202,19 +216,16 @@ def table(found: Sequence[Cause]) -> str:
     def with_half(value: float, half: float, text: str) -> str:
         return f"{value:{text}}" + ("" if isnan(half) else f" ± {half:{text}}")
 
-    columns = ("cause", "draw [kWh]", "lost [kWh]", "lost of the saving", "captured", "late", "more IT energy [kWh]")
+    columns = ("cause", "draw [kWh]", "lost [kWh]", "lost of the saving", "captured")
+    columns += ("of what the best known saves", "late", "more IT energy [kWh]")
     lines = [f"| {' | '.join(columns)} |", "|---|" + "--:|" * (len(columns) - 1)]
     for at, one in enumerate(found):
         lost = with_half(one.lost_kwh, one.lost_half_kwh, ",.0f") if at else ""
         share = with_half(one.lost, one.lost_half, ".3f") if at else ""
-        cells = [
-            f"{one.draw_kwh:,.0f}",
-            lost,
-            share,
-            f"{one.captured:.3f}",
-            f"{one.misses:.1f}",
-            f"{one.more_it_kwh:,.0f}",
-        ]
+        captured = with_half(one.captured, one.captured_half if 0 < at < len(found) - 1 else nan, ".3f")
+        of_best = with_half(one.of_best, one.of_best_half if BEST < at < len(found) - 1 else nan, ".3f")
+        cells = (f"{one.draw_kwh:,.0f}", lost, share, captured, of_best if at >= BEST else "")
+        cells += (f"{one.misses:.1f}", f"{one.more_it_kwh:,.0f}")
         lines.append(f"| {one.step} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
