@@ -10,10 +10,11 @@ from math import inf
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.energy.ledger import SiteLedger, Supply, step_index
-from tafukt.simulator.record import FLOWS, SiteEnergy
+from tafukt.simulator.record import FLOWS, PerStep, SiteEnergy
 from tafukt.simulator.scenario import Battery
 from tafukt.simulator.units import Floats, Ints
 from tafukt.sites.profile import StepProfile
@@ -29,11 +30,10 @@ class _Segments:
     edges_s: Floats
     it_w: Floats
     load_w: Floats
-    other_w: Floats
     pv_w: Floats
     stored_j: Floats
     flows_w: dict[str, Floats]
-    step: Ints
+    step: NDArray[np.int32]
 
 
 def settle_flows(ledger: SiteLedger) -> SiteEnergy:
@@ -48,23 +48,27 @@ def settle_flows(ledger: SiteLedger) -> SiteEnergy:
         segments, paid_until_s = _paid(ledger, segments)
     grid, edges, flows = ledger.site.grid, segments.edges_s, segments.flows_w
     price, carbon = (_sampled(profile, ledger, segments) for profile in (grid.price, grid.carbon))
-    export_price = _sampled(grid.export_price, ledger, segments)
+    fed_in = _sampled(grid.export_price, ledger, segments)
+    export_price: Floats | PerStep = fed_in
+    if paid_until_s < inf:
+        paid = fed_in.values[fed_in.step]
+        export_price = np.where(edges[:-1] >= paid_until_s, np.minimum(paid, 0.0), paid)
     n = len(edges) - 1
     if ledger.battery is not None:
         after = ledger.unclipped_j(edges, segments.stored_j)
         contents = battery_mix(ledger.battery, edges, segments.stored_j[:-1], after, flows, price, carbon)
     else:
-        contents = Contents(*(np.zeros(n) for _ in range(3)))
+        contents = Contents(*(_same(0.0, n) for _ in range(3)))
     return SiteEnergy(
         edges_s=edges,
         it_w=segments.it_w,
         site_w=segments.load_w,
-        other_w=segments.other_w,
-        pv_w=segments.pv_w,
-        flows_w=flows,
+        other_w=PerStep(ledger.site.other.values, segments.step),
+        pv_w=PerStep(ledger.site.pv.values, segments.step),
+        flows_w={name: _lean(flow_w) for name, flow_w in flows.items()},
         stored_j=segments.stored_j,
         price=price,
-        export_price=np.where(edges[:-1] >= paid_until_s, np.minimum(export_price, 0.0), export_price),
+        export_price=export_price,
         carbon=carbon,
         mix_solar=contents.solar,
         mix_carbon=contents.carbon,
@@ -101,7 +105,7 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
         limits = (np.where(on, most, 0.0) for most in (limit, site.grid.export_limit_w))
         flows = split(np.where(dead, 0.0, pv), load, power, *limits)
         flows["curtailed"] = np.where(dead, pv, flows["curtailed"])
-    return _Segments(edges, it, load, other, pv, stored, flows, step)
+    return _Segments(edges, it, load, pv, stored, flows, step.astype(np.int32))
 
 
 def split(
@@ -187,14 +191,19 @@ def _same(value: float, size: int) -> Floats:
     return np.broadcast_to(np.float64(value), size)
 
 
-def _sampled(profile: StepProfile, ledger: SiteLedger, segments: _Segments) -> Floats:
+def _lean(column: Floats) -> Floats:
+    """A column, held as one value where it is zero throughout: what a site never does takes no room."""
+    return column if column.any() or np.signbit(column).any() else _same(0.0, len(column))
+
+
+def _sampled(profile: StepProfile, ledger: SiteLedger, segments: _Segments) -> PerStep:
     """A profile in every segment; one on another grid than the supply has put its own edges among them."""
     index, at = segments.step, segments.edges_s[:-1]
     if profile.step_s != ledger.step_s or profile.start_s:
-        index = step_index(at - profile.start_s, profile.step_s)
+        index = step_index(at - profile.start_s, profile.step_s).astype(np.int32)
     if index[0] < 0 or index[-1] >= len(profile.values):
         raise profile._range_error(float(at[-1]))
-    return np.asarray(profile.values[index])
+    return PerStep(profile.values, index)
 
 
 def _stored(ledger: SiteLedger, edges: Floats, segment: Ints) -> Floats:
@@ -316,8 +325,8 @@ def battery_mix(
     before: Floats,
     after: Floats,
     flows: dict[str, Floats],
-    price: Floats,
-    carbon: Floats,
+    price: PerStep,
+    carbon: PerStep,
 ) -> Contents:
     """Content of each discharged joule, in every segment, given what is stored before and after it.
 
@@ -332,12 +341,13 @@ def battery_mix(
     leak = battery.self_discharge_per_s * duration
     solar = _solar(leak, before, after, sun_w, grid_w, battery.eta_charge * duration)
     if not grid_w.any():
-        return Contents(solar, np.zeros(n), np.zeros(n))
+        return Contents(solar, _same(0.0, n), _same(0.0, n))
     drained = flows["discharge"] * duration / battery.eta_discharge
     left = _left(leak, before, after, drained)
     active = np.flatnonzero((grid_w > 0) | (drained > 0))
     bought, out = grid_w[active] * duration[active], (drained * battery.eta_discharge)[active]
-    columns = (bought * carbon[active], bought * price[active], left[active], out)
+    grams, money = (each.values[each.step[active]] for each in (carbon, price))
+    columns = (bought * grams, bought * money, left[active], out)
     carried = np.zeros((2, n))
     carried[:, active] = _carried(*(column.tolist() for column in columns))
     return Contents(solar, carried[0], carried[1])
