@@ -20,16 +20,32 @@ from tafukt.experiments.config.schema import Experiment
 from tafukt.simulator.policies.presets import PRESETS
 from tafukt.simulator.policies.registry import PARTS, QUESTIONS, references, says
 from tafukt.sites.site import SiteModel
+from tafukt.workloads.mix import MixModel
+from tafukt.workloads.traces.column_map import ColumnMap
 
 DOCS = Path(__file__).resolve().parent
 OUT = DOCS / "reference"
+LONGEST_DEFAULT = 120
+TYPE_WORDS = {
+    "object": "table",
+    "number": "number",
+    "integer": "whole number",
+    "string": "text",
+    "boolean": "`true` or `false`",
+}
+"""Types of JSON Schema, as people call them."""
+
+
+def _toml(value: Any) -> str:
+    """A value as it is written in an experiment file."""
+    return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
 def _kind(part: dict[str, Any]) -> str:
     if "enum" in part:
-        return " or ".join(f"`{value!r}`" for value in part["enum"])
+        return " or ".join(_toml(value) for value in part["enum"])
     if "const" in part:
-        return f"`{part['const']!r}`"
+        return _toml(part["const"])
     if "anyOf" in part:
         return " or ".join(dict.fromkeys(_kind(each) for each in part["anyOf"] if each.get("type") != "null"))
     if "$ref" in part:
@@ -37,7 +53,7 @@ def _kind(part: dict[str, Any]) -> str:
     if part.get("type") == "array":
         return f"list of {_kind(part.get('items', {})) or 'values'}"
     limits = [f"{sign} {part[key]:g}" for key, sign in _LIMITS.items() if key in part]
-    return str(part.get("type", "value")) + (f" ({', '.join(limits)})" if limits else "")
+    return TYPE_WORDS.get(str(part.get("type")), "any value") + (f" ({', '.join(limits)})" if limits else "")
 
 
 _LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -63,12 +79,18 @@ def keys(model: type[Any], title: str, intro: str) -> str:
         ]
         needed = set(part.get("required", ()))
         for key, value in part["properties"].items():
-            default = "needed" if key in needed else f"`{value['default']!r}`" if "default" in value else "none"
+            default = "*required*" if key in needed else _default(value)
             lines.append(
-                f"| `{key}` | {_cell(_kind(value))} | {_cell(default)[:120]} | {_cell(value.get('description', ''))} |"
+                f"| `{key}` | {_cell(_kind(value))} | {_cell(default)} | {_cell(value.get('description', ''))} |"
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def _default(value: dict[str, Any]) -> str:
+    """The default of a key; empty where there is none, or none that a table has room for."""
+    found = value.get("default")
+    return "" if found is None or len(_toml(found)) > LONGEST_DEFAULT else _toml(found)
 
 
 def policies() -> str:
@@ -144,6 +166,18 @@ def pages() -> Iterator[tuple[str, str]]:
     yield (
         "sites.md",
         keys(SiteModel, "Sites", "Every key of a site: under `sites.all`, `sites.change.NAME` and `sites.own.NAME`."),
+    )
+    yield (
+        "mixes.md",
+        keys(MixModel, "Job mixes", "Every key of a mix, a TOML file from which jobs are drawn: `workload.mix`."),
+    )
+    yield (
+        "column_maps.md",
+        keys(
+            ColumnMap,
+            "Column maps",
+            'Every key of a column map, a TOML file that says how to read a job log: `workload.format = "mine.toml"`.',
+        ),
     )
     yield "policies.md", policies()
     yield "gallery.md", gallery()

@@ -51,8 +51,8 @@ def _spells(model: ClusterModel, span: Span) -> list[tuple[float, int]]:
         if online < 0:
             when = datetime.fromtimestamp(span.start_unix + at_s, UTC)
             raise SiteError(
-                f"cluster.withdrawn: {model.nodes - online} of {model.nodes} nodes are withdrawn at the same time on "
-                f"{when:%Y-%m-%d %H:%M} UTC; let them follow one another, or withdraw fewer"
+                f"cluster.withdrawn: {model.nodes - online} of {model.nodes} nodes are withdrawn at "
+                f"{when:%Y-%m-%d %H:%M} UTC; withdraw fewer, or not all at the same time"
             )
         rows.append((max(at_s, 0.0), online))
     return [row for row in rows if row[0] < span.end_unix - span.start_unix]

@@ -48,8 +48,9 @@ def grid_events(
         where = f"grid.events[{number}]"
         if model.to_kw is not None and not model.shared and model.to_kw < least_kw:
             raise SiteError(
-                f"{where}.to_kw = {model.to_kw:g}: {least_kw:g} kW are drawn at {site} always (fixed_kw and nodes "
-                "asleep); ask for no less than that"
+                f"{where}.to_kw = {model.to_kw:g}: {least_kw:g} kW are drawn at {site} at all times (fixed_kw "
+                f"and sleeping "
+                "nodes); ask for no less"
             )
         if model.per_year is not None:
             name, clock = (f"shared/{model.shared}", "UTC") if model.shared else (f"{site}/{number}", tz)
@@ -61,10 +62,12 @@ def grid_events(
         told = f"grid.events of {site}: the request of {_said(second, span)}"
         if second.start_s < _over_s(first):
             before = f"that of {_said(first, span)} is over ({first.terms.ramp_up_min:g} min of ramp_up_min count)"
-            raise SiteError(f"{told} begins before {before}; move it or join them")
+            raise SiteError(f"{told} begins before {before}; move one of them, or make them one request")
         if second.notice_s < first.end_s:
             most = (second.start_s - first.end_s) / MINUTE_S
-            given = f"notice_min = {second.terms.notice_min:g} reaches back into that of {_said(first, span)}"
+            given = (
+                f"notice_min = {second.terms.notice_min:g} announces it before the end of that of {_said(first, span)}"
+            )
             raise SiteError(f"{told}: {given}; give {most:g} or less")
     kept = list(listed)
     for event in sorted(drawn, key=lambda event: event.start_s):
@@ -111,7 +114,7 @@ def _listed(model: GridEventModel, where: str, span: Span) -> Iterator[PlannedEv
         start_s = start.timestamp() - span.start_unix
         if start_s < 0.0:
             begun = datetime.fromtimestamp(span.start_unix, UTC).isoformat()
-            raise SiteError(f"{where}: {start.isoformat()} lies before the start of the run, {begun}; leave it out")
+            raise SiteError(f"{where}: {start.isoformat()} is before the start of the run, {begun}; leave it out")
         yield _planned(each, start_s, hours)
 
 

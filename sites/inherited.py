@@ -30,7 +30,7 @@ def _climate(site: SiteModel) -> tuple[str, ...]:
     if not apart or min(apart)[0] <= FAR_KM:
         return ()
     km, name = min(apart)
-    return (f"climate: taken from {name}, {km:.0f} km away; give the site's own climate or a weather file",)
+    return (f"climate: taken from {name}, {km:.0f} km away; give the site its own climate, or a weather file",)
 
 
 def _country(site: SiteModel) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def _country(site: SiteModel) -> tuple[str, ...]:
     elif isinstance(grid.carbon, ConstantCarbon) and "g_per_kwh" not in grid.carbon.model_fields_set:
         found.append(f"grid.carbon: {grid.carbon.g_per_kwh:g} g/kWh is for Morocco; give g_per_kwh")
     if site.country == "MA":
-        found.append(f"country: 'MA', though its zone is {site.tz}; data residency goes by country")
+        found.append(f"country: 'MA', although its time zone is {site.tz}; data residency depends on the country")
     return tuple(found)
 
 

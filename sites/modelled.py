@@ -79,7 +79,7 @@ def _from_series(site: SiteModel, model: SeriesModel, span: Span, cache: Path | 
     below = int((found.values < 0).sum())
     if below:
         notes.append(
-            f"pv.series: {model.file.name}: {below} steps below 0, least {found.values.min():g} kW, taken as 0"
+            f"pv.series: {model.file.name}: {below} steps below 0, the lowest {found.values.min():g} kW, are taken as 0"
         )
     most = float(found.values.max())
     if "kwp" in (site.pv.model_fields_set if site.pv else ()) and most > 3.0 * max(site.pv_kwp, 1e-9):

@@ -25,32 +25,34 @@ __all__ = ["SiteError", "SiteModel", "catalogue", "node_types", "site_from"]
 class SiteModel(Section):
     """One data centre: place, weather, equipment, grid connection."""
 
-    name: SiteName
-    title: str = ""
-    region: str = Field("", description="code of its region; default: its name")
-    region_title: str = ""
-    country: str = "MA"
+    name: SiteName = Field(description="its key in the experiment")
+    title: str = Field("", description="its name in tables and figures; default: its key")
+    region: str = Field("", description="code of its region; default: the name of the site")
+    region_title: str = Field("", description="name of its region")
+    country: str = Field("MA", description="ISO code of its country")
     is_root: bool = Field(False, description="whether it is the hub of the network")
-    status: str = ""
-    lat: float = Field(ge=-90.0, le=90.0, description="latitude, north positive [deg]")
-    lon: float = Field(ge=-180.0, le=180.0, description="longitude, east positive [deg]")
-    altitude_m: float = Field(0.0, ge=-450.0, le=6000.0)
-    tz: str = Field("Africa/Casablanca", description="IANA time zone, or an offset such as +01:00")
-    population: int = Field(0, ge=0, le=10_000_000_000, description="people of its region")
-    online: Instant | None = Field(None, description="when it opens; default: before the start")
-    islandable: bool | None = Field(None, description="runs without grid; default: where it has a battery")
-    climate: ClimateModel | None = None
-    weather: WeatherSource = Field(default_factory=Climatology)
-    heat_waves: dict[str, HeatWave] = Field({}, description="spells of hotter air on top of the weather, by name")
-    pv: PVModel | None = Field(default_factory=PVModel)  # type: ignore[arg-type]
-    battery: BatteryModel | None = Field(default_factory=BatteryModel)  # type: ignore[arg-type]
-    cluster: ClusterModel = Field(default_factory=ClusterModel)  # type: ignore[arg-type]
-    cooling: Cooling = Field(default_factory=PiecewiseCooling)  # type: ignore[arg-type]
-    grid: GridModel = Field(default_factory=GridModel)  # type: ignore[arg-type]
-    fixed_kw: SitePower = Field(0.0, description="power drawn always, beside IT and cooling [kW]")
-    other: OtherModel = Field(default_factory=OtherModel)  # type: ignore[arg-type]
-    meter: MeterModel | None = Field(None, description="what a meter showed, to hold the model's power against")
-    sources: dict[str, SourceModel] = Field(default_factory=dict, description="where its figures come from")
+    status: str = Field("", description="state of the project")
+    lat: float = Field(ge=-90.0, le=90.0, description="latitude, positive in the north [deg]")
+    lon: float = Field(ge=-180.0, le=180.0, description="longitude, positive in the east [deg]")
+    altitude_m: float = Field(0.0, ge=-450.0, le=6000.0, description="height above sea level [m]")
+    tz: str = Field("Africa/Casablanca", description="time zone: an IANA name, or an offset such as +01:00")
+    population: int = Field(0, ge=0, le=10_000_000_000, description="inhabitants of its region")
+    online: Instant | None = Field(None, description="when it opens, with a time zone; default: before the start")
+    islandable: bool | None = Field(
+        None, description="whether it can run without the grid; default: if it has a battery"
+    )
+    climate: ClimateModel | None = Field(None, description="monthly means of sun and temperature")
+    weather: WeatherSource = Field(default_factory=Climatology, description="where its weather comes from")
+    heat_waves: dict[str, HeatWave] = Field({}, description="heat waves on top of the weather, by name")
+    pv: PVModel | None = Field(default_factory=PVModel, description="its PV array")  # type: ignore[arg-type]
+    battery: BatteryModel | None = Field(default_factory=BatteryModel, description="its battery")  # type: ignore[arg-type]
+    cluster: ClusterModel = Field(default_factory=ClusterModel, description="its nodes")  # type: ignore[arg-type]
+    cooling: Cooling = Field(default_factory=PiecewiseCooling, description="its cooling")  # type: ignore[arg-type]
+    grid: GridModel = Field(default_factory=GridModel, description="its grid connection")  # type: ignore[arg-type]
+    fixed_kw: SitePower = Field(0.0, description="power drawn at all times besides IT and cooling [kW]")
+    other: OtherModel = Field(default_factory=OtherModel, description="load other than the cluster")  # type: ignore[arg-type]
+    meter: MeterModel | None = Field(None, description="readings of a meter, to compare the model with")
+    sources: dict[str, SourceModel] = Field(default_factory=dict, description="where its figures come from, by key")
 
     @field_validator("pv", "battery", mode="before")
     @classmethod

@@ -69,7 +69,7 @@ def span(start: datetime, days: float, step_s: float) -> Span:
         raise SiteError(f"start: {start.isoformat()} has no time zone; write it as {start.isoformat()}Z")
     step = round(step_s)
     if step != step_s or step < 1 or HOUR_S % step:
-        raise SiteError(f"step: {step_s} s does not divide an hour; allowed: 1, 5, 10, 15, 30, 60 min and such")
+        raise SiteError(f"step: {step_s} s does not divide an hour; allowed: 1, 5, 10, 15, 30 or 60 min, for example")
     seconds = (start - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1)
     if seconds != int(seconds) or int(seconds) % step:
         raise SiteError(f"start: {start.isoformat()} is not a whole number of steps of {step} s after midnight")

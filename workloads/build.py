@@ -54,7 +54,7 @@ def build(
     if isinstance(model, NoJobsModel):
         return Demand((), {"kind": "none"})
     if not any(place.population > 0 for place in places):
-        raise WorkloadError("no site has inhabitants, so nobody submits jobs; give one a population")
+        raise WorkloadError("no site has any inhabitants, so nobody submits jobs; give at least one a population")
     if isinstance(model, GeneratorModel):
         from tafukt.workloads.generator import generate
 
@@ -107,7 +107,7 @@ def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
     if not any(place.gpus for place in places):
         return []
     load = _offered(demand, places, days)
-    over = "; more than they can do: what is left over waits or is late" if load > 1 else ""
+    over = "; more than they can do, so jobs will wait or be late" if load > 1 else ""
     return [f"load: the jobs ask for {load:.1%} of the GPU time available in {days:g} days{over}"]
 
 

@@ -63,8 +63,9 @@ def _class(code: str, gpus: Floats, runtime_s: Floats) -> ClassModel:
             "interruptible_share": 0.7,
             "basis": {
                 "gpus": "fitted",
-                "runtime": "fitted: observed runtimes, early ends included, so nothing fails or is cancelled besides",
-                "slack_h": "choice: no trace knows it; state it under workload.classes",
+                "runtime": "fitted: observed runtimes include jobs that ended early, so no others fail or are "
+                "cancelled",
+                "slack_h": "choice: traces do not say; set it in workload.classes",
                 "interruptible_share": "choice",
             },
         }
@@ -75,7 +76,7 @@ def _mix(title: str, arrival: ArrivalModel, classes: dict[str, ClassModel], coun
     function = FunctionModel.model_validate(
         {"title": title, "share": 1.0, "classes": counts, "datasets": {"data": 1.0}, "basis": "fitted"}
     )
-    data = DatasetModel.model_validate({"size_gb": 0.0, "basis": "choice: a trace does not know it"})
+    data = DatasetModel.model_validate({"size_gb": 0.0, "basis": "choice: traces do not say"})
     return MixModel.model_validate(
         {
             "title": title,
@@ -94,7 +95,7 @@ def fit_trace(table: TraceTable, title: str = "trace", seed: int = 1) -> Fit:
     of duration, GPUs and time between arrivals).
     """
     if len(table) < 2:
-        raise WorkloadError(f"{title}: a fit needs two jobs at least, got {len(table)}")
+        raise WorkloadError(f"{title}: a fit needs at least two jobs, got {len(table)}")
     gpus = np.ceil(table.units)
     bucket = np.searchsorted(np.array(SIZE_BOUNDS), gpus, side="right") - 1
     classes, counts = {}, {}

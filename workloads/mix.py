@@ -26,10 +26,14 @@ EDGE = 1e-15
 class ArrivalModel(Strict):
     """Arrival pattern of jobs: relative rates by local hour and by weekday, each with mean 1."""
 
-    timezone: Zone = Field("Africa/Casablanca", description="the clock that the hours are read on")
-    hour: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="relative rate in each local hour, from 0")
-    weekday: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="relative rate by day, Monday first")
-    source: str = ""
+    timezone: Zone = Field("Africa/Casablanca", description="time zone of the hours")
+    hour: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        description="relative rate in each local hour, from midnight on"
+    )
+    weekday: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        description="relative rate on each day of the week, Monday first"
+    )
+    source: str = Field("", description="where the pattern comes from")
 
     @field_validator("hour", "weekday")
     @classmethod
@@ -44,54 +48,68 @@ class ArrivalModel(Strict):
 class DatasetModel(Strict):
     """Named data: its size, how far it may travel, and where it lives (`own`: at the tenant's own site)."""
 
-    size_gb: float = Field(ge=0, le=1e9)
-    residency: Residency = "national"
-    home: str = Field("own", description="a site's name, or `own`: one copy for each site's own tenants")
-    basis: str = ""
+    size_gb: float = Field(ge=0, le=1e9, description="its size [GB]")
+    residency: Residency = Field("national", description="how far it may travel")
+    home: str = Field("own", description="a site's name, or `own`: a copy at every site, for its own tenants")
+    basis: str = Field("", description="where the numbers come from")
 
 
 class FunctionModel(Strict):
     """One of an institute's functions: its share of the jobs, split over the classes."""
 
-    title: str = ""
+    title: str = Field("", description="its name in tables and figures")
     share: Annotated[float, Field(gt=0)] = Field(description="share of all jobs")
-    classes: dict[str, Annotated[float, Field(ge=0)]] = Field(description="its jobs by class, relative")
-    programmes: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: {"": 1.0})
-    datasets: dict[str, Annotated[float, Field(ge=0)]] = Field(description="data that its jobs read, relative")
-    priority: int = 0
-    basis: str = ""
+    classes: dict[str, Annotated[float, Field(ge=0)]] = Field(description="its jobs by class, as relative weights")
+    programmes: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"": 1.0}, description="programmes that its jobs belong to, as relative weights"
+    )
+    datasets: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        description="data sets that its jobs read, as relative weights"
+    )
+    priority: int = Field(0, description="priority of its jobs")
+    basis: str = Field("", description="where the numbers come from")
 
 
 class ClassModel(Strict):
     """One class of jobs: its sizes, runtimes, slack, and what becomes of it."""
 
-    title: str = ""
-    code: str = Field(min_length=1, max_length=4, description="short form, used in job names")
-    gpus: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(description="sizes requested")
-    gpus_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="how often each, relative")
-    runtime_median_h: float | None = Field(None, ge=1e-6, le=87_600, description="median of the lognormal runtime [h]")
-    runtime_sigma: float | None = Field(None, ge=0, le=10, description="standard deviation of the runtime's logarithm")
+    title: str = Field("", description="its name in tables and figures")
+    code: str = Field(min_length=1, max_length=4, description="short name, used in the names of jobs")
+    gpus: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(description="sizes requested [GPUs]")
+    gpus_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        description="how often each is requested, as relative weights"
+    )
+    runtime_median_h: float | None = Field(
+        None, ge=1e-6, le=87_600, description="median of the lognormal distribution of runtimes [h]"
+    )
+    runtime_sigma: float | None = Field(
+        None, ge=0, le=10, description="standard deviation of the logarithm of the runtime"
+    )
     runtime_quantiles_h: tuple[tuple[float, float], ...] | None = Field(
-        None, description="instead of the two above: (probability, runtime [h]) pairs, log-linear between"
+        None, description="instead of the two above: pairs of probability and runtime [h], log-linear in between"
     )
     slack_h: tuple[Annotated[float, Field(ge=0, le=87_600)], Annotated[float, Field(ge=0, le=87_600)]] = Field(
-        description="how long the start may be put off: least and most, uniform between [h]"
+        description="how long the start may be put off: least and most, uniform in between [h]"
     )
     interruptible_share: Share = Field(description="share of the jobs that may be paused and moved")
     flexibility: Tier = Field(
-        "firm", description="what the grid may ask of it: firm, a minimum mean throughput (0.9, 0.75, 0.5), or pausable"
+        "firm",
+        description="what the grid may ask of it: nothing (firm), slowing to a mean throughput of 0.9, 0.75 or "
+        "0.5, or pausing",
     )
     power_curve: PowerCurve = Field(
-        "pre-training", description="whose speed under a power cap it has, where `engine.power_caps` knows one for each"
+        "pre-training", description="the curve of its speed under a power cap, if `engine.power_caps` has several"
     )
-    checkpoint_gb: float = Field(0.0, ge=0, le=1e9, description="what a move transfers [GB]")
-    checkpoint_write_s: float = Field(0.0, ge=0, le=1e6)
-    restart_s: float = Field(0.0, ge=0, le=1e6)
-    checkpoint_interval_s: float | None = Field(None, ge=1, le=1e9, description="none: Young's and Daly's optimum")
-    fail_prob: Share = 0.0
-    cancel_prob: Share = 0.0
-    intensity: float = Field(1.0, ge=0, le=1.5, description="power drawn, as a share of the loaded power")
-    basis: dict[str, str] = Field(default_factory=dict, description="where each number comes from")
+    checkpoint_gb: float = Field(0.0, ge=0, le=1e9, description="data transferred when a job moves [GB]")
+    checkpoint_write_s: float = Field(0.0, ge=0, le=1e6, description="time to write a checkpoint [s]")
+    restart_s: float = Field(0.0, ge=0, le=1e6, description="time to start again from a checkpoint [s]")
+    checkpoint_interval_s: float | None = Field(
+        None, ge=1, le=1e9, description="time between checkpoints [s]; default: the optimum of Young and Daly"
+    )
+    fail_prob: Share = Field(0.0, description="share of the jobs that fail")
+    cancel_prob: Share = Field(0.0, description="share of the jobs that their users cancel")
+    intensity: float = Field(1.0, ge=0, le=1.5, description="power above idle, as a share of that of a busy GPU")
+    basis: dict[str, str] = Field(default_factory=dict, description="where each number comes from, by key")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -107,7 +125,7 @@ class ClassModel(Strict):
         if self.runtime_quantiles_h is not None:
             p, h = np.array(self.runtime_quantiles_h).T
             if len(p) < 2 or p[0] != 0 or p[-1] != 1 or (np.diff(p) <= 0).any() or (np.diff(h) < 0).any() or h[0] <= 0:
-                raise ValueError("runtime_quantiles_h must rise from probability 0 to 1 with runtimes above zero")
+                raise ValueError("runtime_quantiles_h must rise from probability 0 to 1, with runtimes above zero")
         return self
 
     def runtime_s(self, quantile: Floats) -> Floats:
@@ -141,13 +159,13 @@ def _normal_cdf(z: float) -> float:
 class MixModel(Strict):
     """All of a mix: arrivals, data, functions, classes."""
 
-    title: str = ""
-    country: str = Field("MA", description="the country whose GPUs a load refers to")
-    arrival: ArrivalModel
-    datasets: dict[str, DatasetModel]
-    functions: dict[str, FunctionModel]
-    classes: dict[str, ClassModel]
-    left_out: tuple[str, ...] = Field((), description="classes that are left out unless asked for")
+    title: str = Field("", description="its name in tables and figures")
+    country: str = Field("MA", description="country whose GPUs `load` refers to")
+    arrival: ArrivalModel = Field(description="when jobs are submitted")
+    datasets: dict[str, DatasetModel] = Field(description="data sets by name")
+    functions: dict[str, FunctionModel] = Field(description="functions of an institute by name")
+    classes: dict[str, ClassModel] = Field(description="classes of jobs by name")
+    left_out: tuple[str, ...] = Field((), description="classes that are left out unless `include` names them")
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:

@@ -80,7 +80,7 @@ def chosen_classes(model: GeneratorModel, mix: MixModel) -> dict[str, ClassModel
     out = (set(mix.left_out) - set(model.include)) | set(model.leave_out)
     chosen = {name: value for name, value in mix.classes.items() if name not in out}
     if not any(function.classes.get(name, 0) > 0 for function in mix.functions.values() for name in chosen):
-        raise WorkloadError("workload.leave_out: no class is left that anybody submits")
+        raise WorkloadError("workload.leave_out: leaves no class that anybody submits")
     return chosen
 
 
@@ -111,7 +111,7 @@ def plan(model: GeneratorModel, places: Sequence[Place], folder: Path, mix: MixM
     gpus = sum(place.gpus * place.speed for place in own)
     if not gpus:
         raise WorkloadError(
-            f"workload.load: is a share of the GPUs at sites in {mix.country}, the mix's country, and there are none; "
+            f"workload.load: is a share of the GPUs in {mix.country}, the mix's country, and there are none; "
             "give a site there some nodes, or a site elsewhere a population"
         )
     cap = model.gang_cap or power_of_two_within(min(place.gpus for place in own if place.gpus) / 2)

@@ -27,17 +27,23 @@ MIDWINTER_DAY = 15.0
 class ServiceModel(Strict):
     """A service: how many people use it, how often, and what an answer takes."""
 
-    title: str = ""
-    timezone: Zone
+    title: str = Field("", description="its name in tables and figures")
+    timezone: Zone = Field(description="time zone of the hours")
     users_share: float = Field(ge=0, le=1, description="share of the population that uses it")
-    requests_per_user_day: Rate
-    wh_per_request: Rate = Field(description="energy of one answer, cooling included [Wh]")
-    base_share: float = Field(ge=0, le=1, description="share of the mean power that is drawn at all hours")
-    growth_per_year: float = Field(gt=-1, le=10)
-    weekday: tuple[Rate, ...] = Field(min_length=7, max_length=7, description="relative, Monday first")
-    hour_winter: tuple[Rate, ...] = Field(min_length=24, max_length=24, description="relative, by local hour")
-    hour_summer: tuple[Rate, ...] = Field(min_length=24, max_length=24, description="relative, by local hour")
-    basis: dict[str, str] = Field(default_factory=dict)
+    requests_per_user_day: Rate = Field(description="requests per user and day")
+    wh_per_request: Rate = Field(description="energy per request, including cooling [Wh]")
+    base_share: float = Field(ge=0, le=1, description="share of the mean power that is drawn around the clock")
+    growth_per_year: float = Field(gt=-1, le=10, description="share by which requests grow each year")
+    weekday: tuple[Rate, ...] = Field(
+        min_length=7, max_length=7, description="relative rate on each day of the week, Monday first"
+    )
+    hour_winter: tuple[Rate, ...] = Field(
+        min_length=24, max_length=24, description="relative rate in each local hour of a winter day"
+    )
+    hour_summer: tuple[Rate, ...] = Field(
+        min_length=24, max_length=24, description="relative rate in each local hour of a summer day"
+    )
+    basis: dict[str, str] = Field(default_factory=dict, description="where each number comes from, by key")
 
     @model_validator(mode="after")
     def _some_time(self) -> Self:

@@ -209,21 +209,29 @@ def workloads_command(name: str, plot: bool) -> int:
     return 0
 
 
+OWN_MAP = (
+    'If your columns have other names or units, say so in a column map, format = "mine.toml":',
+    '  submit = { column = "queued at", unit = "datetime" }',
+    '  gpus = { column = "n_gpu", unit = "count" }',
+    '  runtime = { column = "elapsed", unit = "min" }',
+)
+
+
 def _columns(name: str) -> list[str]:
     """The columns of a trace format, as its map has them."""
     from tafukt.workloads.bundled import bundled
     from tafukt.workloads.traces.column_map import ColumnModel, column_map
 
     if name not in bundled("traces"):
-        return [f"{name}: columns as its own publisher defines them; no column map is needed"]
+        return [f"{name}: its columns are defined by its publisher; no column map is needed"]
     found = column_map(name, Path())
     lines = [f"{name}: {found.title} ({found.source})", f"  {'column':20} {'unit':9} what it is"]
-    for role in type(found).model_fields:
+    for role, field in type(found).model_fields.items():
         column = getattr(found, role)
         if isinstance(column, ColumnModel):
             need = "" if not column.optional else " (may be missing)"
-            lines.append(f"  {column.column:20} {column.unit:9} {role.replace('_', ' ')}{need}")
-    return [*lines, 'Other names or units: a map of your own, as in format = "mine.toml"; tafukt schema workload.trace']
+            lines.append(f"  {column.column:20} {column.unit:9} {field.description}{need}")
+    return [*lines, *OWN_MAP]
 
 
 def _example(mix: str) -> tuple[Workload, dict[str, Any]]:

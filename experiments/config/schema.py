@@ -81,19 +81,20 @@ Seed = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
 class SitesTable(Table):
-    """The sites, and changes on them: a site, then `all`, then `change` over it."""
+    """The sites, and changes to them: each site as it is, then `all`, then `change`."""
 
     use: str | list[str] = Field(
         default="",
-        description="`morocco` for the twelve of the catalogue, one name, or a list of names; `morocco` "
-        "where nothing is said and there are no sites of one's own",
+        description="`morocco` for the twelve sites of the catalogue, the name of one, or a list of names; default: "
+        "`morocco`, unless there are sites in `own`",
     )
     all: dict[str, Any] = Field(default={}, description="Values set at every site")
     own: dict[str, dict[str, Any]] = Field(
-        default={}, description="Sites of one's own by name; `like` names a site of the catalogue to start from"
+        default={},
+        description="Your own sites by name; `like` names a catalogue site that everything not set is taken from",
     )
     change: dict[str, dict[str, Any]] = Field(
-        default={}, description="Values set at one site, by its name; they win over `all`"
+        default={}, description="Values set at one site, by its name; they override `all`"
     )
 
     @field_validator("own")
@@ -111,37 +112,38 @@ class EngineTable(Table):
     """Rules and settings of the simulation."""
 
     remainder: Literal["share", "whole"] = Field(
-        default="share", description="What a gang larger than a node takes at its end: part of a node, or all of it"
+        default="share",
+        description="What the last part of a gang larger than a node occupies: a share of its node, or all of it",
     )
     overrun: Literal["extend", "kill"] = Field(
-        default="extend", description="What happens to a job that runs past its estimate"
+        default="extend", description="What happens to a job that runs longer than its estimate"
     )
     respond: Respond = Field(
         default="least-loss",
-        description="What gives way first where the grid asks for less: what costs the least work, caps, pauses, the "
-        "battery, or jobs that move to sites that were asked for nothing; none: nothing",
+        description="What gives way first when the grid asks for less: whatever costs the least work, power "
+        "caps, pauses, the battery, or jobs moving to sites that were not asked; none: nothing does",
     )
     at_limit: Literal["wait", "bend"] = Field(
         default="wait",
-        description="Under an import limit a job waits until there is power for it; or jobs bend for it by power caps, "
-        "as `respond` says and within their `flexibility`",
+        description="What happens under an import limit. wait: a job waits until there is power for it; bend: "
+        "running jobs make room by power caps, as `respond` says and within their `flexibility`",
     )
     hold_min: float = Field(
         default=30.0,
         ge=0.0,
         le=1440.0,
-        description="How long a battery must carry an added load before a site short of power starts jobs [min]",
+        description="How long the battery of a site short of power must be able to carry a job before it starts [min]",
     )
     information_age_min: float = Field(
-        default=15.0, ge=0.0, le=1440.0, description="Under `federated`: how old the root's knowledge is [min]"
+        default=15.0, ge=0.0, le=1440.0, description="Under `federated`: age of what the root knows [min]"
     )
     power_caps: CapTable | list[tuple[Share, Share]] = Field(
         default=[],
-        description="Speed of a GPU under a power cap. a100: each job by the `power_curve` of its class; "
-        f"{', '.join(f'a100-{name}' for name in A100)}: one of these curves for all jobs ({A100_SOURCE}; idle of "
-        f"{A100_IDLE_W:g} W a GPU is a choice); v100: {[list(point) for point in MEASURED]} for all ({SOURCE}); or "
-        "points [share of the power above idle, share of the speed], rising to [1, 1]; empty, the default: nodes "
-        "take no cap",
+        description="How fast a GPU runs under a power cap. a100: by the `power_curve` of each job's class; "
+        f"{', '.join(f'a100-{name}' for name in A100)}: one of these curves for all jobs ({A100_SOURCE}; an idle "
+        f"power of {A100_IDLE_W:g} W per GPU is assumed); v100: {[list(point) for point in MEASURED]} for all jobs "
+        f"({SOURCE}); or your own points [share of the power above idle, share of the speed], rising to [1, 1]; "
+        "default: none, power is not capped",
     )
 
     @field_validator("power_caps")
@@ -170,10 +172,10 @@ class EngineTable(Table):
 
 
 class FaultsTable(Table):
-    """Rates of failures and repairs."""
+    """Rates of failure and repair."""
 
     preset: Literal["none", "rsc-1", "rsc-2", "llama-3"] = Field(
-        default="none", description="Published rates; what else stands in this table changes them"
+        default="none", description="Published rates; other keys of this table override them"
     )
     node_mtbf_days: float | None = Field(
         default=None, ge=0.01, le=1e6, description="Mean time between failures of a node [days]"
@@ -187,32 +189,34 @@ class FaultsTable(Table):
         ge=0,
         le=1_000_000,
         strict=True,
-        description="Faults after which a job is abandoned; default: never",
+        description="Number of faults after which a job is abandoned; default: never",
     )
 
 
 class LinkTable(Table):
-    """A line between two sites."""
+    """A link between two sites."""
 
-    a: str = Field(description="A site")
-    b: str = Field(description="Another site")
-    gbit_s: float = Field(ge=1e-6, le=1e6, description="What it carries in each direction [Gbit/s]")
+    a: str = Field(description="One site")
+    b: str = Field(description="The other site")
+    gbit_s: float = Field(ge=1e-6, le=1e6, description="Capacity in each direction [Gbit/s]")
 
 
 class NetworkTable(Table):
-    """Lines that carry data sets and checkpoints between sites; without any they are everywhere at no cost."""
+    """Links that carry data sets and checkpoints between sites; without any, data is everywhere at no cost."""
 
     star_gbit_s: float | None = Field(
-        default=None, ge=1e-6, le=1e6, description="A line of this capacity from every site to the root hub [Gbit/s]"
+        default=None, ge=1e-6, le=1e6, description="Capacity of a link from every site to the root hub [Gbit/s]"
     )
-    links: list[LinkTable] = Field(default=[], description="Further lines")
-    kwh_per_gb: float = Field(default=0.0, ge=0.0, le=1000.0, description="Energy of moving a gigabyte [kWh/GB]")
+    links: list[LinkTable] = Field(default=[], description="Additional links")
+    kwh_per_gb: float = Field(
+        default=0.0, ge=0.0, le=1000.0, description="Energy needed to transfer a gigabyte [kWh/GB]"
+    )
 
 
 class QuotaTable(Table):
-    """Limits on the GPUs that the tenants of a region hold at once."""
+    """Limits on the GPUs that the tenants of a region may hold at once."""
 
-    gpus: int | None = Field(default=None, ge=0, strict=True, description="In all")
+    gpus: int | None = Field(default=None, ge=0, strict=True, description="At all sites together")
     gpus_outside: int | None = Field(default=None, ge=0, strict=True, description="Outside their own region")
 
 
@@ -220,50 +224,53 @@ ForecastKind = Literal["perfect", "persistence", "climatology", "noisy", "white"
 
 
 class ForecastTable(Table):
-    """Forecasts that the policies are given."""
+    """The forecasts that policies are given."""
 
-    sun: ForecastKind = Field(default="noisy", description="Kind of the forecast of the sun")
+    sun: ForecastKind = Field(default="noisy", description="How the sun is forecast")
     load: ForecastKind = Field(
-        default="persistence", description="Kind of the forecast of the load beside the jobs, and of the overhead"
+        default="persistence", description="How the overhead and all load other than jobs are forecast"
     )
-    carbon: ForecastKind = Field(default="noisy", description="Kind of the forecast of the grid's carbon intensity")
+    carbon: ForecastKind = Field(default="noisy", description="How the grid's carbon intensity is forecast")
     price: ForecastKind = Field(
-        default="perfect", description="Kind of the forecast of the price; a tariff is known beforehand"
+        default="perfect", description="How the price is forecast; a tariff is known in advance"
     )
     error: float = Field(
         default=0.1,
         ge=0.0,
         le=2.0,
-        description="Relative standard error a day ahead of noisy forecasts; of white ones that of every slot, "
-        "against the mean",
+        description="noisy: relative standard error one day ahead; white: standard error of every slot, relative "
+        "to the mean",
     )
-    autocorrelation: float = Field(default=0.8, ge=0.0, lt=1.0, description="Of that error from one hour to the next")
-    horizon_h: int = Field(default=72, ge=1, le=720, description="How far it looks ahead [h]")
-    issue_h: int = Field(default=1, ge=1, le=48, description="Hours between one forecast and the next [h]")
+    autocorrelation: float = Field(
+        default=0.8, ge=0.0, lt=1.0, description="Correlation of that error from one hour to the next"
+    )
+    horizon_h: int = Field(default=72, ge=1, le=720, description="How far ahead forecasts reach [h]")
+    issue_h: int = Field(default=1, ge=1, le=48, description="Time between one forecast and the next [h]")
     slot_min: Literal["auto"] | Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60] = Field(
         default="auto",
-        description="Slots in which policies that plan ahead do so [min]; `auto`: the smaller of `step_min` and "
-        "an hour; steps under 15 min are taken together as far as price and carbon are the same in them",
+        description="Slots in which policies plan ahead [min]; `auto`: `step_min`, where steps shorter than 15 min are "
+        "merged as long as price and carbon stay the same",
     )
     class_mean_h: Literal["learned", "workload"] | dict[str, Annotated[float, Field(gt=0.0, le=1e5)]] = Field(
         default="learned",
-        description='How long the jobs of a class run on the mean, for `duration = "class-mean"`: learned from those '
-        "that have ended; known beforehand from the workload, as a trace's are; or given, by class [h]",
+        description='Mean runtime of a class, for `duration = "class-mean"`: learned from jobs that have ended; '
+        "known in "
+        "advance from the workload; or given here, by class [h]",
     )
 
 
 class OutputTable(Table):
-    """Tables that are written of each run."""
+    """The tables that are written for each run."""
 
     step_min: Literal["auto"] | int = Field(
         default="auto",
-        description="Rows of energy.parquet [min], a whole multiple of `step_min`; `auto`: the supply step up "
-        "to 31 days, else one hour",
+        description="Time from one row of energy.parquet to the next [min], a multiple of the experiment's `step_min`; "
+        "`auto`: that step in runs of up to 31 days, otherwise an hour",
     )
     events: Literal["all", "changes", "none"] = Field(
         default="all",
-        description="Rows of events.parquet: all; only changes (starts, pauses, moves, resizes, kills, ends, "
-        "faults); or none",
+        description="What events.parquet holds: everything; changes only (starts, pauses, moves, resizes, kills, ends, "
+        "faults); or nothing",
     )
 
     @field_validator("step_min")
@@ -275,14 +282,12 @@ class OutputTable(Table):
 
 
 class AccountTable(Table):
-    """An account of the steady state beside that of the whole window: a part of the arrivals, and what they cause."""
+    """A second account, of the steady state: the middle part of the arrivals, and the energy that these jobs cause."""
 
     warm_up_days: float = Field(
-        default=0.0, ge=0.0, le=1000.0, description="Arrivals before the account begins, while the sites fill [days]"
+        default=0.0, ge=0.0, le=1000.0, description="Arrivals left out at the beginning, while the sites fill up [days]"
     )
-    cool_down_days: float = Field(
-        default=0.0, ge=0.0, le=1000.0, description="Arrivals that go on after the account has ended [days]"
-    )
+    cool_down_days: float = Field(default=0.0, ge=0.0, le=1000.0, description="Arrivals left out at the end [days]")
 
 
 class BestKnownTable(Table):
@@ -291,27 +296,29 @@ class BestKnownTable(Table):
     search: bool = Field(
         default=True,
         strict=True,
-        description="Whether to search for it, in compiled code, beside planning it; needs the extra `tafukt[search]`",
+        description="Whether to search, in compiled code, in addition to planning; needs the extra `tafukt[search]`",
     )
     steps: int = Field(
         default=500_000,
         ge=1,
         le=1_000_000_000,
         strict=True,
-        description="Steps of the search: some 2,500 a second for twelve sites, of which a week needs some 500,000",
+        description="Steps of the search: about 2,500 per second for twelve sites; a week needs about 500,000",
     )
 
 
 class MatrixTable(Table):
     """Axes: dotted keys of the experiment, each with the list of values that it takes.
 
-    Or with a table, `{ values = [0, 60], label = "battery", unit = "kWh" }`, which says how tables and figures call it.
+    A table instead of the list, `{ values = [0, 60], label = "battery", unit = "kWh" }`, also gives the axis a name.
     """
 
     model_config = ConfigDict(extra="allow")
 
     zip: list[dict[str, Any]] = Field(
-        default=[], description="Tables of axes whose lists run together, position by position"
+        default=[],
+        description="Tables of axes that vary together: the first values of all their lists, then the second, "
+        "and so on",
     )
 
 
@@ -319,76 +326,79 @@ class Experiment(Table):
     """An experiment: one scenario, crossed with policies, seeds and the axes of a matrix."""
 
     name: Annotated[str, Field(description="Name of the experiment and of its result folder")]
-    question: str = Field(default="", max_length=2000, description="What the experiment asks, in a sentence")
-    start: Moment = Field(description="When it begins, with a time zone")
+    question: str = Field(default="", max_length=2000, description="What the experiment asks, in one sentence")
+    start: Moment = Field(description="Date and time at which it starts, with a time zone")
     days: int | float = Field(
-        gt=0, le=11_000, description="For how long jobs arrive [days], whole steps of `step_min`: 0.25 is six hours"
+        gt=0, le=11_000, description="How long jobs arrive [days], in whole steps of `step_min`: 0.25 is six hours"
     )
     drain_days: int | None = Field(
         default=None,
         ge=0,
         le=3650,
         strict=True,
-        description="Days accounted after the arrivals end; not given: as long as the jobs themselves need",
+        description="Days accounted for after arrivals end; default: as many as the jobs need",
     )
     step_min: Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60] = Field(
-        default=5, description="Step of sun, price and carbon [min]"
+        default=5, description="Time step of sun, price and carbon [min]"
     )
-    seeds: list[Seed] = Field(default=[1], min_length=1, description="One scenario of jobs and sky for each seed")
+    seeds: list[Seed] = Field(
+        default=[1], min_length=1, description="Random seeds; each gives other jobs and another sky"
+    )
     policies: list[str | dict[str, Any]] = Field(
         default=list(DEFAULT_POLICIES),
         min_length=1,
-        description='Policies to run: names, or all; tables of parts, as in {name = "mine", order = "fair", when = '
-        '"lowest-window", signal = "carbon"}; `file.py:name` and `module:name` of one\'s own',
+        description='Policies to run: names, or "all"; tables of parts, such as {name = "mine", order = "fair", when = '
+        '"lowest-window", signal = "carbon"}; your own as `file.py:name` or `module:name`',
     )
-    baseline: str = Field(default="fifo", description="The policy that all others are compared with")
+    baseline: str = Field(default="fifo", description="The policy that the others are compared with")
     baseline_scenario: dict[str, Any] = Field(
         default={},
-        description="The scenario that the others are compared with: keys of the matrix and a value of each",
+        description="The scenario that the others are compared with: keys of the matrix, with one value each",
     )
     coordination: Literal["regional", "federated", "root"] = Field(
         default="root",
-        description="Who decides: each institute alone, institutes with the root taking overflow, or the root",
+        description="Who decides: each institute on its own; the institutes, with the root taking overflow; or "
+        "the root",
     )
     currency: str = Field(
         default="MAD",
         pattern="^[A-Z]{3}$",
-        description="Currency of all prices of the experiment, as in EUR: what `mad` in the names of keys and columns "
-        "then stands for. Nothing is converted; prices of the catalogue, which are in MAD, are refused beside another",
+        description="Currency of all prices, such as EUR; `mad` in the names of keys and columns then stands for "
+        "it. Nothing is converted: the catalogue's prices, which are in MAD, are refused in another currency",
     )
     objective: Literal["draw", "emissions", "cost"] = Field(
         default="draw",
-        description="What bound, best known schedule and `captured` speak of: grid draw, emissions, or cost",
+        description="What the bound, the best known schedule and `captured` refer to: grid draw, emissions or cost",
     )
     bound: bool = Field(
-        default=True, strict=True, description="Whether to compute the clairvoyant lower bound on the objective"
+        default=True, strict=True, description="Whether to compute the clairvoyant lower bound of the objective"
     )
     best_known: Annotated[bool, Field(strict=True)] | BestKnownTable = Field(
         default=False,
-        description="Whether to compute, beside the bound, the draw of the best schedule known: planned knowing all, "
-        "then simulated; it takes longer than a run. `{ search = true }` searches for a better one",
+        description="Whether to compute, in addition to the bound, the best known schedule: planned with perfect "
+        "knowledge, then simulated; takes longer than a run. `{ search = true }` searches for a better one",
     )
     sites: SitesTable = Field(default=SitesTable(), description="The data centres")
     workload: Workload = Field(
         default=GeneratorModel.model_validate({"kind": "generator"}),
-        description="The jobs: a generator, by default of the institutes' own mix; a trace; or none, as "
-        "where there are no GPUs",
+        description="The jobs: drawn by a generator, by default from the institutes' mix; replayed from a trace; "
+        "or none, for sites without GPUs",
     )
-    engine: EngineTable = Field(default=EngineTable(), description="How the simulation goes about it")
-    faults: FaultsTable = Field(default=FaultsTable(), description="What breaks, and how often")
+    engine: EngineTable = Field(default=EngineTable(), description="Rules and settings of the simulation")
+    faults: FaultsTable = Field(default=FaultsTable(), description="What fails, and how often")
     network: NetworkTable = Field(default=NetworkTable(), description="The links that carry data between sites")
-    quotas: dict[str, QuotaTable] = Field(default={}, description="Quotas by the code of the region")
+    quotas: dict[str, QuotaTable] = Field(default={}, description="Quotas, by region code")
     service: dict[str, Any] | None = Field(
         default=None,
-        description="A service for citizens that cannot wait, as load of every site: `use` names one of the "
+        description="A service for citizens, load at every site that cannot wait: `use` names one in the "
         "catalogue, other keys change it",
     )
     forecast: ForecastTable = Field(default=ForecastTable(), description="What policies know of the future")
     account: AccountTable | None = Field(
-        default=None, description="An account of the steady state, `account_draw_kwh`; none where it is not given"
+        default=None, description="A second account, of the steady state (`account_draw_kwh`); default: none"
     )
     output: OutputTable = Field(default=OutputTable(), description="What is written for each run")
-    matrix: MatrixTable = Field(default=MatrixTable(), description="Axes that are varied")
+    matrix: MatrixTable = Field(default=MatrixTable(), description="Keys to vary, and the values they take")
 
     @field_validator("name")
     @classmethod
@@ -452,7 +462,11 @@ def json_schema() -> dict[str, Any]:
     changes = _renamed(_partial(site), set(partial))
     definitions |= {f"{name}Change": _renamed(model, set(partial)) for name, model in partial.items()}
     definitions["SiteChange"] = changes
-    like = {"type": "string", "enum": list(catalogue()), "description": "site of the catalogue to start from"}
+    like = {
+        "type": "string",
+        "enum": list(catalogue()),
+        "description": "catalogue site that everything not set is taken from",
+    }
     definitions["OwnSite"] = changes | {"properties": {**changes["properties"], "like": like}}
     sites = definitions["SitesTable"]["properties"]
     sites["all"] |= {"$ref": "#/$defs/SiteChange"}

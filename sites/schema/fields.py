@@ -35,13 +35,13 @@ def site_name(value: str) -> str:
             f"letters of any script, digits, '_' and '-' only, starting with a letter, at most {NAME_MOST} characters"
         )
     if unicodedata.normalize("NFC", value) != value:
-        raise ValueError("its accents are characters of their own; write each letter with its accent as one character")
+        raise ValueError("its accents are separate characters; write each accented letter as one character")
     return value
 
 
 def _with_zone(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError("a time needs a zone, as in 2025-12-01T00:00:00Z")
+        raise ValueError("a time needs a time zone, as in 2025-12-01T00:00:00Z")
     return value
 
 
@@ -67,26 +67,26 @@ class Section(Strict):
 
 
 class SourceModel(Section):
-    """Source of a figure, and how far to trust it."""
+    """Where a figure comes from, and how far to trust it."""
 
-    source: str
-    confidence: str
+    source: str = Field(description="where it comes from")
+    confidence: str = Field(description="how far to trust it")
 
 
 class ColumnModel(Section):
     """A column of a CSV file with its times."""
 
-    file: FilePath = Field(description="the CSV file, relative to the file that names it")
-    time: str = Field("time", description="column of the times")
-    column: str = Field(description="column of the values")
-    scale: float = Field(1.0, description="what one unit of the file is in this key's unit")
+    file: FilePath = Field(description="the CSV file, relative to the experiment file")
+    time: str = Field("time", description="name of the column of times")
+    column: str = Field(description="name of the column of values")
+    scale: float = Field(1.0, description="factor from the file's unit to the one expected here")
     time_format: str | None = Field(None, description="strptime format of the times; default: ISO 8601")
-    tz: str = Field("UTC", description="zone of times that carry none: IANA name or an offset such as +01:00")
-    label: Label = Field("left", description="which part of its interval a time names")
+    tz: str = Field("UTC", description="time zone of times that carry none: an IANA name, or an offset such as +01:00")
+    label: Label = Field("left", description="which part of its interval a time stands for")
 
 
 class SeriesModel(ColumnModel):
-    """A column of a CSV file that holds at all times of a run."""
+    """A column of a CSV file that covers the whole run."""
 
-    repeat: bool = Field(False, description="whether one year of data stands for every year")
+    repeat: bool = Field(False, description="whether one year of data stands in for every year")
     fill: Fill = Field("refuse", description="what to do about missing values: refuse, interpolate, previous-day")

@@ -23,7 +23,9 @@ class ConstantCarbon(Section):
     """One carbon intensity at all times."""
 
     kind: Literal["constant"] = "constant"
-    g_per_kwh: Intensity = Field(604.0, description="CHOICE inside the published 551-710 gCO2e/kWh")
+    g_per_kwh: Intensity = Field(
+        604.0, description="carbon intensity [gCO2e/kWh], within the published 551-710: CHOICE"
+    )
 
 
 class HourlyCarbon(Section):
@@ -34,29 +36,31 @@ class HourlyCarbon(Section):
 
 
 class ElectricityMapsCarbon(Section):
-    """Carbon intensity from a CSV file of Electricity Maps, as it comes."""
+    """Carbon intensity from a CSV file of Electricity Maps, as downloaded."""
 
     kind: Literal["electricity-maps"] = "electricity-maps"
-    file: FilePath
-    scope: Literal["lifecycle", "direct"] = Field("lifecycle", description="life cycle, or what the plants emit")
-    repeat: bool = Field(False, description="whether its year stands for steps that it does not cover")
-    fill: Fill = "refuse"
+    file: FilePath = Field(description="the file, relative to the experiment file")
+    scope: Literal["lifecycle", "direct"] = Field(
+        "lifecycle", description="emissions over the life cycle, or those of the power plants alone"
+    )
+    repeat: bool = Field(False, description="whether its year stands in for times that it does not cover")
+    fill: Fill = Field("refuse", description="what to do about missing values")
 
 
 class WattTimeCarbon(Section):
-    """Marginal carbon intensity from a CSV file of WattTime, as it comes [lb/MWh in the file]."""
+    """Marginal carbon intensity from a CSV file of WattTime, as downloaded [lb/MWh in the file]."""
 
     kind: Literal["watttime"] = "watttime"
-    file: FilePath
-    repeat: bool = Field(False, description="whether its year stands for steps that it does not cover")
-    fill: Fill = "refuse"
+    file: FilePath = Field(description="the file, relative to the experiment file")
+    repeat: bool = Field(False, description="whether its year stands in for times that it does not cover")
+    fill: Fill = Field("refuse", description="what to do about missing values")
 
 
 class SeriesCarbon(Section):
     """Carbon intensity from a CSV file [g/kWh]."""
 
     kind: Literal["csv"] = "csv"
-    series: SeriesModel
+    series: SeriesModel = Field(description="the file and its column")
 
 
 Carbon = Annotated[
@@ -65,19 +69,19 @@ Carbon = Annotated[
 
 
 class ClockHours(Section):
-    """Clock hours: `"17-21"`, `"17:30-21:00"`, `"22-7"` (over midnight), several divided by `;`.
+    """Clock hours: `"17-21"`, `"17:30-21:00"`, `"22-7"` (over midnight), several separated by `;`.
 
-    Where any band of a table has hours of its own for a kind of day, those of the bands hold on it alone, and a band
-    without any holds at no time of it. A holiday is a Sunday unless bands say more.
+    As soon as one band of a table has hours for a kind of day, only such hours count on those days: a band without any
+    does not apply on them. Holidays are like Sundays unless a band says otherwise.
     """
 
-    name: str
-    winter: str
-    summer: str
+    name: str = Field(description="name of the band")
+    winter: str = Field(description="hours on winter weekdays")
+    summer: str = Field(description="hours on summer weekdays")
     weekend: str | None = Field(None, description="hours on Saturdays and Sundays, in both seasons")
-    saturday: str | None = Field(None, description="hours on Saturdays; wins over weekend")
-    sunday: str | None = Field(None, description="hours on Sundays; wins over weekend")
-    holiday: str | None = Field(None, description="hours on the table's holidays")
+    saturday: str | None = Field(None, description="hours on Saturdays, instead of weekend")
+    sunday: str | None = Field(None, description="hours on Sundays, instead of weekend")
+    holiday: str | None = Field(None, description="hours on holidays")
 
     def hours_on(self, day: str, season: int) -> str | None:
         """Its hours on a kind of day of `DAYS`, in winter (0) or summer (1); nothing where it says none."""
@@ -90,22 +94,22 @@ class ClockHours(Section):
 class Band(ClockHours):
     """Clock hours with one price."""
 
-    mad_per_kwh: Price
-    export_mad_per_kwh: Price = 0.0
+    mad_per_kwh: Price = Field(description="price of imported energy [MAD/kWh]")
+    export_mad_per_kwh: Price = Field(0.0, description="price of exported energy [MAD/kWh]")
 
 
 class LimitBand(ClockHours):
     """Clock hours with one import limit."""
 
-    kw: SitePower
+    kw: SitePower = Field(description="largest import [kW]")
 
 
 class ClockTable(Section):
-    """A table by season, kind of day and local clock hour, in bands that leave no hour out."""
+    """A table by season, kind of day and local clock hour, in bands that together cover every hour."""
 
     summer_months: tuple[int, ...] = Field((4, 5, 6, 7, 8, 9), description="months with summer hours")
-    holidays: tuple[str, ...] = Field((), description="local dates: 2025-01-01, or 01-01 for every year")
-    bands: tuple[ClockHours, ...] = Field(min_length=1)
+    holidays: tuple[str, ...] = Field((), description="local dates of holidays: 2025-01-01, or 01-01 for every year")
+    bands: tuple[ClockHours, ...] = Field(min_length=1, description="the bands")
 
     @field_validator("holidays", mode="before")
     @classmethod
@@ -135,46 +139,51 @@ class ClockTable(Section):
 class TariffModel(ClockTable):
     """A time-of-use tariff in local clock hours."""
 
-    title: str = ""
-    demand_mad_per_kw_month: DemandCharge = Field(0.0, description="on the largest 15-minute mean of a month")
-    bands: tuple[Band, ...] = Field(min_length=1)
-    source: str = ""
-    confidence: str = ""
-    demand_source: str = ""
-    demand_confidence: str = ""
-    export_source: str = ""
-    export_confidence: str = ""
+    title: str = Field("", description="its name in tables and figures")
+    demand_mad_per_kw_month: DemandCharge = Field(
+        0.0, description="demand charge on the largest 15-minute mean of each month [MAD/kW]"
+    )
+    bands: tuple[Band, ...] = Field(min_length=1, description="hours and their prices")
+    source: str = Field("", description="where the prices come from")
+    confidence: str = Field("", description="how far to trust them")
+    demand_source: str = Field("", description="where the demand charge comes from")
+    demand_confidence: str = Field("", description="how far to trust it")
+    export_source: str = Field("", description="where the export prices come from")
+    export_confidence: str = Field("", description="how far to trust them")
 
 
 class LimitTable(ClockTable):
-    """An import limit by local clock hour and season."""
+    """An import limit by season, kind of day and local clock hour."""
 
-    bands: tuple[LimitBand, ...] = Field(min_length=1)
+    bands: tuple[LimitBand, ...] = Field(min_length=1, description="hours and their limits")
 
 
 class RampLimitModel(Section):
-    """Limits on the rise and the fall of the import from one minute's mean to the next; none: as fast as it likes."""
+    """Limits on how fast the import may rise and fall, from the mean of one minute to that of the next."""
 
-    up: RampPower | None = Field(None, description="most that it may rise in a minute [kW]")
-    down: RampPower | None = Field(None, description="most that it may fall in a minute [kW]")
+    up: RampPower | None = Field(None, description="largest rise in a minute [kW]; default: no limit")
+    down: RampPower | None = Field(None, description="largest fall in a minute [kW]; default: no limit")
 
 
 class OutageModel(Section):
-    """The grid is gone from `start` for some hours."""
+    """The grid fails at `start` for some hours."""
 
-    start: Instant
+    start: Instant = Field(description="when it fails, with a time zone")
     hours: float = Field(ge=1e-3, le=87_600, description="how long it lasts [h]")
 
 
 class OutagesModel(Section):
-    """Outages on given dates, and outages drawn at a rate; none unless asked for."""
+    """Outages on given dates, and random outages; none by default."""
 
-    listed: tuple[OutageModel, ...] = ()
+    listed: tuple[OutageModel, ...] = Field((), description="outages on given dates")
     per_year: float = Field(
-        0.0, ge=0, le=8766, description="mean number per year; Morocco's SAIDI: 1 h/yr, BACKGROUND, low"
+        0.0,
+        ge=0,
+        le=8766,
+        description="mean number of random outages per year; Morocco's SAIDI: 1 h/yr, BACKGROUND, low",
     )
     mean_hours: float = Field(
-        1.0, ge=1e-3, le=8766, description="mean length of a drawn outage, exponential [h]: CHOICE"
+        1.0, ge=1e-3, le=8766, description="mean length of random outages, exponential [h]: CHOICE"
     )
 
 
@@ -186,48 +195,54 @@ class GridModel(Section):
     """The connection: limits, tariff, carbon, outages."""
 
     import_limit_kw: SitePower | LimitTable | SeriesModel | None = Field(
-        None, description="a number, bands of clock hours as a tariff has them, or a series; none: unlimited"
+        None,
+        description="largest import [kW]: a number, a table of clock hours like that of a tariff, or a series; "
+        "default: no limit",
     )
     ramp_limit_kw_per_min: RampPower | RampLimitModel | None = Field(
-        None, description="most that a minute's mean import may differ from that of the minute before; none: no limit"
+        None,
+        description="largest change of the import, from the mean of one minute to that of the next [kW]; "
+        "default: no limit",
     )
-    export_limit_kw: SitePower | None = Field(None, description="none: unlimited; 0: no export")
+    export_limit_kw: SitePower | None = Field(None, description="largest export [kW], 0: none; default: no limit")
     export_cap_share: Share | None = Field(
         None,
-        description="export over generation that is paid; what is above it is exported unpaid. None: 0.2 of what a "
-        "run of a year or more generates (law 82-21, pv-magazine), and no cap for a shorter one",
+        description="largest share of the generation whose export is paid for; default: 0.2 in runs of a year or more "
+        "(law 82-21, pv-magazine), no limit in shorter ones",
     )
-    tariff: str | TariffModel = Field("mv_default", description="a tariff of the catalogue, or one's own")
-    price_mad_per_kwh: SeriesModel | None = Field(None, description="a price series in place of the bands")
+    tariff: str | TariffModel = Field("mv_default", description="a tariff of the catalogue, or your own")
+    price_mad_per_kwh: SeriesModel | None = Field(None, description="a price series, instead of the tariff's bands")
     export_mad_per_kwh: Price | SeriesModel | None = Field(
-        None, description="one export price, or a series, in place of the bands'"
+        None, description="one export price, or a series, instead of the tariff's"
     )
-    demand_mad_per_kw_month: DemandCharge | None = Field(None, description="in place of the tariff's")
-    carbon: Carbon = Field(default_factory=HourlyCarbon)  # type: ignore[arg-type]
-    outages: OutagesModel = Field(default_factory=OutagesModel)  # type: ignore[arg-type]
-    events: tuple[GridEventModel, ...] = Field((), description="requests of the grid to draw less")
+    demand_mad_per_kw_month: DemandCharge | None = Field(
+        None, description="demand charge [MAD/kW per month], instead of the tariff's"
+    )
+    carbon: Carbon = Field(default_factory=HourlyCarbon, description="carbon intensity")  # type: ignore[arg-type]
+    outages: OutagesModel = Field(default_factory=OutagesModel, description="outages")  # type: ignore[arg-type]
+    events: tuple[GridEventModel, ...] = Field((), description="requests from the grid to draw less")
 
 
 Metered = Literal["import", "net", "site", "it"]
 
 
 class MeterModel(ColumnModel):
-    """Power that a meter showed [kW], which the model's is held against; it changes nothing of a run."""
+    """Readings of a meter [kW], to compare the model with; they have no effect on a run."""
 
     of: Metered = Field(
         "import",
-        description="what it measures: the import; net, the import less the export; all that the site draws, whoever "
-        "feeds it; or the IT equipment alone",
+        description="what it measures. import; net: import minus export; site: the whole load of the site, "
+        "whatever supplies it; it: the IT equipment alone",
     )
 
 
 class OtherModel(Section):
-    """Load other than the cluster's: none, a constant, a shape by hour and month, or a CSV series [kW]."""
+    """Load other than the cluster: none, constant, a shape by hour and month, or a CSV series [kW]."""
 
     kind: Literal["none", "constant", "shape", "csv"] = "none"
-    kw: SitePower = Field(0.0, description="power, or its yearly mean under a shape [kW]")
-    shape: str = Field("office", description="a shape of the catalogue")
-    series: SeriesModel | None = None
+    kw: SitePower = Field(0.0, description="the power; with a shape, its annual mean [kW]")
+    shape: str = Field("office", description="shape: a shape of the catalogue")
+    series: SeriesModel | None = Field(None, description="csv: the file and its column")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -251,7 +266,8 @@ def hours(text: str, where: str) -> list[tuple[float, float]]:
         whole = all((x / RESOLUTION_H).is_integer() for x in (first, last))
         if not (match and whole and 0 <= first <= 24 and 0 <= last <= 24 and first != last):
             raise SiteError(
-                f"{where}: {text!r} are not clock hours; allowed: '17-21', '17:30-21:00', '22-7', '7-17; 21-22'"
+                f"{where}: {text!r} is not a range of clock hours; allowed: '17-21', '17:30-21:00', '22-7', "
+                f"'7-17; 21-22'"
             )
         pairs += [(first, last)] if first < last else [(first, 24.0), (0.0, last)]
     return [pair for pair in pairs if pair[0] < pair[1]]
@@ -311,6 +327,6 @@ def _day(tariff: ClockTable, texts: list[str], season: int, day: str) -> BandTab
     if (row < 0).any():
         hour = float(np.flatnonzero(row < 0)[0]) * RESOLUTION_H
         raise SiteError(
-            f"no band holds at {hour:g} h in {name}" if day == "weekday" else f"no band holds at {hour:g} h on a {name}"
+            f"no band covers {hour:g} h in {name}" if day == "weekday" else f"no band covers {hour:g} h on a {name}"
         )
     return row

@@ -52,7 +52,7 @@ class Range:
             if self.low <= value * factor <= self.high and abs(value * factor) >= self.least
         ]
         raise ValueError(
-            f"{value:g} {self.unit} is not plausible, {self.least or self.low:g} to {self.high:g} would be"
+            f"{value:g} {self.unit} is not plausible; expected {self.least or self.low:g} to {self.high:g}"
             + "".join(fits[:1])
         )
 
@@ -60,7 +60,7 @@ class Range:
         """The unit that a value outside would fit, as advice; empty where none does."""
         for unit, factor in self.others.items():
             if self.low <= value * factor <= self.high:
-                return f"; is it in {unit}? then scale = {factor:g}"
+                return f"; is it in {unit}? then set scale = {factor:g}"
         return ""
 
     def checked(self, values: Floats, times: Floats, what: str, key: str) -> tuple[str, ...]:
@@ -76,13 +76,13 @@ class Range:
             first = datetime.fromtimestamp(float(times[below][0]), UTC).strftime("%Y-%m-%d %H:%M")
             least = float(values.min())
             raise SiteError(
-                f"{what}: {_rows(times[below])} values below {self.low:g} {self.unit}, least {least:g}, first {first}; "
-                f"the least allowed is {self.low:g}{self.fitting(least)}"
+                f"{what}: {_rows(times[below])} values below {self.low:g} {self.unit}, the first at {first}, the "
+                f"lowest {least:g}; the lowest allowed is {self.low:g}{self.fitting(least)}"
             )
         if above.any():
             most = float(values.max())
             raise SiteError(
-                f"{what}: {_rows(times[above])} values above {self.high:g} {self.unit}, most {most:g}"
+                f"{what}: {_rows(times[above])} values above {self.high:g} {self.unit}, the highest {most:g}"
                 f"{self.fitting(most)}"
             )
         return ()

@@ -14,9 +14,9 @@ class ClimateModel(Section):
     ghi_kwh_m2_d: Monthly = Field(description="global horizontal irradiation [kWh/m2/day]")
     tmax_c: Monthly = Field(description="mean daily maximum of the air temperature [degC]")
     tmin_c: Monthly = Field(description="mean daily minimum of the air temperature [degC]")
-    ghi_kwh_m2_y: float | None = Field(None, description="yearly irradiation, for reference [kWh/m2]")
-    pv_yield_kwh_kwp_y: float | None = Field(None, description="published PV yield to check against [kWh/kWp]")
-    wind_speed_ms: Wind = Field(3.0, description="mean wind at 10 m [m/s]; 3.0 where none was found: choice")
+    ghi_kwh_m2_y: float | None = Field(None, description="annual irradiation, for reference [kWh/m2]")
+    pv_yield_kwh_kwp_y: float | None = Field(None, description="published PV yield, for comparison [kWh/kWp]")
+    wind_speed_ms: Wind = Field(3.0, description="mean wind speed at 10 m [m/s]; 3.0 where none was found: choice")
 
     @model_validator(mode="after")
     def _plausible(self) -> Self:
@@ -36,22 +36,22 @@ class ClimateModel(Section):
 
 
 class ClearSky(Section):
-    """No cloud ever; temperatures of the climate without their day-to-day changes."""
+    """Never a cloud; temperatures are the climate's, without day-to-day variation."""
 
     kind: Literal["clear-sky"] = "clear-sky"
-    temp_air_c: float = Field(20.0, description="air temperature where the site has no climate [degC]: CHOICE")
+    temp_air_c: float = Field(20.0, description="air temperature if the site has no climate [degC]: CHOICE")
 
 
 class HeatWave(Section):
-    """Days on which the air is warmer than the weather says; the sky stays as it is."""
+    """Days on which the air is warmer than the weather says, under the same sky."""
 
-    start: Instant = Field(description="when it begins, with a time zone")
+    start: Instant = Field(description="start, with a time zone")
     days: float = Field(ge=1e-3, le=36_525, description="how long it lasts [days]")
-    warmer_c: float = Field(ge=-30, le=30, description="how much warmer [degC]")
+    warmer_c: float = Field(ge=-30, le=30, description="by how much the air is warmer [degC]")
 
 
 class Climatology(Section):
-    """The seeded sky: reproduces the site's monthly climate."""
+    """A random sky, drawn by the seed, that reproduces the site's monthly climate."""
 
     kind: Literal["climatology"] = "climatology"
 
@@ -60,53 +60,56 @@ class WeatherFile(Section):
     """Weather from an EPW, TMY3 or PVGIS file."""
 
     kind: Literal["epw", "tmy3", "pvgis"]
-    file: FilePath
-    repeat: bool = Field(True, description="whether the file's year stands for steps that the file does not cover")
+    file: FilePath = Field(description="the file, relative to the experiment file")
+    repeat: bool = Field(True, description="whether the file's year stands in for times that it does not cover")
     fill: Fill = Field("refuse", description="what to do about missing or impossible values")
 
 
 class PublisherFile(Section):
-    """Weather as its publisher's CSV comes: NSRDB or SAM, SolarAnywhere, NASA POWER, Open-Meteo, ERA5, Solcast."""
+    """Weather from a publisher's CSV file as downloaded: NSRDB (or SAM), SolarAnywhere, NASA POWER, Open-Meteo, "
+    "ERA5, Solcast."""
 
     kind: Literal["nsrdb", "solaranywhere", "nasa-power", "open-meteo", "era5", "solcast"]
-    file: FilePath
-    repeat: bool = Field(True, description="whether the file's year stands for steps that the file does not cover")
+    file: FilePath = Field(description="the file, relative to the experiment file")
+    repeat: bool = Field(True, description="whether the file's year stands in for times that it does not cover")
     fill: Fill = Field("refuse", description="what to do about missing or impossible values")
 
 
 class WeatherColumns(Section):
-    """Columns of a CSV weather file by quantity; `ghi` must be there, or both `dni` and `dhi`."""
+    """Names of the columns of a CSV weather file; it needs `ghi`, or both `dni` and `dhi`."""
 
-    time: str = "time"
-    ghi: str = "ghi"
-    dhi: str | None = None
-    dni: str | None = None
-    temp_air: str | None = "temp_air"
-    wind_speed: str | None = None
+    time: str = Field("time", description="times")
+    ghi: str = Field("ghi", description="global horizontal irradiance")
+    dhi: str | None = Field(None, description="diffuse horizontal irradiance")
+    dni: str | None = Field(None, description="direct normal irradiance")
+    temp_air: str | None = Field("temp_air", description="air temperature")
+    wind_speed: str | None = Field(None, description="wind speed")
 
 
 class WeatherCSV(Section):
     """Weather from a CSV file with named columns [W/m2, degC, m/s]."""
 
     kind: Literal["csv"] = "csv"
-    file: FilePath
-    columns: WeatherColumns = Field(default_factory=WeatherColumns)
-    time_format: str | None = Field(None, description="strptime format of the times; default: ISO 8601")
-    tz: str = Field("UTC", description="zone of times that carry none: IANA name or an offset such as +01:00")
-    label: Label = Field("left", description="which part of its interval a time names")
+    file: FilePath = Field(description="the file, relative to the experiment file")
+    columns: WeatherColumns = Field(default_factory=WeatherColumns, description="names of its columns")
+    time_format: str | None = Field(
+        None, description="strptime format of the times; default: ISO 8601, or dates whose order the file makes clear"
+    )
+    tz: str = Field("UTC", description="time zone of times that carry none: an IANA name, or an offset such as +01:00")
+    label: Label = Field("left", description="which part of its interval a time stands for")
     ghi_scale: Positive = Field(1.0, description="W/m2 of irradiance in one unit of the file")
     wind_scale: Positive = Field(1.0, description="m/s of wind in one unit of the file")
     temp_unit: Literal["degC", "K", "degF"] = Field("degC", description="unit of the air temperature")
-    repeat: bool = Field(True, description="whether the file's year stands for steps that the file does not cover")
-    fill: Fill = "refuse"
+    repeat: bool = Field(True, description="whether the file's year stands in for times that it does not cover")
+    fill: Fill = Field("refuse", description="what to do about missing or impossible values")
 
 
 class PVGISDownload(Section):
-    """A typical year fetched from PVGIS, and kept in the cache."""
+    """A typical year, downloaded from PVGIS and kept in the cache."""
 
     kind: Literal["pvgis-download"] = "pvgis-download"
-    url: str = "https://re.jrc.ec.europa.eu/api/"
-    fill: Fill = "refuse"
+    url: str = Field("https://re.jrc.ec.europa.eu/api/", description="address of the service")
+    fill: Fill = Field("refuse", description="what to do about missing or impossible values")
 
 
 def _kind_first(value: Any) -> Any:

@@ -38,7 +38,7 @@ def series_of(model: ElectricityMapsCarbon | WattTimeCarbon, cache: Path | None)
         column, scale = _intensity(list(table.numbers), _SCOPES[model.scope]), 1.0
     if column is None:
         known = ", ".join(table.numbers)
-        raise SiteError(f"{CARBON_KEY}: {table.name}: no column of a file of kind {model.kind!r} among: {known}")
+        raise SiteError(f"{CARBON_KEY}: {table.name}: has no column of kind {model.kind!r} among {known}")
     keys = {"file": model.file, "column": column, "scale": scale, "repeat": model.repeat, "fill": model.fill}
     return SeriesModel.model_validate(keys)
 

@@ -91,9 +91,9 @@ def refuse_more_than_clear(place: Place) -> None:
         return
     given = place.ghi_kwh_m2_d[month]
     raise SiteError(
-        f"climate.ghi_kwh_m2_d: {given:g} in month {month + 1} is more than a clear sky gives at {place.lat:g} N, "
-        f"{place.lon:g} E, {clear[month]:.2f} kWh/m2/day: is it of another place? give the climate of this one, "
-        "or weather = 'clear-sky', or a weather file"
+        f"climate.ghi_kwh_m2_d: {given:g} in month {month + 1} is more than under a clear sky at {place.lat:g} N, "
+        f"{place.lon:g} E, {clear[month]:.2f} kWh/m2/day: is it the climate of another place? give that of this "
+        "one, or weather = 'clear-sky', or a weather file"
     )
 
 

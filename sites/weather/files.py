@@ -55,13 +55,14 @@ def source_of(site: SiteModel, cache: Path | None, span: Span | None = None) -> 
     if isinstance(model, PVGISDownload):
         model = downloaded(site, model, cache)
     if not isinstance(model, WeatherFile | WeatherCSV | PublisherFile):
-        raise SiteError(f"{WEATHER_KEY}.kind: {model.kind!r} reads no file")
+        raise SiteError(f"{WEATHER_KEY}.kind: {model.kind!r} does not read a file")
     source = read(model, site.lat, site.lon, site.altitude_m, cache)
     repeat = model.repeat
     if source.typical and not repeat:
         raise SiteError(
-            f"{WEATHER_KEY}.repeat: false: {source.where} is a typical year, with months of different years; it stands "
-            "for any year: leave repeat out"
+            f"{WEATHER_KEY}.repeat: false: {source.where} is a typical year, with months of different years, "
+            f"that stands "
+            "in for any year: leave repeat out"
         )
     used = None
     if span is not None:
@@ -105,7 +106,9 @@ def _elsewhere(source: Source, span: Span) -> tuple[str, ...]:
     if source.typical or not outside.any() or outside.all():
         return ()
     first = stamp(span.begins[outside][0])
-    return (f"{source.where}: {int(outside.sum())} steps from {first} on lie outside of it and take its year",)
+    return (
+        f"{source.where}: {int(outside.sum())} steps from {first} on lie outside the file and use its year instead",
+    )
 
 
 def _horizontal(source: Source, span: Span, part: Sky, repeat: bool) -> tuple[Floats, Floats | None, tuple[str, ...]]:
@@ -124,7 +127,10 @@ def _horizontal(source: Source, span: Span, part: Sky, repeat: bool) -> tuple[Fl
         ghi = np.minimum(ratio, MOST_OVER_CLEAR) * part.ghi_clear
         inner = given[part.rows[0] : part.rows[-1] + 1].sum() if len(part.rows) else 0.0
         if inner > 0 and abs(ghi.sum() / inner - 1.0) > 0.01:
-            note = (f"{source.where}: {100 * (ghi.sum() / inner - 1):+.1f} % of its sun on the run's steps",)
+            note = (
+                f"{source.where}: {100 * (ghi.sum() / inner - 1):+.1f} % of its sun after interpolation to the "
+                f"run's steps",
+            )
     else:
         ghi = given[part.rows]
     share: Floats | None = None

@@ -61,7 +61,7 @@ def place_of(site: SiteModel) -> Place:
     """Coordinates and monthly climate of a site, for the seeded sky."""
     climate = site.climate
     if climate is None:
-        raise SiteError(f"{site.name}: climate: the seeded sky needs it")
+        raise SiteError(f"{site.name}: climate: is missing, and weather.kind 'climatology' needs it")
     return Place(site.lat, site.lon, site.altitude_m, climate.ghi_kwh_m2_d, climate.tmax_c, climate.tmin_c)
 
 

@@ -101,7 +101,9 @@ def layout_of(lines: list[str], wanted: Iterable[str], where: str) -> Layout:
         head = _header(fields, names)
         if head is not None:
             return Layout(head, separator, _decimal_mark(fields[head + 1 :]) if separator != "," else ".")
-    raise SiteError(f"{where}: no header among its first {len(lines)} lines: columns divided by , ; or tabs")
+    raise SiteError(
+        f"{where}: no header in its first {len(lines)} lines; columns should be divided by commas, semicolons or tabs"
+    )
 
 
 def _header(fields: list[list[str]], names: set[str]) -> int | None:
@@ -235,7 +237,10 @@ def _form(text: pd.Series[Any], form: str | None, where: str) -> str:
     parts = text.str.extract(rf"^(\d{{1,2}})[{re.escape(mark)}](\d{{1,2}})").astype("Float64")
     day_first, month_first = bool((parts[0] > 12).any()), bool((parts[1] > 12).any())
     if day_first == month_first:
-        raise SiteError(f"{where}: is {sample!r} day or month first? give time_format, as '%d{mark}%m{mark}%Y %H:%M'")
+        raise SiteError(
+            f"{where}: does {sample!r} begin with the day or the month? give time_format, such as "
+            f"'%d{mark}%m{mark}%Y %H:%M'"
+        )
     date = f"%d{mark}%m{mark}" if day_first else f"%m{mark}%d{mark}"
     clock = "%I:%M" if match[5] else "%H:%M"
     after = (":%S" if match[4] else "") + (" %p" if match[5] and " " in match[5] else "%p" if match[5] else "")
@@ -310,4 +315,4 @@ def _times(data: pd.DataFrame, time: str, form: str | None, tz: str, where: str)
         if named is not None:
             return times_of(data[named], form, tz, where)
     known = [str(name) for name in data.columns]
-    raise SiteError(f"{where}: time = {time!r} is no column; {hint(time, known)}")
+    raise SiteError(f"{where}: time = {time!r} is not a column; {hint(time, known)}")

@@ -122,7 +122,7 @@ def findings(
         rows = np.clip(((source.duplicates - source.begin_unix) / source.step_s).astype(np.int64), 0, source.size - 1)
         doubled = wanted[rows]
     if doubled.any():
-        found.append(_finding("rows with a time that came before", source.duplicates[doubled].astype(np.float64)))
+        found.append(_finding("rows with a time that was there before", source.duplicates[doubled].astype(np.float64)))
     all_missing = np.logical_and.reduce(list(bad.values()))
     if (all_missing & wanted).any():
         found.append(_finding("missing rows", mids[all_missing & wanted]))
@@ -144,7 +144,10 @@ def _faults(source: Source, limits: Bounds) -> dict[str, tuple[str, np.ndarray]]
     dark = limits.peak <= 0.0
     faults = {}
     with np.errstate(invalid="ignore"):
-        faults["values of ghi above the extraterrestrial"] = ("ghi", ~dark & (ghi > limits.peak + HEADROOM_W))
+        faults["values of ghi above the extraterrestrial irradiance"] = (
+            "ghi",
+            ~dark & (ghi > limits.peak + HEADROOM_W),
+        )
         for name in IRRADIANCES:
             if name in columns:
                 night = dark & (columns[name] > NIGHT_W)
@@ -154,7 +157,7 @@ def _faults(source: Source, limits: Bounds) -> dict[str, tuple[str, np.ndarray]]
             over = ~dark & (columns["dhi"] > 1.1 * np.maximum(ghi, 0.0) + HEADROOM_W)
             faults["values of dhi above ghi"] = ("dhi", over)
         if "dni" in columns:
-            faults["values of dni above the extraterrestrial"] = ("dni", columns["dni"] > RANGES["dni"][1])
+            faults["values of dni above the extraterrestrial irradiance"] = ("dni", columns["dni"] > RANGES["dni"][1])
         if "temp_air" in columns:
             low, high = RANGES["temp_air"]
             beyond = (columns["temp_air"] < low) | (columns["temp_air"] > high)
@@ -191,12 +194,12 @@ def checked(
     shift = noon_error_min(source, lat, lon, altitude_m)
     if abs(shift) > 20.0:
         side = "late" if shift > 0 else "early"
-        notes.append(f"{source.where}: noon lies {abs(shift):.0f} min {side}: are zone, label and place right?")
+        notes.append(f"{source.where}: noon is {abs(shift):.0f} min {side}: are time zone, label and place right?")
     if found and fill == "refuse":
         listed = "; ".join(str(f) for f in found)
         raise SiteError(
             f"weather.file: {source.where}: {listed}. "
-            "Set weather.fill to say how to fill them; allowed: interpolate, previous-day, clear-sky"
+            "To fill them, set weather.fill to interpolate, previous-day or clear-sky"
             + "".join(f". {note}" for note in notes)
         )
     notes += [f"{source.where}: {f}, filled: {fill}" for f in found]
@@ -222,12 +225,13 @@ def with_ghi(source: Source, limits: Bounds) -> Source:
         summed = columns["dhi"] + columns["dni"] * limits.cosine
         rows = np.isnan(ghi) & np.isfinite(summed)
         if rows.any():
-            note = f"{source.where}: ghi of {int(rows.sum())} rows is dhi + dni x cosine of the zenith"
+            note = f"{source.where}: ghi of {int(rows.sum())} rows is computed as dhi + dni x cosine of the zenith"
             ghi = np.where(rows, summed, ghi)
             return replace(source, columns={"ghi": ghi, **_without(columns, "ghi")}, notes=(*source.notes, note))
     if "ghi" not in columns:
         raise SiteError(
-            f"weather.file: {source.where}: it has no global horizontal irradiance, nor both dni and dhi to work it out"
+            f"weather.file: {source.where}: it has neither global horizontal irradiance nor both dni and dhi to "
+            f"compute it"
         )
     return source
 
@@ -263,17 +267,18 @@ def units_problems(source: Source, limits: Bounds) -> list[str]:
         middle = float(np.median(temp))
         if 200.0 < middle < 340.0:
             found.append(
-                f"temp_air is {middle:.0f} in the middle: it seems to be in kelvin; set weather.temp_unit = 'K'"
+                f"the median of temp_air is {middle:.0f}: it seems to be in kelvin; set weather.temp_unit = 'K'"
             )
         elif middle > 42.0 and temp.max() > 60.0:
             found.append(
-                f"temp_air is {middle:.0f} in the middle: it seems to be in degF; set weather.temp_unit = 'degF'"
+                f"the median of temp_air is {middle:.0f}: it seems to be in degF; set weather.temp_unit = 'degF'"
             )
     wind = source.columns.get("wind_speed", np.zeros(0))
     wind = wind[np.isfinite(wind)]
     if len(wind) and float(np.median(wind)) > 20.0:
         found.append(
-            f"wind_speed is {np.median(wind):.0f} on most days: it seems to be in km/h; set weather.wind_scale = 0.2778"
+            f"the median of wind_speed is {np.median(wind):.0f}: it seems to be in km/h; set weather.wind_scale "
+            f"= 0.2778"
         )
     return found
 
@@ -286,9 +291,9 @@ def place_notes(source: Source, lat: float, lon: float, altitude_m: float) -> tu
     apart = float(distance_km(lat, lon, station.lat, station.lon))
     if apart > PLACE_KM:
         there, here = _degrees(station.lat, station.lon), _degrees(lat, lon)
-        return (f"{source.where} is of {station.name} ({there}), {apart:.0f} km from the site ({here})",)
+        return (f"{source.where} is for {station.name} ({there}), {apart:.0f} km from the site ({here})",)
     if station.altitude_m is not None and abs(station.altitude_m - altitude_m) > PLACE_M:
-        return (f"{source.where} is of {station.altitude_m:.0f} m above the sea, the site of {altitude_m:.0f} m",)
+        return (f"{source.where} is for {station.altitude_m:.0f} m above sea level, the site is at {altitude_m:.0f} m",)
     return ()
 
 

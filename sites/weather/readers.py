@@ -128,7 +128,7 @@ def _epw(path: Path) -> tuple[Record, bool]:
     lines = text_of(path).splitlines()
     place = next(csv.reader(lines[:1]), [""])
     if len(lines) < 10 or place[0].strip().upper() != "LOCATION":
-        raise SiteError(f"{FILE_KEY}: {path}: cannot be read: it does not begin with LOCATION, as an EPW file does")
+        raise SiteError(f"{FILE_KEY}: {path}: cannot be read: it does not begin with LOCATION, as EPW files do")
     lat, lon, zone, altitude = (float(text) for text in place[6:10])
     begin = next((i for i, line in enumerate(lines) if line.upper().startswith("DATA PERIODS")), 7) + 1
     records = int(lines[begin - 1].split(",")[2])
@@ -153,7 +153,7 @@ def _settled_by_sun(source: Source, path: Path, lat: float, lon: float, altitude
     """The source moved by whole hours to where its noon is the sun's."""
     error = noon_error_min(source, lat, lon, altitude_m)
     whole = 0 if np.isnan(error) else -round(error / 60.0)
-    notes = (f"{path.name}: hours taken as UTC{whole:+d}, as the sun says",) if whole else ()
+    notes = (f"{path.name}: its hours are UTC{whole:+d}, by the position of the sun",) if whole else ()
     return replace(source, begin_unix=source.begin_unix + whole * HOUR_S, notes=source.notes + notes)
 
 
@@ -203,15 +203,17 @@ def pvgis_record(data: pd.DataFrame, meta: Mapping[str, Any], name: str) -> Reco
     """
     plane = str(meta.get("plane", ""))
     if any(word in plane.lower() for word in _TRACKING):
-        raise SiteError(f"{FILE_KEY}: {name}: it is for modules that track the sun; ask PVGIS for a slope of 0")
+        raise SiteError(f"{FILE_KEY}: {name}: it is for modules that track the sun; request a slope of 0 from PVGIS")
     slope = re.search(r"slope\W+(?:value\W+)?(-?\d+(?:\.\d+)?)", plane, re.IGNORECASE)
     if slope and float(slope[1]) > 0.0:
-        raise SiteError(f"{FILE_KEY}: {name}: it is for a plane of {slope[1]} deg; ask PVGIS for a slope of 0")
+        raise SiteError(f"{FILE_KEY}: {name}: it is for a slope of {slope[1]} deg; request a slope of 0 from PVGIS")
     columns = {key: _numbers(data[column]) for key, column in _PVGIS_COLUMNS.items() if column in data}
     if "ghi" not in columns:
         parts = ["G(i)"] if "G(i)" in data else [c for c in ("Gb(i)", "Gd(i)", "Gr(i)") if c in data]
         if not parts:
-            raise SiteError(f"{FILE_KEY}: {name}: no horizontal irradiance among {list(data.columns)}")
+            raise SiteError(
+                f"{FILE_KEY}: {name}: no horizontal irradiance among its columns: {', '.join(map(str, data.columns))}"
+            )
         columns["ghi"] = np.sum([_numbers(data[part]) for part in parts], axis=0)
         if "Gd(i)" in data:
             columns["dhi"] = _numbers(data["Gd(i)"])
@@ -248,7 +250,7 @@ def _pvgis_csv(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     lines = text_of(path).splitlines()
     head = next((i for i, line in enumerate(lines) if line.startswith("time")), None)
     if head is None:
-        raise SiteError(f"{FILE_KEY}: {path}: cannot be read: no line begins with 'time', as PVGIS writes it")
+        raise SiteError(f"{FILE_KEY}: {path}: cannot be read: no line begins with 'time', as in a PVGIS file")
     end = next((i for i in range(head + 1, len(lines)) if not lines[i][:1].isdigit()), len(lines))
     data = pd.read_csv(io.StringIO("\n".join(lines[head:end])), dtype={0: str})
     data = data.rename(columns={data.columns[0]: "time"})
@@ -275,7 +277,7 @@ def _csv(model: WeatherCSV, cache: Path | None) -> Record:
     known = publisher_of(table)
     if known is not None and not given & set(QUANTITIES) and "label" not in model.model_fields_set:
         record = _published(model, known, cache)
-        return replace(record, notes=(f"{table.name}: read as a file of {known.name}", *record.notes))
+        return replace(record, notes=(f"{table.name}: read as a file from {known.name}", *record.notes))
     optional = {key for key in ("temp_air",) if key not in given}
     beam_and_diffuse = model.columns.dni is not None and model.columns.dhi is not None
     if beam_and_diffuse and "ghi" not in given and "ghi" not in table.numbers:
@@ -317,8 +319,8 @@ def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: P
         zone, station = publisher.zone(plain), publisher.station(plain)
     except (ValueError, IndexError) as error:
         raise SiteError(
-            f"{FILE_KEY}: {plain.name}: the lines above its header give no place or zone as {publisher.name} does: "
-            f"{error}"
+            f"{FILE_KEY}: {plain.name}: the lines above its header do not give place and time zone as "
+            f"{publisher.name} files do: {error}"
         ) from error
     table = (
         read_table(model.file, where, publisher.time, publisher.form, zone, wanted, cache) if zone != "UTC" else plain
@@ -332,7 +334,7 @@ def _published(model: WeatherCSV | PublisherFile, publisher: Publisher, cache: P
         columns["wind_speed"] = np.hypot(table.numbers["u10"], table.numbers["v10"])
     if not columns:
         raise SiteError(
-            f"{FILE_KEY}: {table.name}: none of the columns of a file of {publisher.name}: {list(table.numbers)}"
+            f"{FILE_KEY}: {table.name}: has none of the columns of {publisher.name} files: {', '.join(table.numbers)}"
         )
     name = f"{table.name} ({publisher.name})"
     times, typical = table.times.unix, False

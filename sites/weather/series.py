@@ -47,12 +47,12 @@ def rows_at(source: Source, times: Floats, repeat: bool, where: str) -> Ints:
     covers = f"{where}: {source.where} covers {stamp(source.begin_unix)} to {stamp(source.end_unix)} UTC"
     run = f"the run {stamp(times.min())} to {stamp(times.max())}"
     if not repeat:
-        raise SiteError(f"{covers}, {run}; set repeat = true to use its year for every year")
+        raise SiteError(f"{covers}, {run}; set repeat = true to use its year in place of others")
     if DAY_S // source.step_s < 1:
-        raise SiteError(f"{where}: {source.where}: rows a day or more apart cannot be repeated")
+        raise SiteError(f"{where}: {source.where}: rows a day or more apart cannot stand in for other years")
     year = _year_of_rows(source)
     if year is None:
-        raise SiteError(f"{covers}: that is neither {run} nor a year to repeat")
+        raise SiteError(f"{covers}, which is neither {run} nor a full year that could stand in for it")
     place[outside] = year.rows[year.slots(times[outside])]
     return place
 
@@ -147,7 +147,7 @@ def _resampled(model: SeriesModel, span: Span, where: str, allowed: Range, cache
     notes += told + allowed.checked(filled[rows], source.mids[rows], f"{where}: {source.where}", where)
     outside = int((span.mids >= source.end_unix).sum() + (span.mids < source.begin_unix).sum())
     if outside:
-        notes += (f"{where}: {source.where}: {outside} of {span.steps} steps take its year from elsewhere (repeat)",)
+        notes += (f"{where}: {source.where}: {outside} of {span.steps} steps use another year of the file (repeat)",)
     parts = len(rows) // span.steps
     return Entry(np.asarray(filled[rows].reshape(span.steps, parts).mean(axis=1)), notes)
 
@@ -173,11 +173,13 @@ def measured(model: ColumnModel, span: Span, where: str, allowed: Range, cache: 
     if lacking == span.steps:
         covers = f"covers {stamp(source.begin_unix)} to {stamp(source.end_unix)} UTC"
         run = f"{stamp(times.min())} to {stamp(times.max())}"
-        raise SiteError(f"{where}: {source.where}: {covers} and says nothing of the run, {run}")
+        raise SiteError(f"{where}: {source.where}: {covers}, no part of {run}")
     if len(source.duplicates):
-        notes += (f"{where}: {source.where}: {len(source.duplicates)} times come twice; the first of each counts",)
+        notes += (
+            f"{where}: {source.where}: {len(source.duplicates)} times occur twice; the first row of each is used",
+        )
     if lacking:
-        notes += (f"{where}: {source.where}: {lacking} of {span.steps} steps were not measured",)
+        notes += (f"{where}: {source.where}: {lacking} of {span.steps} steps have no measurement",)
     return Series(means, notes)
 
 
@@ -204,15 +206,15 @@ def _whole(source: Source, rows: Ints, model: SeriesModel, where: str) -> tuple[
     gaps = np.flatnonzero(missing & used)
     row_of = ((source.duplicates - source.begin_unix) // source.step_s).astype(np.int64)
     doubled = source.duplicates[used[np.clip(row_of, 0, len(used) - 1)]]
-    faults = [f"{len(gaps)} missing, first {stamp(source.mids[gaps[0]])}"] if len(gaps) else []
+    faults = [f"{len(gaps)} missing, the first at {stamp(source.mids[gaps[0]])}"] if len(gaps) else []
     if len(doubled):
-        faults.append(f"{len(doubled)} doubled, first {stamp(doubled[0])}")
+        faults.append(f"{len(doubled)} duplicate, the first at {stamp(doubled[0])}")
     if not faults:
         return np.where(missing, 0.0, values), ()
     if model.fill in ("refuse", "clear-sky") or missing.all():
         raise SiteError(
-            f"{where}: {source.where}: rows of {model.column!r}: {'; '.join(faults)}. "
-            f"Set {where}.fill; allowed: interpolate, previous-day"
+            f"{where}: {source.where}: column {model.column!r}: {'; '.join(faults)}. "
+            f"To fill them, set {where}.fill to interpolate or previous-day"
         )
     filled = np.where(missing, np.nan, values)
     if model.fill == "previous-day":
@@ -223,4 +225,4 @@ def _whole(source: Source, rows: Ints, model: SeriesModel, where: str) -> tuple[
         missing = np.isnan(filled)
     order = np.arange(len(filled))
     whole = np.where(missing, np.interp(order, order[~missing], filled[~missing]), filled)
-    return whole, (f"{where}: {source.where}: rows of {model.column!r}: {'; '.join(faults)}, filled: {model.fill}",)
+    return whole, (f"{where}: {source.where}: column {model.column!r}: {'; '.join(faults)}, filled: {model.fill}",)

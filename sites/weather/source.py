@@ -187,17 +187,17 @@ def placing_of(record: Record) -> Placing:
     times = record.times
     known = ~np.isnan(times)
     if known.sum() < 2:
-        raise SiteError(f"{record.where}: fewer than two rows have a time")
+        raise SiteError(f"{record.where}: fewer than two rows have a valid time")
     order = np.flatnonzero(known)[np.argsort(times[known], kind="stable")]
     fresh = np.diff(times[order], prepend=-np.inf) > 0
     repeated, order = times[order[~fresh]], order[fresh]
     if len(order) < 2:
-        raise SiteError(f"{record.where}: all its rows are at one time")
+        raise SiteError(f"{record.where}: all its rows have the same time")
     rows = times[order]
     lengths = cadence(rows)
     step = int(np.gcd.reduce(lengths))
     if step <= 0 or (HOUR_S % step and step % HOUR_S):
-        raise SiteError(f"{record.where}: rows are {step} s apart; allowed: an hour, a part or a multiple of it")
+        raise SiteError(f"{record.where}: rows are {step} s apart; allowed: an hour, or a fraction or multiple of one")
     if record.label == "right":  # the row's interval lies before it
         lengths = np.concatenate([lengths[:1], lengths[:-1]])
         begins = rows - lengths
@@ -244,7 +244,7 @@ def _on_grid(begins: Floats, step: int, record: Record) -> Ints:
     off = np.abs(place - np.rint(place)) > 0.1
     if off.any():
         first = stamp(begins[off][0])
-        raise SiteError(f"{record.where}: {int(off.sum())} rows are not on a grid of {step} s, the first at {first}")
+        raise SiteError(f"{record.where}: {int(off.sum())} rows are off the grid of {step} s, the first at {first}")
     index: Ints = np.rint(place).astype(np.int64)
     if index[-1] > 200 * len(index):
         raise SiteError(

@@ -42,7 +42,7 @@ def opened(path: Path, where: str) -> Iterator[Path]:
     except SiteError:
         raise
     except OverflowError as error:
-        raise SiteError(f"{where}: {path}: cannot be read: it has a number of hundreds of digits") from error
+        raise SiteError(f"{where}: {path}: cannot be read: it has a number with hundreds of digits") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError, zlib.error) as error:
         first = str(error).strip().splitlines()
         what = f": {first[0]}" if first else ""
@@ -83,7 +83,9 @@ class Times:
         """Note on rows whose time cannot be read or does not exist."""
         if not self.unread:
             return ()
-        return (f"{where}: {self.unread} times cannot be read or do not exist on the clock, first {self.example}",)
+        return (
+            f"{where}: {self.unread} times cannot be read or do not exist on the local clock, the first {self.example}",
+        )
 
 
 def column_named(names: Iterable[str], wanted: Iterable[str]) -> str | None:
@@ -115,5 +117,5 @@ class Table:
             If the file has no such column.
         """
         if column not in self.numbers:
-            raise SiteError(f"{where}: {self.name}: {key} = {column!r} is no column; {hint(column, self.numbers)}")
+            raise SiteError(f"{where}: {self.name}: {key} = {column!r} is not a column; {hint(column, self.numbers)}")
         return self.numbers[column]

@@ -152,7 +152,7 @@ LISTED = 'start="2025-12-02T18:00:00Z",hours=3.0'
     ("events", "said"),
     [
         (f"[{{{LISTED},cut=0.2}},{{start='2025-12-02T20:00:00Z',hours=1.0,cut=0.2}}]", "begins before that of"),
-        ("[{start='2025-11-02T18:00:00Z',hours=3.0,cut=0.2}]", "lies before the start of the run, 2025-12-01"),
+        ("[{start='2025-11-02T18:00:00Z',hours=3.0,cut=0.2}]", "is before the start of the run, 2025-12-01"),
         (f"[{{{LISTED},cut=1.2}}]", "cut: 1.2 is not allowed: should be less than or equal to 1"),
         (
             f"[{{{LISTED},cut=0.2}},{{start='2025-12-03T18:00:00Z',hours=3.0,cut=0.2,notice_min=2000.0}}]",

@@ -120,14 +120,14 @@ def test_what_a_meter_cannot_say_is_told(tmp_path: Path) -> None:
     shown = {hour: it_kw(hour) for hour in range(24) if hour not in (3, 4)}
     loaded = load_experiment(written(tmp_path, shown, policies='["fifo"]'))
     told = notes(loaded, build(loaded, 1))
-    assert any("meter: m.csv: 104 of 192 steps were not measured" in note for note in told)
+    assert any("meter: m.csv: 104 of 192 steps have no measurement" in note for note in told)
     assert any('only "as-logged" starts jobs as the log did' in note for note in told)
     path = written(tmp_path, dict.fromkeys(range(480, 490), 2.0))
     with pytest.raises(SiteError, match=r"meter: m\.csv: covers 2025-06-21 .* and says nothing of the run, 2025-06-01"):
         build(load_experiment(path), 1)
     with pytest.raises(SiteError, match=r"meter: m\.csv: .* values below 0 kW"):
         build(load_experiment(written(tmp_path, {0: -1.0, 1: 2.0, 2: 2.0})), 1)
-    with pytest.raises(SiteError, match=r"meter: m\.csv: .*is it in W\? then scale = 0\.001"):
+    with pytest.raises(SiteError, match=r"meter: m\.csv: .*is it in W\? then set scale = 0\.001"):
         build(load_experiment(written(tmp_path, {0: 9e6, 1: 9e6, 2: 9e6})), 1)
 
 

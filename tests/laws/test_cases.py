@@ -112,12 +112,12 @@ def leap_day(case: Case, _: Any) -> None:
 
 
 def another_place(case: Case, _: Any) -> None:
-    assert "is of Elsewhere (50.0 N, 8.0 E), 1557 km from the site (36.0 N, 8.0 E)" in case.notes()
+    assert "is for Elsewhere (50.0 N, 8.0 E), 1557 km from the site (36.0 N, 8.0 E)" in case.notes()
 
 
 def beam_and_diffuse(case: Case, _: Any) -> None:
     epw(case, None)
-    assert "ghi of 144 rows is dhi + dni x cosine of the zenith" in case.notes()
+    assert "ghi of 144 rows is computed as dhi + dni x cosine of the zenith" in case.notes()
 
 
 def two_offsets(case: Case, _: Any) -> None:
@@ -127,7 +127,7 @@ def two_offsets(case: Case, _: Any) -> None:
 
 
 def lines_above(case: Case, _: Any) -> None:
-    assert "read as a file of NSRDB" in case.notes()
+    assert "read as a file from NSRDB" in case.notes()
     ghi = build(load_experiment(case.folder / "e.toml"), 1)
     assert max(ghi.scenario.sites[0].pv.values) > 10e3
 
@@ -146,7 +146,7 @@ def fits_nowhere(case: Case, _: Any) -> None:
 def foreign_climate(case: Case, capfd: Any) -> None:
     said = case.refused(capfd)
     assert "climate.ghi_kwh_m2_d" in said
-    assert "more than a clear sky gives at 45 N, 8 E" in said
+    assert "more than under a clear sky at 45 N, 8 E" in said
 
 
 def no_minus_zero(case: Case, capfd: Any) -> None:

@@ -75,9 +75,9 @@ def test_bands_must_cover_the_day_once() -> None:
     assert (band_table(tariff)[0] == 0).sum() == 9 * 4
     assert hours("7-17; 21-22", "t") == [(7.0, 17.0), (21.0, 22.0)]
     wrong = [
-        (tariff_rows("22-7", "7-21"), "no band holds at 21 h"),
+        (tariff_rows("22-7", "7-21"), "no band covers 21 h"),
         (tariff_rows("22-8", "7-22"), "overlaps"),
-        (tariff_rows("0-24", "from 7 to 8"), "are not clock hours; allowed"),
+        (tariff_rows("0-24", "from 7 to 8"), "is not a range of clock hours; allowed"),
     ]
     for bands, words in wrong:
         with pytest.raises(SiteError, match=words) as caught:

@@ -80,7 +80,7 @@ def test_a_file_of_requests(tmp_path: Path) -> None:
         ({"to_kw": 3.0}, "either cut"),
         ({"per_year": 3.0}, "one of start, file and per_year"),
         ({"ramp_down_min": 0.0}, "greater than or equal to 0.001"),
-        ({"ramp_down_min": 200.0}, "leaves nothing of hours"),
+        ({"ramp_down_min": 200.0}, "is as long as hours"),
         ({"hours": None}, "give hours"),
         ({"start": "2025-12-02T18:00:00"}, "zone"),
         ({"baseline": "weeks"}, "before"),
@@ -95,10 +95,11 @@ def test_requests_that_do_not_go_together_are_told() -> None:
     with pytest.raises(SiteError, match=r"2025-12-02T20:00Z begins before that of 2025-12-02T18:00Z is over \(15 min"):
         planned(LISTED, {**LISTED, "start": "2025-12-02T20:00:00Z"})
     with pytest.raises(
-        SiteError, match=r"notice_min = 2000 reaches back into that of 2025-12-02T18:00Z; give 1260 or less"
+        SiteError,
+        match=r"notice_min = 2000 announces it before the end of that of 2025-12-02T18:00Z; give 1260 or less",
     ):
         planned(LISTED, {**LISTED, "start": "2025-12-03T18:00:00Z", "notice_min": 2000.0})
-    with pytest.raises(SiteError, match=r"lies before the start of the run, 2025-12-01T00:00:00\+00:00; leave it out"):
+    with pytest.raises(SiteError, match=r"is before the start of the run, 2025-12-01T00:00:00\+00:00; leave it out"):
         planned({**LISTED, "start": "2025-11-02T20:00:00Z"})
-    with pytest.raises(SiteError, match="1 kW are drawn at rabat always"):
+    with pytest.raises(SiteError, match="1 kW are drawn at rabat at all times"):
         planned({"start": LISTED["start"], "hours": 1.0, "to_kw": 0.5})

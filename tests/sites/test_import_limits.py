@@ -73,11 +73,11 @@ def test_a_number_stays_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limit", "said"),
     [
-        ({"bands": [BANDS[0]]}, "no band holds at 0 h in winter"),
+        ({"bands": [BANDS[0]]}, "no band covers 0 h in winter"),
         ({"bands": [*BANDS, BANDS[0]]}, "overlaps"),
         ({"bands": [{**BANDS[1], "kw": -5.0}]}, "-5.0 is not allowed"),
         ({"bands": [{**BANDS[1], "kw": 5e6}]}, "5e+06 kW is not plausible"),
-        ({"bands": [{**BANDS[1], "winter": "17 to 22"}]}, "are not clock hours"),
+        ({"bands": [{**BANDS[1], "winter": "17 to 22"}]}, "is not a range of clock hours"),
         ({"bands": [{**BANDS[1], "mad_per_kwh": 1.0}]}, "unknown key"),
         ({"file": "nowhere.csv", "column": "kw"}, "no such file"),
         ("50 kW", '"50 kW" is not allowed: should be a number'),

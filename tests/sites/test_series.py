@@ -70,7 +70,7 @@ def test_a_price_holds_until_the_next_one_when_the_step_changes(
 
 def test_missing_rows_are_no_change_of_step(tmp_path: Path) -> None:
     rows = [(t, 1.0) for i, t in enumerate(hourly()) if i not in (30, 50, 51)]
-    with pytest.raises(SiteError, match=r"3 missing, first 2025-06-01 06:30"):
+    with pytest.raises(SiteError, match=r"3 missing, the first at 2025-06-01 06:30"):
         run(site(grid={"price_mad_per_kwh": series(tmp_path / "p.csv", rows)}), tmp_path)
 
 
@@ -104,18 +104,18 @@ def test_what_is_no_number_is_missing_in_every_series(value: str, where: str, tm
         "other": lambda: site(other={"kind": "csv", "series": table}),
         "pv": lambda: site(pv={"series": table}),
     }[where]()
-    with pytest.raises(SiteError, match="1 missing, first 2025-06-01 06:30"):
+    with pytest.raises(SiteError, match="1 missing, the first at 2025-06-01 06:30"):
         run(model, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("where", "value", "words"),
     [
-        ("other", -3.0, r"other\.series: p\.csv: 1 values below 0 kW, least -3, first 2025-06-01 06:30"),
+        ("other", -3.0, r"other\.series: p\.csv: 1 values below 0 kW, the first at 2025-06-01 06:30, the lowest -3"),
         ("carbon", -20.0, r"grid\.carbon\.series: p\.csv: 1 values below 0 g/kWh"),
-        ("price", 850.0, r"1 values above 200 MAD/kWh, most 850; is it in MAD/MWh\? then scale = 0\.001"),
-        ("carbon", 450_000.0, r"1 values above 3000 g/kWh, most 450000; is it in .*scale = 0\.001"),
-        ("other", 2e7, r"1 values above 5e\+06 kW, most 2e\+07; is it in W\? then scale = 0\.001"),
+        ("price", 850.0, r"1 values above 200 MAD/kWh, the highest 850; is it in MAD/MWh\? then set scale = 0\.001"),
+        ("carbon", 450_000.0, r"1 values above 3000 g/kWh, the highest 450000; is it in .*scale = 0\.001"),
+        ("other", 2e7, r"1 values above 5e\+06 kW, the highest 2e\+07; is it in W\? then set scale = 0\.001"),
     ],
 )
 def test_values_that_cannot_be_are_refused_with_the_unit_that_would_fit(
@@ -279,7 +279,7 @@ def test_a_file_of_another_provider_is_told(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     series(path, [(t, 1.0) for t in hourly()])
     for kind in ("watttime", "electricity-maps"):
-        with pytest.raises(SiteError, match=f"no column of a file of kind '{kind}'"):
+        with pytest.raises(SiteError, match=f"has no column of kind '{kind}'"):
             run(site(grid={"carbon": {"kind": kind, "file": str(path)}}), tmp_path)
 
 
@@ -342,9 +342,9 @@ def test_kinds_of_day() -> None:
 @pytest.mark.parametrize(
     ("bands", "more", "words"),
     [
-        (dear_and_cheap(weekend="0-12"), {}, r"no band holds at 12 h on a saturday"),
-        (dear_and_cheap(weekend="0-25"), {}, r"band 'dear', saturday: '0-25' are not clock hours"),
-        (dear_and_cheap(winter="8:10-20"), {}, r"band 'dear', winter: '8:10-20' are not clock hours"),
+        (dear_and_cheap(weekend="0-12"), {}, r"no band covers 12 h on a saturday"),
+        (dear_and_cheap(weekend="0-25"), {}, r"band 'dear', saturday: '0-25' is not a range of clock hours"),
+        (dear_and_cheap(winter="8:10-20"), {}, r"band 'dear', winter: '8:10-20' is not a range of clock hours"),
         (dear_and_cheap(), {"holidays": ["2025-02-30"]}, r"'2025-02-30' is not a date"),
         (dear_and_cheap(), {"holidays": ["Christmas"]}, r"'Christmas' is not a date"),
     ],

@@ -119,7 +119,7 @@ def test_noon_of_pvgis_hourly_and_typical_year(tmp_path: Path) -> None:
             if slope == 0:
                 assert abs(noon(site({"kind": "pvgis", "file": str(hourly)}))) < 5.0
             else:
-                with pytest.raises(SiteError, match="plane of 35 deg"):
+                with pytest.raises(SiteError, match="slope of 35 deg"):
                     noon(site({"kind": "pvgis", "file": str(hourly)}))
     months = "".join(f"{m},{2005 + m}\n" for m in range(1, 13))
     rows = [f"{t:%Y%m%d:%H}00,20.0,50,{g:.2f},0.0,{g:.2f},300,2.0,0,100000" for t, g in zip(stamps, ghi, strict=True)]
@@ -147,7 +147,7 @@ def test_a_wrong_zone_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(SiteError, match="sun below the horizon"):
         source_of(csv_site(path, tz="+03:00"), None)
     slight = csv_site(path, tz="+01:00", fill="interpolate")
-    assert any("noon lies" in note and "early" in note for note in weather_report(slight))
+    assert any("noon is" in note and "early" in note for note in weather_report(slight))
     assert weather_report(csv_site(path)) == []
 
 
@@ -192,7 +192,7 @@ def spoilt(tmp_path: Path) -> tuple[Path, dict[str, int]]:
     rows.insert(30, rows[30])
     path = tmp_path / "spoilt.csv"
     path.write_text("time,ghi,temp_air\n" + "\n".join(rows) + "\n")
-    return path, {"missing rows": 30, "above the extraterrestrial": 1, "below the horizon": 1, "negative": 1}
+    return path, {"missing rows": 30, "above the extraterrestrial irradiance": 1, "below the horizon": 1, "negative": 1}
 
 
 def test_faults_are_counted_dated_and_refused(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_faults_are_counted_dated_and_refused(tmp_path: Path) -> None:
         assert fault.count == count
     assert "2023-01-04" in str(next(f for f in found if "extraterrestrial" in f.what))
     assert "2023-01-11" in str(next(f for f in found if "missing rows" in f.what))
-    assert any("came before" in what for what in text)
+    assert any("was there before" in what for what in text)
     with pytest.raises(SiteError) as caught:
         source_of(model, None)
     for words in ("weather.file", "spoilt.csv", "30 missing rows", "2023-01-11", "weather.fill", "previous-day"):
@@ -243,7 +243,7 @@ def test_a_ready_power_series_takes_the_models_place(tmp_path: Path) -> None:
     found = supply([model], datetime(2025, 1, 1, 0, 30, tzinfo=UTC), 2 / 24, 1800, 1, tmp_path)["x"]
     assert found.pv_w.values.tolist() == [1000.0, 2000.0, 2000.0, 3000.0]
     path.write_text("when,kw\n2025-01-01T00:00:00Z,1\n2025-01-01T01:00:00Z,\n2025-01-01T02:00:00Z,3\n")
-    with pytest.raises(SiteError, match=r"pv\.series.*1 missing, first 2025-01-01 01:30"):
+    with pytest.raises(SiteError, match=r"pv\.series.*1 missing, the first at 2025-01-01 01:30"):
         supply([model], datetime(2025, 1, 1, tzinfo=UTC), 2 / 24, 1800, 1, tmp_path)
 
 
@@ -277,7 +277,7 @@ def test_bad_files_get_a_plain_message(make: Callable[[Path], Path], words: list
 def test_a_wrong_column_and_a_wrong_format_are_named(tmp_path: Path) -> None:
     begins, ghi = clear_hours(days=2)
     path = write(tmp_path / "w.csv", [t.isoformat() for t in begins], ghi)
-    with pytest.raises(SiteError, match=r"columns\.ghi = 'ghj' is no column; did you mean 'ghi'\?"):
+    with pytest.raises(SiteError, match=r"columns\.ghi = 'ghj' is not a column; did you mean 'ghi'\?"):
         source_of(csv_site(path, columns={"ghi": "ghj"}), None)
     for kind in ("epw", "tmy3", "pvgis"):
         with pytest.raises(SiteError, match=r"weather\.file: .*w\.csv: (cannot be read|no horizontal irradiance)"):

@@ -118,7 +118,7 @@ def test_what_is_not_known_is_trusted_once(publisher: Publisher, tmp_path: Path)
     ("path", "data", "said"),
     [
         ("/other", b"not the trace", "not the expected file"),
-        ("/cut", b"half of it", "could not be downloaded: it was cut off after 10 of 110 bytes"),
+        ("/cut", b"half of it", "could not be downloaded: the download stopped after 10 of 110 bytes"),
         ("/large", b"0" * 6_000_000, r"it is larger than 5\.6 MB"),
         ("/none", None, "could not be downloaded: Not Found"),
     ],
@@ -138,7 +138,7 @@ def test_nothing_is_kept_of_what_is_not_it(
 def test_nobody_there_and_no_address_of_the_net(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match="could not be downloaded"):
         public.fetch("pai", tmp_path, "http://127.0.0.1:9/nobody")
-    with pytest.raises(WorkloadError, match="begins with http"):
+    with pytest.raises(WorkloadError, match="should begin with http"):
         public.fetch("pai", tmp_path, (tmp_path / "x").as_uri())
     with pytest.raises(WorkloadError, match="did you mean 'philly'"):
         public.fetch("phily", tmp_path)

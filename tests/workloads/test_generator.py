@@ -330,7 +330,7 @@ def test_mistakes_in_the_table_are_named(table: dict[str, object], said: str) ->
         ({"classes": {"fine_tuning": {"runtime_median_h": -3}}}, "runtime_median_h"),
         ({"classes": {"fine_tuning": {"gpus": [1]}}}, "the same length"),
         ({"leave_out": ["evaluations"]}, "did you mean 'evaluation'"),
-        ({"leave_out": list(load_mix("institutes", HERE).classes)}, "no class is left"),
+        ({"leave_out": list(load_mix("institutes", HERE).classes)}, "leaves no class"),
     ],
 )
 def test_mistakes_about_the_mix_are_named(table: dict[str, object], said: str) -> None:
@@ -349,7 +349,7 @@ def test_a_load_is_of_sites_abroad_where_there_are_no_others() -> None:
 def test_places_that_cannot_have_a_workload() -> None:
     with pytest.raises(WorkloadError, match="inhabitants"):
         demand([Place("a", "A", 0, 8)])
-    with pytest.raises(WorkloadError, match="sites in MA, the mix's country, and there are none"):
+    with pytest.raises(WorkloadError, match="GPUs in MA, the mix's country, and there are none"):
         demand([Place("a", "A", 1e6, 0)])
     with pytest.raises(WorkloadError, match="time zone"):
         demand(start=datetime(2025, 12, 1))

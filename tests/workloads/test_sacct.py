@@ -46,12 +46,12 @@ def check(path: Path) -> None:
     assert {reason: tally.count for reason, tally in report.dropped.items()} == {
         "step of a job": 1,
         "cancelled before it started": 1,
-        "the same job and start a second time": 1,
+        "duplicates of the same job and start": 1,
         "had not ended when the log was written": 2,
         "no GPUs": 1,
     }
     assert len(table) + report.rows_dropped == report.read == 12
-    assert next(iter(report.repaired)).startswith("attempts of a job that was requeued")
+    assert next(iter(report.repaired)).startswith("attempts of requeued jobs")
 
 
 @pytest.mark.parametrize("separator", ["|", ";", "\t", "^"])
@@ -91,10 +91,10 @@ def test_gpus_of_older_versions_are_per_node(tmp_path: Path) -> None:
 def test_a_dump_that_lacks_columns_says_how_to_print_it(tmp_path: Path) -> None:
     path = tmp_path / "dump.txt"
     path.write_text("JobID|JobName|State\n1|a|COMPLETED\n")
-    with pytest.raises(WorkloadError, match=r"no column Submit, AllocTRES or .*; print it as: sacct -a -P --format="):
+    with pytest.raises(WorkloadError, match=r"no column Submit, AllocTRES or .*; print it with: sacct -a -P --format="):
         load_table(path.name, "sacct", tmp_path)
     path.write_text(f"{HEAD}\n")
-    with pytest.raises(WorkloadError, match="no job in it"):
+    with pytest.raises(WorkloadError, match="there are no jobs in it"):
         load_table(path.name, "sacct", tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_lists_of_nodes() -> None:
 
 def test_a_dump_under_another_formats_name_is_told_its_own(tmp_path: Path) -> None:
     (tmp_path / "dump.txt").write_text(f"{HEAD}\n")
-    with pytest.raises(WorkloadError, match=r'its columns are those of workload\.format = "sacct"'):
+    with pytest.raises(WorkloadError, match=r'its columns look like workload\.format = "sacct"'):
         load_table("dump.txt", "own", tmp_path)
 
 

@@ -160,10 +160,10 @@ def test_wrong_columns_are_named_with_the_nearest(tmp_path: Path) -> None:
     ("data", "name", "said"),
     [
         (b"", "own.csv", "empty"),
-        (OWN.encode(), "own.csv", "no row below the header"),
+        (OWN.encode(), "own.csv", "there are no rows below the header"),
         ((OWN + ROWS[0] + ",5,6\n").encode(), "own.csv", r"not the 8 fields of the header: 1 row \(2\)"),
         ((OWN + '"' + ROWS[0] + "\n" + ROWS[1] + '"\n').encode(), "own.csv", r"not the 8 fields of the header: 2 rows"),
-        ((OWN + "\n\n").encode(), "own.csv", "nothing but blank lines"),
+        ((OWN + "\n\n").encode(), "own.csv", "there are only blank lines"),
         (bytes(range(256)) * 50, "own.csv", "no column 'submit'"),
         (b"PAR1 this is not parquet", "own.parquet", "not a Parquet file"),
         (b"\x1f\x8b" + b"nonsense" * 9, "own.csv.gz.raw", "damaged"),
@@ -206,7 +206,7 @@ def test_compression_bomb_is_stopped_in_little_memory(tmp_path: Path, monkeypatc
     ("keys", "said"),
     [
         ({"slack_factor": 1.0}, "give slack_h or slack_factor, not both"),
-        ({"load_factor": None}, "exactly one of load_factor and load"),
+        ({"load_factor": None}, "either load_factor or load"),
         ({"estimates": None}, "workload.estimates: is missing"),
         ({"estimates": "factor"}, "needs estimate_factor"),
         ({"gpu_cap": None}, "workload.gpu_cap: is missing"),
@@ -365,7 +365,7 @@ def test_map_of_ones_own_with_start_and_end(tmp_path: Path) -> None:
     assert table.runtime_s.tolist() == [120, 30]
     assert table.submit_s.tolist() == [0, 300]
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(WorkloadError, match="needs runtime, or start and end"):
+    with pytest.raises(WorkloadError, match="needs runtime, or both start and end"):
         column_map("mine.toml", tmp_path)
     (tmp_path / "mine.toml").write_text("submit = [")
     with pytest.raises(WorkloadError, match="not a TOML file"):

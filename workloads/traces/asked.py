@@ -19,14 +19,14 @@ def asked(table: Mapping[str, Any]) -> dict[str, str]:
     """Keys that a trace's table lacks, with what each is to say."""
     found = {}
     if "gpu_cap" not in table:
-        found["gpu_cap"] = "is missing (largest gang that is kept as it is [GPUs])"
+        found["gpu_cap"] = "is missing: the largest gang that is kept as it is [GPUs]"
     if "load_factor" not in table and "load" not in table:
-        found["load_factor"] = "is missing, or load (load_factor = 1 keeps the trace as it is)"
+        found["load_factor"] = "is missing, and so is load (load_factor = 1 keeps the trace as it is)"
     if table.get("align", "first midnight") == "first midnight" and "start_day" not in table:
-        what = "which day of the trace is the experiment's first, counted from 0"
-        found["start_day"] = f'is missing: {what}; or align = "dates", which goes by its dates'
+        what = "the day of the trace that is the experiment's first, counted from 0"
+        found["start_day"] = f'is missing: {what}; or set align = "dates" to go by its dates'
     if "estimates" not in table:
-        found["estimates"] = 'is missing: "exact", "factor" or "column" (where runtime estimates come from)'
+        found["estimates"] = 'is missing: where runtime estimates come from, "exact", "factor" or "column"'
     if table.get("estimates") == "factor" and "estimate_factor" not in table:
         found["estimate_factor"] = "is missing: estimates = 'factor' needs it"
     return found
@@ -46,12 +46,12 @@ def asked_by_rows(table: Mapping[str, Any], folder: Path) -> dict[str, str]:
     if isinstance(cap, int) and isinstance(units, int | float) and table.get("over_cap") is None:
         over = int((np.ceil(trace.units * units - 1e-9) > cap).sum())
         if over:
-            found["over_cap"] = f"is missing: {over} jobs ask for more than {cap} GPUs; 'cut', 'spread' or 'drop'"
+            found["over_cap"] = f"is missing: {over} jobs ask for more than {cap} GPUs; say 'cut', 'spread' or 'drop'"
     if table.get("slack_h") is None and table.get("slack_factor") is None:
         said = np.zeros(len(trace), dtype=bool)
         for column in (trace.slack_s, trace.deadline_s):
             said |= np.isfinite(column) if column is not None else False
         silent = int((~said).sum())
         if silent:
-            found["slack_h"] = f"is missing, or slack_factor: {silent} rows say neither slack nor deadline"
+            found["slack_h"] = f"is missing, and so is slack_factor: {silent} rows give neither slack nor deadline"
     return found

@@ -89,10 +89,10 @@ class LogClock:
         if not self.dated:
             return Clock()
         if self.offset_s is not None:
-            return Clock(True, self.offset_s, f"{_utc(self.offset_s)}, as its first time is written")
+            return Clock(True, self.offset_s, f"{_utc(self.offset_s)}, as in its first time")
         if self.zone:
             return Clock(True, self.zone_offset_s or 0.0, f"local time of {self.zone} (workload.tz)")
-        return Clock(True, 0.0, "no time zone is written: taken as UTC where it matters; workload.tz says otherwise")
+        return Clock(True, 0.0, "times have no time zone, so UTC is assumed where it matters; workload.tz sets another")
 
 
 def _utc(offset_s: float) -> str:

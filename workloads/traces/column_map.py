@@ -1,4 +1,4 @@
-"""Column maps: a TOML file that says which column of a log holds what, and in which unit.
+"""Column maps: TOML files that say which column of a log holds what, and in which unit.
 
 Bundled maps: `catalogue/traces/*.toml` (philly, helios, pai, acme, own).
 """
@@ -41,19 +41,23 @@ ROLES = (
 
 
 class ColumnModel(Strict):
-    """One column of the file: its name, its unit, and whether the file may lack it."""
+    """One column of the file: its name, its unit, and whether it may be missing."""
 
-    column: str
-    unit: Literal["ms", "s", "min", "h", "d", "hms", "datetime", "unix", "count", "text", "flag", "MB", "GB"]
-    optional: bool = False
-    pattern: str = Field("", description="regular expression; its first group is the value, else all that it finds")
-    time_format: str = Field("", description='of a datetime that is not ISO 8601, as in "%d.%m.%Y %H:%M"')
-    default: float | None = Field(None, description="number where a cell is empty or the pattern finds nothing")
-    states: Literal["", "slurm"] = Field("", description="slurm: all states of Slurm's accounting are known")
-    done: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    cancelled: tuple[str, ...] = ()
-    unfinished: tuple[str, ...] = Field((), description="had not ended when the log was written: left out, counted")
+    column: str = Field(description="its name in the file")
+    unit: Literal["ms", "s", "min", "h", "d", "hms", "datetime", "unix", "count", "text", "flag", "MB", "GB"] = Field(
+        description="its unit; hms: 1-02:03:04; unix: seconds since 1970; flag: true or false"
+    )
+    optional: bool = Field(False, description="whether the file may lack it")
+    pattern: str = Field("", description="regular expression; the value is its first group, or all that it matches")
+    time_format: str = Field("", description='strptime format of times that are not ISO 8601, such as "%d.%m.%Y %H:%M"')
+    default: float | None = Field(None, description="number to use if a cell is empty or the pattern matches nothing")
+    states: Literal["", "slurm"] = Field("", description="slurm: all job states of Slurm are known")
+    done: tuple[str, ...] = Field((), description="words for jobs that were completed")
+    failed: tuple[str, ...] = Field((), description="words for jobs that failed")
+    cancelled: tuple[str, ...] = Field((), description="words for jobs that were cancelled")
+    unfinished: tuple[str, ...] = Field(
+        (), description="words for jobs that had not ended when the log was written; they are left out, and counted"
+    )
 
     @field_validator("pattern")
     @classmethod
@@ -61,7 +65,7 @@ class ColumnModel(Strict):
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from None
+            raise ValueError(f"not a regular expression: {error}") from None
         return pattern
 
     @property
@@ -77,41 +81,46 @@ class ColumnModel(Strict):
 class ColumnMap(Strict):
     """A format: which column holds what. The runtime is a column of its own, or end minus start."""
 
-    title: str = ""
-    source: str = ""
-    terms: str = ""
-    zero_gpus: Literal["drop", "refuse"] = Field("refuse", description="jobs without GPUs: CPU jobs, or a mistake")
-    separator: str = Field("auto", description='"auto" finds `,` `;` `|` or a tab; "spaces"; or one character')
-    decimal: Literal["auto", ".", ","] = Field("auto", description='"auto": a comma is one where columns have another')
-    submit: ColumnModel
-    gpus: ColumnModel
-    runtime: ColumnModel | None = None
-    start: ColumnModel | None = Field(None, description="when it began to run")
-    end: ColumnModel | None = None
-    id: ColumnModel | None = None
-    cluster: ColumnModel | None = None
-    kind: ColumnModel | None = Field(None, description="class of the job")
-    estimate: ColumnModel | None = Field(None, description="runtime that the user asked for")
-    status: ColumnModel | None = None
-    slack: ColumnModel | None = Field(None, description="how long its start might have been put off")
-    deadline: ColumnModel | None = Field(None, description="when it had to be done; a slack wins over it")
-    interruptible: ColumnModel | None = Field(None, description='whether it may be paused, unit "flag"')
-    priority: ColumnModel | None = Field(None, description="larger is more important")
-    checkpoint: ColumnModel | None = Field(None, description='size of its checkpoint, unit "GB" or "MB"')
-    tier: ColumnModel | None = Field(
-        None, description='what the grid may ask of it: firm, 0.9, 0.75, 0.5 or pausable, unit "text"'
+    title: str = Field("", description="name of the format")
+    source: str = Field("", description="where such files come from")
+    terms: str = Field("", description="terms of their use")
+    zero_gpus: Literal["drop", "refuse"] = Field(
+        "refuse", description="jobs without GPUs: drop them, as CPU jobs, or refuse the log"
     )
-    home: ColumnModel | None = Field(None, description="site of its tenant")
-    dataset: ColumnModel | None = Field(None, description="name of the data that it read")
-    dataset_gb: ColumnModel | None = Field(None, description='size of that data, unit "GB" or "MB"')
+    separator: str = Field(
+        "auto",
+        description='what divides columns: "auto" finds commas, semicolons, bars or tabs; "spaces"; or one character',
+    )
+    decimal: Literal["auto", ".", ","] = Field(
+        "auto", description='decimal mark; "auto": a comma, unless commas divide the columns'
+    )
+    submit: ColumnModel = Field(description="when it was submitted")
+    gpus: ColumnModel = Field(description="GPUs requested")
+    runtime: ColumnModel | None = Field(None, description="how long it ran")
+    start: ColumnModel | None = Field(None, description="when it started")
+    end: ColumnModel | None = Field(None, description="when it ended")
+    id: ColumnModel | None = Field(None, description="unique name of the job")
+    cluster: ColumnModel | None = Field(None, description="virtual cluster, group or institute")
+    kind: ColumnModel | None = Field(None, description="class of the job")
+    estimate: ColumnModel | None = Field(None, description="runtime that the user requested")
+    status: ColumnModel | None = Field(None, description="how it ended")
+    slack: ColumnModel | None = Field(None, description="how long its start could have been put off")
+    deadline: ColumnModel | None = Field(None, description="when it had to be done, if no slack is given")
+    interruptible: ColumnModel | None = Field(None, description="whether it may be paused")
+    priority: ColumnModel | None = Field(None, description="priority; higher is more important")
+    checkpoint: ColumnModel | None = Field(None, description="size of its checkpoint")
+    tier: ColumnModel | None = Field(None, description="what the grid may ask of it: firm, 0.9, 0.75, 0.5 or pausable")
+    home: ColumnModel | None = Field(None, description="site that it belongs to")
+    dataset: ColumnModel | None = Field(None, description="name of the data set that it read")
+    dataset_gb: ColumnModel | None = Field(None, description="size of that data set")
     place: ColumnModel | None = Field(None, description="site where it ran, for the policy as-logged")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.runtime is None and (self.start is None or self.end is None):
-            raise ValueError("needs runtime, or start and end")
+            raise ValueError("needs runtime, or both start and end")
         if self.separator not in ("auto", "spaces") and len(self.separator) != 1:
-            raise ValueError('separator is "auto", "spaces" or one character')
+            raise ValueError('separator should be "auto", "spaces" or one character')
         return self
 
     @property

@@ -22,7 +22,7 @@ MAX_LINE_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 ROWS_FOR_A_GUESS = 100_000
-REMEDY = "cut out the months that are to be replayed"
+REMEDY = "cut out the months to be replayed"
 
 
 class _Limited(io.RawIOBase):
@@ -52,12 +52,12 @@ class _Limited(io.RawIOBase):
         if self._passed > MAX_UNPACKED_BYTES:
             raise WorkloadError(
                 f"{self._path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes; "
-                "if that is meant, unpack the part that is wanted"
+                "if that is right, unpack only the part you need"
             )
         newline = data.rfind(b"\n")
         self._line = self._line + len(data) if newline < 0 else len(data) - newline - 1
         if self._line > MAX_LINE_BYTES:
-            raise WorkloadError(f"{self._path}: a line is longer than {MAX_LINE_BYTES} bytes, so this is not a trace")
+            raise WorkloadError(f"{self._path}: a line is longer than {MAX_LINE_BYTES} bytes; this is not a trace")
         view[: len(data)] = data
         return len(data)
 
@@ -107,7 +107,7 @@ def opened(path: Path) -> Iterator[TraceStream]:
             if not magic:
                 raise WorkloadError(f"{path}: the file is empty")
             if magic in UTF_16:
-                raise WorkloadError(f"{path}: is text in UTF-16; save it as UTF-8")
+                raise WorkloadError(f"{path}: is in UTF-16; save it as UTF-8")
             raw.seek(0)
             source = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if magic == GZIP_MAGIC else cast(BinaryIO, raw)
             yield TraceStream(source, cast(BinaryIO, raw), path)

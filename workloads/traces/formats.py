@@ -44,7 +44,7 @@ def load_table(file: str, format_name: str, folder: Path, zone: str = "") -> tup
 def _other(path: Path) -> str:
     """The format that a file seems to be of, as advice; empty where none fits."""
     try:
-        return f'\nits columns are those of workload.format = "{sniff(path)}"'
+        return f'\nits columns look like workload.format = "{sniff(path)}"'
     except WorkloadError:
         return ""
 

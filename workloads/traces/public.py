@@ -124,7 +124,7 @@ def fetch(name: str, folder: Path, url: str = "", progress: Callable[[int], None
     trace = public_trace(name)
     address = url or trace.url
     if not address.startswith(("http://", "https://")):
-        raise WorkloadError(f"{name}: {address}: an address begins with http:// or https://")
+        raise WorkloadError(f"{name}: {address}: an address should begin with http:// or https://")
     record = folder / f"{trace.file}.json"
     expected = trace.sha256 or _recorded(record)
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def fetch(name: str, folder: Path, url: str = "", progress: Callable[[int], None
         except (OSError, HTTPException, tarfile.TarError) as error:
             reason = getattr(error, "reason", error)
             raise WorkloadError(
-                f"{name}: {address}: could not be downloaded: {reason}; get the file in another way, and name it as "
+                f"{name}: {address}: could not be downloaded: {reason}; get the file some other way, and give it as "
                 f'workload.file with format = "{trace.format}"'
             ) from None
         found = stream.sha256()
@@ -202,7 +202,7 @@ class _Hashed:
         if self._passed > self._limit:
             raise OSError(f"it is larger than {size(self._limit)}, so it is not the expected file")
         if not data and self._length is not None and self._passed < self._length:
-            raise OSError(f"it was cut off after {self._passed} of {self._length} bytes")
+            raise OSError(f"the download stopped after {self._passed} of {self._length} bytes")
         if self._progress is not None:
             self._progress(self._passed)
         return data
@@ -261,7 +261,9 @@ def _philly(content: IO[bytes], part: Path) -> str:
             left_out += row is None
             if row is not None:
                 writer.writerow(row)
-    return f"{len(entries) - left_out:,} of {len(entries):,} jobs; the others have no attempt that began and ended"
+    return (
+        f"{len(entries) - left_out:,} of {len(entries):,} jobs; the others have no attempt with both a start and an end"
+    )
 
 
 def _philly_row(job: dict[str, Any]) -> tuple[Any, ...] | None:

@@ -89,10 +89,10 @@ def read_table(path: Path, mapping: ColumnMap, zone: str = "") -> tuple[TraceTab
             for frame, rows in chunks(path, wanted, report, layout, lines, stream):
                 parts.append(_parse(frame, rows, mapping, report, clock, decimal_comma=comma))
     if not report.read:
-        raise WorkloadError(f"{path}: no row below the header")
+        raise WorkloadError(f"{path}: there are no rows below the header")
     if not parts:
         report.settle("refuse")
-        raise WorkloadError(f"{path}: nothing but blank lines below the header")
+        raise WorkloadError(f"{path}: there are only blank lines below the header")
     merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return table_of(merged, report, mapping.zero_gpus, clock.clock()), report
 
@@ -176,7 +176,7 @@ def chunks(
         data = b"\n".join(line for line, is_good in zip(lines, good.tolist(), strict=True) if is_good)
         frame = _frame(data, layout, wanted, f"{path}: rows {rows[0]} to {rows[-1]}", report)
         if len(frame) != good.sum():
-            raise WorkloadError(f"{path}: rows {rows[0]} to {rows[-1]}: quotes that span lines cannot be read")
+            raise WorkloadError(f"{path}: rows {rows[0]} to {rows[-1]}: quoted fields must not span lines")
         yield frame, rows[good]
 
 

@@ -74,7 +74,7 @@ def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: fl
     table, report = load_table(model.file, model.format, folder, model.tz)
     report.settle(model.bad_rows)
     if not len(table):
-        raise WorkloadError(f"{report.file}: no row is left of {report.read}: {report.notes()['dropped']}")
+        raise WorkloadError(f"{report.file}: none of its {report.read} rows can be used: {report.notes()['dropped']}")
     table = _on_reference(model, table)
     first_day = _first_day(model, table, start, days, report)
     rows, scale = _window(model, table, first_day, days, report)
@@ -131,7 +131,7 @@ def _first_day(model: TraceModel, table: TraceTable, start: datetime, days: floa
     if first + days <= float(table.submit_s.min()) / DAY_S or first > table.days:
         begin, end = (_utc(midnight + seconds) for seconds in (float(table.submit_s.min()), table.days * DAY_S))
         raise WorkloadError(
-            f"workload.align: 'dates', but no job of {report.file} is submitted in the {days:g} days from "
+            f"workload.align: 'dates', but {report.file} has no jobs in the {days:g} days from "
             f"{start.isoformat()}: it covers {begin} to {end}"
         )
     return first
@@ -150,7 +150,7 @@ def _window(
     inside = np.flatnonzero(~before & ~after)
     if not len(inside):
         raise WorkloadError(
-            f"workload.start_day: no job of {report.file} is submitted from day {first_day:g} to "
+            f"workload.start_day: {report.file} has no jobs from day {first_day:g} to "
             f"{first_day + days:g}; it covers day {table.submit_s.min() / DAY_S:.2f} to {table.days:.2f}"
         )
     scale: dict[str, Any] = {
@@ -230,7 +230,7 @@ def _copies(
         raise WorkloadError(f"workload: a load factor of {factor:.3g} would make {int(count.sum())} jobs")
     at = np.repeat(np.arange(len(rows.index)), count)
     if not len(at):
-        raise WorkloadError(f"workload: a load factor of {factor:.3g} leaves none of {len(rows.index)} jobs")
+        raise WorkloadError(f"workload: a load factor of {factor:.3g} leaves none of the {len(rows.index)} jobs")
     copy = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
     chosen = rows.take(at)
     shift = streams.stream(streams.key(seed, "workload/trace/shift")).random(len(table))[chosen.index]
@@ -257,8 +257,8 @@ def _homes(
     for name in (table.home.names[i] for i in used):
         if name and name not in sites:
             raise WorkloadError(
-                f"workload.homes: the trace names a home {name!r}, and no site is called so; {hint(name, sites)}; "
-                "or say how homes are to be given, as in homes = 'population'"
+                f"workload.homes: the trace names a home {name!r}, but there is no such site; {hint(name, sites)}; "
+                "or assign homes in another way, such as homes = 'population'"
             )
     filled, mapping = _homes_by("population", table, picked, places)
     index = np.array([sites.index(name) if name in sites else -1 for name in table.home.names])
@@ -353,10 +353,10 @@ def _slack_s(model: TraceModel, table: TraceTable, picked: _Picked, estimate_s: 
         speed = model.recorded_on if isinstance(model.recorded_on, float) else 1.0
         left = (table.deadline_s - table.submit_s)[picked.index] - estimate_s / speed
         late = np.isnan(slack) & (left < 0)
-        report.repair("deadline before submission and estimate: no slack", np.unique(line[late]))
+        report.repair("deadline too early even for a start at submission: no slack", np.unique(line[late]))
         slack = np.where(np.isnan(slack), np.maximum(left, 0.0), slack)
     negative = slack < 0
-    report.repair("negative slack, set to none", np.unique(line[negative]))
+    report.repair("negative slack, set to 0", np.unique(line[negative]))
     slack = np.where(negative, 0.0, slack)
     missing = np.isnan(slack)
     if not missing.any():
@@ -364,11 +364,11 @@ def _slack_s(model: TraceModel, table: TraceTable, picked: _Picked, estimate_s: 
     lines = np.unique(line[missing])
     if model.slack_h is None and model.slack_factor is None:
         raise WorkloadError(
-            f"workload.slack_h: {len(lines)} rows of {report.file} say neither slack nor deadline (rows "
+            f"workload.slack_h: {len(lines)} rows of {report.file} give neither slack nor deadline (rows "
             f"{rows_shown(lines, len(lines))}): give slack_h or slack_factor for them"
         )
     if not missing.all():
-        report.repair("no slack or deadline: that of the experiment", lines)
+        report.repair("no slack or deadline: the experiment's is used", lines)
     given = HOUR_S * model.slack_h if model.slack_h is not None else (model.slack_factor or 0.0) * estimate_s
     return np.where(missing, given, slack)
 
@@ -499,7 +499,9 @@ def _jobs(
     estimate = _estimate(model, table, picked, report)
     parts = _parts(model, picked.runtime_s)
     at = picked.index
-    report.repair(f"chained as segments of at most {model.runtime_cap_h} h", np.unique(table.row[at][parts > 1]))
+    report.repair(
+        f"split into chained segments of at most {model.runtime_cap_h} h", np.unique(table.row[at][parts > 1])
+    )
     asked = _asked(model, table, picked, places, estimate / parts, seed, report)
     tenants: dict[tuple[int, int], Tenant] = {}
     jobs: list[Job] = []
@@ -584,12 +586,12 @@ def _told(
         lines.append(f"{report.file}: {report.remarks['encoding']}")
     if "turns" in scale:
         lines.append(
-            f"{report.file}: its {scale['repeated_days']:g} days come {scale['turns']} times to fill {days:g} days: "
-            "weeks are alike, so seasons and growth of the demand are not in it"
+            f"{report.file}: its {scale['repeated_days']:g} days are repeated {scale['turns']} times to fill {days:g} "
+            "days, so the demand has neither seasons nor growth"
         )
     elif "remark" in scale:
         lines.append(
-            f"{report.file}: ends after {max(table.days - first_day, 0):.1f} of the {days:g} days, and nothing is "
+            f"{report.file}: ends after {max(table.days - first_day, 0):.1f} of the {days:g} days, and no jobs are "
             "submitted after that; workload.repeat = true starts it over"
         )
     return tuple(lines)

@@ -105,9 +105,9 @@ def read_sacct(path: Path, zone: str = "") -> tuple[TraceTable, Integrity]:
     report.drop("cancelled before it started", row[never])
     fine &= ~never
     for what, wrong in (
-        ("state that is not known", data["status"] < 0),
-        ("Submit is no date", np.isnan(data["submit"]) & ended),
-        ("no runtime in Elapsed, nor in Start and End", np.isnan(data["runtime"]) & ended),
+        ("unknown state", data["status"] < 0),
+        ("Submit is not a date", np.isnan(data["submit"]) & ended),
+        ("no runtime, neither from Elapsed nor from Start and End", np.isnan(data["runtime"]) & ended),
     ):
         report.reject(what, row[wrong & fine], gpu_h=work[wrong & fine])
         fine &= ~wrong
@@ -116,7 +116,7 @@ def read_sacct(path: Path, zone: str = "") -> tuple[TraceTable, Integrity]:
     kept = _attempts({role: values[fine] for role, values in data.items()}, report)
     clock = log.clock.clock()
     if log.clock.offset_s is None and not zone:
-        clock = Clock(True, 0.0, "local time of the cluster, as sacct prints it; workload.tz says which that is")
+        clock = Clock(True, 0.0, "local time of the cluster, as sacct prints it; workload.tz sets the zone")
     return table_of(kept, report, "drop", clock), report
 
 
@@ -128,7 +128,9 @@ def _data(log: SacctLog) -> dict[str, Any]:
         raw = np.array([float(word) if word.isdigit() else np.nan for word in log.columns["ElapsedRaw"].tolist()])
         runtime = np.where(np.isnan(runtime), raw, runtime)
     unread = np.isnan(runtime) & np.array([bool(word.strip()) for word in log.first_of("Elapsed").tolist()], dtype=bool)
-    log.report.repair("Elapsed is not a time; End minus Start taken instead", log.row[unread & ~np.isnan(end - start)])
+    log.report.repair(
+        "Elapsed is not a time; End minus Start is used instead", log.row[unread & ~np.isnan(end - start)]
+    )
     runtime = np.where(np.isnan(runtime), end - start, runtime)
     limit = elapsed_s(log.first_of("Timelimit"))
     if "TimelimitRaw" in log.columns:
@@ -155,7 +157,7 @@ def gpus_of(log: SacctLog) -> Floats:
     tres = log.first_of("AllocTRES", "ReqTRES").tolist()
     if "AllocTRES" in log.columns or "ReqTRES" in log.columns:
         return np.array([_of_tres(words) for words in tres])
-    log.report.remarks["gpus"] = "per node as GRES says, times the nodes of the job"
+    log.report.remarks["gpus"] = "GRES gives GPUs per node, times the nodes of the job"
     nodes = [max(1, int(word)) if word.isdigit() else 1 for word in log.first_of("NNodes", "AllocNodes").tolist()]
     gres = log.first_of("AllocGRES", "ReqGRES").tolist()
     per_node = [sum(int(number) for number in _GRES.findall(words)) for words in gres]
@@ -192,8 +194,8 @@ def _attempts(data: dict[str, Any], report: Integrity) -> dict[str, Any]:
         if count[name] > 1:
             names[i] = f"{name}#{count[name]}"
     again = np.array([name != old for name, old in zip(names, ids, strict=True)], dtype=bool) & keep
-    report.repair("attempts of a job that was requeued, each a job of its own", data["row"][again])
-    report.drop("the same job and start a second time", data["row"][~keep])
+    report.repair("attempts of requeued jobs, each counted as a job", data["row"][again])
+    report.drop("duplicates of the same job and start", data["row"][~keep])
     data["id"] = np.array(names, dtype=object)
     return {role: values[keep] for role, values in data.items()}
 
@@ -219,7 +221,7 @@ def sacct_log(path: Path, zone: str = "") -> SacctLog:
             parts.append(frame)
             rows.append(at)
     if not parts:
-        raise WorkloadError(f"{path}: no job in it")
+        raise WorkloadError(f"{path}: there are no jobs in it")
     row = np.concatenate(rows)
     columns = {name: np.concatenate([text_of(part[name]) for part in parts]) for name in wanted}
     ids = columns["JobID" if "JobID" in columns else "JobIDRaw"]
@@ -227,7 +229,7 @@ def sacct_log(path: Path, zone: str = "") -> SacctLog:
     report.drop("step of a job", row[steps])
     log = SacctLog({name: values[~steps] for name, values in columns.items()}, row[~steps], report, LogClock(zone))
     if not len(log.row):
-        raise WorkloadError(f"{path}: no job in it, only steps of jobs")
+        raise WorkloadError(f"{path}: there are no jobs in it, only steps of jobs")
     return log
 
 
@@ -249,8 +251,8 @@ def _layout(path: Path, stream: TraceStream) -> tuple[Layout, Iterator[bytes]]:
     first = next((line.decode("utf-8-sig", errors="replace").strip() for line in head if line.strip()), "")
     words = re.split(r"[|,;\t\s]+", first)
     missing = [" or ".join(group) for group in NEEDED_FIELDS if not any(name in words for name in group)]
-    wrong = f"no column {', '.join(missing)}" if missing else "columns that cannot be told apart"
-    raise WorkloadError(f"{path}: row 1: {wrong}; print it as: {ADVICE}")
+    wrong = f"no column {', '.join(missing)}" if missing else "no columns that can be told apart"
+    raise WorkloadError(f"{path}: row 1: {wrong}; print it with: {ADVICE}")
 
 
 def _rest(head: list[bytes], number: int, stream: TraceStream) -> Iterator[bytes]:

@@ -67,7 +67,7 @@ def read_swf(path: Path) -> tuple[TraceTable, Integrity]:
     report.reject(f"not {FIELDS} fields", np.array(short, dtype=np.int64))
     report.reject("a field is not a number", np.array(wrong, dtype=np.int64))
     if not report.read:
-        raise WorkloadError(f"{path}: no job in it")
+        raise WorkloadError(f"{path}: there are no jobs in it")
     report.remarks["header"] = header
     columns = np.array(values).reshape(-1, len(USED)).T
     row = np.array(rows, dtype=np.int64)
@@ -96,9 +96,9 @@ def clock_of(header: dict[str, str]) -> Clock:
     if offset is not None:
         return Clock(True, offset.total_seconds(), f"local time of {name}, as its header says")
     try:
-        return Clock(True, float(int(header["TimeZone"])), "local time, as TimeZone in its header says")
+        return Clock(True, float(int(header["TimeZone"])), "local time, by TimeZone in its header")
     except (KeyError, ValueError):
-        return Clock(True, 0.0, "UTC: its header names no time zone that is known")
+        return Clock(True, 0.0, "UTC, since its header names no known time zone")
 
 
 def _begun(header: dict[str, str], clock: Clock) -> float:
@@ -112,7 +112,7 @@ def _table(row: Any, field: dict[int, Any], report: Integrity, clock: Clock) -> 
     never = (field[RUNTIME] <= 0) & (status == CANCELLED)
     report.drop("cancelled before it started", row[never])
     partial = np.isin(status, PARTIAL) & ~never
-    report.drop("partial execution, counted in its job's summary line", row[partial])
+    report.drop("part of a job that has a summary line, too", row[partial])
     unknown = (field[RUNTIME] == -1) & ~never & ~partial
     report.reject("runtime unknown (-1)", row[unknown])
     early = (field[SUBMIT] < 0) & ~(never | partial | unknown)
@@ -120,7 +120,9 @@ def _table(row: Any, field: dict[int, Any], report: Integrity, clock: Clock) -> 
     keep = ~(never | partial | unknown | early)
     requested = field[REQUESTED]
     processors = np.where(requested > 0, requested, field[ALLOCATED])
-    report.repair("no processors requested: those allocated taken", row[keep & (requested <= 0) & (processors > 0)])
+    report.repair(
+        "processors requested are not given, those allocated are used", row[keep & (requested <= 0) & (processors > 0)]
+    )
     nobody = keep & (processors < 0)
     report.reject("processors unknown (-1)", row[nobody])
     keep &= ~nobody

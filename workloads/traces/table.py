@@ -33,7 +33,7 @@ class Clock:
 
     dated: bool = False
     offset_s: float = 0.0
-    said: str = "times count from the log's start, and at what time of day that was is not known: taken as midnight"
+    said: str = "times count from the start of the log, whose time of day is not known: midnight is assumed"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def table_of(data: dict[str, Any], report: Integrity, zero_gpus: str, clock: Clo
             report.reject("duplicate id", row[again], example, gpu_h=work[again])
         keep = keep & ~again
     instant = (data["runtime"] == 0) & keep
-    report.repair("runtime of 0, below the log's resolution, set to 1 s", row[instant])
+    report.repair("runtime of 0, set to 1 s", row[instant])
     _check_units({name: values[keep] for name, values in data.items()}, report, clock)
     return _selected(data, keep, clock)
 
@@ -169,13 +169,13 @@ def _check_units(data: dict[str, Any], report: Integrity, clock: Clock) -> None:
         least, most = MEDIAN_RUNTIME_S
         if median < least or median > most or (len(runtime) >= 10 and median > max(LONG_MEDIAN_S, span)):
             raise WorkloadError(
-                f"{report.file}: half of the jobs {_than(median)}, so column {report.column('runtime')} is not in the "
-                f"unit that the format says{_instead(report.unit('runtime'), median)}"
+                f"{report.file}: half of the jobs {_than(median)}, so column {report.column('runtime')} is in another "
+                f"unit than the format says{_instead(report.unit('runtime'), median)}"
             )
     if not clock.dated and span > LONGEST_LOG_S:
         raise WorkloadError(
             f"{report.file}: submissions span {span / DAY_S / 365.25:,.0f} years, so column "
-            f"{report.column('submit')} is not in the unit that the format says"
+            f"{report.column('submit')} is in another unit than the format says"
             f"{_instead(report.unit('submit'), span / max(len(data['submit']), 1))}"
         )
 
@@ -193,7 +193,7 @@ def _instead(unit: str, value_s: float) -> str:
         return ""
     number = value_s / factors[unit]
     nearest = min(factors, key=lambda name: abs(np.log(max(number * factors[name], 1e-12) / 1800.0)))
-    where = 'a column map of your own (format = "mine.toml") states units'
+    where = 'a column map of your own (format = "mine.toml") can say so'
     return f' ("{unit}"; is it "{nearest}"? {where})' if nearest != unit else ""
 
 
@@ -321,7 +321,7 @@ class Integrity:
         """
         if self.bad and bad_rows == "refuse":
             lines = [f"{self.file}: {reason}: {tally.text()}" for reason, tally in self.bad.items()]
-            lines.append('to leave such rows out, counted, set workload.bad_rows = "drop"')
+            lines.append('to leave such rows out, set workload.bad_rows = "drop"')
             raise WorkloadError(lines)
         self.dropped |= self.bad
         self.bad = {}
