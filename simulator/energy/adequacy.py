@@ -146,7 +146,7 @@ class SupplyAdequacy:
                 break
             slope = float(per_w[given > 0.0].sum()) + left * float(per_it[last_step])
             most_w -= over_j / slope
-        return max(most_w * (1.0 - ROUNDING), least_w)
+        return at_most_w if most_w == at_most_w else max(most_w * (1.0 - ROUNDING), least_w)
 
     def carries_s(self, it_w: float, hold_s: float) -> float:
         """Time for which an IT power of `it_w` could be fed if sun and grid stayed as they are now [s].

@@ -332,9 +332,10 @@ class ShortageControl:
         it_w = ledger.it_w + self._to_come_w(site) + added_w
         if it_w <= carried_w:
             return True
-        if self.spreads and self._asks(site):  # what the battery gives then is for those who are there
-            return False
         ledger.advance_to(now)
+        if self.spreads and self._asks(site):  # what those who are there leave of it until the request ends
+            until_s = max(self._spread_until_s(site), now + self.hold_s)
+            return self.outlooks[site].most_it_w(until_s, it_w) >= it_w
         return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
     def _to_come_w(self, site: int) -> float:

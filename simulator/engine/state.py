@@ -50,6 +50,8 @@ class State:
         power as `to_w`.
     requests_told : int
         How often these have changed.
+    longest_request_s : float
+        The longest request whose notice has been given so far [s].
     """
 
     scenario: Scenario
@@ -70,6 +72,7 @@ class State:
     moving: dict[int, JobState] = field(default_factory=dict)
     announced: list[list[GridEvent]] = field(init=False)
     requests_told: int = 0
+    longest_request_s: float = 0.0
 
     def __post_init__(self) -> None:
         scenario = self.scenario

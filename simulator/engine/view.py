@@ -234,6 +234,11 @@ class View:
             return -1
         return self._state.requests_told
 
+    @property
+    def longest_request_s(self) -> float:
+        """The longest request to draw less that has been announced so far, at any site [s]; 0 before the first."""
+        return self._state.longest_request_s
+
     def import_limits_w(self, first: int, slots: int, slot_s: float = HOUR_S) -> Floats:
         """Import that each site may draw from slot `first` on: its limits, and requests that are announced [W].
 

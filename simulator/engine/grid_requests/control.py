@@ -53,6 +53,7 @@ class GridRequests:
 
     def _notice(self, event: SimEvent) -> None:
         site, asked = event._value
+        self.state.longest_request_s = max(self.state.longest_request_s, asked.end_s - asked.start_s)
         self._announce(site, [*self.state.announced[site], asked])
         self._note(site, "notice", "the grid will ask for less", {"start_s": asked.start_s, "end_s": asked.end_s})
         self.state.ask_for_round()

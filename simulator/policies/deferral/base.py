@@ -20,6 +20,8 @@ from tafukt.simulator.units import HOUR_S, TICK_S, Floats
 ROUNDED_UP_S = 2.0 * TICK_S
 # The share of a site's GPUs that jobs with a choice of sites do not plan to take (a choice: two of eighty).
 SPARE_SHARE = 0.025
+# The share of its slack that a job keeps for requests of the grid, where there have been any: a choice.
+KEPT_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,21 @@ def latest_starts_s(job: JobState, sites: Sequence[int], view: View) -> tuple[fl
 def lead_s(job: JobState, site: int, view: View) -> float:
     """Time for which a job holds its GPUs at a site beside its work, by its own numbers [s].
 
-    Waking a node that can sleep, fetching what it lacks there, restarting, and its periodic checkpoints.
+    Waking a node that can sleep, fetching what it lacks there, restarting, its periodic checkpoints, and what it keeps
+    for requests of the grid.
     """
-    return view.duration_s(job, site) - job.left_s(view.now_s, view.sites[site].spec.node.speed)
+    own_s = view.duration_s(job, site) - job.left_s(view.now_s, view.sites[site].spec.node.speed)
+    return own_s + kept_for_requests_s(job, view)
+
+
+def kept_for_requests_s(job: JobState, view: View) -> float:
+    """Slack that a job does not plan with where the grid asks for less: a part of it, no more than a request lasts [s].
+
+    Jobs that a request displaces hold GPUs that others were to have, at other sites and after it is over. Whoever then
+    finds no room at its latest start is late. How long requests are is learned from those announced so far.
+    """
+    longest_s = view.longest_request_s
+    return min(longest_s, KEPT_SHARE * job.ask.slack_s) if longest_s > 0.0 else 0.0
 
 
 def latest_start_s(job: JobState, lead_s: float, now_s: float) -> float:

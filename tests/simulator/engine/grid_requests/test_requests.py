@@ -10,6 +10,8 @@ import pytest
 from builders.jobs import flat, run, scenario, site
 from builders.jobs import job as make_job
 
+from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.power_caps import MEASURED, power_for, speed
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Grid, GridEvent, NodeType, Scenario
@@ -382,6 +384,34 @@ def test_a_battery_charges_before_a_request_that_jobs_cannot_answer(penalty: flo
     bought_j = float(np.sum(energy.flows_w["import_to_battery"] * np.diff(energy.edges_s)))
     assert bought_j == pytest.approx(bought_kwh * KWH, rel=1e-9)
     assert import_w(record, 2 * HOUR + 60.0) == pytest.approx(3000.0 if bought_kwh else 4000.0)
+
+
+@pytest.mark.parametrize("slack_h", [1.0, 10.0])
+@pytest.mark.parametrize(("stored_kwh", "start_h"), [(2.6, 3.0), (2.4, 3.25)])
+def test_one_more_starts_where_the_battery_carries_all_to_the_end(
+    slack_h: float, stored_kwh: float, start_h: float
+) -> None:
+    """Six firm jobs lack 500 W from 2:00 to 5:00, with a seventh it is 1 kW.
+
+    Of S kWh there are S - 0.5 (t - 2) left at t, and 5 - t are needed: enough from 8 - 2 S on, which is 2:48 and 3:12.
+    A site is asked again every quarter of an hour.
+    """
+    seventh = make_job("seventh", 3 * HOUR, 1, HOUR, event_floor=1.0, slack_s=slack_h * HOUR)
+    record = run([*jobs([1.0] * 6), seventh], with_battery(replace(EVENT, to_w=3500.0), stored_kwh))
+    assert record.outcomes[6].start_s == start_h * HOUR
+    for hour in (3.1, 3.9, 4.9):
+        assert import_w(record, hour * HOUR) == pytest.approx(3500.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(("asked_h", "starts_h"), [(0.0, (9.0, 9.0)), (1.0, (9.0, 9.0)), (3.0, (0.0, 7.5))])
+def test_who_waits_for_sun_keeps_slack_once_a_request_is_known(asked_h: float, starts_h: tuple[float, float]) -> None:
+    """The sun comes at 9:00. With 10 h of slack a job can wait until 10:00, and keeps 1 h of it or 2.5 h, a quarter."""
+    sun = [9000.0 if hour >= 9 else 0.0 for hour in range(24)]
+    asked = (GridEvent(600.0, 600.0 + asked_h * HOUR, notice_s=0.0, cut=0.25),) if asked_h else ()
+    places = scenario([site("s0", 1, NODE, pv=sun), site("s1", 1, NODE, pv=sun, events=asked)])
+    waits = make_job("waits", 0.0, 8, 2 * HOUR, slack_s=10 * HOUR)
+    (outcome,) = run([waits], places, policy("wait-for-sun"), forecast=ForecastSettings("perfect")).outcomes
+    assert starts_h[0] <= outcome.start_s / HOUR <= starts_h[1]
 
 
 @pytest.mark.parametrize("respond", ["least-loss", "caps-first", "pause-first", "battery-first", "move-first"])
