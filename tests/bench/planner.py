@@ -18,6 +18,8 @@ from tafukt.simulator.units import HOUR_S
 
 EXPERIMENT = Path(__file__).resolve().parents[2] / "experiments" / "bundled" / "morocco_week.toml"
 LIMIT_MS = 50.0
+TURN_MS, LONGEST_MS = {"planner": 50.0, "budget-planner": 40.0}, {"planner": 80.0, "budget-planner": 80.0}
+"""What a round at the turn of an hour may take: in the mean, and the longest."""
 
 
 class Watch(Planner):
@@ -63,10 +65,11 @@ def rows() -> list[Row]:
         mean_ms = sum(spent_ms) / len(spent_ms)
         hourly_ms = 1e3 * sum(policy.hourly_s) / len(policy.hourly_s)
         note = f"{len(spent_ms)} rounds"
-        everybody = f"{len(policy.hourly_s)} rounds at the turn of an hour; the longest takes {max(spent_ms):.0f} ms"
+        everybody = f"{len(policy.hourly_s)} rounds at the turn of an hour"
         found += [
             Row(f"{policy.name}, 48 hours ahead, mean round", mean_ms, "ms", LIMIT_MS, note),
-            Row(f"{policy.name}, 48 hours ahead, all jobs anew", hourly_ms, "ms", LIMIT_MS, everybody),
+            Row(f"{policy.name}, 48 hours ahead, all jobs anew", hourly_ms, "ms", TURN_MS[policy.name], everybody),
+            Row(f"{policy.name}, 48 hours ahead, longest round", max(spent_ms), "ms", LONGEST_MS[policy.name], note),
         ]
     return found
 
