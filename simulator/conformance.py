@@ -8,7 +8,7 @@ What it finds is wrong; that it finds nothing proves little more than that these
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
@@ -47,7 +47,7 @@ class Case:
 
     name: str
     scenario: Scenario
-    jobs: tuple[Job, ...]
+    jobs: Sequence[Job]
     settings: Settings = field(default=HONEST)
 
 
@@ -81,7 +81,7 @@ def _asked() -> tuple[Site, ...]:
     return replace(first, grid=replace(first.grid, events=events)), replace(second, grid=limited), third
 
 
-def _bending(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+def _bending(jobs: Sequence[Job]) -> Sequence[Job]:
     """The same jobs, with the floors that there are by turns."""
     floors = (1.0, 0.75, 0.5, 0.0)
     return tuple(replace(job, ask=replace(job.ask, event_floor=floors[i % 4])) for i, job in enumerate(jobs))
@@ -171,7 +171,7 @@ def _profile(values: Floats) -> StepProfile:
     return StepProfile(np.asarray(values, dtype=np.float64), STEP_S)
 
 
-def _jobs(seed: int, count: int, bursts_h: float = 0.0, elastic: bool = False) -> tuple[Job, ...]:
+def _jobs(seed: int, count: int, bursts_h: float = 0.0, elastic: bool = False) -> Sequence[Job]:
     """Jobs of every kind: any residency, with and without slack, that can and cannot be interrupted.
 
     With `bursts_h` they all come shortly before every so many hours are full.

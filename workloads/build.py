@@ -14,7 +14,10 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from tafukt.workloads.errors import WorkloadError
+from tafukt.workloads.job import numbers
 from tafukt.workloads.schema import Demand, GeneratorModel, NoJobsModel, Place, TraceModel
 from tafukt.workloads.units import DAY_S
 
@@ -100,7 +103,7 @@ def _refuse_overload(model: GeneratorModel | TraceModel, demand: Demand, places:
 def _offered(demand: Demand, places: Sequence[Place], days: float) -> float:
     """Work offered over what the GPUs can do in the time that jobs are submitted; 0 where there are none."""
     capacity = sum(place.gpus * place.speed for place in places) * days * DAY_S
-    return sum(job.truth.due_gpu_s for job in demand.jobs) / capacity if capacity else 0.0
+    return sum(numbers(demand.jobs, "due_gpu_s").tolist()) / capacity if capacity else 0.0
 
 
 def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
@@ -114,15 +117,17 @@ def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
 def _too_large(demand: Demand, places: Sequence[Place]) -> list[str]:
     """Jobs that no site can hold, at their smallest size."""
     most = max(place.gpus for place in places)
-    asks = [(job.ask.gpus_min or job.ask.gpus, job) for job in demand.jobs]
-    large = [(gpus, job) for gpus, job in asks if gpus > most]
+    least = numbers(demand.jobs, "gpus_min")
+    least = np.where(least > 0, least, numbers(demand.jobs, "gpus"))
+    large = np.flatnonzero(least > most).tolist()
     if not large:
         return []
-    work = sum(job.truth.due_gpu_s for job in demand.jobs)
-    share = sum(job.truth.due_gpu_s for _, job in large) / work if work else 0.0
+    due = numbers(demand.jobs, "due_gpu_s").tolist()
+    work = sum(due)
+    share = sum(due[place] for place in large) / work if work else 0.0
     verb = "asks" if len(large) == 1 else "ask"
-    names = ", ".join(job.ask.job_id for _, job in large[:5]) + (" ..." if len(large) > 5 else "")
+    names = ", ".join(demand.jobs[place].ask.job_id for place in large[:5]) + (" ..." if len(large) > 5 else "")
     return [
-        f"{len(large):,} of {len(asks):,} jobs ({share:.1%} of the work) {verb} for up to "
-        f"{max(gpus for gpus, _ in large)} GPUs and no site has more than {most}: they are rejected ({names})"
+        f"{len(large):,} of {len(least):,} jobs ({share:.1%} of the work) {verb} for up to "
+        f"{int(least.max())} GPUs and no site has more than {most}: they are rejected ({names})"
     ]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from tafukt.workloads.job import Job
+from tafukt.workloads.job import Job, numbers, values
 from tafukt.workloads.traces.formats import load_table, sniff
 from tafukt.workloads.traces.table import STATUS, TraceTable
 from tafukt.workloads.units import DAY_S, Floats, Ints
@@ -56,22 +56,22 @@ def of_jobs(jobs: Sequence[Job], start: datetime, title: str = "workload", zone:
     """The columns of a workload's jobs; `start` is the time of second 0, with its time zone."""
     local = start.astimezone(ZoneInfo(zone))
     offset = local.hour * 3600.0 + local.minute * 60.0 + local.second
-    kind, kinds = _codes([job.ask.job_class for job in jobs])
-    region, regions = _codes([job.ask.tenant.region for job in jobs])
+    kind, kinds = _codes(values(jobs, "job_class"))
+    region, regions = _codes(values(jobs, "tenant.region"))
     return Workload(
         title=title,
-        local_s=np.array([job.ask.submit_s for job in jobs]) + offset,
-        duration_s=np.array([job.runtime_s for job in jobs]),
-        gpus=np.array([float(job.ask.gpus) for job in jobs]),
-        ending=np.array([STATUS.index(job.truth.ending) for job in jobs], dtype=np.int64),
+        local_s=numbers(jobs, "submit_s") + offset,
+        duration_s=numbers(jobs, "runtime_s"),
+        gpus=numbers(jobs, "gpus"),
+        ending=np.array([STATUS.index(ending) for ending in values(jobs, "ending")], dtype=np.int64),
         kind=kind,
         kinds=kinds,
         region=region,
         regions=regions,
         weekday=local.weekday(),
-        slack_s=np.array([job.ask.slack_s for job in jobs]),
-        estimate_s=np.array([job.ask.estimate_s for job in jobs]),
-        interruptible=np.array([job.ask.interruptible for job in jobs], dtype=bool),
+        slack_s=numbers(jobs, "slack_s"),
+        estimate_s=numbers(jobs, "estimate_s"),
+        interruptible=np.array(values(jobs, "interruptible"), dtype=bool),
     )
 
 

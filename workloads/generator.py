@@ -26,7 +26,20 @@ from numpy.typing import NDArray
 
 from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.job import TIERS, Ask, Checkpoint, Dataset, Ending, Job, SpeedUp, Tenant, Truth, in_order
+from tafukt.workloads.job import (
+    JOBS_AT_ONCE,
+    TIERS,
+    Checkpoint,
+    Dataset,
+    Ending,
+    Job,
+    JobTable,
+    Shared,
+    SpeedUp,
+    Tenant,
+    in_order,
+    named,
+)
 from tafukt.workloads.mix import ClassModel, MixModel
 from tafukt.workloads.plan import CANCEL_POWER, FAIL_POWER, MIN_RUNTIME_S, Plan, gang_weights, plan
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place
@@ -275,7 +288,7 @@ def _notes(
     }
 
 
-# --- Columns of drawn numbers -> `Job` objects that share their tenants, data sets, checkpoints and curves
+# --- Columns of drawn numbers -> jobs that share their tenants, data sets, checkpoints and curves
 
 
 Small = NDArray[np.int16]
@@ -350,8 +363,14 @@ class Columns:
             data[item.name] = np.concatenate([part for part in parts if len(part)] or parts[:1])
         return cls(**data)
 
-    def take(self, keep: NDArray[np.bool_]) -> Columns:
-        """The rows where `keep` is true."""
+    def rows(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Some columns as plain values, row by row."""
+        for begin in range(0, len(self), JOBS_AT_ONCE):
+            part = slice(begin, begin + JOBS_AT_ONCE)
+            yield from zip(*(getattr(self, name)[part].tolist() for name in names), strict=True)
+
+    def take(self, keep: NDArray[Any]) -> Columns:
+        """The rows where `keep` is true, or those that it names, in its order."""
         return Columns(
             self.homes, self.classes, self.functions, *(getattr(self, item.name)[keep] for item in fields(self)[3:])
         )
@@ -381,7 +400,7 @@ def paused_collection() -> Iterator[None]:
             gc.enable()
 
 
-class _Shared:
+class _Common:
     """Instances that many jobs have in common."""
 
     def __init__(self, mix: MixModel, places: Mapping[str, Place]) -> None:
@@ -437,58 +456,67 @@ def assemble(
     elastic: ElasticModel,
     gang_cap: int,
     places: Mapping[str, Place],
-) -> tuple[Job, ...]:
+) -> Sequence[Job]:
     """The jobs of a table of columns, by submission."""
     with paused_collection():
-        return _assembled(columns, mix, classes, elastic, gang_cap, places)
+        columns = columns.take(np.argsort(columns.submit_s, kind="stable"))
+        job_id, kind, kinds = named(_each(columns, mix, classes, elastic, gang_cap, places))
+        jobs = JobTable(
+            job_id=job_id,
+            submit_s=columns.submit_s.astype(np.float64),
+            gpus=columns.gpus,
+            estimate_s=columns.estimate_s,
+            slack_s=columns.slack_s,
+            work_gpu_s=columns.gpus * columns.runtime_s,
+            ends_at=columns.ends_at,
+            logged_start_s=np.full(len(columns), np.nan),
+            kind=kind,
+            kinds=kinds,
+        )
+        return in_order(jobs)
 
 
-def _assembled(
+def _each(
     columns: Columns,
     mix: MixModel,
     classes: Mapping[str, ClassModel],
     elastic: ElasticModel,
     gang_cap: int,
     places: Mapping[str, Place],
-) -> tuple[Job, ...]:
-    shared = _Shared(mix, places)
+) -> Iterator[tuple[str, Shared]]:
+    """The name of every job, and what it has in common with others."""
+    common = _Common(mix, places)
     checkpoints = [_checkpoint(classes[name]) for name in columns.classes]
     curve = speed_up(elastic, max(gang_cap, int(columns.gpus.max(initial=1)))) if elastic.share > 0 else None
     codes = [classes[name].code for name in columns.classes]
-    stamps = {int(n): date.fromordinal(int(n)).strftime("%y%m%d") for n in set(columns.ordinal.tolist())}
-    rows = zip(
-        *(getattr(columns, item.name).tolist() for item in fields(columns)[3:]),
-        strict=True,
-    )
-    jobs = []
+    stamps = {n: date.fromordinal(n).strftime("%y%m%d") for n in np.unique(columns.ordinal).tolist()}
+    wanted = ("home", "kind", "function", "data", "ordinal", "position", "segment", "gpus", "ending", "interruptible",
+              "elastic")  # fmt: skip
     for (
-        home, kind, function, data, ordinal, position, segment, submit, gpus, runtime,
-        ending, ends_at, slack, interruptible, estimate, stretches,
-    ) in rows:  # fmt: skip
+        home, kind, function, data, ordinal, position, segment, gpus, ending, interruptible, stretches,
+    ) in columns.rows(*wanted):  # fmt: skip
         site, name = columns.homes[home], columns.classes[kind]
-        tenant, dataset = shared.tenant_and_data(site, columns.functions[function], data)
+        tenant, dataset = common.tenant_and_data(site, columns.functions[function], data)
         tail = f".{segment + 1}" if segment >= 0 else ""
         least, most = elastic_range(elastic, gpus, gang_cap) if stretches else (0, 0)
-        ask = Ask(
-            job_id=f"{site}-{stamps[ordinal]}-{codes[kind]}{position:03d}{tail}",
-            submit_s=submit,
-            gpus=gpus,
-            estimate_s=estimate,
-            slack_s=slack,
-            tenant=tenant,
-            home=site,
-            dataset=dataset,
-            checkpoint=checkpoints[kind],
-            interruptible=interruptible,
-            priority=mix.functions[tenant.function].priority,
-            intensity=classes[name].intensity,
-            job_class=name,
-            event_floor=TIERS[classes[name].flexibility],
-            power_curve=classes[name].power_curve,
-            elasticity=elastic.kind if stretches else "rigid",
-            gpus_min=least,
-            gpus_max=most,
-            speedup=curve if stretches else None,
+        yield (
+            f"{site}-{stamps[ordinal]}-{codes[kind]}{position:03d}{tail}",
+            Shared(
+                tenant=tenant,
+                home=site,
+                dataset=dataset,
+                checkpoint=checkpoints[kind],
+                interruptible=interruptible,
+                priority=mix.functions[tenant.function].priority,
+                intensity=classes[name].intensity,
+                job_class=name,
+                event_floor=TIERS[classes[name].flexibility],
+                power_curve=classes[name].power_curve,
+                elasticity=elastic.kind if stretches else "rigid",
+                gpus_min=least,
+                gpus_max=most,
+                speedup=curve if stretches else None,
+                logged_site="",
+                ending=ENDINGS[ending],
+            ),
         )
-        jobs.append(Job(ask, Truth(gpus * runtime, ENDINGS[ending], ends_at)))
-    return in_order(jobs)

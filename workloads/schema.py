@@ -1,5 +1,6 @@
 """Models of a workload in an experiment file: `generator` draws jobs from a mix, `trace` replays a log."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
@@ -47,7 +48,7 @@ class Demand:
     `notes` are plain data for the manifest, `told` sentences for the user.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: Sequence[Job]
     notes: dict[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
 

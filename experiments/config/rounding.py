@@ -7,17 +7,16 @@ than anything that is known of it. Steps are powers of two, so that sums and dif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 import numpy as np
 
-from tafukt.simulator.units import TICKS_PER_S, on_grid
+from tafukt.simulator.units import TICKS_PER_S, Floats
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.supply import SiteSupply
-from tafukt.workloads.job import Job, Truth
+from tafukt.workloads.job import Job, JobTable
 from tafukt.workloads.units import SHARE_STEP
 
 STEPS = {
@@ -54,21 +53,24 @@ def rounded_supplies(given: Mapping[str, SiteSupply]) -> dict[str, SiteSupply]:
     return {site: whole(found) for site, found in given.items()}
 
 
-def rounded_job(job: Job) -> Job:
-    """A job whose times, and the runtime that its work takes at the asked size, are whole ticks of the clock."""
-    ask, truth = job.ask, job.truth
-    times = (on_grid(ask.submit_s), _ticks(ask.estimate_s), on_grid(ask.slack_s) if ask.slack_s < inf else inf)
-    work = (ask.gpus * _ticks(truth.work_gpu_s / ask.gpus), _share(truth.ends_at))
-    if times == (ask.submit_s, ask.estimate_s, ask.slack_s) and work == (truth.work_gpu_s, truth.ends_at):
-        return job
-    asked = replace(ask, submit_s=times[0], estimate_s=times[1], slack_s=times[2])
-    return Job(asked, Truth(work[0], truth.ending, work[1]))
+def rounded_jobs(jobs: Sequence[Job]) -> JobTable:
+    """Jobs whose times, and the runtimes that their work takes at the asked size, are whole ticks of the clock."""
+    table = JobTable.of(jobs)
+    shares = np.maximum(np.rint(table.ends_at / SHARE_STEP) * SHARE_STEP, SHARE_STEP)
+    return replace(
+        table,
+        submit_s=_on_grid(table.submit_s),
+        estimate_s=_ticks(table.estimate_s),
+        slack_s=_on_grid(table.slack_s),  # what is infinite stays so
+        work_gpu_s=table.gpus * _ticks(table.work_gpu_s / table.gpus),
+        ends_at=np.where(table.ends_at == 1.0, 1.0, shares),
+    )
 
 
-def _ticks(time_s: float) -> float:
-    """A duration on the clock's grid, never nothing [s]."""
-    return max(1.0 / TICKS_PER_S, on_grid(time_s))
+def _on_grid(time_s: Floats) -> Floats:
+    return np.asarray(np.rint(time_s * TICKS_PER_S) / TICKS_PER_S)
 
 
-def _share(share: float) -> float:
-    return share if share == 1.0 else max(SHARE_STEP, round(share / SHARE_STEP) * SHARE_STEP)
+def _ticks(time_s: Floats) -> Floats:
+    """Durations on the clock's grid, never nothing [s]."""
+    return np.maximum(1.0 / TICKS_PER_S, _on_grid(time_s))

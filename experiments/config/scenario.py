@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tafukt.experiments.config.load import Loaded, too_many_steps
-from tafukt.experiments.config.rounding import STEPS, rounded, rounded_job, rounded_supplies
+from tafukt.experiments.config.rounding import STEPS, rounded, rounded_jobs, rounded_supplies
 from tafukt.experiments.config.schema import EngineTable, Experiment, FaultsTable, NetworkTable, QuotaTable
 from tafukt.experiments.errors import InputError, Problem, listed, nearest, shown
 from tafukt.experiments.results.costs import SiteCosts, billing_months
@@ -46,7 +46,7 @@ from tafukt.sites.site import SiteModel, node_types
 from tafukt.sites.supply import SiteSupply, supply
 from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.build import build as build_jobs
-from tafukt.workloads.job import Job, accounting_end_s
+from tafukt.workloads.job import Job, accounting_end_s, numbers, values
 from tafukt.workloads.schema import Place, WorkloadModel
 
 BITS = 8.0  # of a byte: Gbit/s to GB/s
@@ -59,7 +59,7 @@ class Inputs:
 
     experiment: Experiment
     scenario: Scenario
-    jobs: tuple[Job, ...]
+    jobs: Sequence[Job]
     settings: Settings
     costs: Mapping[str, SiteCosts]
     temp_air_c: Mapping[str, StepProfile]
@@ -90,7 +90,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
     places = _places(sites, start)
     workload = _recorded(_with_its_file(experiment.workload), sites, loaded.file)
     demand = build_jobs(workload, places, start, experiment.days, seed, loaded.folder)
-    jobs = tuple(rounded_job(job) for job in demand.jobs)
+    jobs = rounded_jobs(demand.jobs)
     speed = sum(site.gpus * site.node.speed for site in sites)
     if speed <= 0 and jobs:
         raise InputError(Problem(loaded.file, "sites", "no site has any nodes, so no job can run"))
@@ -176,7 +176,7 @@ def _recorded(workload: WorkloadModel, sites: list[SiteModel], file: str) -> Wor
     return workload
 
 
-def _window_s(experiment: Experiment, jobs: tuple[Job, ...], gpu_speed: float) -> float:
+def _window_s(experiment: Experiment, jobs: Sequence[Job], gpu_speed: float) -> float:
     if experiment.drain_days is not None:
         return (experiment.days + experiment.drain_days) * DAY_S
     return max(accounting_end_s(jobs, gpu_speed) if jobs else 0.0, experiment.days * DAY_S)
@@ -189,9 +189,10 @@ def _class_means_s(
     if isinstance(given, dict):
         return tuple((name, hours * HOUR_S) for name, hours in sorted(given.items()))
     runtimes: dict[str, list[float]] = {}
-    for job in jobs if given == "workload" else ():
-        runtimes.setdefault(job.ask.job_class, []).append(job.runtime_s)
-    return tuple((name, math.fsum(values) / len(values)) for name, values in sorted(runtimes.items()))
+    if given == "workload":
+        for name, runtime_s in zip(values(jobs, "job_class"), numbers(jobs, "runtime_s").tolist(), strict=True):
+            runtimes.setdefault(name, []).append(runtime_s)
+    return tuple((name, math.fsum(times) / len(times)) for name, times in sorted(runtimes.items()))
 
 
 def _slot_s(experiment: Experiment, sites: Sequence[Site]) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from tafukt.experiments.results.costs import SiteCosts
 from tafukt.experiments.results.grid_events import grid_event_metrics
 from tafukt.experiments.results.objective import DRAW, OBJECTIVE_LIMITS, OBJECTIVES, Objective
 from tafukt.experiments.results.ramps import ramp_metrics
-from tafukt.simulator.record import OCCUPANCY_CODES, Record, SiteEnergy
+from tafukt.simulator.record import OCCUPANCY_CODES, Outcomes, Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
 from tafukt.simulator.units import DAY_S, HOUR_S, KWH_J, Floats
-from tafukt.workloads.job import Job
+from tafukt.workloads.job import Job, numbers, values
 
 Times = Mapping[str, NDArray[Any]]
 
@@ -294,13 +293,11 @@ def job_times(record: Record) -> Times:
     Keys: `state, submit_s, start_s, end_s, wait_s, jct_s, runtime_s, deadline_s, ended, slowdown, missed`, the
     GPU-seconds of `GPU_HOURS` and the counts of `COUNTS`.
     """
-    jobs, outcomes = record.jobs, record.outcomes
-    state = np.array([outcome.state for outcome in outcomes], dtype="<U9")
-    given = np.array([(job.ask.submit_s, job.runtime_s, job.ask.deadline_s) for job in jobs], dtype=np.float64)
-    submit, runtime, deadline = given.reshape(-1, 3).T.copy()
+    jobs, outcomes = record.jobs, Outcomes.of(record.outcomes)
+    state = outcomes.column("state")
+    submit, runtime, deadline = (numbers(jobs, name) for name in ("submit_s", "runtime_s", "deadline_s"))
     names = ("start_s", "end_s", *GPU_HOURS.values(), *COUNTS)
-    table = np.array([*map(attrgetter(*names), outcomes)], dtype=np.float64).reshape(-1, len(names)).T.copy()
-    found: dict[str, NDArray[Any]] = dict(zip(names, table, strict=True))
+    found: dict[str, NDArray[Any]] = {name: outcomes.column(name) for name in names}
     ended = np.isin(state, ENDED)
     end = np.where(ended, found["end_s"], np.nan)
     jct = end - submit
@@ -333,7 +330,7 @@ def job_metrics(record: Record, times: Times | None = None) -> dict[str, float |
     count = {name: int(np.sum(times["state"] == name)) for name in (*ENDED, *TURNED_AWAY, "left")}
     turned_away = np.isin(times["state"], TURNED_AWAY)
     left_gpu_s = times["work_left_gpu_s"]
-    due_gpu_s = np.array([job.truth.due_gpu_s for job in record.jobs])
+    due_gpu_s = numbers(record.jobs, "due_gpu_s")
     span = float(np.max(times["end_s"][ended]) - np.min(times["submit_s"])) if ended.any() else math.nan
     return {
         "jobs_submitted": len(record.outcomes),
@@ -382,7 +379,7 @@ def fairness_jain(jobs: Sequence[Job], times: Times) -> float:
         return math.nan
     speed = np.zeros(len(jobs))
     np.divide(times["runtime_s"], times["jct_s"], out=speed, where=times["ended"] & (times["jct_s"] > 0))
-    regions, index = np.unique([job.ask.tenant.region for job in jobs], return_inverse=True)
+    regions, index = np.unique(values(jobs, "tenant.region"), return_inverse=True)
     number = np.bincount(index[counted], minlength=len(regions))
     total = np.bincount(index[counted], speed[counted], minlength=len(regions))
     means = total[number > 0] / number[number > 0]
@@ -445,18 +442,20 @@ def capped_metrics(record: Record) -> dict[str, float]:
         if not node.caps:
             continue
         mine = np.flatnonzero((rows.site == index) & (rows.kind == _RUN))
-        asks = [record.jobs[job].ask for job in rows.job[mine].tolist()]
-        gpus = np.array([ask.gpus for ask in asks], dtype=np.float64)
-        full_w = gpus * np.array([ask.intensity for ask in asks]) * node.dynamic_w
+        job = rows.job[mine]
+        gpus = numbers(record.jobs, "gpus")[job]
+        full_w = gpus * numbers(record.jobs, "intensity")[job] * node.dynamic_w
         above_w = rows.power_w[mine] - rows.gpus[mine] * node.idle_w / node.gpus
-        rigid = np.array([ask.speedup is None for ask in asks], dtype=bool)  # a resized job draws less, too
+        curves = values(record.jobs, "speedup")
+        rigid = np.array([curve is None for curve in curves], dtype=bool)[job]  # a resized job draws less, too
         capped = (above_w < WHOLE * full_w) & (full_w > 0.0) & rigid
         starts, ends = rows.start_s[mine][capped], rows.end_s[mine][capped]
         held_s += _covered_s(starts, ends)
         for at, lasted_s in zip(np.flatnonzero(capped).tolist(), (ends - starts).tolist(), strict=True):
-            power, does = zip(*node.caps_of(asks[at]), strict=True)
+            ask = record.jobs[int(job[at])].ask
+            power, does = zip(*node.caps_of(ask), strict=True)
             speed = float(np.interp(above_w[at] / full_w[at], power, does))
-            delayed_gpu_s += (1.0 - speed) * asks[at].gpus * lasted_s
+            delayed_gpu_s += (1.0 - speed) * ask.gpus * lasted_s
     return {"capped_h": held_s / HOUR_S, "capped_gpu_hours": delayed_gpu_s / HOUR_S}
 
 

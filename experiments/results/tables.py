@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,27 @@ from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow
 from tafukt.experiments.results.grid_events import grid_event_rows
 from tafukt.experiments.results.meter import Meter, meter_columns
 from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, Times, job_times
-from tafukt.simulator.record import Events, Record, SiteEnergy
-from tafukt.simulator.units import HOUR_S, KWH_J, Floats, Ints
 from tafukt.sites.profile import StepProfile
+from tafukt.workloads.job import numbers, values
 
 Columns = dict[str, Any]
 
+OF_A_JOB = {
+    "job": "job_id",
+    "job_class": "job_class",
+    "region": "tenant.region",
+    "function": "tenant.function",
+    "programme": "tenant.programme",
+    "home": "home",
+    "dataset": "dataset.name",
+    "dataset_gb": "dataset.size_gb",
+    "residency": "dataset.residency",
+    "gpus": "gpus",
+    "priority": "priority",
+    "interruptible": "interruptible",
+    "elasticity": "elasticity",
+}
+"""Columns of jobs.parquet that are told as they were asked, and by what name."""
 SEGMENTS_MOST = 50
 """In one step of energy.parquet, that are worth adding up one after another."""
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -77,28 +91,20 @@ def job_columns(
     record: Record, start: datetime, attributed: Mapping[str, Floats], times: Times | None = None
 ) -> Columns:
     """The columns of jobs.parquet, by name."""
-    outcomes, times = record.outcomes, times or job_times(record)
-    asks = [job.ask for job in record.jobs]
-    sites = [site.name for site in record.scenario.sites]
-    columns: Columns = {
-        "job": [ask.job_id for ask in asks],
-        "job_class": [ask.job_class for ask in asks],
-        "region": [ask.tenant.region for ask in asks],
-        "function": [ask.tenant.function for ask in asks],
-        "programme": [ask.tenant.programme for ask in asks],
-        "home": [ask.home for ask in asks],
-        "dataset": [ask.dataset.name for ask in asks],
-        "dataset_gb": [ask.dataset.size_gb for ask in asks],
-        "residency": [ask.dataset.residency for ask in asks],
-        "estimate_h": np.array([ask.estimate_s for ask in asks], dtype=float) / HOUR_S,
-        "slack_h": np.array([ask.slack_s for ask in asks], dtype=float) / HOUR_S,
-        "state": [outcome.state for outcome in outcomes],
-        "site": [sites[outcome.site] if outcome.site >= 0 else "" for outcome in outcomes],
+    times = times or job_times(record)
+    jobs, sites = (
+        record.jobs,
+        [*(site.name for site in record.scenario.sites), ""],
+    )  # the last is that of index -1: none
+    columns: Columns = {column: values(jobs, name) for column, name in OF_A_JOB.items()}
+    columns |= {
+        "estimate_h": numbers(jobs, "estimate_s") / HOUR_S,
+        "slack_h": numbers(jobs, "slack_s") / HOUR_S,
+        "state": times["state"].tolist(),
+        "site": _taken(sites, Outcomes.of(record.outcomes).column("site")),
         "bounded_slowdown": times["slowdown"],
         "deadline_missed": times["missed"],
     }
-    for name in ("gpus", "priority", "interruptible", "elasticity"):
-        columns[name] = [*map(attrgetter(name), asks)]
     for name in COUNTS:
         columns[name] = times[name]
     for name in ("submit", "start", "end", "wait", "jct", "runtime", "deadline"):
@@ -226,7 +232,7 @@ def event_columns(record: Record, start: datetime, which: str) -> Columns:
     events = Events.of(record.events)
     events = events if kept is None else events.only(kept)
     sites = [*(site.name for site in record.scenario.sites), ""]  # the last one is that of index -1: none
-    seconds, names = events.column("time_s"), [*(job.ask.job_id for job in record.jobs), ""]
+    seconds, names = events.column("time_s"), [*values(record.jobs, "job_id"), ""]
     told, of_event = np.unique(events.column("detail"), return_inverse=True)
     texts = {
         "kind": events.kinds,

@@ -102,7 +102,7 @@ def own_bound(record: Record, cell: Case, times: Times) -> Bound | None:
     Windows of late jobs are stretched to their actual ends, and jobs given up need not be done.
     """
     late = times["missed"] & times["ended"]
-    given_up = np.array([outcome.state != "left" and outcome.work_left_gpu_s > 0 for outcome in record.outcomes], bool)
+    given_up = (times["state"] != "left") & (times["work_left_gpu_s"] > 0)
     if not late.any() and not given_up.any():
         return None
     ends_s = np.where(late, times["end_s"], np.nan)

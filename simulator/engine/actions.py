@@ -270,7 +270,7 @@ class ActionExecutor:
         more = action.gpus - job.gpus
         if self.eligibility.has_quotas and more > 0 and not self.eligibility.within_quota(ask, job.site, more):
             raise self._refusal(action, f"the quota of {ask.tenant.region} is used up")
-        self.log.outcomes[job.index].resizes += 1
+        self.log.outcomes.resizes[job.index] += 1
         if self.log.changes:
             self.phases.note("resize", job, action.reason, {"gpus": action.gpus, **action.detail})
         job.resizing = True

@@ -40,7 +40,7 @@ from tafukt.simulator.errors import PolicyCrash, PolicyEndless, SimulationError
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
-from tafukt.workloads.job import Job, in_order
+from tafukt.workloads.job import Job, in_order, numbers
 
 # What a policy may do before it is taken to be without end: rounds at one instant, rounds in a row in which nothing
 # begins, ends or changes its power (every minute for 138 days), and actions in one round.
@@ -94,8 +94,9 @@ class Engine:
         self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage, self.capacity)
         forecast = Forecast(scenario, settings.forecast, seed)
         self.view = View(state, self.eligibility, self.network, self.shortage, forecast)
-        ticks = np.rint(np.fromiter((job.ask.submit_s * TICKS_PER_S for job in state.jobs), float, len(state.jobs)))
+        ticks = np.rint(numbers(state.jobs, "submit_s") * TICKS_PER_S)
         self._submits_s = array("d", (ticks / TICKS_PER_S).tobytes())
+        self._arrivals = iter(state.jobs)
         self._rounds = 0
         self._round_due = False
         # For the watchdog: rounds since anything but a round happened, and when the last ones were.
@@ -138,7 +139,7 @@ class Engine:
 
     def _arrive(self, event: SimEvent) -> None:
         index: int = event._value
-        state, ask = self.state, self.state.jobs[index].ask
+        state, ask = self.state, next(self._arrivals).ask
         self._idle_rounds = 0
         if index + 1 < len(state.jobs):
             self._feed(index + 1)
@@ -297,6 +298,8 @@ def simulate(
         If an invariant does not hold; a fault of Tafukt, never of the input.
     """
     # A run makes many small objects and no cycles worth looking for: a seventh of its time would go there.
+    if check_handed:
+        jobs = tuple(jobs)  # the very objects that the policy is handed; of a table it would be others
     before = prints_of(jobs, scenario) if check_handed else None
     collecting = gc.isenabled()
     gc.disable()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from tafukt.simulator.engine import job_state as checkpoints
 from tafukt.simulator.engine.eligibility import Eligibility
@@ -21,8 +21,9 @@ from tafukt.simulator.engine.state import State
 from tafukt.simulator.errors import BreachError
 from tafukt.simulator.failures import software_faults
 from tafukt.simulator.power_caps import speed
-from tafukt.simulator.record import NOTHING, OCCUPANCY_CODES, EndState
+from tafukt.simulator.record import END_STATES, LEFT, NOTHING, OCCUPANCY_CODES, EndState
 from tafukt.simulator.units import TICKS_PER_S, on_grid
+from tafukt.workloads.job import Ending, values
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 _RUN = OCCUPANCY_CODES["run"]
 # What the last event of a job carries; one for all jobs, since there may be a million.
-_ENDED: dict[str, Mapping[str, str]] = {state: {"state": state} for state in get_args(EndState)}
+_ENDED: dict[str, Mapping[str, str]] = {state: {"state": state} for state in END_STATES}
+_END_CODES: dict[str, int] = {state: code for code, state in enumerate(END_STATES)}
 _END_EVENTS = {"rejected": "reject", "refused": "refuse"}
 
 
@@ -49,7 +51,9 @@ class JobPhases:
         # What each job will do, which is the truth: before anything happens, all of it is left.
         for ended in _ENDED.values():
             state.log.share(ended)
-        self._due_gpu_s = [outcome.work_left_gpu_s for outcome in state.log.outcomes]
+        self.outcomes = state.log.outcomes
+        self._endings: list[Ending] = values(state.jobs, "ending")
+        self._due_gpu_s = self.outcomes.work_left_gpu_s[:]
         self._seed = seed
         self._software: dict[int, Iterator[float]] = {}
         self._kill_at_limit = state.settings.overrun == "kill"
@@ -67,10 +71,9 @@ class JobPhases:
             up_s = on_grid(up_s)
         job.site, job.started_s, job.until_s = site, now, up_s
         self._equip(job, allocation, gpus, cap)
-        outcome = self.log.outcomes[job.index]
-        outcome.site = site
+        self.outcomes.site[job.index] = site
         if job.first_start_s < 0:
-            job.first_start_s = outcome.start_s = now
+            job.first_start_s = self.outcomes.start_s[job.index] = now
         if self.network.links and self.network.fetch(job, site, self._fetched):
             self._enter(job, "fetching", inf)
         elif up_s > now:
@@ -165,7 +168,7 @@ class JobPhases:
         self.log.occupy(job, now, _RUN)
         self.leave(job)
         tolerance = job.rate / TICKS_PER_S + 1e-9 * due
-        self.log.outcomes[job.index].work_left_gpu_s = 0.0
+        self.outcomes.work_left_gpu_s[job.index] = 0.0
         if done < due - tolerance:
             if not self._kill_at_limit:
                 raise BreachError(f"job {job.ask.job_id!r} ended with {due - done} GPU-s of its work left")
@@ -174,7 +177,7 @@ class JobPhases:
         if done > due + tolerance:
             raise BreachError(f"job {job.ask.job_id!r} did {done} GPU-s at {now} s, due {due}")
         job.done_gpu_s = due
-        self.end(job, self.state.jobs[job.index].truth.ending)
+        self.end(job, self._endings[job.index])
 
     def _bank(self, job: JobState) -> None:
         """Write down a run that is cut here: what checkpoints hold of it, and what they do not hold yet."""
@@ -218,7 +221,7 @@ class JobPhases:
 
     def pause(self, job: JobState, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
         """Checkpoint a running job; it waits again once that is written, and its GPUs are free."""
-        self.log.outcomes[job.index].pauses += 1
+        self.outcomes.pauses[job.index] += 1
         if self.log.changes:
             self.note("pause", job, reason, detail)
         self.save(job)
@@ -230,7 +233,7 @@ class JobPhases:
 
         Where it is `at_once`, it starts on its arrival if there is still room, whoever else waits.
         """
-        self.log.outcomes[job.index].moves += 1
+        self.outcomes.moves[job.index] += 1
         if self.log.changes:
             self.note("move", job, reason, {"to": self.state.scenario.sites[site].name, **detail})
         job.arrives = at_once
@@ -312,14 +315,14 @@ class JobPhases:
         self.network.abandon(job)
         lost_gpu_s = self.log.lose(job)
         job.done_gpu_s, job.into_s, job.target, job.resizing = job.safe_gpu_s, 0.0, -1, False
-        self.log.outcomes[job.index].kills += 1
+        self.outcomes.kills[job.index] += 1
         if self.log.changes:
             self.note("kill", job, reason, {"lost_gpu_s": lost_gpu_s})
         self.leave(job)
         job.faults += fault
         if fault and self.faults.retries is not None and job.faults > self.faults.retries:
             left = self._due_gpu_s[job.index] - job.safe_gpu_s
-            self.log.outcomes[job.index].work_left_gpu_s = left
+            self.outcomes.work_left_gpu_s[job.index] = left
             self.end(job, "failed", f"given up after {job.faults} faults")
         else:
             self.requeue(job)
@@ -371,30 +374,31 @@ class JobPhases:
     def refuse(self, job: JobState, reason: str, detail: Mapping[str, Any] = NOTHING) -> None:
         """Turn a waiting job away; what it has done so far stays done, the rest is nobody's."""
         del self.state.waiting[job.index]
-        self.log.outcomes[job.index].work_left_gpu_s = self._due_gpu_s[job.index] - job.done_gpu_s
+        self.outcomes.work_left_gpu_s[job.index] = self._due_gpu_s[job.index] - job.done_gpu_s
         self.end(job, "refused", reason, detail)
 
     def end(self, job: JobState, state: EndState, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
         """The one end of a job."""
-        outcome = self.log.outcomes[job.index]
-        if outcome.state != "left":
-            raise BreachError(f"job {job.ask.job_id!r} ended as {outcome.state} and then as {state}")
-        outcome.state, outcome.end_s = state, self.clock.now
+        outcomes, index, now = self.outcomes, job.index, self.clock.now
+        before = outcomes.state[index]
+        if before != LEFT:
+            raise BreachError(f"job {job.ask.job_id!r} ended as {END_STATES[before]} and then as {state}")
+        outcomes.state[index], outcomes.end_s[index] = _END_CODES[state], now
         job.phase = "ended"
         if self.log.changes:
             kind = _END_EVENTS.get(state, "end")
             told = {**_ENDED[state], **detail} if detail else _ENDED[state]
-            self.log.note(self.clock.now, kind, job.index, job.site, reason, told)
+            self.log.note(now, kind, index, job.site, reason, told)
 
     def close(self, end_s: float) -> None:
         """Write down what is still under way when the window closes."""
         for job in self.state.running.values():
             left = self._due_gpu_s[job.index] - job.progress_gpu_s(end_s)
-            self.log.outcomes[job.index].work_left_gpu_s = max(left, 0.0)
+            self.outcomes.work_left_gpu_s[job.index] = max(left, 0.0)
             self.log.occupy(job, end_s, CODE_OF[job.phase])
         for job in (*self.state.waiting.values(), *self.state.moving.values()):
             left = self._due_gpu_s[job.index] - job.done_gpu_s
-            self.log.outcomes[job.index].work_left_gpu_s = left
+            self.outcomes.work_left_gpu_s[job.index] = left
 
     def note(self, kind: str, job: JobState, reason: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
         """Write down an event of a job."""

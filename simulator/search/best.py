@@ -9,14 +9,14 @@ import numpy as np
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.policies.presets import policy
-from tafukt.simulator.record import Record
+from tafukt.simulator.record import Outcomes, Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.search.compiled import AVAILABLE
 from tafukt.simulator.search.follow import Follow
 from tafukt.simulator.search.search import Found, SearchSettings, again, schedule_of, search
 from tafukt.simulator.search.world import MARGIN_MIN, obstacle
 from tafukt.simulator.units import Floats
-from tafukt.workloads.job import Job
+from tafukt.workloads.job import Job, numbers
 
 MENDED = 4
 """How often late jobs are given longer margins, and the search goes on from the best plan."""
@@ -33,8 +33,8 @@ class Carried:
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        ends_s = np.array([outcome.end_s for outcome in record.outcomes])
-        deadlines_s = np.array([job.ask.deadline_s for job in record.jobs])
+        ends_s = Outcomes.of(record.outcomes).column("end_s")
+        deadlines_s = numbers(record.jobs, "deadline_s")
         due = np.isfinite(deadlines_s)
         self.late_s: Floats = np.zeros(len(ends_s))
         self.late_s[due] = np.maximum(ends_s[due] - deadlines_s[due], 0.0)

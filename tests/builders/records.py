@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -96,14 +97,15 @@ def jobs_and_occupancy(what: Scenario, count: int, seed: int) -> tuple[tuple[Job
         else:
             rows.append((j, site, half + pause, end, gpus, power, 0))
             outcomes.append(Outcome("done" if j % 7 else "failed", site, start, end))
-        outcomes[-1].pauses = int(pause > 0)
+        outcomes[-1] = replace(outcomes[-1], pauses=int(pause > 0))
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     occupancy = Occupancy(
         *(columns[i].astype(float if i in (2, 3, 5) else np.int64) for i in range(7)),
     )
     for j, outcome in enumerate(outcomes):
         mask = occupancy.job == j
-        outcome.busy_gpu_s = float(np.sum((occupancy.end_s - occupancy.start_s)[mask] * occupancy.gpus[mask]))
+        busy_gpu_s = float(np.sum((occupancy.end_s - occupancy.start_s)[mask] * occupancy.gpus[mask]))
+        outcomes[j] = replace(outcome, busy_gpu_s=busy_gpu_s)
     return tuple(jobs), outcomes, occupancy
 
 

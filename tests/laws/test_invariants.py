@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,9 +58,8 @@ def outcome(name: str, **values: Any) -> Callable[[Record], Record]:
     """Change what became of a job."""
 
     def spoilt(record: Record) -> Record:
-        outcomes = [copy.copy(o) for o in record.outcomes]
-        for key, value in values.items():
-            setattr(outcomes[index(record, name)], key, value)
+        outcomes, place = [*record.outcomes], index(record, name)
+        outcomes[place] = replace(outcomes[place], **values)
         return replace(record, outcomes=outcomes)
 
     return spoilt
@@ -171,7 +169,7 @@ def test_the_engine_stops_a_run_that_breaks_them(what: str) -> None:
         elif what == "cluster":
             engine.state.clusters[0].free[0] += 1
         elif what == "job":
-            engine.state.log.outcomes[1].work_left_gpu_s += 100.0
+            engine.state.log.outcomes.work_left_gpu_s[1] += 100.0
         else:
             engine.state.ledgers[0].it_values[1] += 1.0
 

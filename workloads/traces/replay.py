@@ -20,17 +20,19 @@ from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import paused_collection
 from tafukt.workloads.job import (
+    JOBS_AT_ONCE,
     TIERS,
-    Ask,
     Checkpoint,
     Dataset,
-    Ending,
     Job,
+    JobTable,
     PowerCurve,
+    Shared,
     Tenant,
     Tier,
-    Truth,
     in_order,
+    named,
+    numbers,
 )
 from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces.formats import load_table
@@ -88,7 +90,7 @@ def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: fl
     picked, mapping = _homes(model, table, picked, places)
     with paused_collection():
         jobs, beyond = _jobs(model, table, picked, places, days, seed, report)
-    work = sum(job.truth.due_gpu_s for job in jobs)
+    work = sum(numbers(jobs, "due_gpu_s").tolist())
     scale |= {
         "window_start_day": round(first_day, 6),
         "window_days": days,
@@ -494,72 +496,88 @@ def _jobs(
     days: float,
     seed: int,
     report: Integrity,
-) -> tuple[tuple[Job, ...], int]:
-    """The job objects, and how many segments of chains would be submitted after the window."""
+) -> tuple[Sequence[Job], int]:
+    """The jobs, and how many segments of chains would be submitted after the window."""
     estimate = _estimate(model, table, picked, report)
     parts = _parts(model, picked.runtime_s)
-    at = picked.index
-    report.repair(
-        f"split into chained segments of at most {model.runtime_cap_h} h", np.unique(table.row[at][parts > 1])
-    )
+    repaired = np.unique(table.row[picked.index][parts > 1])
+    report.repair(f"split into chained segments of at most {model.runtime_cap_h} h", repaired)
     asked = _asked(model, table, picked, places, estimate / parts, seed, report)
-    tenants: dict[tuple[int, int], Tenant] = {}
-    jobs: list[Job] = []
-    beyond = 0
-    for (
-        index, copy, turn, submit, runtime, gpus, home, wanted, chain, cluster, kind, status, row, slack, may_stop,
-        priority, start, checkpoint, dataset, place, floor, curve,
-    ) in _rows(table, picked, estimate, parts, asked):  # fmt: skip
-        who = tenants.get((home, cluster))
-        if who is None:
-            who = tenants[home, cluster] = Tenant(places[home].region, "trace", table.clusters[cluster])
-        name = _name(table.ids[index] if table.ids else f"r{row}", turn, copy)
-        for part in range(chain):
-            begun = submit + part * runtime
-            if begun >= days * DAY_S:
-                beyond += chain - part
-                break
-            ask = Ask(
-                job_id=f"{name}.{part + 1}" if chain > 1 else name,
-                submit_s=begun,
-                gpus=gpus,
-                estimate_s=wanted,
-                slack_s=slack,
-                tenant=who,
-                home=places[home].site,
-                dataset=dataset,
-                checkpoint=checkpoint,
-                interruptible=may_stop,
-                priority=priority,
-                intensity=model.intensity,
-                event_floor=floor,
-                power_curve=curve,
-                job_class=table.kinds[kind] or "trace",
-                logged_start_s=start + part * runtime if start == start else None,
-                logged_site=place,
-            )
-            ending: Ending = STATUS[status] if part == chain - 1 else "done"
-            jobs.append(Job(ask, Truth(gpus * runtime, ending)))
+    # Every segment: the row picked that it is of, and which of its segments it is, by submission.
+    row = np.repeat(np.arange(len(parts)), parts)
+    part = np.arange(len(row)) - np.repeat(np.cumsum(parts) - parts, parts)
+    runtime = picked.runtime_s / parts
+    submit = picked.rows.submit_s[row] + part * runtime[row]
+    order = np.argsort(submit, kind="stable")
+    order = order[submit[order] < days * DAY_S]
+    beyond, row, part = len(row) - len(order), row[order], part[order]
+    job_id, kind, kinds = named(_each(model, table, picked, places, asked, row, part, parts))
+    jobs = JobTable(
+        job_id=job_id,
+        submit_s=submit[order],
+        gpus=picked.gpus[row],
+        estimate_s=(estimate / parts)[row],
+        slack_s=np.asarray(asked.slack_s, dtype=np.float64)[row],
+        work_gpu_s=picked.gpus[row] * runtime[row],
+        ends_at=np.ones(len(row)),
+        logged_start_s=asked.start_s[row] + part * runtime[row],
+        kind=kind,
+        kinds=kinds,
+    )
     try:
         return in_order(jobs), beyond
     except ValueError as error:
         raise WorkloadError(f"{report.file}: {error}, after copies and segments were named") from None
 
 
-def _rows(
-    table: TraceTable, picked: _Picked, estimate: Floats, parts: Ints, asked: _Asked
-) -> Iterator[tuple[Any, ...]]:
-    """The picked rows of a trace as plain values, with what each asks for."""
+def _each(
+    model: TraceModel,
+    table: TraceTable,
+    picked: _Picked,
+    places: Sequence[Place],
+    asked: _Asked,
+    row: Ints,
+    part: Ints,
+    parts: Ints,
+) -> Iterator[tuple[str, Shared]]:
+    """The name of every segment, and what it has in common with others."""
+    tenants: dict[tuple[int, int], Tenant] = {}
     at = picked.index
     columns = (
-        at, picked.copy, picked.rows.turn, picked.rows.submit_s, picked.runtime_s / parts, picked.gpus, picked.home,
-        estimate / parts, parts, table.cluster[at], table.kind[at], table.status[at], table.row[at],
-        asked.slack_s, asked.interruptible, asked.priority, asked.start_s,
+        at, picked.copy, picked.rows.turn, picked.home, parts, table.cluster[at], table.kind[at], table.status[at],
+        table.row[at], asked.interruptible, asked.priority,
     )  # fmt: skip
-    return zip(
-        *(column.tolist() for column in columns), asked.checkpoints, asked.datasets, asked.places, asked.floors,
-        asked.curves, strict=True,
-    )  # fmt: skip
+    for begin in range(0, len(row), JOBS_AT_ONCE):
+        rows, these = row[begin : begin + JOBS_AT_ONCE], part[begin : begin + JOBS_AT_ONCE]
+        values = (column[rows].tolist() for column in columns)
+        for place, segment, index, copy, turn, home, chain, cluster, kind, status, line, may_stop, priority in zip(
+            rows.tolist(), these.tolist(), *values, strict=True
+        ):
+            who = tenants.get((home, cluster))
+            if who is None:
+                who = tenants[home, cluster] = Tenant(places[home].region, "trace", table.clusters[cluster])
+            name = _name(table.ids[index] if table.ids else f"r{line}", turn, copy)
+            yield (
+                f"{name}.{segment + 1}" if chain > 1 else name,
+                Shared(
+                    tenant=who,
+                    home=places[home].site,
+                    dataset=asked.datasets[place],
+                    checkpoint=asked.checkpoints[place],
+                    interruptible=may_stop,
+                    priority=priority,
+                    intensity=model.intensity,
+                    job_class=table.kinds[kind] or "trace",
+                    event_floor=asked.floors[place],
+                    power_curve=asked.curves[place],
+                    elasticity="rigid",
+                    gpus_min=0,
+                    gpus_max=0,
+                    speedup=None,
+                    logged_site=asked.places[place],
+                    ending=STATUS[status] if segment == chain - 1 else "done",
+                ),
+            )
 
 
 def _name(job_id: str, turn: int, copy: int) -> str:

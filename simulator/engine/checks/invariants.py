@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import inf, isnan
+from math import inf
 
 import numpy as np
 
@@ -12,13 +12,12 @@ from tafukt.simulator.engine.cluster import Cluster
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.errors import BreachError
-from tafukt.simulator.record import OCCUPANCY_CODES, Occupancy, Outcome
+from tafukt.simulator.record import OCCUPANCY_CODES, Occupancy, Outcome, Outcomes
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, Floats, Ints
-from tafukt.workloads.job import Ask, Job
+from tafukt.workloads.job import Ask, Checkpoint, Job, numbers, values
 
 _RUN = OCCUPANCY_CODES["run"]
-_ENDED = ("done", "failed", "cancelled", "rejected", "refused")
 # What work and running time may differ by, relative to the larger, beside the grid of event times.
 _ROUNDING = 1e-9
 
@@ -61,8 +60,9 @@ def _check_times(scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Out
     """Every occupancy lies after its job's submission, while its site is online, in the window, after the last one."""
     if not len(occupancy.job):
         return
-    ends = np.array([scenario.end_s if isnan(outcome.end_s) else outcome.end_s for outcome in outcomes])
-    submits = np.array([job.ask.submit_s for job in jobs])
+    ends = Outcomes.of(outcomes).column("end_s")
+    ends = np.where(np.isnan(ends), scenario.end_s, ends)
+    submits = numbers(jobs, "submit_s")
     online = np.array([site.online_s for site in scenario.sites])
     tick = 1.0 / TICKS_PER_S
     order = np.lexsort((occupancy.start_s, occupancy.job))
@@ -96,17 +96,23 @@ def check_ends(jobs: Sequence[Job], outcomes: Sequence[Outcome], left: Iterable[
         if state.index in open_jobs:
             raise BreachError(f"job {state.ask.job_id!r} is in two places at the end")
         open_jobs.add(state.index)
-    for index, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True)):
-        name, submitted = job.ask.job_id, job.ask.submit_s <= end_s
-        if (outcome.state == "left") != (index in open_jobs) and submitted:
-            where = "nowhere" if outcome.state == "left" else f"{outcome.state} and still under way"
-            raise BreachError(f"job {name!r} is {where} at the end")
-        if (outcome.state in _ENDED) == isnan(outcome.end_s):
-            raise BreachError(f"job {name!r} is {outcome.state}, but its end is {outcome.end_s} s")
-        if outcome.state in ("done", "cancelled") and outcome.work_left_gpu_s:
-            raise BreachError(f"job {name!r} is {outcome.state} with work left")
-        if outcome.state == "rejected" and outcome.busy_gpu_s:
-            raise BreachError(f"job {name!r} was rejected, but held GPUs")
+    columns = Outcomes.of(outcomes)
+    state, ended_s = columns.column("state"), columns.column("end_s")
+    there, left_over = np.zeros(len(jobs), dtype=bool), state == "left"
+    there[[*open_jobs]] = True
+    submitted = numbers(jobs, "submit_s") <= end_s
+    finished = np.isin(state, ("done", "cancelled"))
+    for said, wrong in (
+        ("is nowhere at the end", submitted & left_over & ~there),
+        ("is {state} and still under way at the end", submitted & ~left_over & there),
+        ("is {state}, but its end is {end_s} s", left_over != np.isnan(ended_s)),
+        ("is {state} with work left", finished & (columns.column("work_left_gpu_s") != 0.0)),
+        ("was rejected, but held GPUs", (state == "rejected") & (columns.column("busy_gpu_s") != 0.0)),
+    ):
+        if wrong.any():
+            index = int(wrong.argmax())
+            told = said.format(state=state[index], end_s=ended_s[index])
+            raise BreachError(f"job {jobs[index].ask.job_id!r} {told}")
 
 
 def check_cluster(cluster: Cluster, held: Iterable[JobState], name: str, now_s: float) -> None:
@@ -137,24 +143,24 @@ def _check_work(
     """
     if not len(jobs):
         return
-    due = np.array([job.truth.due_gpu_s for job in jobs])
-    left = np.array([outcome.work_left_gpu_s for outcome in outcomes])
+    due = numbers(jobs, "due_gpu_s")
+    left = Outcomes.of(outcomes).column("work_left_gpu_s")
     done = due - left
     if settings.overrun == "kill":  # whoever is killed at the limit of its estimate leaves nothing to be done
-        done = np.where(left > 0, done, np.minimum(due, [job.ask.estimate_s * job.ask.gpus for job in jobs]))
+        done = np.where(left > 0, done, np.minimum(due, numbers(jobs, "estimate_s") * numbers(jobs, "gpus")))
     ran = occupancy.kind == _RUN
     job, site, held = occupancy.job[ran], occupancy.site[ran], occupancy.gpus[ran]
     duration = occupancy.end_s[ran] - occupancy.start_s[ran]
     slow, fast = _speeds(scenario, jobs, settings, job, site, held, occupancy.power_w[ran])
     least_s = duration - np.minimum(_writing_s(jobs, settings, job, duration), duration)
     fastest = max(spec.node.speed for spec in scenario.sites)
-    tick_gpu_s = np.array([max(row.ask.gpus, row.ask.gpus_max) for row in jobs]) * fastest / TICKS_PER_S
+    tick_gpu_s = np.maximum(numbers(jobs, "gpus"), numbers(jobs, "gpus_max")) * fastest / TICKS_PER_S
     slack = tick_gpu_s * (1.0 + np.bincount(job, minlength=len(jobs)))
     least = np.bincount(job, least_s * slow, len(jobs))
     most = np.bincount(job, duration * fast, len(jobs))
     slack += _ROUNDING * np.maximum(np.maximum(most, due), 1.0)
     wrong = (done < least - slack) | (done > most + slack) | np.isnan(done)
-    wrong &= [outcome.state != "rejected" for outcome in outcomes]
+    wrong &= Outcomes.of(outcomes).column("state") != "rejected"
     if wrong.any():
         index = int(wrong.argmax())
         span = f"{least[index]:g} to {most[index]:g}"
@@ -166,12 +172,12 @@ def _speeds(
     scenario: Scenario, jobs: Sequence[Job], settings: Settings, job: Ints, site: Ints, held: Ints, power_w: Floats
 ) -> tuple[Floats, Floats]:
     """The least and the greatest speed of every run [reference GPU-s per s], read from what it held and drew."""
-    asks = [row.ask for row in jobs]
-    gpus = np.array([ask.gpus for ask in asks], dtype=np.float64)[job]
-    intensity = np.array([ask.intensity for ask in asks])[job]
+    gpus, intensity = numbers(jobs, "gpus")[job], numbers(jobs, "intensity")[job]
     slow, fast = gpus.copy(), gpus.copy()
-    curve = np.array([ask.power_curve for ask in asks])[job]
-    curves = sorted({ask.power_curve for ask in asks})
+    curve, curves = np.empty(0), []
+    if any(spec.node.caps for spec in scenario.sites):
+        of_each = np.array(values(jobs, "power_curve"))
+        curve, curves = of_each[job], sorted(set(of_each.tolist()))
     for index, spec in enumerate(scenario.sites):
         mine, node = site == index, spec.node
         slow[mine] *= node.speed
@@ -184,11 +190,11 @@ def _speeds(
             at, does = (np.array(column) for column in zip(*caps, strict=True))
             slow[those] *= np.where(full_w > 0, np.interp(share, at, does), does[0])
             fast[those] *= np.where(full_w > 0, np.interp(share, at, does), 1.0)
-    elastic = np.array([ask.speedup is not None for ask in asks])[job]
+    elastic = np.array([curve is not None for curve in values(jobs, "speedup")], dtype=bool)[job]
     for row in np.flatnonzero(elastic).tolist():
-        node = scenario.sites[int(site[row])].node
-        low, high = _elastic(asks[int(job[row])], int(held[row]), node.gpus if settings.remainder == "whole" else 1)
-        caps = node.caps_of(asks[int(job[row])])
+        node, ask = scenario.sites[int(site[row])].node, jobs[int(job[row])].ask
+        low, high = _elastic(ask, int(held[row]), node.gpus if settings.remainder == "whole" else 1)
+        caps = node.caps_of(ask)
         slow[row], fast[row] = low * node.speed * (caps[0][1] if caps else 1.0), high * node.speed
     return slow, fast
 
@@ -203,7 +209,7 @@ def _elastic(ask: Ask, held: int, grain: int) -> tuple[float, float]:
 def _writing_s(jobs: Sequence[Job], settings: Settings, job: Ints, duration_s: Floats) -> Floats:
     """The longest that each run can have spent on periodic checkpoints [s]."""
     fails = settings.faults.rate_per_s(1) > 0  # where nothing does, only who asks for checkpoints writes any
-    saves = (row.ask.checkpoint for row in jobs)
+    saves: list[Checkpoint] = values(jobs, "checkpoint")
     write = np.array([save.write_s if fails or save.interval_s is not None else 0.0 for save in saves])
     if not write.any():
         return np.zeros(len(job))

@@ -22,7 +22,7 @@ from tafukt.simulator.policies.planner.planner import Planner, PlannerSettings
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import HOUR_S, Floats
-from tafukt.workloads.job import Job, in_order
+from tafukt.workloads.job import Job, in_order, numbers
 
 # How often the plans of all jobs that are yet to come are improved in turn, before the first one comes.
 SWEEPS = 3
@@ -32,7 +32,7 @@ SWEEPS = 3
 class Known:
     """Knowledge that a planner is given beside what it sees: true durations, and who will come."""
 
-    jobs: tuple[Job, ...]
+    jobs: Sequence[Job]
     durations: bool = True
     arrivals: bool = True
 
@@ -43,6 +43,7 @@ class Clairvoyant(Planner):
     def __init__(self, name: str, settings: PlannerSettings, known: Known) -> None:
         super().__init__(name, settings)
         self._known = replace(known, jobs=in_order(known.jobs))
+        self._due_gpu_s = numbers(self._known.jobs, "due_gpu_s").tolist()
 
     def begin(self, view: View) -> None:
         """Plan everybody who will come, several times over."""
@@ -61,7 +62,7 @@ class Clairvoyant(Planner):
         """Its true duration, where that is known."""
         if not self._known.durations:
             return super().left_h(job, speed)
-        due = self._known.jobs[job.index].truth.due_gpu_s - job.progress_gpu_s(self._view.now_s)
+        due = self._due_gpu_s[job.index] - job.progress_gpu_s(self._view.now_s)
         return float(max(due, 0.0) / job.ask.gpus / speed / HOUR_S)
 
     def chances(self, job: JobState, hours: Floats, speed: float) -> Floats:
