@@ -18,6 +18,8 @@ from tafukt.experiments.results.dictionary import METRICS, TABLES, Column, arrow
 from tafukt.experiments.results.grid_events import grid_event_rows
 from tafukt.experiments.results.meter import Meter, meter_columns
 from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, Times, job_times
+from tafukt.simulator.record import Events, Outcomes, Record, SiteEnergy
+from tafukt.simulator.units import HOUR_S, KWH_J, Floats, Ints
 from tafukt.sites.profile import StepProfile
 from tafukt.workloads.job import numbers, values
 
