@@ -24,7 +24,7 @@ from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import Ask, Dataset, Job, Tenant, Truth, accounting_end_s
+from tafukt.workloads.job import Ask, Dataset, Job, JobTable, Tenant, Truth, accounting_end_s
 
 COMMAND = "import sys; from tafukt.experiments.cli.app import main; sys.argv[0] = 'tafukt'; main()"
 SITES, STEP_S, DAY_S, HOUR_S = 12, 300.0, 86_400.0, 3600.0
@@ -178,17 +178,22 @@ def queue() -> list[Row]:
 
 
 def _million() -> None:
-    """What the subprocess of `memory` does: a million jobs through `fifo`, and the peak of its memory."""
+    """What the subprocess of `memory` does: a million jobs, made one by one into a table, through `fifo`."""
     rng = np.random.default_rng(1)
     count, span = 1_000_000, 60 * DAY_S
+    homes = [f"s{i}" for i in range(SITES)]
     tenants = [Tenant(f"r{i}") for i in range(SITES)]
-    data_sets = [Dataset("d", 0.0, f"s{i}") for i in range(SITES)]
-    jobs = []
-    draws = zip(np.sort(rng.uniform(0, span, count)).tolist(), rng.exponential(HOUR_S, count).tolist(), strict=True)
-    for index, (submit, runtime) in enumerate(draws):
-        home = index % SITES
-        ask = Ask(f"m{index:07d}", submit, 1, runtime, 0.0, tenants[home], f"s{home}", data_sets[home])
-        jobs.append(Job(ask, Truth(runtime)))
+    data_sets = [Dataset("d", 0.0, home) for home in homes]
+    submits, runtimes = np.sort(rng.uniform(0, span, count)), rng.exponential(HOUR_S, count)
+
+    def each() -> Iterator[Job]:
+        for index in range(count):
+            home, runtime = index % SITES, float(runtimes[index])
+            submit = float(submits[index])
+            ask = Ask(f"m{index:07d}", submit, 1, runtime, 0.0, tenants[home], homes[home], data_sets[home])
+            yield Job(ask, Truth(runtime))
+
+    jobs = JobTable.of(each())
     simulate(small_sites(70 * DAY_S, nodes=12), jobs, policy("fifo"), check_handed=False)
 
 
