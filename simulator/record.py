@@ -24,7 +24,7 @@ EndState = Literal["done", "failed", "cancelled", "rejected", "refused", "left"]
 END_STATES: tuple[EndState, ...] = get_args(EndState)
 LEFT = END_STATES.index("left")
 # The time of what never happened: one for all, so that lists of outcomes that are alike are equal.
-NEVER = float("nan")
+NO_TIME = float("nan")
 
 FLOWS = (
     "pv_to_load",
@@ -50,8 +50,8 @@ class Outcome:
 
     state: EndState = "left"
     site: int = -1
-    start_s: float = NEVER
-    end_s: float = NEVER
+    start_s: float = NO_TIME
+    end_s: float = NO_TIME
     busy_gpu_s: float = 0.0
     lost_gpu_s: float = 0.0
     work_left_gpu_s: float = 0.0
@@ -77,7 +77,7 @@ class Outcomes(Sequence[Outcome]):
     def __init__(self, number: int) -> None:
         self.state = array("b", [LEFT]) * number
         self.site = array("i", [-1]) * number
-        self.start_s, self.end_s = (array("d", [NEVER]) * number for _ in range(2))
+        self.start_s, self.end_s = (array("d", [NO_TIME]) * number for _ in range(2))
         self.busy_gpu_s, self.lost_gpu_s, self.work_left_gpu_s = (array("d", [0.0]) * number for _ in range(3))
         self.pauses, self.moves, self.kills, self.resizes = (array("i", [0]) * number for _ in range(4))
 
@@ -106,7 +106,7 @@ class Outcomes(Sequence[Outcome]):
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
         values = [getattr(self, name)[place] for name in self.__slots__[1:]]
-        return Outcome(END_STATES[self.state[place]], *(value if value == value else NEVER for value in values))
+        return Outcome(END_STATES[self.state[place]], *(value if value == value else NO_TIME for value in values))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))

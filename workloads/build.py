@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.job import numbers
+from tafukt.workloads.job import numbers_of
 from tafukt.workloads.schema import Demand, GeneratorModel, NoJobsModel, Place, TraceModel
 from tafukt.workloads.units import DAY_S
 
@@ -103,7 +103,7 @@ def _refuse_overload(model: GeneratorModel | TraceModel, demand: Demand, places:
 def _offered(demand: Demand, places: Sequence[Place], days: float) -> float:
     """Work offered over what the GPUs can do in the time that jobs are submitted; 0 where there are none."""
     capacity = sum(place.gpus * place.speed for place in places) * days * DAY_S
-    return sum(numbers(demand.jobs, "due_gpu_s").tolist()) / capacity if capacity else 0.0
+    return sum(numbers_of(demand.jobs, "due_gpu_s").tolist()) / capacity if capacity else 0.0
 
 
 def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
@@ -117,12 +117,12 @@ def _load(demand: Demand, places: Sequence[Place], days: float) -> list[str]:
 def _too_large(demand: Demand, places: Sequence[Place]) -> list[str]:
     """Jobs that no site can hold, at their smallest size."""
     most = max(place.gpus for place in places)
-    least = numbers(demand.jobs, "gpus_min")
-    least = np.where(least > 0, least, numbers(demand.jobs, "gpus"))
+    least = numbers_of(demand.jobs, "gpus_min")
+    least = np.where(least > 0, least, numbers_of(demand.jobs, "gpus"))
     large = np.flatnonzero(least > most).tolist()
     if not large:
         return []
-    due = numbers(demand.jobs, "due_gpu_s").tolist()
+    due = numbers_of(demand.jobs, "due_gpu_s").tolist()
     work = sum(due)
     share = sum(due[place] for place in large) / work if work else 0.0
     verb = "asks" if len(large) == 1 else "ask"

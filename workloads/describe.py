@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from tafukt.workloads.job import Job, numbers, values
+from tafukt.workloads.job import Job, numbers_of, values_of
 from tafukt.workloads.traces.formats import load_table, sniff
 from tafukt.workloads.traces.table import STATUS, TraceTable
 from tafukt.workloads.units import DAY_S, Floats, Ints
@@ -56,22 +56,22 @@ def of_jobs(jobs: Sequence[Job], start: datetime, title: str = "workload", zone:
     """The columns of a workload's jobs; `start` is the time of second 0, with its time zone."""
     local = start.astimezone(ZoneInfo(zone))
     offset = local.hour * 3600.0 + local.minute * 60.0 + local.second
-    kind, kinds = _codes(values(jobs, "job_class"))
-    region, regions = _codes(values(jobs, "tenant.region"))
+    kind, kinds = _codes(values_of(jobs, "job_class"))
+    region, regions = _codes(values_of(jobs, "tenant.region"))
     return Workload(
         title=title,
-        local_s=numbers(jobs, "submit_s") + offset,
-        duration_s=numbers(jobs, "runtime_s"),
-        gpus=numbers(jobs, "gpus"),
-        ending=np.array([STATUS.index(ending) for ending in values(jobs, "ending")], dtype=np.int64),
+        local_s=numbers_of(jobs, "submit_s") + offset,
+        duration_s=numbers_of(jobs, "runtime_s"),
+        gpus=numbers_of(jobs, "gpus"),
+        ending=np.array([STATUS.index(ending) for ending in values_of(jobs, "ending")], dtype=np.int64),
         kind=kind,
         kinds=kinds,
         region=region,
         regions=regions,
         weekday=local.weekday(),
-        slack_s=numbers(jobs, "slack_s"),
-        estimate_s=numbers(jobs, "estimate_s"),
-        interruptible=np.array(values(jobs, "interruptible"), dtype=bool),
+        slack_s=numbers_of(jobs, "slack_s"),
+        estimate_s=numbers_of(jobs, "estimate_s"),
+        interruptible=np.array(values_of(jobs, "interruptible"), dtype=bool),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tafukt.problems import hint
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import generate
-from tafukt.workloads.job import numbers
+from tafukt.workloads.job import numbers_of
 from tafukt.workloads.mix import ArrivalModel, ClassModel, DatasetModel, FunctionModel, MixModel, load_mix
 from tafukt.workloads.schema import GeneratorModel, Place
 from tafukt.workloads.traces.table import TraceTable
@@ -142,9 +142,9 @@ def _draw(mix: MixModel, jobs_per_day: float, start: datetime, days: float, seed
     place = Place("fit", "FIT", 1e6, 2 * biggest, mix.country)
     jobs = generate(model, [place], start, days, seed, Path(), mix).jobs
     return {
-        "duration": numbers(jobs, "runtime_s"),
-        "gpus": numbers(jobs, "gpus"),
-        "submit": numbers(jobs, "submit_s"),
+        "duration": numbers_of(jobs, "runtime_s"),
+        "gpus": numbers_of(jobs, "gpus"),
+        "submit": numbers_of(jobs, "submit_s"),
     }
 
 

@@ -363,7 +363,7 @@ class JobTable(Sequence[Job]):
     __hash__ = None  # type: ignore[assignment]
 
     def values(self, name: str) -> Any:
-        """See `values`."""
+        """As the function `values_of`."""
         match name:
             case "due_gpu_s":
                 return self.work_gpu_s * self.ends_at
@@ -398,7 +398,7 @@ def named(each: Iterable[tuple[str, Shared]]) -> tuple[Texts, NDArray[np.int32],
     return Texts(names()), np.frombuffer(kind, np.int32), [*known]
 
 
-def values(jobs: Sequence[Job], name: str) -> Any:
+def values_of(jobs: Sequence[Job], name: str) -> Any:
     """One value of every job, as an array or a list: a field of `Ask` or `Truth`, or what is worked out from them.
 
     A name with a point goes further, as in `tenant.region`. Of a table they are had without making its jobs.
@@ -409,9 +409,9 @@ def values(jobs: Sequence[Job], name: str) -> Any:
     return [*map(attrgetter(own), jobs)]
 
 
-def numbers(jobs: Sequence[Job], name: str) -> Floats:
+def numbers_of(jobs: Sequence[Job], name: str) -> Floats:
     """Those values as an array of floats."""
-    return np.asarray(values(jobs, name), dtype=np.float64)
+    return np.asarray(values_of(jobs, name), dtype=np.float64)
 
 
 def in_order(jobs: Iterable[Job]) -> Sequence[Job]:
@@ -430,7 +430,7 @@ def in_order(jobs: Iterable[Job]) -> Sequence[Job]:
     else:
         ordered = tuple(sorted(jobs, key=lambda job: job.ask.submit_s))
     seen: set[str] = set()
-    for name in values(ordered, "job_id"):
+    for name in values_of(ordered, "job_id"):
         if name in seen:
             raise ValueError(f"two jobs are called {name!r}")
         seen.add(name)
@@ -450,8 +450,8 @@ def accounting_end_s(jobs: Sequence[Job], gpu_speed: float) -> float:
         Sum over all GPUs of their speed relative to the reference GPU.
     """
     day = 86_400.0
-    submit_s, slack_s, runtime_s = (numbers(jobs, name) for name in ("submit_s", "slack_s", "runtime_s"))
+    submit_s, slack_s, runtime_s = (numbers_of(jobs, name) for name in ("submit_s", "slack_s", "runtime_s"))
     ends_s = submit_s + np.where(np.isfinite(slack_s), slack_s, day) + 2.0 * runtime_s
-    work = sum(numbers(jobs, "due_gpu_s").tolist())
+    work = sum(numbers_of(jobs, "due_gpu_s").tolist())
     last = max(float(np.max(ends_s, initial=0.0)), 1.5 * work / gpu_speed)
     return float(day * (math.floor(last / day) + 1))

@@ -46,7 +46,7 @@ from tafukt.sites.site import SiteModel, node_types
 from tafukt.sites.supply import SiteSupply, supply
 from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.build import build as build_jobs
-from tafukt.workloads.job import Job, accounting_end_s, numbers, values
+from tafukt.workloads.job import Job, accounting_end_s, numbers_of, values_of
 from tafukt.workloads.schema import Place, WorkloadModel
 
 BITS = 8.0  # of a byte: Gbit/s to GB/s
@@ -190,7 +190,7 @@ def _class_means_s(
         return tuple((name, hours * HOUR_S) for name, hours in sorted(given.items()))
     runtimes: dict[str, list[float]] = {}
     if given == "workload":
-        for name, runtime_s in zip(values(jobs, "job_class"), numbers(jobs, "runtime_s").tolist(), strict=True):
+        for name, runtime_s in zip(values_of(jobs, "job_class"), numbers_of(jobs, "runtime_s").tolist(), strict=True):
             runtimes.setdefault(name, []).append(runtime_s)
     return tuple((name, math.fsum(times) / len(times)) for name, times in sorted(runtimes.items()))
 

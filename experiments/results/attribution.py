@@ -24,7 +24,7 @@ from tafukt.experiments.results.dictionary import ATTRIBUTED
 from tafukt.simulator.record import OCCUPANCY_CODES, Record, SiteEnergy
 from tafukt.simulator.scenario import Site
 from tafukt.simulator.units import KWH_J, Floats
-from tafukt.workloads.job import numbers
+from tafukt.workloads.job import numbers_of
 
 G_PER_KG = 1000.0
 _LOST = OCCUPANCY_CODES["lost"]
@@ -152,7 +152,7 @@ def account_draw_kwh(record: Record, attributed: Mapping[str, Floats], begin_s: 
     attributed : mapping
         The result of `attribution.jobs_columns`.
     """
-    submits_s = numbers(record.jobs, "submit_s")
+    submits_s = numbers_of(record.jobs, "submit_s")
     mine = (submits_s >= begin_s) & (submits_s < end_s)
     total = float(sum(attributed[name][mine].sum() for name in DRAWN))
     for site, energy in enumerate(record.energy):

@@ -21,7 +21,7 @@ from tafukt.experiments.results.ramps import ramp_metrics
 from tafukt.simulator.record import OCCUPANCY_CODES, Outcomes, Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
 from tafukt.simulator.units import DAY_S, HOUR_S, KWH_J, Floats
-from tafukt.workloads.job import Job, numbers, values
+from tafukt.workloads.job import Job, numbers_of, values_of
 
 Times = Mapping[str, NDArray[Any]]
 
@@ -295,7 +295,7 @@ def job_times(record: Record) -> Times:
     """
     jobs, outcomes = record.jobs, Outcomes.of(record.outcomes)
     state = outcomes.column("state")
-    submit, runtime, deadline = (numbers(jobs, name) for name in ("submit_s", "runtime_s", "deadline_s"))
+    submit, runtime, deadline = (numbers_of(jobs, name) for name in ("submit_s", "runtime_s", "deadline_s"))
     names = ("start_s", "end_s", *GPU_HOURS.values(), *COUNTS)
     found: dict[str, NDArray[Any]] = {name: outcomes.column(name) for name in names}
     ended = np.isin(state, ENDED)
@@ -330,7 +330,7 @@ def job_metrics(record: Record, times: Times | None = None) -> dict[str, float |
     count = {name: int(np.sum(times["state"] == name)) for name in (*ENDED, *TURNED_AWAY, "left")}
     turned_away = np.isin(times["state"], TURNED_AWAY)
     left_gpu_s = times["work_left_gpu_s"]
-    due_gpu_s = numbers(record.jobs, "due_gpu_s")
+    due_gpu_s = numbers_of(record.jobs, "due_gpu_s")
     span = float(np.max(times["end_s"][ended]) - np.min(times["submit_s"])) if ended.any() else math.nan
     return {
         "jobs_submitted": len(record.outcomes),
@@ -379,7 +379,7 @@ def fairness_jain(jobs: Sequence[Job], times: Times) -> float:
         return math.nan
     speed = np.zeros(len(jobs))
     np.divide(times["runtime_s"], times["jct_s"], out=speed, where=times["ended"] & (times["jct_s"] > 0))
-    regions, index = np.unique(values(jobs, "tenant.region"), return_inverse=True)
+    regions, index = np.unique(values_of(jobs, "tenant.region"), return_inverse=True)
     number = np.bincount(index[counted], minlength=len(regions))
     total = np.bincount(index[counted], speed[counted], minlength=len(regions))
     means = total[number > 0] / number[number > 0]
@@ -443,10 +443,10 @@ def capped_metrics(record: Record) -> dict[str, float]:
             continue
         mine = np.flatnonzero((rows.site == index) & (rows.kind == _RUN))
         job = rows.job[mine]
-        gpus = numbers(record.jobs, "gpus")[job]
-        full_w = gpus * numbers(record.jobs, "intensity")[job] * node.dynamic_w
+        gpus = numbers_of(record.jobs, "gpus")[job]
+        full_w = gpus * numbers_of(record.jobs, "intensity")[job] * node.dynamic_w
         above_w = rows.power_w[mine] - rows.gpus[mine] * node.idle_w / node.gpus
-        curves = values(record.jobs, "speedup")
+        curves = values_of(record.jobs, "speedup")
         rigid = np.array([curve is None for curve in curves], dtype=bool)[job]  # a resized job draws less, too
         capped = (above_w < WHOLE * full_w) & (full_w > 0.0) & rigid
         starts, ends = rows.start_s[mine][capped], rows.end_s[mine][capped]

@@ -21,7 +21,7 @@ from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, Times, job_tim
 from tafukt.simulator.record import Events, Outcomes, Record, SiteEnergy
 from tafukt.simulator.units import HOUR_S, KWH_J, Floats, Ints
 from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import numbers, values
+from tafukt.workloads.job import numbers_of, values_of
 
 Columns = dict[str, Any]
 
@@ -98,10 +98,10 @@ def job_columns(
         record.jobs,
         [*(site.name for site in record.scenario.sites), ""],
     )  # the last is that of index -1: none
-    columns: Columns = {column: values(jobs, name) for column, name in OF_A_JOB.items()}
+    columns: Columns = {column: values_of(jobs, name) for column, name in OF_A_JOB.items()}
     columns |= {
-        "estimate_h": numbers(jobs, "estimate_s") / HOUR_S,
-        "slack_h": numbers(jobs, "slack_s") / HOUR_S,
+        "estimate_h": numbers_of(jobs, "estimate_s") / HOUR_S,
+        "slack_h": numbers_of(jobs, "slack_s") / HOUR_S,
         "state": times["state"].tolist(),
         "site": _taken(sites, Outcomes.of(record.outcomes).column("site")),
         "bounded_slowdown": times["slowdown"],
@@ -234,7 +234,7 @@ def event_columns(record: Record, start: datetime, which: str) -> Columns:
     events = Events.of(record.events)
     events = events if kept is None else events.only(kept)
     sites = [*(site.name for site in record.scenario.sites), ""]  # the last one is that of index -1: none
-    seconds, names = events.column("time_s"), [*values(record.jobs, "job_id"), ""]
+    seconds, names = events.column("time_s"), [*values_of(record.jobs, "job_id"), ""]
     told, of_event = np.unique(events.column("detail"), return_inverse=True)
     texts = {
         "kind": events.kinds,

@@ -40,7 +40,7 @@ from tafukt.simulator.errors import PolicyCrash, PolicyEndless, SimulationError
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
-from tafukt.workloads.job import Job, in_order, numbers
+from tafukt.workloads.job import Job, in_order, numbers_of
 
 # What a policy may do before it is taken to be without end: rounds at one instant, rounds in a row in which nothing
 # begins, ends or changes its power (every minute for 138 days), and actions in one round.
@@ -94,7 +94,7 @@ class Engine:
         self.executor = ActionExecutor(state, self.eligibility, self.network, self.phases, self.shortage, self.capacity)
         forecast = Forecast(scenario, settings.forecast, seed)
         self.view = View(state, self.eligibility, self.network, self.shortage, forecast)
-        ticks = np.rint(numbers(state.jobs, "submit_s") * TICKS_PER_S)
+        ticks = np.rint(numbers_of(state.jobs, "submit_s") * TICKS_PER_S)
         self._submits_s = array("d", (ticks / TICKS_PER_S).tobytes())
         self._arrivals = iter(state.jobs)
         self._rounds = 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.record import EVENT_PACK, EVENT_ROW, NOTHING, OCCUPANCY_CODES, Events, Occupancy, Outcomes
-from tafukt.workloads.job import Job, numbers
+from tafukt.workloads.job import Job, numbers_of
 
 _KIND_OF = {"running": "run", "fetching": "wake", "waking": "wake", "restarting": "restart", "saving": "checkpoint"}
 CODE_OF = {phase: OCCUPANCY_CODES[kind] for phase, kind in _KIND_OF.items()}
@@ -28,7 +28,7 @@ class Journal:
 
     def __init__(self, jobs: Sequence[Job], level: str) -> None:
         self.outcomes = Outcomes(len(jobs))
-        self.outcomes.work_left_gpu_s = array("d", numbers(jobs, "due_gpu_s").tobytes())
+        self.outcomes.work_left_gpu_s = array("d", numbers_of(jobs, "due_gpu_s").tobytes())
         # What is told beside most events is one of few mappings.
         self._events = bytearray()
         self._kinds: dict[str, int] = {}

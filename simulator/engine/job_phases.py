@@ -23,7 +23,7 @@ from tafukt.simulator.failures import software_faults
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.record import END_STATES, LEFT, NOTHING, OCCUPANCY_CODES, EndState
 from tafukt.simulator.units import TICKS_PER_S, on_grid
-from tafukt.workloads.job import Ending, values
+from tafukt.workloads.job import Ending, values_of
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent
@@ -52,7 +52,7 @@ class JobPhases:
         for ended in _ENDED.values():
             state.log.share(ended)
         self.outcomes = state.log.outcomes
-        self._endings: list[Ending] = values(state.jobs, "ending")
+        self._endings: list[Ending] = values_of(state.jobs, "ending")
         self._due_gpu_s = self.outcomes.work_left_gpu_s[:]
         self._seed = seed
         self._software: dict[int, Iterator[float]] = {}

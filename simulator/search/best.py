@@ -16,7 +16,7 @@ from tafukt.simulator.search.follow import Follow
 from tafukt.simulator.search.search import Found, SearchSettings, again, schedule_of, search
 from tafukt.simulator.search.world import MARGIN_MIN, obstacle
 from tafukt.simulator.units import Floats
-from tafukt.workloads.job import Job, numbers
+from tafukt.workloads.job import Job, numbers_of
 
 MENDED = 4
 """How often late jobs are given longer margins, and the search goes on from the best plan."""
@@ -34,7 +34,7 @@ class Carried:
     def __init__(self, record: Record) -> None:
         self.record = record
         ends_s = Outcomes.of(record.outcomes).column("end_s")
-        deadlines_s = numbers(record.jobs, "deadline_s")
+        deadlines_s = numbers_of(record.jobs, "deadline_s")
         due = np.isfinite(deadlines_s)
         self.late_s: Floats = np.zeros(len(ends_s))
         self.late_s[due] = np.maximum(ends_s[due] - deadlines_s[due], 0.0)

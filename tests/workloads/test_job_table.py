@@ -21,8 +21,8 @@ from tafukt.workloads.job import (
     Texts,
     accounting_end_s,
     in_order,
-    numbers,
-    values,
+    numbers_of,
+    values_of,
 )
 
 
@@ -64,15 +64,15 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_values_of_a_table_are_those_of_its_jobs(name: str) -> None:
     listed = jobs()
-    assert [*values(JobTable.of(listed), name)] == values(listed, name)
+    assert [*values_of(JobTable.of(listed), name)] == values_of(listed, name)
 
 
 def test_a_value_is_looked_for_where_it_is_kept() -> None:
     (one,) = [kit.job("a", 5.0, 2, 100.0, slack_s=7.0, ends_at=0.5, region="r9")]
-    assert numbers([one], "due_gpu_s").tolist() == [100.0]
-    assert numbers([one], "runtime_s").tolist() == [50.0]
-    assert numbers([one], "deadline_s").tolist() == [112.0]
-    assert values([one], "tenant.region") == ["r9"]
+    assert numbers_of([one], "due_gpu_s").tolist() == [100.0]
+    assert numbers_of([one], "runtime_s").tolist() == [50.0]
+    assert numbers_of([one], "deadline_s").tolist() == [112.0]
+    assert values_of([one], "tenant.region") == ["r9"]
 
 
 def test_a_table_and_a_list_have_one_order() -> None:

@@ -32,7 +32,7 @@ from tafukt.workloads.job import (
     Tier,
     in_order,
     named,
-    numbers,
+    numbers_of,
 )
 from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces.formats import load_table
@@ -90,7 +90,7 @@ def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: fl
     picked, mapping = _homes(model, table, picked, places)
     with paused_collection():
         jobs, beyond = _jobs(model, table, picked, places, days, seed, report)
-    work = sum(numbers(jobs, "due_gpu_s").tolist())
+    work = sum(numbers_of(jobs, "due_gpu_s").tolist())
     scale |= {
         "window_start_day": round(first_day, 6),
         "window_days": days,

@@ -15,7 +15,7 @@ from tafukt.simulator.errors import BreachError
 from tafukt.simulator.record import OCCUPANCY_CODES, Occupancy, Outcome, Outcomes
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, Floats, Ints
-from tafukt.workloads.job import Ask, Checkpoint, Job, numbers, values
+from tafukt.workloads.job import Ask, Checkpoint, Job, numbers_of, values_of
 
 _RUN = OCCUPANCY_CODES["run"]
 # What work and running time may differ by, relative to the larger, beside the grid of event times.
@@ -62,7 +62,7 @@ def _check_times(scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Out
         return
     ends = Outcomes.of(outcomes).column("end_s")
     ends = np.where(np.isnan(ends), scenario.end_s, ends)
-    submits = numbers(jobs, "submit_s")
+    submits = numbers_of(jobs, "submit_s")
     online = np.array([site.online_s for site in scenario.sites])
     tick = 1.0 / TICKS_PER_S
     order = np.lexsort((occupancy.start_s, occupancy.job))
@@ -100,7 +100,7 @@ def check_ends(jobs: Sequence[Job], outcomes: Sequence[Outcome], left: Iterable[
     state, ended_s = columns.column("state"), columns.column("end_s")
     there, left_over = np.zeros(len(jobs), dtype=bool), state == "left"
     there[[*open_jobs]] = True
-    submitted = numbers(jobs, "submit_s") <= end_s
+    submitted = numbers_of(jobs, "submit_s") <= end_s
     finished = np.isin(state, ("done", "cancelled"))
     for said, wrong in (
         ("is nowhere at the end", submitted & left_over & ~there),
@@ -143,18 +143,18 @@ def _check_work(
     """
     if not len(jobs):
         return
-    due = numbers(jobs, "due_gpu_s")
+    due = numbers_of(jobs, "due_gpu_s")
     left = Outcomes.of(outcomes).column("work_left_gpu_s")
     done = due - left
     if settings.overrun == "kill":  # whoever is killed at the limit of its estimate leaves nothing to be done
-        done = np.where(left > 0, done, np.minimum(due, numbers(jobs, "estimate_s") * numbers(jobs, "gpus")))
+        done = np.where(left > 0, done, np.minimum(due, numbers_of(jobs, "estimate_s") * numbers_of(jobs, "gpus")))
     ran = occupancy.kind == _RUN
     job, site, held = occupancy.job[ran], occupancy.site[ran], occupancy.gpus[ran]
     duration = occupancy.end_s[ran] - occupancy.start_s[ran]
     slow, fast = _speeds(scenario, jobs, settings, job, site, held, occupancy.power_w[ran])
     least_s = duration - np.minimum(_writing_s(jobs, settings, job, duration), duration)
     fastest = max(spec.node.speed for spec in scenario.sites)
-    tick_gpu_s = np.maximum(numbers(jobs, "gpus"), numbers(jobs, "gpus_max")) * fastest / TICKS_PER_S
+    tick_gpu_s = np.maximum(numbers_of(jobs, "gpus"), numbers_of(jobs, "gpus_max")) * fastest / TICKS_PER_S
     slack = tick_gpu_s * (1.0 + np.bincount(job, minlength=len(jobs)))
     least = np.bincount(job, least_s * slow, len(jobs))
     most = np.bincount(job, duration * fast, len(jobs))
@@ -172,11 +172,11 @@ def _speeds(
     scenario: Scenario, jobs: Sequence[Job], settings: Settings, job: Ints, site: Ints, held: Ints, power_w: Floats
 ) -> tuple[Floats, Floats]:
     """The least and the greatest speed of every run [reference GPU-s per s], read from what it held and drew."""
-    gpus, intensity = numbers(jobs, "gpus")[job], numbers(jobs, "intensity")[job]
+    gpus, intensity = numbers_of(jobs, "gpus")[job], numbers_of(jobs, "intensity")[job]
     slow, fast = gpus.copy(), gpus.copy()
     curve, curves = np.empty(0), []
     if any(spec.node.caps for spec in scenario.sites):
-        of_each = np.array(values(jobs, "power_curve"))
+        of_each = np.array(values_of(jobs, "power_curve"))
         curve, curves = of_each[job], sorted(set(of_each.tolist()))
     for index, spec in enumerate(scenario.sites):
         mine, node = site == index, spec.node
@@ -190,7 +190,7 @@ def _speeds(
             at, does = (np.array(column) for column in zip(*caps, strict=True))
             slow[those] *= np.where(full_w > 0, np.interp(share, at, does), does[0])
             fast[those] *= np.where(full_w > 0, np.interp(share, at, does), 1.0)
-    elastic = np.array([curve is not None for curve in values(jobs, "speedup")], dtype=bool)[job]
+    elastic = np.array([curve is not None for curve in values_of(jobs, "speedup")], dtype=bool)[job]
     for row in np.flatnonzero(elastic).tolist():
         node, ask = scenario.sites[int(site[row])].node, jobs[int(job[row])].ask
         low, high = _elastic(ask, int(held[row]), node.gpus if settings.remainder == "whole" else 1)
@@ -209,7 +209,7 @@ def _elastic(ask: Ask, held: int, grain: int) -> tuple[float, float]:
 def _writing_s(jobs: Sequence[Job], settings: Settings, job: Ints, duration_s: Floats) -> Floats:
     """The longest that each run can have spent on periodic checkpoints [s]."""
     fails = settings.faults.rate_per_s(1) > 0  # where nothing does, only who asks for checkpoints writes any
-    saves: list[Checkpoint] = values(jobs, "checkpoint")
+    saves: list[Checkpoint] = values_of(jobs, "checkpoint")
     write = np.array([save.write_s if fails or save.interval_s is not None else 0.0 for save in saves])
     if not write.any():
         return np.zeros(len(job))

@@ -22,7 +22,7 @@ from tafukt.simulator.policies.planner.planner import Planner, PlannerSettings
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import HOUR_S, Floats
-from tafukt.workloads.job import Job, in_order, numbers
+from tafukt.workloads.job import Job, in_order, numbers_of
 
 # How often the plans of all jobs that are yet to come are improved in turn, before the first one comes.
 SWEEPS = 3
@@ -43,7 +43,7 @@ class Clairvoyant(Planner):
     def __init__(self, name: str, settings: PlannerSettings, known: Known) -> None:
         super().__init__(name, settings)
         self._known = replace(known, jobs=in_order(known.jobs))
-        self._due_gpu_s = numbers(self._known.jobs, "due_gpu_s").tolist()
+        self._due_gpu_s = numbers_of(self._known.jobs, "due_gpu_s").tolist()
 
     def begin(self, view: View) -> None:
         """Plan everybody who will come, several times over."""
