@@ -105,8 +105,9 @@ class Outcomes(Sequence[Outcome]):
     def __getitem__(self, place: int | slice) -> Outcome | list[Outcome]:
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
-        values = [getattr(self, name)[place] for name in self.__slots__[1:]]
-        return Outcome(END_STATES[self.state[place]], *(value if value == value else NO_TIME for value in values))
+        columns = (getattr(self, name)[place] for name in self.__slots__[1:])
+        values: tuple[Any, ...] = tuple(value if value == value else NO_TIME for value in columns)
+        return Outcome(END_STATES[self.state[place]], *values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))

@@ -169,7 +169,7 @@ def _edges(ledger: SiteLedger, cuts: Sequence[float]) -> tuple[Floats, Ints, Int
 
 
 def _place(base: Floats, times: Floats, step_s: float) -> Ints:
-    """Which of the edges of the supply steps, the last of which is the window's end, each time is; -1 for none."""
+    """Place of each time among the edges of the supply steps, the last of which is the window's end; -1 for none."""
     place = np.minimum(np.rint(times / step_s).astype(np.int64), len(base) - 1)
     return np.where(base[place] == times, place, np.where(times == base[-1], len(base) - 1, -1))
 
