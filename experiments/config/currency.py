@@ -15,7 +15,7 @@ def foreign_prices(currency: str, sites: Mapping[str, SiteModel], file: str) -> 
     if currency == CATALOGUE:
         return []
     return [
-        Problem(file, key, f"is in {CATALOGUE}, and this experiment is in {currency}: give {remedy}")
+        Problem(file, key, f"is in {CATALOGUE}, but this experiment is in {currency}; give {remedy}")
         for name, site in sites.items()
         for key, remedy in _taken_over(f"sites.own.{name}", site)
     ]

@@ -94,7 +94,7 @@ _TRACKER = ("pv.axis_azimuth_deg", "pv.max_angle_deg", "pv.ground_cover", "pv.ba
 SITE_NEEDS = (
     Need(("pv.tilt_deg", "pv.azimuth_deg"), lambda s: s.pv is None or s.pv.mount == "fixed", "pv.mount = 'fixed'"),
     Need(_TRACKER, lambda s: s.pv is None or s.pv.mount == "tracking", "pv.mount = 'tracking'"),
-    Need(("pv.kwp_per_node",), lambda s: s.pv is None or s.pv.kwp is None, "no pv.kwp, which wins over it"),
+    Need(("pv.kwp_per_node",), lambda s: s.pv is None or s.pv.kwp is None, "no pv.kwp, which overrides it"),
     Need(("pv.degradation_per_year",), lambda s: s.pv is None or s.pv.age_years > 0, "pv.age_years above 0"),
     Need(
         ("pv.soiling.storm_loss",),
@@ -104,12 +104,12 @@ SITE_NEEDS = (
     Need(
         ("battery.kwh_per_node",),
         lambda s: s.battery is None or s.battery.kwh is None,
-        "no battery.kwh, which wins over it",
+        "no battery.kwh, which overrides it",
     ),
     Need(
         ("battery.c_rate",),
         lambda s: s.battery is None or s.battery.charge_kw is None or s.battery.discharge_kw is None,
-        "no battery.charge_kw and discharge_kw, which win over it",
+        "no battery.charge_kw and discharge_kw, which override it",
     ),
     Need(
         ("battery.peak_kw",),
@@ -129,7 +129,7 @@ SITE_NEEDS = (
     Need(
         ("weather.temp_air_c",),
         lambda s: s.weather.kind != "clear-sky" or s.climate is None,
-        "no climate, whose temperatures win over it",
+        "no climate, whose temperatures override it",
     ),
     Need(("grid.outages.mean_hours",), lambda s: s.grid.outages.per_year > 0, "grid.outages.per_year above 0"),
     Need(("other.kw",), lambda s: s.other.kind in ("constant", "shape"), "other.kind = 'constant' or 'shape'"),

@@ -325,12 +325,14 @@ def _shared_unfit(sites: Mapping[str, Any], file: str) -> Iterator[Problem]:
             least_kw[shared] = least_kw.get(shared, 0.0) + site.least_kw
             other, terms = first.setdefault(shared, (name, events))
             if terms != events:
-                why = f"the request {shared!r} differs from that of {other}; give all that share it the same"
+                why = f"the request {shared!r} differs from that of {other}; all sites that share it need the same"
                 yield Problem(file, f"sites.{name}.grid.events", why)
     for shared, (name, events) in first.items():
         to_kw = min((event.to_kw for event in events if event.to_kw is not None), default=None)
         if to_kw is not None and to_kw < least_kw[shared]:
-            why = f"to_kw = {to_kw:g} of {shared!r}: its sites draw {least_kw[shared]:g} kW always; ask for no less"
+            why = (
+                f"to_kw = {to_kw:g} of {shared!r}: its sites draw {least_kw[shared]:g} kW at all times; ask for no less"
+            )
             yield Problem(file, f"sites.{name}.grid.events", why)
 
 

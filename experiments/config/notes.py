@@ -71,12 +71,12 @@ def _unkept_limits(loaded: Loaded, inputs: Inputs) -> list[str]:
             f"{start + timedelta(seconds=begin):%Y-%m-%d %H:%M} to {start + timedelta(seconds=end):%H:%M}"
             for begin, end in told
         ]
-        more = f" and {hidden} times more" if hidden else ""
+        more = f" and {hidden} more" if hidden else ""
         fixed = site.grid.import_limit_w
         least_w = float(fixed.values.min()) if isinstance(fixed, StepProfile) else fixed
         below = f", which is below fixed_kw = {site.fixed_w / 1000.0:g}" if least_w < site.fixed_w else ""
         found.append(
-            f"{site.name}: grid.import_limit_kw of {least_w / 1000.0:g}{below}, cannot be kept even without a job: "
+            f"{site.name}: grid.import_limit_kw of {least_w / 1000.0:g}{below}, cannot be kept even without any job: "
             f"{lacking_j / 3.6e6:,.1f} kWh stay unserved, {', '.join(shown)}{more} (local time); raise the limit, or "
             "give more sun or battery"
         )
@@ -90,7 +90,7 @@ def _paid_export(inputs: Inputs) -> list[str]:
     if not shares:
         return []
     if shares == {1.0}:
-        return ["export: all of it is paid for; grid.export_cap_share sets a limit"]
+        return ["export: all of it is paid for; grid.export_cap_share can limit that"]
     told = " or ".join(f"{share:.0%}" for share in sorted(shares))
     return [f"export: paid up to {told} of the window's generation; anything above that earns nothing"]
 

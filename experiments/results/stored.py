@@ -64,7 +64,7 @@ class StoredResults:
         try:
             manifest = json.loads(file.read_bytes())
         except FileNotFoundError:
-            what = "is no result folder" if self.path.is_dir() else "no such folder"
+            what = "is not a result folder" if self.path.is_dir() else "no such folder"
             raise FolderError(Problem(str(self.path), "", f"{what}: there is no {MANIFEST}")) from None
         except (OSError, ValueError) as error:
             raise FolderError(Problem(str(file), "", f"cannot be read: {error}")) from None
@@ -72,7 +72,7 @@ class StoredResults:
             raise FolderError(Problem(str(file), "", "is not a manifest of Tafukt"))
         for name, entry in manifest["runs"].items():
             if not is_plain(name) or not isinstance(entry, dict):
-                raise FolderError(Problem(str(file), "runs", f"{name!r} is no name of a run"))
+                raise FolderError(Problem(str(file), "runs", f"{name!r} is not the name of a run"))
         return manifest
 
     def run_path(self, run_id: str) -> Path:
@@ -84,7 +84,7 @@ class StoredResults:
             If the name would lead out of the folder.
         """
         if not is_plain(run_id):
-            raise FolderError(Problem(str(self.path), "", f"{run_id!r} is no name of a run"))
+            raise FolderError(Problem(str(self.path), "", f"{run_id!r} is not the name of a run"))
         return self.path / "runs" / run_id
 
     def run_summary(self, run_id: str) -> dict[str, Any] | None:

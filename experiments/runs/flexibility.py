@@ -94,7 +94,7 @@ def plan_of(
         If there is no such policy, the experiment has a matrix, nothing in it can bend, or a value makes no sense.
     """
     if loaded.axes:
-        raise InputError(Problem(loaded.file, "matrix", "probes are of one scenario; take the matrix out"))
+        raise InputError(Problem(loaded.file, "matrix", "probes are for one scenario; remove the matrix"))
     if loaded.experiment.engine.respond == "none":
         message = "'none' gives nothing, so there is nothing to probe; least-loss and others give"
         raise InputError(Problem(loaded.file, "engine.respond", message))

@@ -36,7 +36,7 @@ class Folder(StoredResults):
         if (self.path / MANIFEST).is_file():
             return False
         if any(entry.name != SCRATCH for entry in self.path.iterdir()):
-            message = f"holds files but no {MANIFEST}, so it is no result folder; choose another with -o"
+            message = f"holds files but no {MANIFEST}, so it is not a result folder; choose another with -o"
             raise FolderError(Problem(str(self.path), "", message))
         return True
 

@@ -244,7 +244,7 @@ def of_other_code(folder: Folder) -> Problem | None:
     if manifest.get("source_sha256") == source_digest():
         return None
     theirs = f"{manifest.get('tafukt')}, {str(manifest.get('source_sha256'))[:8]}"
-    message = f"the results are of other code than this ({theirs}; now {version()}, {source_digest()[:8]}); "
+    message = f"the results were made by other code than this ({theirs}; now {version()}, {source_digest()[:8]}); "
     message += "they can still be shown (tafukt report, compare, plot, explain), and replay says what differs"
     return Problem(str(folder.path), "tafukt", message)
 

@@ -100,7 +100,7 @@ def _of_policy(inputs: Inputs, policy: PolicyRef, seed: int, objective: Objectiv
     size = sum(map(len, first.values()))
     yield say("the same again, to the byte", _tables(inputs, again) == first, f"{size:,} bytes")
     turned = simulate(inputs.scenario, inputs.jobs[::-1], policy.load(), seed=seed, settings=inputs.settings)
-    yield say("the order of the jobs in the list is nothing", _tables(inputs, turned) == first, "reversed")
+    yield say("the order of the jobs in the list does not matter", _tables(inputs, turned) == first, "reversed")
     yield _faults(inputs, policy, seed)
 
 

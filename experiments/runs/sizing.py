@@ -170,7 +170,9 @@ class _Bench:
         from tafukt.experiments.config.scenario import build
 
         if loaded.axes:
-            raise InputError(Problem(loaded.file, "matrix", "an experiment with a matrix has no one size; take it out"))
+            raise InputError(
+                Problem(loaded.file, "matrix", "an experiment with a matrix cannot be sized; remove the matrix")
+            )
         loaded = with_something_to_scale(loaded)
         self.policy = _policy(loaded, policy)
         self.inputs = [build(loaded, seed) for seed in loaded.experiment.seeds]
@@ -180,7 +182,7 @@ class _Bench:
             site.battery_kwh * site.battery.replacement_mad_per_kwh for site in loaded.sites.values() if site.battery
         )
         if loaded.experiment.currency != "MAD" and pv_mad_per_kwp is None:
-            message = f"PV has a price in MAD alone: give one in {loaded.experiment.currency}"
+            message = f"the default price of PV is in MAD; give one in {loaded.experiment.currency}"
             raise InputError(Problem(loaded.file, "--pv-mad-per-kwp", message))
         prices = pv_price()
         self.pv_mad = self.pv_kwp * (prices["mad_per_kwp"] if pv_mad_per_kwp is None else pv_mad_per_kwp)

@@ -78,12 +78,12 @@ class PublisherFile(Section):
 class WeatherColumns(Section):
     """Names of the columns of a CSV weather file; it needs `ghi`, or both `dni` and `dhi`."""
 
-    time: str = Field("time", description="times")
-    ghi: str = Field("ghi", description="global horizontal irradiance")
-    dhi: str | None = Field(None, description="diffuse horizontal irradiance")
-    dni: str | None = Field(None, description="direct normal irradiance")
-    temp_air: str | None = Field("temp_air", description="air temperature")
-    wind_speed: str | None = Field(None, description="wind speed")
+    time: str = Field(default="time", description="times")
+    ghi: str = Field(default="ghi", description="global horizontal irradiance")
+    dhi: str | None = Field(default=None, description="diffuse horizontal irradiance")
+    dni: str | None = Field(default=None, description="direct normal irradiance")
+    temp_air: str | None = Field(default="temp_air", description="air temperature")
+    wind_speed: str | None = Field(default=None, description="wind speed")
 
 
 class WeatherCSV(Section):

@@ -97,7 +97,7 @@ def test_prices_of_the_catalogue_are_refused_beside_others(tmp_path: Path) -> No
     with pytest.raises(InputError) as caught:
         load_experiment(path)
     told = str(caught.value)
-    assert "sites.own.torino.grid.tariff: is in MAD, and this experiment is in EUR: give a tariff of your own" in told
+    assert "sites.own.torino.grid.tariff: is in MAD, but this experiment is in EUR; give a tariff of your own" in told
     assert "battery.replacement_mad_per_kwh: is in MAD" in told
     path.write_text(FILE.replace('"EUR"', '"euro"'))
     with pytest.raises(InputError, match="currency"):

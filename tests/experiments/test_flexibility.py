@@ -126,7 +126,7 @@ def test_the_command_writes_cards_that_do_not_depend_on_processes(
         ("", {"every_h": 0}, "--every: 0: from 1 to 12"),
         ("days=1", {}, "days: 1: probes begin after half a day"),
         ('engine.respond="none"', {}, "engine.respond: 'none' gives nothing"),
-        ("matrix={days=[2,3]}", {}, "matrix: probes are of one scenario"),
+        ("matrix={days=[2,3]}", {}, "matrix: probes are for one scenario"),
     ],
 )
 def test_what_cannot_be_probed_is_told(file: Path, change: str, words: dict[str, object], said: str) -> None:

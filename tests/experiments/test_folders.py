@@ -88,7 +88,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(name: str, experiment: P
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     manifest["runs"] = {name: next(iter(manifest["runs"].values()))}
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(FolderError, match="no name of a run"):
+    with pytest.raises(FolderError, match="is not the name of a run"):
         tafukt.load(tmp_path / "out")
     sheet = tmp_path / "out" / "summary.csv"
     shutil.copytree(tmp_path / "out", tmp_path / "other")
@@ -97,7 +97,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(name: str, experiment: P
     run(experiment, tmp_path / "new")
     with (tmp_path / "new" / "summary.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(rows)
-    with pytest.raises(FolderError, match="no name of a run"):
+    with pytest.raises(FolderError, match="is not the name of a run"):
         tafukt.load(tmp_path / "new").run(policy="fifo")
 
 
@@ -174,7 +174,7 @@ def test_results_of_other_code_can_still_be_shown(
     (out / "experiment.toml").write_text((out / "experiment.toml").read_text() + "\n[of_another_version]\nkey = 1\n")
     assert command("run", str(experiment), "-o", str(out)) == 2
     told = capsys.readouterr().err
-    assert "of other code than this" in told
+    assert "by other code than this" in told
     assert "tafukt report, compare" in told
     assert "of_another_version" not in told, "keys that one version writes say nothing of the experiment"
     for words in (["compare"], ["report"], ["plot"], ["export"]):
@@ -188,7 +188,7 @@ def test_results_of_other_code_can_still_be_shown(
     capsys.readouterr()
     assert command("replay", str(out)) == 2
     told = capsys.readouterr().err
-    assert "of other code than this (0.1.0, 00000000" in told
+    assert "by other code than this (0.1.0, 00000000" in told
     assert "of_another_version: unknown key" in told
 
 

@@ -121,7 +121,7 @@ def test_bad_choices_are_told(tiny: Loaded, tmp_path: Path) -> None:
         sizing.search(tiny, target, "solr")
     path = tmp_path / "matrix.toml"
     path.write_text(TINY + "\n[matrix]\nworkload.load = [0.2, 0.3]\n")
-    with pytest.raises(InputError, match="has no one size"):
+    with pytest.raises(InputError, match="cannot be sized"):
         sizing.search(load_experiment(path), target)
 
 
