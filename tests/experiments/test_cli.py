@@ -182,7 +182,7 @@ def test_a_job_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         (["run"], "Missing argument"),
         (["runn"], "No such command"),
         (["report", "nowhere"], "no such folder"),
-        (["compare", "{here}"], "no result folder"),
+        (["compare", "{here}"], "not a result folder"),
         (["replay", "nowhere"], "nowhere"),
         (["plot", "{out}", "--figure", "gant"], "did you mean 'gantt'"),
         (["plot", "{out}", "--format", "gif"], "no format"),

@@ -144,7 +144,7 @@ def test_other_code_and_other_files_are_refused(
 def test_a_folder_of_something_else_is_left_alone(experiment: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
-    with pytest.raises(FolderError, match="no result folder"):
+    with pytest.raises(FolderError, match="not a result folder"):
         run(experiment, tmp_path / "out")
     with pytest.raises(FolderError, match="is a file"):
         run(experiment, experiment)
