@@ -206,7 +206,10 @@ def test_a_shared_request_has_one_row_and_its_figure_the_sum_of_its_sites(togeth
     ("change", "said"),
     [
         (f"sites.change.fes.grid.events=[{TOGETHER.replace('0.25', '0.3')}]", "'network' differs from that of"),
-        (f"sites.all.grid.events=[{TOGETHER.replace('cut=0.25', 'to_kw=2.0')}]", "draw 12 kW at all times; ask for no less"),
+        (
+            f"sites.all.grid.events=[{TOGETHER.replace('cut=0.25', 'to_kw=2.0')}]",
+            "draw 12 kW at all times",
+        ),
     ],
 )
 def test_a_shared_request_that_makes_no_sense_is_told(change: str, said: str) -> None:
