@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
@@ -134,6 +134,12 @@ class GridEvent:
     pay_per_j: float = 0.0
     penalty_per_j: float = 0.0
     shared: str = ""
+
+
+def part_w(to_w: float, own_w: float, loads_w: Sequence[float]) -> float:
+    """Part of one site in what several may import together, by the load of each; all have alike of what is over [W]."""
+    whole_w = sum(loads_w)
+    return to_w * own_w / whole_w if whole_w > to_w else own_w + (to_w - whole_w) / len(loads_w)
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,7 @@ class ShortageControl:
         """
         watch, now = self.watches[site], self.clock.now
         if self.ramp_allows is not None and not self.ramp_allows(
-            site, self.added_w(site, gpus, intensity), self._to_come_w(site)
+            site, self.added_w(site, gpus, intensity), self.to_come_w(site)
         ):
             return False
         if watch is None or (
@@ -293,7 +293,7 @@ class ShortageControl:
         if not self.bends(site):
             return False
         ledger.advance_to(now)
-        it_w = ledger.it_w + self._to_come_w(site) + self.added_w(site, gpus, intensity)
+        it_w = ledger.it_w + self.to_come_w(site) + self.added_w(site, gpus, intensity)
         least_w = it_w - self.bendable_w(self, site)
         asked = self.state.announced[site]
         until_s = max(asked[0].end_s if asked else now, now + 1.0)
@@ -318,18 +318,18 @@ class ShortageControl:
         if (
             now < watch.recovers_until_s and not pressing
         ):  # the import is not to come back higher than it was before the request
-            drawn_w = (ledger.it_w + self._to_come_w(site) + added_w) * ledger.per_it(now) - ledger.free_w(now)
+            drawn_w = (ledger.it_w + self.to_come_w(site) + added_w) * ledger.per_it(now) - ledger.free_w(now)
             if drawn_w > watch.recovery_w:
                 return False
         if now < watch.shed_s + self.hold_s:  # so soon after a shortage, sun and battery are not relied upon
             ceiling_w = ledger.ceiling_ahead_w(now, now + self.hold_s)
-            return ledger.load_w(now, ledger.it_w + self._to_come_w(site) + added_w) <= ceiling_w
+            return ledger.load_w(now, ledger.it_w + self.to_come_w(site) + added_w) <= ceiling_w
         carried_w = self.outlooks[site].carried_for_w(now, self.hold_s)
         # First as if everybody who holds GPUs drew all that they can: cheap, and mostly enough.
         most_w = ledger.it_w + (cluster.busy_gpus - cluster.active) * cluster.node.dynamic_w + added_w
         if most_w <= carried_w:
             return True
-        it_w = ledger.it_w + self._to_come_w(site) + added_w
+        it_w = ledger.it_w + self.to_come_w(site) + added_w
         if it_w <= carried_w:
             return True
         ledger.advance_to(now)
@@ -338,7 +338,7 @@ class ShortageControl:
             return self.outlooks[site].most_it_w(until_s, it_w) >= it_w
         return self.outlooks[site].carries_s(it_w, self.hold_s) >= self.hold_s * (1.0 - ROUNDING)
 
-    def _to_come_w(self, site: int) -> float:
+    def to_come_w(self, site: int) -> float:
         """Power that jobs with GPUs in hand will draw more once they run [W]."""
         cluster = self.state.clusters[site]
         node = cluster.node
@@ -393,7 +393,7 @@ class ShortageControl:
             (watch.capped[job.index] - job.cap) * job.ask.intensity * job.gpus * node.dynamic_w
             for job in jobs_at(self.state, site) if job.index in watch.capped
         )  # fmt: skip
-        it_w = ledger.it_w + self._to_come_w(site) + uncapped
+        it_w = ledger.it_w + self.to_come_w(site) + uncapped
         if ledger.load_w(now, it_w) <= ledger.ceiling_ahead_w(now, now + self.hold_s):
             return True
         if now < watch.shed_s + self.hold_s or self._asks(site):

@@ -23,7 +23,7 @@ from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import Listener, State
 from tafukt.simulator.errors import PolicyError
 from tafukt.simulator.power_caps import speed
-from tafukt.simulator.scenario import GridEvent, NodeType, Scenario
+from tafukt.simulator.scenario import GridEvent, NodeType, Scenario, part_w
 from tafukt.simulator.scenario import Site as SiteSpec
 from tafukt.simulator.units import HOUR_S, Floats
 from tafukt.sites.profile import StepProfile
@@ -244,7 +244,7 @@ class View:
 
         Slots are of `slot_s` seconds, counted from the experiment's start. Of one that a limit or a request touches in
         part the least counts; a request for a share is taken of the present load net of the sun until it begins and its
-        baseline is known. Infinite where nothing is limited.
+        baseline is known, and one to several sites together is parted by it. Infinite where nothing is limited.
 
         Returns
         -------
@@ -261,12 +261,21 @@ class View:
             else:
                 row[:] = limit
             for asked in site.requests:
-                if asked.shared and asked.to_w is not None and self.now_s < asked.start_s:
-                    continue  # what this site's part will be is not known before it begins
-                target_w = asked.to_w if asked.to_w is not None else (1.0 - asked.cut) * max(-site.surplus_w, 0.0)
+                target_w = self._target_w(site, asked)
                 part = slice(max(int(asked.start_s // slot_s) - first, 0), max(ceil(asked.end_s / slot_s) - first, 0))
                 row[part] = np.minimum(row[part], target_w)
         return found
+
+    def _target_w(self, site: SiteView, asked: GridEvent) -> float:
+        """The import that a request comes to at a site, as far as that is known now [W]."""
+        if asked.to_w is not None and (not asked.shared or asked.start_s <= self.now_s):
+            return asked.to_w
+        own_w = max(-site.surplus_w, 0.0)
+        if asked.to_w is None:
+            return (1.0 - asked.cut) * own_w
+        key = asked.shared, asked.start_s
+        members = [each for each in self.sites if key in ((other.shared, other.start_s) for other in each.requests)]
+        return part_w(asked.to_w, own_w, [max(-each.surplus_w, 0.0) for each in members])
 
 
 class Policy(Listener, Protocol):

@@ -13,7 +13,7 @@ from tafukt.simulator.engine.grid_requests.shared import DIVIDE_AGAIN_S, divide
 from tafukt.simulator.engine.power_shortage import ShortageControl
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.record import GridRequest
-from tafukt.simulator.scenario import GridEvent
+from tafukt.simulator.scenario import GridEvent, part_w
 from tafukt.simulator.units import DAY_S, HOUR_S, on_grid
 
 if TYPE_CHECKING:
@@ -103,11 +103,17 @@ class GridRequests:
         return max(needed_j - ledger.stored_j, 0.0) if given_w > 0.0 else 0.0
 
     def _target_w(self, site: int, asked: GridEvent) -> float:
-        """The import that a request comes to, as far as that can be told now [W]."""
+        """The import that a request comes to, as far as that can be told now [W].
+
+        One that is shared is parted by what each site draws until it begins, and then by the least loss of work.
+        """
         baseline_w = self._baseline_w(site, asked)
-        if asked.shared and asked.to_w is not None:  # nobody knows yet how much of it will be this site's
-            return baseline_w
-        return asked.to_w if asked.to_w is not None else baseline_w * (1.0 - asked.cut)
+        if asked.to_w is None:
+            return baseline_w * (1.0 - asked.cut)
+        if not asked.shared:
+            return asked.to_w
+        members = self._members[asked.shared, asked.start_s]
+        return part_w(asked.to_w, baseline_w, [self._baseline_w(place, event) for place, event in members])
 
     def _announce(self, site: int, requests: list[GridEvent]) -> None:
         """Let policies know of these requests at a site, and of no others."""
@@ -176,11 +182,11 @@ class GridRequests:
     def _divide(self, event: SimEvent) -> None:
         """Divide a request that is shared anew, by what runs and shines now."""
         key, total_w = event._value
-        for site, part_w in divide(self.shortage, list(self._parts[key]), total_w).items():
+        for site, own_w in divide(self.shortage, list(self._parts[key]), total_w).items():
             requests = self.state.announced[site]
             now = self.state.clock.now
-            self._announce(site, [replace(r, to_w=part_w) if r.start_s <= now < r.end_s else r for r in requests])
-            self._lower_to(site, part_w)
+            self._announce(site, [replace(r, to_w=own_w) if r.start_s <= now < r.end_s else r for r in requests])
+            self._lower_to(site, own_w)
 
     def _baseline_w(self, site: int, asked: GridEvent) -> float:
         """Mean load net of the sun that the request refers to; what a battery gives is part of the answer [W]."""

@@ -115,17 +115,20 @@ def pause_ahead(control: ShortageControl, site: int, target_w: float) -> None:
 
 
 def lacks_w(control: ShortageControl, site: int, target_w: float) -> float:
-    """IT power that nobody could give under a request for `target_w` if it came now and had no battery [W]."""
+    """IT power that nobody could give under a request for `target_w` if it came now and had no battery [W].
+
+    Jobs whose nodes wake or whose data are under way count as if they ran: they will by then.
+    """
     ledger, now = control.state.ledgers[site], control.clock.now
     carried_w = (ledger.free_w(now) + target_w) / ledger.per_it(now)
-    jobs = [job for job in jobs_at(control.state, site) if job.running]
+    jobs = [job for job in jobs_at(control.state, site) if job.phase in ("running", "waking", "fetching")]
     node = control.state.clusters[site].node
     stops = (job for job in jobs if job.ask.event_floor == 0.0 and job.ask.interruptible)
     caps = (job for job in jobs if job.caps and not (job.ask.event_floor == 0.0 and job.ask.interruptible))
     shares = [(job, job.cap) for job in stops]
     shares += [(job, max(job.cap - power_for(job.caps, job.ask.event_floor), 0.0)) for job in caps]
     given_w = sum(node.dynamic_w * share * job.ask.intensity * job.gpus for job, share in shares)
-    return max(ledger.it_w - carried_w - given_w, 0.0)
+    return max(ledger.it_w + control.to_come_w(site) - carried_w - given_w, 0.0)
 
 
 def bendable_w(control: ShortageControl, site: int) -> float:

@@ -386,6 +386,17 @@ def test_a_battery_charges_before_a_request_that_jobs_cannot_answer(penalty: flo
     assert import_w(record, 2 * HOUR + 60.0) == pytest.approx(3000.0 if bought_kwh else 4000.0)
 
 
+def test_a_battery_charges_for_jobs_whose_nodes_are_waking() -> None:
+    """At the notice 4 kW run and a node wakes at 1 kW; with its gang it is 9 kW, 1 kW above the request, for 3 h."""
+    event = replace(EVENT, to_w=8000.0, penalty_per_j=1.1 / KWH)
+    where = with_battery(event, 0.0, price=1.0)
+    two = replace(where.sites[0], nodes=2, node=replace(NODE, wake_s=180.0, sleep_after_s=600.0))
+    gang = make_job("gang", event.notice_s - 60.0, 8, 10 * HOUR)
+    energy = run([*jobs([1.0] * 6), gang], replace(where, sites=(two,))).energy[0]
+    bought_j = float(np.sum(energy.flows_w["import_to_battery"] * np.diff(energy.edges_s)))
+    assert bought_j == pytest.approx(1.25 * KWH, rel=1e-6)
+
+
 @pytest.mark.parametrize("slack_h", [1.0, 10.0])
 @pytest.mark.parametrize(("stored_kwh", "start_h"), [(2.6, 3.0), (2.4, 3.25)])
 def test_one_more_starts_where_the_battery_carries_all_to_the_end(

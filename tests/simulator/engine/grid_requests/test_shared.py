@@ -12,9 +12,11 @@ from builders.jobs import flat, run, scenario, site
 from builders.jobs import job as make_job
 
 from tafukt.experiments.results.grid_events import grid_event_metrics, grid_event_rows
+from tafukt.simulator.engine.view import View
+from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
 from tafukt.simulator.power_caps import MEASURED
 from tafukt.simulator.record import Record
-from tafukt.simulator.scenario import Grid, GridEvent, NodeType, Scenario
+from tafukt.simulator.scenario import Grid, GridEvent, NodeType, Scenario, part_w
 from tafukt.sites.profile import StepProfile
 
 HOUR = 3600.0
@@ -85,3 +87,20 @@ def test_work_moves_to_where_there_is_sun() -> None:
 def test_a_power_is_that_of_the_sum() -> None:
     record = run([*jobs("s0", [0.5] * 6), *jobs("s1", [0.5] * 6)], two_sites(replace(EVENT, to_w=7000.0)))
     assert import_w(record, 3 * HOUR) == pytest.approx(7000.0, rel=1e-9)
+
+
+def test_before_it_begins_a_power_is_parted_by_what_each_site_draws() -> None:
+    """Of 4.8 kW a site of 4 kW gets 3.2 kW and one of 2 kW gets 1.6 kW; 9 kW would leave 1.5 kW over for each."""
+    assert part_w(9000.0, 4000.0, [4000.0, 2000.0]) == 5500.0
+    seen: dict[float, list[float]] = {}
+
+    class Looks(ListScheduler):
+        def round(self, view: View) -> Any:
+            seen[view.now_s] = view.import_limits_w(2, 1)[:, 0].tolist()
+            return super().round(view)
+
+    event = replace(EVENT, cut=0.0, to_w=4800.0)
+    run([*jobs("s0", [0.5] * 6), *jobs("s1", [0.5] * 2)], two_sites(event), Looks("looks", Parts()))
+    assert seen[0.0] == [np.inf, np.inf]
+    assert seen[event.notice_s] == pytest.approx([3200.0, 1600.0])
+    assert sum(seen[event.start_s]) == pytest.approx(4800.0)
