@@ -508,7 +508,7 @@ def outcome(text: str, folder: Path) -> tuple[bool, Any]:
         found = build(loaded.at({key: axis.rows[0][0] for axis in loaded.axes for key in axis.keys}), 1)
     except (InputError, SiteError, WorkloadError) as error:
         return False, str(error)
-    given = (found.scenario, found.jobs, found.settings, found.costs, found.temp_air_c, found.meters)
+    given = (found.scenario, tuple(found.jobs), found.settings, found.costs, found.temp_air_c, found.meters)
     return True, plain((given, session_of(loaded)))
 
 
