@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from tafukt.sites.profile import StepProfile
 
 # What two ways of computing one power may differ by, relative to it.
 POWER_ROUNDING = 1e-12
+
+PIECE = 1 << 14  # so many segments are worked on at once
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def settle_flows(ledger: SiteLedger) -> SiteEnergy:
         site_w=segments.load_w,
         other_w=PerStep(ledger.site.other.values, segments.step),
         pv_w=PerStep(ledger.site.pv.values, segments.step),
-        flows_w={name: _lean(flow_w) for name, flow_w in flows.items()},
+        flows_w=flows,
         stored_j=segments.stored_j,
         price=price,
         export_price=export_price,
@@ -96,7 +98,8 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
         stored = _stored(ledger, edges, segment)
     else:
         power, stored = _same(0.0, len(starts)), _same(ledger.stored_j, len(edges))
-    limit = site.grid.import_limits_w(np.asarray(step * ledger.step_s, dtype=np.float64))
+    at_s = np.asarray(step * ledger.step_s, dtype=np.float64) if ledger.varies else starts
+    limit = site.grid.import_limits_w(at_s)
     if list(ledger.supply_values) == [Supply.GRID]:  # never an outage: what holds everywhere needs no column
         flows = split(pv, load, power, limit, site.grid.export_limit_w)
     else:
@@ -113,9 +116,30 @@ def split(
 ) -> dict[str, Floats]:
     """The eight flows of the ledger [W] from sun, load and battery power (> 0 charging).
 
-    The sun feeds the load first, then the battery; the rest is exported up to the limit, else curtailed.
-    Where a column is done with, the next takes its place: fetching fresh memory costs as much as the sums.
+    Piece by piece: what lies in between then stays in the processor's cache and takes no fresh memory, which would cost
+    several times the sums; and what a site never does takes none at all.
     """
+    flows = dict.fromkeys(FLOWS, _same(0.0, len(pv)))
+    for piece in _pieces(len(pv)):
+        limits = (each if np.ndim(each) == 0 else np.asarray(each)[piece] for each in (limit, export_limit))
+        for name, values in _split(pv[piece], load[piece], battery[piece], *limits).items():
+            if not flows[name].flags.writeable:
+                if not values.any() and not np.signbit(values).any():
+                    continue
+                flows[name] = np.zeros(len(pv))
+            flows[name][piece] = values
+    return flows
+
+
+def _pieces(size: int) -> Iterator[slice]:
+    """The segments, so many at a time that a dozen columns of them stay in the processor's cache."""
+    return (slice(first, first + PIECE) for first in range(0, size, PIECE))
+
+
+def _split(
+    pv: Floats, load: Floats, battery: Floats, limit: Floats | float, export_limit: Floats | float
+) -> dict[str, Floats]:
+    """The flows of some segments: the sun feeds load, then battery; the rest is exported up to the limit, else lost."""
     pv_to_load = np.minimum(pv, load)
     left = pv - pv_to_load
     charge = np.maximum(battery, 0.0)
@@ -191,11 +215,6 @@ def _same(value: float, size: int) -> Floats:
     return np.broadcast_to(np.float64(value), size)
 
 
-def _lean(column: Floats) -> Floats:
-    """A column, held as one value where it is zero throughout: what a site never does takes no room."""
-    return column if column.any() or np.signbit(column).any() else _same(0.0, len(column))
-
-
 def _sampled(profile: StepProfile, ledger: SiteLedger, segments: _Segments) -> PerStep:
     """A profile in every segment; one on another grid than the supply has put its own edges among them."""
     index, at = segments.step, segments.edges_s[:-1]
@@ -213,7 +232,8 @@ def _stored(ledger: SiteLedger, edges: Floats, segment: Ints) -> Floats:
     k = ledger.battery.self_discharge_per_s if ledger.battery else 0.0
     if k:
         times = np.concatenate(([0.0], ledger.ends))
-        stored = stored * np.exp(-k * (edges - times[segment]))
+        for piece in _pieces(len(edges)):
+            stored[piece] *= np.exp(-k * (edges[piece] - times[segment[piece]]))
     return stored
 
 

@@ -41,7 +41,11 @@ TAIL = """
   every hour for each job that is alive; `budget-planner` solves a programme of some
   thousand variables before that.
 - **The bound** is one interior-point solve per scenario and seed; a long window is solved in blocks.
-- **Supply** is pvlib on daylight rows; the second time it is read from disk.
+- **Supply** is pvlib on daylight rows; the second time it is read from disk, as are series from CSV files, which are
+  kept on the steps of the run under a hash of the file's content.
+- **A year of energy alone** from CSV files costs most in what it loads: pandas, scipy and pvlib take more than a second
+  and 150 MB the first time, and are not loaded again. Of the second time, half is the ledger (a move of the battery for
+  each of 1.26 million steps), a quarter tables and metrics, the rest the start of the command and reading profiles.
 """
 
 
