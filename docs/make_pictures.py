@@ -145,28 +145,28 @@ def own_policy(ax: Any) -> str:
         return own_policy_note(results)
 
 
-def cluster_constants() -> tuple[float, float, float, float]:
-    """Start-up and storing of a run [s], and the two lengths of a run [s], as `cluster.md` has them."""
+def cluster_constants() -> tuple[float, list[tuple[str, float, float]]]:
+    """Start-up [s]; what runs are, length of one and what it costs the command [s], as `cluster.md` has them."""
     page = (DOCS / "cluster.md").read_text(encoding="utf-8")
-    formula = re.search(r">  (\d+) s \+ n · max\(t / W, (\d+) ms\)", page)
-    lengths = re.findall(r"\*t\* = ([\d.]+) s", page)
+    formula = re.search(r">  (\d+) s \+ n · max\(t / W, c\)", page)
+    rows = re.findall(r"^\| ([^|]+) \| ([\d.]+) s \| (\d+) ms \|", page, re.MULTILINE)
     assert formula is not None
-    return float(formula[1]), float(formula[2]) / 1000.0, float(lengths[0]), float(lengths[1])
+    return float(formula[1]), [(what, float(length_s), float(ms) / 1000.0) for what, length_s, ms in rows]
 
 
 def cluster(axes: Any) -> str:
     """Draw the time on two processors and on twenty workers along the number of runs; returns the note."""
-    start_s, store_s, week_s, short_s = cluster_constants()
+    start_s, kinds = cluster_constants()
     runs = np.geomspace(1, 1000, 200)
-    for ax, (length_s, what) in zip(axes, ((week_s, "Morocco weeks"), (short_s, "Short runs")), strict=True):
+    for ax, (what, length_s, each_s) in zip(axes, kinds, strict=True):
         ax.plot(runs, runs * length_s / 2.0, label="2 processors of your own")
-        ax.plot(runs, start_s + runs * max(length_s / 20.0, store_s), label="20 workers")
+        ax.plot(runs, start_s + runs * max(length_s / 20.0, each_s), label="20 workers")
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
         ax.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         ax.minorticks_off()
-        ax.set_title(f"{what}, {length_s:g} s each", loc="left")
+        ax.set_title(f"{what[0].upper()}{what[1:]}, {length_s:g} s each", loc="left")
         ax.set_xlabel("runs")
         ax.set_ylabel("time [s]")
     axes[0].legend(frameon=False)
