@@ -27,7 +27,15 @@ import tafukt.experiments.figures.jobs as jobs
 import tafukt.experiments.figures.meters as meters
 from tafukt.experiments.errors import InputError, Problem, nearest
 from tafukt.experiments.figures.map import site_map
-from tafukt.experiments.figures.style import FIGURE_FORMATS, MOST_IN_COLOUR, new_figure, paper_size, save, style
+from tafukt.experiments.figures.style import (
+    FIGURE_FORMATS,
+    MOST_IN_COLOUR,
+    measured_once,
+    new_figure,
+    paper_size,
+    save,
+    style,
+)
 from tafukt.experiments.figures.window import shared
 from tafukt.experiments.results import axes as words
 from tafukt.experiments.results.dictionary import column
@@ -128,14 +136,15 @@ def draw(planned: Planned, paper: int = 0, fonts: str = "sans") -> Any:
 
 def draw_all(planned: Sequence[Planned], paper: int = 0, fonts: str = "sans") -> Iterator[tuple[Planned, Any | None]]:
     """Each figure drawn, those of a kind on the same axes; `None`, and a `FigureWarning`, for one that fails."""
-    for _, kind in groupby(planned, key=lambda item: item.figure):
-        found = [(item, draw_or_warn(item, paper, fonts)) for item in kind]
-        for name in found[0][0].same:
-            axes = [figure.axes[0] for _, figure in found if figure is not None]
-            ends = np.array([getattr(ax, f"get_{name}lim")() for ax in axes])
-            for ax in axes:
-                getattr(ax, f"set_{name}lim")(ends[:, 0].min(), ends[:, 1].max())
-        yield from found
+    with measured_once():
+        for _, kind in groupby(planned, key=lambda item: item.figure):
+            found = [(item, draw_or_warn(item, paper, fonts)) for item in kind]
+            for name in found[0][0].same:
+                axes = [figure.axes[0] for _, figure in found if figure is not None]
+                ends = np.array([getattr(ax, f"get_{name}lim")() for ax in axes])
+                for ax in axes:
+                    getattr(ax, f"set_{name}lim")(ends[:, 0].min(), ends[:, 1].max())
+            yield from found
 
 
 class FigureWarning(UserWarning):
@@ -422,7 +431,7 @@ def _plan_limits(results: Results) -> Iterator[Planned]:
 
 def _plan_map(results: Results) -> Iterator[Planned]:
     places = results.sites
-    if not all("lat" in places.get(name, {}) for name in set(example_runs(results)[-1].energy["site"])):
+    if not all("lat" in places.get(name, {}) for name in example_runs(results)[-1].energy["site"].unique()):
         return
     yield from _for_runs(
         "site_map",
@@ -433,20 +442,23 @@ def _plan_map(results: Results) -> Iterator[Planned]:
     )(results)
 
 
-MOST_PANELS = 6
-"""Of a matrix with more axes than a figure shows, so many panels are drawn; the table has them all."""
+MOST_PANELS, SPREAD_PANELS = 6, 3
+"""Of a matrix with more axes than a figure shows, so many panels are drawn, or of more the first, middle and last."""
 
 
 def _panels(results: Results, shown: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Rows of each combination of the axes that are not shown, and its name in words; the first few of many."""
+    """Rows of each combination of the axes that are not shown, and its name in words; a few of many."""
     rows = results.complete
     pooled = words.pooled(rows, shown)
     choices = list(product(*(words.axis_values(rows[axis]) for axis in pooled)))
-    for values in choices[:MOST_PANELS]:
+    shown_places = range(len(choices))
+    if len(choices) > MOST_PANELS:
+        shown_places = np.linspace(0, len(choices) - 1, SPREAD_PANELS).round().astype(int)
+    more = f" ({left} more in the table)" if (left := len(choices) - len(shown_places)) else ""
+    for values in (choices[place] for place in shown_places):
         here = rows
         for axis, value in zip(pooled, values, strict=True):
             here = here[here[axis] == value]
-        more = f" ({len(choices) - MOST_PANELS} more in the table)" if len(choices) > MOST_PANELS else ""
         if len(here):
             yield words.scenario(pooled, values) + more, here
 
@@ -458,10 +470,15 @@ def _plan_lines(results: Results) -> Iterator[Planned]:
         for at, rows in _panels(results, (axis,)):
             objective = objective_of(rows.to_dict("records")).metric
             for metric in dict.fromkeys(("draw_kwh", "grid_cut", objective, "captured")):
-                if rows[metric].notna().any() and rows[axis].nunique() > 1:
+                if rows[axis].nunique() > 1 and _says_something(rows[metric]):
                     title = f"{column('summary', metric).label} along {words.label(axis)}{', at ' + at if at else ''}"
                     name = "_".join(filter(None, ("lines", _slug(words.label(axis)), metric, _slug(at))))
                     yield Planned("lines", name, _capital(title), (6.6, height), _lines(rows, axis, metric, title))
+
+
+def _says_something(values: Any) -> bool:
+    """Whether a figure of these values would be no flat line, as of the baseline's cut against itself."""
+    return bool(values.nunique() > 1)
 
 
 def _capital(text: str) -> str:
@@ -483,7 +500,7 @@ def _plan_heatmaps(results: Results) -> Iterator[Planned]:
             best = _least_drawing(rows)
             shown = rows.loc[rows["policy"] == best, metric] * (100 if column("summary", metric).percent else 1)
             limits = (float(shown.min()), float(shown.max()))
-            for at, part in panels:
+            for at, part in panels if _says_something(shown) else ():
                 if part.loc[part["policy"] == best, metric].notna().any():
                     text = f"{column('summary', metric).label} under {best}{', at ' + at if at else ''}"
                     parts = ("heatmap", _slug(words.label(x)), _slug(words.label(y)), metric, _slug(best), _slug(at))

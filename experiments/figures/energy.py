@@ -44,6 +44,7 @@ STACK = (
     "export",
     "curtailed",
 )
+BALANCE_COLUMNS = ("site", "time_h", "time_utc", "step_h", "site_kwh", *(f"{name}_kwh" for name in STACK))
 LONG_DAYS, VERY_LONG_DAYS = 15.0, 100.0
 
 
@@ -67,7 +68,7 @@ def power_balance(
         site = str(energy.groupby("site")["pv_to_load_kwh"].sum().idxmax())
     here = energy[energy["site"] == site]
     if here.empty:
-        raise ValueError(f"no site called {site!r}; there are {', '.join(sorted(set(energy['site'])))}")
+        raise ValueError(f"no site called {site!r}; there are {', '.join(sorted(energy['site'].unique()))}")
     zone = zone_of(data, tz)
     ax = _balance(here, ax, zone, window or window_of(data, zone))
     return finish(ax, title, f"Power balance of {site}{under(data, place=False)}", legend)
@@ -116,7 +117,7 @@ def _balance(whole: pd.DataFrame, ax: Axes | None, tz: str, window: Window) -> A
     import pandas as pd
 
     ax = axes_or_new(ax)
-    energy = cut(whole, window)
+    energy = cut(whole, window, BALANCE_COLUMNS)
     powers, what = _powers(energy, tz)
     # The last value holds to the end of its step, which an axis of starts does not show.
     powers = pd.concat([powers, powers.tail(1).set_axis([_end_of(energy)])])
@@ -172,7 +173,7 @@ def battery_state(
 
     whole, zone = energy_of(data), zone_of(data, tz)
     window = window or window_of(data, zone)
-    energy = cut(whole, window)
+    energy = cut(whole, window, ("site", "time_utc", "step_h", "stored_kwh"))
     ax = axes_or_new(ax, height=3.2)
     stored = energy.pivot(index="time_utc", columns="site", values="stored_kwh")
     total = stored.sum(axis=1)
@@ -227,7 +228,7 @@ def grid_heatmap(
     """
     zone = zone_of(data, tz)
     window = window or window_of(data, zone)
-    energy = cut(energy_of(data), window)
+    energy = cut(energy_of(data), window, ("site", "time_utc", "step_h", "grid_import_kwh"))
     mdates = dates()
     ax = axes_or_new(ax, height=3.4)
     table = import_by_hour(energy, zone)
@@ -296,7 +297,8 @@ def sun_and_load(
 ) -> Axes:
     """The mean local day of all sites, to the last job: the sun that there is, and the load that follows it or not."""
     zone = zone_of(data, tz)
-    energy = cut(energy_of(data), window or window_of(data, zone))
+    columns = ("site", "time_utc", "step_h", "pv_available_kwh", "site_kwh", "grid_import_kwh")
+    energy = cut(energy_of(data), window or window_of(data, zone), columns)
     ax = axes_or_new(ax, height=3.2)
     local = energy["time_utc"].dt.tz_convert(zone)
     days = energy["step_h"].sum() / energy["site"].nunique() / 24

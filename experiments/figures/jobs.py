@@ -25,7 +25,7 @@ from tafukt.experiments.figures.style import (
     under,
     zone_of,
 )
-from tafukt.experiments.figures.thinning import seen
+from tafukt.experiments.figures.thinning import POINTS_MOST, seen
 from tafukt.experiments.figures.window import Window, cut, shade, told, window_of
 
 if TYPE_CHECKING:
@@ -114,26 +114,26 @@ def gantt(
     right = float(day_numbers([last])[0])
     most = energy.groupby("site")["online_gpus"].max()
     found = by_site(stays(run["jobs"], run["events"]), last)
-    boxes: list[Any] = []
-    colours: list[float] = []
+    boxes: list[tuple[float, ...]] = []
     peak = energy["pv_available_kwh"].max() or 1.0
     for row, (site, here) in enumerate(energy.groupby("site", sort=False)):
         base = len(sites) - 1 - row
+        step = "post" if len(here) <= POINTS_MOST else None  # steps between what is left of them would look rough
         here = here.iloc[seen(here["pv_available_kwh"].to_numpy())]
         sun = base + BAND + here["pv_available_kwh"].to_numpy() / peak * STRIP
-        ax.fill_between(day_numbers(here["time_utc"]), base + BAND, sun, step="post", color=SUN, linewidth=0)
+        ax.fill_between(day_numbers(here["time_utc"]), base + BAND, sun, step=step, color=SUN, linewidth=0)
         ax.axhspan(base, base + BAND, color="#F4F4F4", zorder=0, linewidth=0)
         gpus = max(int(most[site]), 1)
         for _, x0, x1, low, high, share in lanes(found[str(site)], gpus) if str(site) in found else ():
-            y0, y1, x1 = base + low / gpus * BAND, base + high / gpus * BAND, min(x1, right)
-            boxes.append([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
-            colours.append(share)
+            boxes.append((x0, min(x1, right), base + low / gpus * BAND, base + high / gpus * BAND, share))
+    left, end, bottom, top, shares = np.array(boxes, dtype=np.float64).reshape(-1, 5).T
+    corners = np.stack([[left, left, end, end], [bottom, top, top, bottom]]).transpose(2, 1, 0)
     shades = mpl.colormaps["cividis"]
     bars = PolyCollection(
-        boxes, array=np.array(colours), cmap=shades, clim=(0, 1), edgecolors="white", linewidths=0.15, zorder=2
+        corners, array=shares, cmap=shades, clim=(0, 1), edgecolors="white", linewidths=0.15, zorder=2
     )
     bars.set_rasterized(len(boxes) > 1500)
-    ax.add_collection(bars)
+    ax.add_collection(bars, autolim=False)
     ax.set_yticks([len(sites) - 1 - row + BAND / 2 for row in range(len(sites))], sites)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.08, len(sites))

@@ -7,7 +7,7 @@ that the result is the same on every machine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def beside_points(ax: Axes, points: Floats, names: Sequence[str], colours: Seque
     `points` are data coordinates, shape (n, 2); a thin line leads to the point from a name further off.
     """
     scale = 72.0 / ax.figure.dpi
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]
+    _place(ax)
     at = ax.transData.transform(points) * scale
     box = ax.get_window_extent()
     frame = np.array([box.x0, box.x1, box.y0, box.y1]) * scale
@@ -85,7 +85,9 @@ def at_line_ends(
     ax: Axes, ends: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str], size: float = 7.5
 ) -> None:
     """Write a name to the right of the plot for each line, at the height of its end or as near as others leave room."""
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]
+    if len(ends) > 1:  # a name alone needs no room, and so no layout
+        _place(ax)
+    ax.autoscale_view()
     height = ax.get_window_extent().height * 72.0 / ax.figure.dpi
     fractions = [float(ax.transAxes.inverted().transform(ax.transData.transform(end))[1]) for end in ends]
     for end, name, colour, y in zip(ends, names, colours, spread(fractions, 1.15 * size / height), strict=True):
@@ -100,6 +102,16 @@ def at_line_ends(
             parse_math=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.4, "shrinkA": 0, "shrinkB": 2},
         )
+
+
+def _place(ax: Axes) -> None:
+    """Put the axes where the layout wants them: to draw the figure for that, without ink, takes twice as long."""
+    figure: Any = ax.figure
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    else:
+        figure.draw_without_rendering()
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:

@@ -47,7 +47,7 @@ def site_map(
     from matplotlib.patches import Circle, Wedge
 
     energy = energy_of(data)
-    missing = sorted(set(energy["site"]) - {name for name, place in places.items() if "lat" in place})
+    missing = sorted(set(energy["site"].unique()) - {name for name, place in places.items() if "lat" in place})
     if missing:
         raise ValueError(f"no coordinates of {', '.join(missing)}")
     ax = axes_or_new(ax, width=6.0, height=6.0)

@@ -102,7 +102,7 @@ def _chosen(results: Results) -> list[str]:
 def packed(value: Any) -> str:
     """Plain data as text that a browser unpacks."""
     raw = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-    return base64.b64encode(zlib.compress(raw, 9)).decode()
+    return base64.b64encode(zlib.compress(raw, 7)).decode()
 
 
 def kept(columns: Floats, most: int) -> NDArray[np.intp]:

@@ -13,10 +13,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.figures.style import lay_out, save
 from tafukt.experiments.report.explorer import embedded
@@ -51,6 +51,8 @@ COLUMNS = (
     "deadline_miss_rate",
     "jobs_left",
 )
+CELLS_MOST = 24
+"""Cells of the manifest in a page: of 2,000 they would be 44,000 rows, more than half of the page."""
 REQUESTS_MOST = 200
 """Rows of the grid's requests in a page; all are in the folder."""
 REQUEST_SUMS = ("asked_kwh", "delivered_kwh", "shortfall_kwh", "income_mad")
@@ -336,12 +338,17 @@ def _percent(share: float) -> tuple[str, float]:
 
 def _site_models(results: Results) -> Mapping[str, Any] | None:
     """The experiment's sites, validated; `None` where this version cannot read them."""
-    from tafukt.experiments.config.load import load_experiment
+    from pydantic import ValidationError
+
+    from tafukt.experiments.config.schema import SitesTable
+    from tafukt.experiments.config.sites import resolve
 
     try:
-        return load_experiment(results.folder / EXPERIMENT).sites
-    except InputError:
+        table = SitesTable.model_validate(results.experiment.get("sites", {}))
+    except ValidationError:
         return None
+    sites, problems = resolve(table, str(results.folder / EXPERIMENT), results.folder.resolve())
+    return None if problems else sites
 
 
 def _runs(results: Results) -> list[dict[str, Any]]:
@@ -360,7 +367,7 @@ def _runs(results: Results) -> list[dict[str, Any]]:
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:
-    """The manifest, flattened, but for its runs."""
+    """The manifest, flattened, but for its runs; of many cells the first."""
     rows: list[tuple[str, str]] = []
 
     def add(prefix: str, value: Any) -> None:
@@ -370,8 +377,11 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
         elif value not in (None, [], {}, ""):
             rows.append((prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
 
-    add("", {key: value for key, value in results.manifest.items() if key != "runs"})
-    return rows
+    cells = results.manifest.get("cells", {})
+    left = len(cells) - CELLS_MOST
+    kept = {"cells": dict(islice(cells.items(), CELLS_MOST))} if left > 0 else {}
+    add("", {key: value for key, value in (results.manifest | kept).items() if key != "runs"})
+    return [*rows, ("cells", f"{left:,} more in manifest.json")] if left > 0 else rows
 
 
 # --- cells ---------------------------------------------------------------------------------------------
@@ -432,13 +442,31 @@ class _Limited(io.BytesIO):
         return super().write(data)
 
 
+POINT_BYTES, DOTS_BYTES = 24, 250_000
+"""Of an SVG: of a point of an outline, and of a hatch of dots, each of which is a circle."""
+
+
+def _large(figure: Any) -> bool:
+    """Whether a figure would be too large an SVG, from the points of its outlines and lines."""
+    size = 0
+    for ax in figure.axes:
+        for artist in (*ax.collections, *ax.lines):
+            paths = artist.get_paths() if hasattr(artist, "get_paths") else [artist.get_path()]
+            size += POINT_BYTES * sum(len(path.vertices) for path in paths if not artist.get_rasterized())
+        dotted = any("." in (artist.get_hatch() or "") for artist in (*ax.collections, *ax.patches))
+        size += DOTS_BYTES * dotted
+    return size > SVG_LIMIT
+
+
 def _bytes(figure: Any) -> tuple[bytes, str]:
     """A figure in a file's bytes, and of what type they are; laid out once, for both formats."""
     lay_out(figure)
     buffer: io.BytesIO = _Limited()
     try:
-        save(figure, buffer, "svg")
-        return buffer.getvalue(), "svg+xml"
+        if not _large(figure):
+            save(figure, buffer, "svg")
+            return buffer.getvalue(), "svg+xml"
     except _TooLarge:
-        save(figure, buffer := io.BytesIO(), "png", dpi=PNG_DPI)
-        return buffer.getvalue(), "png"
+        pass
+    save(figure, buffer := io.BytesIO(), "png", dpi=PNG_DPI)
+    return buffer.getvalue(), "png"

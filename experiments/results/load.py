@@ -241,7 +241,7 @@ class RunData(Mapping[str, "pd.DataFrame"]):
     def _read(self, table: str, names: Sequence[str] | None = None) -> pd.DataFrame:
         try:
             chosen = self._columns.get(table) if names is None else names
-            return _table(self._path(table), table, chosen)
+            return _table(self._path(table), table, chosen, to_look_at=bool(self._columns))
         except (OSError, ValueError) as error:
             raise FolderError(Problem(str(self._path(table)), "", f"cannot be read: {error}")) from None
 
@@ -340,6 +340,10 @@ class Results:
     @property
     def complete(self) -> pd.DataFrame:
         """The rows of the runs that did not fail."""
+        return self._complete.copy(deep=False)
+
+    @cached_property
+    def _complete(self) -> pd.DataFrame:
         return self.summary[self.summary["status"] == "complete"].reset_index(drop=True)
 
     @property
@@ -424,7 +428,7 @@ class Results:
         FolderError
             If there is none.
         """
-        rows = self.complete
+        rows = self._complete
         wanted = {"run": run_id, "policy": policy, "seed": seed}
         for key, value in wanted.items():
             if value is not None:
@@ -487,16 +491,21 @@ def _with_all_metrics(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**missing) if missing else frame
 
 
-def _table(path: Path, table: str, chosen: Sequence[str] | None) -> pd.DataFrame:
-    """Columns of a table, or all of them; those that its version did not know yet are blank."""
-    import pandas as pd
+def _table(path: Path, table: str, chosen: Sequence[str] | None, to_look_at: bool = False) -> pd.DataFrame:
+    """Columns of a table, or all of them; those that its version did not know yet are blank.
+
+    What is read `to_look_at` alone is not copied into memory that can be written to. By way of `pandas.read_parquet`
+    it would all take twice as long.
+    """
     import pyarrow.parquet as pq
 
     known = {column.name: column for column in TABLES[table]}
-    there = pq.read_schema(path).names
-    wanted = list(dict.fromkeys([*there, *known])) if chosen is None else list(chosen)
-    lacking = [name for name in wanted if name not in there and name in known]
-    frame = pd.read_parquet(path, columns=[name for name in wanted if name not in lacking])
+    with pq.ParquetFile(path) as file:
+        there = file.schema_arrow.names
+        wanted = list(dict.fromkeys([*there, *known])) if chosen is None else list(chosen)
+        lacking = [name for name in wanted if name not in there and name in known]
+        names = [name for name in wanted if name not in lacking]
+        frame = file.read(names, use_threads=False).select(names).to_pandas(split_blocks=to_look_at)
     return frame.assign(**{name: _blank(known[name]) for name in lacking})[wanted] if lacking else frame
 
 

@@ -18,7 +18,8 @@ from tafukt.experiments import figures as drawing
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
 from tafukt.experiments.figures.jobs import lanes, stays
-from tafukt.experiments.figures.style import FIGURE_FORMATS, FLOWS, new_figure
+from tafukt.experiments.figures.style import FIGURE_FORMATS, FLOWS, lay_out, measured_once, new_figure, save
+from tafukt.experiments.figures.thinning import seen
 from tafukt.experiments.results import load as loading
 
 
@@ -472,3 +473,50 @@ def test_a_heatmap_tells_small_values_apart() -> None:
     assert [text.get_text() for text in waits.texts] == ["0.21", "0.34"]
     draws = drawing.matrix_heatmap(rows, new_figure()[1], metric="draw_kwh", **how)
     assert [text.get_text() for text in draws.texts] == ["1,235", "1,235"]
+
+
+def test_texts_that_are_measured_once_are_drawn_as_ever(results: loading.Results) -> None:
+    def drawn() -> bytes:
+        buffer = io.BytesIO()
+        figure = figures.draw(figures.plan(results, ["network"])[0])
+        lay_out(figure)
+        save(figure, buffer, "svg")
+        return buffer.getvalue()
+
+    before = drawn()
+    with measured_once():
+        assert drawn() == before
+        assert drawn() == before  # what is remembered is what was measured
+    assert drawn() == before
+
+
+def test_thinning_leaves_out_no_peak_and_nothing_of_a_short_series() -> None:
+    values = np.sin(np.arange(50_000) / 300.0)
+    values[31_234], values[7] = 9.0, -9.0  # one step each
+    rows = seen(values, 1000)
+    assert len(rows) <= 1002
+    assert {0, 7, 31_234, 49_999} <= set(rows.tolist())
+    for part in np.array_split(np.arange(len(values)), 100):  # to a tenth of what it spans, everywhere
+        here = rows[(rows >= part[0]) & (rows <= part[-1])]
+        assert np.ptp(values[here]) >= 0.9 * np.ptp(values[part])
+    assert seen(np.array([1.0, 2.0, 2.0, 2.0, 3.0]), 1000).tolist() == [0, 1, 3, 4]
+
+
+def test_of_many_panels_first_middle_and_last_are_drawn(tmp_path: Path) -> None:
+    axis = {"sites.all.pv.kwp": [1.0, 2.0], "workload.slack_h": [float(hour) for hour in range(9)]}
+    folder = records_of.write_folder(tmp_path, policies=("fifo", "solar"), seeds=(1,), axis=axis, count=2, days=1.0)
+    planned = figures.plan(loading.load(folder), ["lines"])
+    along = [item.caption for item in planned if "draw_kwh" in item.name and "along PV" in item.caption]
+    assert len(along) == 3
+    for caption, slack in zip(along, ("0 h", "4 h", "8 h"), strict=True):
+        assert f"at slack {slack} (6 more in the table)" in caption
+
+
+def test_a_figure_that_would_be_a_flat_line_is_left_out(tmp_path: Path) -> None:
+    axis = {"sites.all.pv.kwp": [1.0, 2.0], "workload.load": [0.3, 0.5]}
+    folder = records_of.write_folder(tmp_path, policies=("fifo",), seeds=(1,), axis=axis, count=3, days=1.0)
+    results = loading.load(folder)
+    assert (results.complete["grid_cut"].dropna() == 0).all()  # the baseline against itself
+    names = [item.name for item in figures.plan(results, ["lines", "heatmap"])]
+    assert any("draw_kwh" in name for name in names)
+    assert not any("grid_cut" in name for name in names)
