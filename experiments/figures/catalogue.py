@@ -451,9 +451,9 @@ def _panels(results: Results, shown: Sequence[str]) -> Iterator[tuple[str, Any]]
     rows = results.complete
     pooled = words.pooled(rows, shown)
     choices = list(product(*(words.axis_values(rows[axis]) for axis in pooled)))
-    shown_places = range(len(choices))
+    shown_places: Sequence[int] = range(len(choices))
     if len(choices) > MOST_PANELS:
-        shown_places = np.linspace(0, len(choices) - 1, SPREAD_PANELS).round().astype(int)
+        shown_places = [round(place) for place in np.linspace(0, len(choices) - 1, SPREAD_PANELS)]
     more = f" ({left} more in the table)" if (left := len(choices) - len(shown_places)) else ""
     for values in (choices[place] for place in shown_places):
         here = rows

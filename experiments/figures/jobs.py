@@ -118,7 +118,7 @@ def gantt(
     peak = energy["pv_available_kwh"].max() or 1.0
     for row, (site, here) in enumerate(energy.groupby("site", sort=False)):
         base = len(sites) - 1 - row
-        step = "post" if len(here) <= POINTS_MOST else None  # steps between what is left of them would look rough
+        step: Any = "post" if len(here) <= POINTS_MOST else None  # steps between what is left of them would look rough
         here = here.iloc[seen(here["pv_available_kwh"].to_numpy())]
         sun = base + BAND + here["pv_available_kwh"].to_numpy() / peak * STRIP
         ax.fill_between(day_numbers(here["time_utc"]), base + BAND, sun, step=step, color=SUN, linewidth=0)
@@ -127,7 +127,7 @@ def gantt(
         for _, x0, x1, low, high, share in lanes(found[str(site)], gpus) if str(site) in found else ():
             boxes.append((x0, min(x1, right), base + low / gpus * BAND, base + high / gpus * BAND, share))
     left, end, bottom, top, shares = np.array(boxes, dtype=np.float64).reshape(-1, 5).T
-    corners = np.stack([[left, left, end, end], [bottom, top, top, bottom]]).transpose(2, 1, 0)
+    corners: Any = np.stack([[left, left, end, end], [bottom, top, top, bottom]]).transpose(2, 1, 0)
     shades = mpl.colormaps["cividis"]
     bars = PolyCollection(
         corners, array=shares, cmap=shades, clim=(0, 1), edgecolors="white", linewidths=0.15, zorder=2

@@ -505,7 +505,7 @@ def _table(path: Path, table: str, chosen: Sequence[str] | None, to_look_at: boo
         wanted = list(dict.fromkeys([*there, *known])) if chosen is None else list(chosen)
         lacking = [name for name in wanted if name not in there and name in known]
         names = [name for name in wanted if name not in lacking]
-        frame = file.read(names, use_threads=False).select(names).to_pandas(split_blocks=to_look_at)
+        frame: pd.DataFrame = file.read(names, use_threads=False).select(names).to_pandas(split_blocks=to_look_at)
     return frame.assign(**{name: _blank(known[name]) for name in lacking})[wanted] if lacking else frame
 
 
