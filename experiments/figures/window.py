@@ -54,7 +54,7 @@ def shared(runs: Iterable[Any], tz: str = "") -> Window:
 
 
 def _last_end(energy: pd.DataFrame, of: Any = slice(None)) -> pd.Timestamp:
-    """When the last step ends, of all or of those that a mask names."""
+    """End of the last step, of all or of those that a mask names."""
     import pandas as pd
 
     steps = (energy["step_h"].to_numpy()[of] * 3.6e9).round().astype("timedelta64[us]")
@@ -63,7 +63,7 @@ def _last_end(energy: pd.DataFrame, of: Any = slice(None)) -> pd.Timestamp:
 
 
 def inside(energy: pd.DataFrame, window: Window) -> Any:
-    """Which rows of an energy table are shown: a mask, or a slice where they all are."""
+    """Rows of an energy table that are shown: a mask, or a slice where they all are."""
     return slice(None) if window.until is None else (energy["time_utc"] < window.until).to_numpy()
 
 
