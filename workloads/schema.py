@@ -150,7 +150,7 @@ class GeneratorModel(Strict):
 
 
 class TraceClassModel(Strict):
-    """What holds for the jobs of one class of a trace."""
+    """Settings for the jobs of one class of a trace."""
 
     flexibility: Tier | None = Field(None, description="what the grid may ask of it; default: as for all jobs")
     power_curve: PowerCurve | None = Field(

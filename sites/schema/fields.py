@@ -67,7 +67,7 @@ class Section(Strict):
 
 
 class SourceModel(Section):
-    """Where a figure comes from, and how far to trust it."""
+    """Origin of a figure, and how far to trust it."""
 
     source: str = Field(description="where it comes from")
     confidence: str = Field(description="how far to trust it")

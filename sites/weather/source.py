@@ -141,7 +141,7 @@ def cadence(times: Floats) -> Ints:
 
 @dataclass(frozen=True, eq=False)
 class Placing:
-    """Where the rows of a file lie on the regular grid of their times: the same for each of its columns.
+    """Places of a file's rows on the regular grid of their times: the same for each of its columns.
 
     Attributes
     ----------
