@@ -26,7 +26,8 @@ from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Battery, Grid, GridEvent, Link, NodeType, Quota, Scenario, Site
 from tafukt.simulator.units import DAY_S, HOUR_S, Floats
 from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import Ask, Checkpoint, Dataset, Elasticity, Job, Residency, SpeedUp, Tenant, Truth, in_order
+from tafukt.workloads.job import Ask, Checkpoint, Dataset, Elasticity, Job, Residency, SpeedUp, Tenant, Truth
+from tafukt.workloads.job_table import in_order
 
 # --- Small scenarios for the conformance kit: a few sites, three days, every kind of job and of limit
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.job import numbers_of
+from tafukt.workloads.job_table import numbers_of
 from tafukt.workloads.schema import Demand, GeneratorModel, NoJobsModel, Place, TraceModel
 from tafukt.workloads.units import DAY_S
 

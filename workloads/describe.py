@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from tafukt.workloads.job import Job, numbers_of, values_of
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import numbers_of, values_of
 from tafukt.workloads.traces.formats import load_table, sniff
 from tafukt.workloads.traces.table import STATUS, TraceTable
 from tafukt.workloads.units import DAY_S, Floats, Ints

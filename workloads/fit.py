@@ -13,7 +13,7 @@ import numpy as np
 from tafukt.problems import hint
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import generate
-from tafukt.workloads.job import numbers_of
+from tafukt.workloads.job_table import numbers_of
 from tafukt.workloads.mix import ArrivalModel, ClassModel, DatasetModel, FunctionModel, MixModel, load_mix
 from tafukt.workloads.schema import GeneratorModel, Place
 from tafukt.workloads.traces.table import TraceTable

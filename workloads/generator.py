@@ -26,20 +26,8 @@ from numpy.typing import NDArray
 
 from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError
-from tafukt.workloads.job import (
-    JOBS_AT_ONCE,
-    TIERS,
-    Checkpoint,
-    Dataset,
-    Ending,
-    Job,
-    JobTable,
-    Shared,
-    SpeedUp,
-    Tenant,
-    in_order,
-    named,
-)
+from tafukt.workloads.job import TIERS, Checkpoint, Dataset, Ending, Job, SpeedUp, Tenant
+from tafukt.workloads.job_table import JOBS_AT_ONCE, JobTable, Shared, in_order, named
 from tafukt.workloads.mix import ClassModel, MixModel
 from tafukt.workloads.plan import CANCEL_POWER, FAIL_POWER, MIN_RUNTIME_S, Plan, gang_weights, plan
 from tafukt.workloads.schema import Demand, ElasticModel, GeneratorModel, Place

@@ -16,7 +16,8 @@ import numpy as np
 from tafukt.simulator.units import TICKS_PER_S, Floats
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.supply import SiteSupply
-from tafukt.workloads.job import Job, JobTable
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import JobTable
 from tafukt.workloads.units import SHARE_STEP
 
 STEPS = {

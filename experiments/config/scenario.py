@@ -46,7 +46,8 @@ from tafukt.sites.site import SiteModel, node_types
 from tafukt.sites.supply import SiteSupply, supply
 from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.build import build as build_jobs
-from tafukt.workloads.job import Job, accounting_end_s, numbers_of, values_of
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import accounting_end_s, numbers_of, values_of
 from tafukt.workloads.schema import Place, WorkloadModel
 
 BITS = 8.0  # of a byte: Gbit/s to GB/s

@@ -24,7 +24,7 @@ from tafukt.experiments.results.dictionary import ATTRIBUTED
 from tafukt.simulator.record import OCCUPANCY_CODES, Record, SiteEnergy
 from tafukt.simulator.scenario import Site
 from tafukt.simulator.units import KWH_J, Floats
-from tafukt.workloads.job import numbers_of
+from tafukt.workloads.job_table import numbers_of
 
 G_PER_KG = 1000.0
 _LOST = OCCUPANCY_CODES["lost"]

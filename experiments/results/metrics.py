@@ -21,7 +21,8 @@ from tafukt.experiments.results.ramps import ramp_metrics
 from tafukt.simulator.record import OCCUPANCY_CODES, Outcomes, Record, SiteEnergy
 from tafukt.simulator.scenario import Battery
 from tafukt.simulator.units import DAY_S, HOUR_S, KWH_J, Floats
-from tafukt.workloads.job import Job, numbers_of, values_of
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import numbers_of, values_of
 
 Times = Mapping[str, NDArray[Any]]
 

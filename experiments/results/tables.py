@@ -21,7 +21,7 @@ from tafukt.experiments.results.metrics import COUNTS, GPU_HOURS, Times, job_tim
 from tafukt.simulator.record import Events, Outcomes, Record, SiteEnergy
 from tafukt.simulator.units import HOUR_S, KWH_J, Floats, Ints
 from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import numbers_of, values_of
+from tafukt.workloads.job_table import numbers_of, values_of
 
 Columns = dict[str, Any]
 

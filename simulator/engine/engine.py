@@ -40,7 +40,8 @@ from tafukt.simulator.errors import PolicyCrash, PolicyEndless, SimulationError
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
-from tafukt.workloads.job import Job, in_order, numbers_of
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import in_order, numbers_of
 
 # What a policy may do before it is taken to be without end: rounds at one instant, rounds in a row in which nothing
 # begins, ends or changes its power (every minute for 138 days), and actions in one round.

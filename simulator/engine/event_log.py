@@ -12,7 +12,8 @@ import numpy as np
 
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.record import EVENT_PACK, EVENT_ROW, NOTHING, OCCUPANCY_CODES, Events, Occupancy, Outcomes
-from tafukt.workloads.job import Job, numbers_of
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import numbers_of
 
 _KIND_OF = {"running": "run", "fetching": "wake", "waking": "wake", "restarting": "restart", "saving": "checkpoint"}
 CODE_OF = {phase: OCCUPANCY_CODES[kind] for phase, kind in _KIND_OF.items()}

@@ -23,7 +23,8 @@ from tafukt.simulator.failures import software_faults
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.record import END_STATES, LEFT, NOTHING, OCCUPANCY_CODES, EndState
 from tafukt.simulator.units import TICKS_PER_S, on_grid
-from tafukt.workloads.job import Ending, values_of
+from tafukt.workloads.job import Ending
+from tafukt.workloads.job_table import values_of
 
 if TYPE_CHECKING:
     from simpy.events import Event as SimEvent

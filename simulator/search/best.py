@@ -16,7 +16,8 @@ from tafukt.simulator.search.follow import Follow
 from tafukt.simulator.search.search import Found, SearchSettings, again, schedule_of, search
 from tafukt.simulator.search.world import MARGIN_MIN, obstacle
 from tafukt.simulator.units import Floats
-from tafukt.workloads.job import Job, numbers_of
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import numbers_of
 
 MENDED = 4
 """How often late jobs are given longer margins, and the search goes on from the best plan."""

@@ -26,7 +26,8 @@ from tafukt.simulator.search import moves
 from tafukt.simulator.search.course import Segments, World
 from tafukt.simulator.search.world import no_segments, world_of
 from tafukt.simulator.units import Ints
-from tafukt.workloads.job import Job, in_order
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import in_order
 
 CHUNK = 50_000
 """Steps from one point to go on from to the next."""

@@ -24,7 +24,8 @@ from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.scenario import Battery, Grid, NodeType, Scenario, Site
 from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import Ask, Dataset, Job, JobTable, Tenant, Truth, accounting_end_s
+from tafukt.workloads.job import Ask, Dataset, Job, Tenant, Truth
+from tafukt.workloads.job_table import JobTable, accounting_end_s
 
 COMMAND = "import sys; from tafukt.experiments.cli.app import main; sys.argv[0] = 'tafukt'; main()"
 SITES, STEP_S, DAY_S, HOUR_S = 12, 300.0, 86_400.0, 3600.0

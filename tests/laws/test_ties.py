@@ -13,7 +13,7 @@ import pytest
 from tafukt.simulator.policies.presets import PRESETS, policy
 from tafukt.simulator.record import FLOWS
 from tafukt.simulator.scenario import NodeType
-from tafukt.workloads.job import in_order
+from tafukt.workloads.job_table import in_order
 
 ORDERS = list(permutations(range(3)))[1:]
 

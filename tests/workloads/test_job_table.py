@@ -12,18 +12,8 @@ import pytest
 
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import policy
-from tafukt.workloads.job import (
-    Checkpoint,
-    Job,
-    JobTable,
-    SpeedUp,
-    Tenant,
-    Texts,
-    accounting_end_s,
-    in_order,
-    numbers_of,
-    values_of,
-)
+from tafukt.workloads.job import Checkpoint, Job, SpeedUp, Tenant
+from tafukt.workloads.job_table import JobTable, Texts, accounting_end_s, in_order, numbers_of, values_of
 
 
 def jobs() -> list[Job]:
@@ -89,7 +79,7 @@ def test_two_jobs_of_one_name_are_refused() -> None:
 
 
 def test_names_of_one_hash_are_no_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tafukt.workloads.job.hash", lambda _: 1, raising=False)
+    monkeypatch.setattr("tafukt.workloads.job_table.hash", lambda _: 1, raising=False)
     assert Texts(["a", "b"]).distinct
     assert not Texts(["a", "b", "a"]).distinct
 

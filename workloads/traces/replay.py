@@ -19,21 +19,8 @@ from tafukt.problems import hint
 from tafukt.workloads import streams
 from tafukt.workloads.errors import WorkloadError
 from tafukt.workloads.generator import paused_collection
-from tafukt.workloads.job import (
-    JOBS_AT_ONCE,
-    TIERS,
-    Checkpoint,
-    Dataset,
-    Job,
-    JobTable,
-    PowerCurve,
-    Shared,
-    Tenant,
-    Tier,
-    in_order,
-    named,
-    numbers_of,
-)
+from tafukt.workloads.job import TIERS, Checkpoint, Dataset, Job, PowerCurve, Tenant, Tier
+from tafukt.workloads.job_table import JOBS_AT_ONCE, JobTable, Shared, in_order, named, numbers_of
 from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces.formats import load_table
 from tafukt.workloads.traces.table import STATUS, Integrity, TraceTable, gpu_hours, rows_shown

@@ -15,7 +15,8 @@ from tafukt.simulator.errors import BreachError
 from tafukt.simulator.record import OCCUPANCY_CODES, Occupancy, Outcome, Outcomes
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, Floats, Ints
-from tafukt.workloads.job import Ask, Checkpoint, Job, numbers_of, values_of
+from tafukt.workloads.job import Ask, Checkpoint, Job
+from tafukt.workloads.job_table import numbers_of, values_of
 
 _RUN = OCCUPANCY_CODES["run"]
 # What work and running time may differ by, relative to the larger, beside the grid of event times.

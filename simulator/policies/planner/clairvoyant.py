@@ -22,7 +22,8 @@ from tafukt.simulator.policies.planner.planner import Planner, PlannerSettings
 from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import HOUR_S, Floats
-from tafukt.workloads.job import Job, in_order, numbers_of
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import in_order, numbers_of
 
 # How often the plans of all jobs that are yet to come are improved in turn, before the first one comes.
 SWEEPS = 3

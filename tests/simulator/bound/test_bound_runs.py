@@ -30,7 +30,8 @@ from tafukt.simulator.scenario import (
     Tariff,
 )
 from tafukt.sites.profile import StepProfile
-from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, SpeedUp, Tenant, Truth, accounting_end_s, in_order
+from tafukt.workloads.job import Ask, Checkpoint, Dataset, Job, SpeedUp, Tenant, Truth
+from tafukt.workloads.job_table import accounting_end_s, in_order
 
 H = 3600.0
 KWH = 3.6e6

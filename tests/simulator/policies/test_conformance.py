@@ -16,7 +16,8 @@ from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.registry import FunctionPolicy
-from tafukt.workloads.job import Job, in_order
+from tafukt.workloads.job import Job
+from tafukt.workloads.job_table import in_order
 
 Rounds = Callable[[View], Iterable[Action] | None]
 
