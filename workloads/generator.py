@@ -477,7 +477,7 @@ def _each(
     checkpoints = [_checkpoint(classes[name]) for name in columns.classes]
     curve = speed_up(elastic, max(gang_cap, int(columns.gpus.max(initial=1)))) if elastic.share > 0 else None
     codes = [classes[name].code for name in columns.classes]
-    stamps = {n: date.fromordinal(n).strftime("%y%m%d") for n in np.unique(columns.ordinal).tolist()}
+    stamps = {n: date.fromordinal(n).strftime("%y%m%d") for n in sorted(set(columns.ordinal.tolist()))}
     wanted = ("home", "kind", "function", "data", "ordinal", "position", "segment", "gpus", "ending", "interruptible",
               "elastic")  # fmt: skip
     for (

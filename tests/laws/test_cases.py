@@ -161,7 +161,7 @@ def told_at_run(case: Case, capfd: Any) -> None:
     argv = ["run", str(case.folder / "e.toml"), "-o", str(case.folder / "out")]
     assert guarded(lambda: app(argv, standalone_mode=False)) == 0
     said = capfd.readouterr().err
-    assert "noon lies 120 min late" in said
+    assert "noon is 120 min late" in said
     assert "filled: clear-sky" in said
 
 
@@ -193,7 +193,7 @@ def first_in_the_file(case: Case, _: Any) -> None:
 
 
 def sacct(case: Case, capfd: Any) -> None:
-    assert 'columns are those of workload.format = "sacct"' in case.refused(capfd)
+    assert 'columns look like workload.format = "sacct"' in case.refused(capfd)
     jobs = build(load_experiment(case.folder / "e.toml", ["workload.format=sacct", "workload.start_day=0"]), 1).jobs
     assert [(job.ask.gpus, job.runtime_s) for job in jobs] == [(4, 93_784.0), (2, 1800.0)]
 

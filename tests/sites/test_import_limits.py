@@ -99,7 +99,7 @@ def test_what_cannot_be_kept_is_told_with_its_hours_and_booked(tmp_path: Path) -
     assert run(path, tmp_path / "out", *given).ok
     loaded = load_experiment(path, given)
     (told,) = (note for note in notes(loaded, build(loaded, 1)) if note.startswith("rabat: grid.import_limit_kw"))
-    assert "of 20, which is below fixed_kw = 60, cannot be kept even without a job" in told
+    assert "of 20, which is below fixed_kw = 60, cannot be kept even without any job" in told
     assert "2025-06-02 18:00 to 23:00" in told
     results = results_of(tmp_path / "out")
     energy = results["fifo"].energy
