@@ -22,15 +22,9 @@ import tafukt
 from tafukt.experiments.results.statistics import mean_interval
 
 POLICY, AS_IT_IS = "wait-for-sun", "as it is"
-CLASSES = ("evaluation", "preparation", "fine_tuning", "continued_pretraining")
 KWP, KWH = "sites.all.pv.kwp_per_node", "sites.all.battery.kwh_per_node"
-HAIRS = tuple(12.0 * (1.0 + 1e-7 * k) for k in range(1, 9))
+HAIRS = tuple(12.0 * (1.0 + 1e-7 * k) for k in range(1, 5))
 """Panels a hair larger: by more than the grid on which supply enters (a milliwatt), by less than anybody can know."""
-
-
-def of_all_classes(**keys: float) -> dict[str, Any]:
-    """A setting of every class of the mix."""
-    return {f"workload.classes.{name}.{key}": value for name in CLASSES for key, value in keys.items()}
 
 
 SETTINGS: dict[str, Mapping[str, Any]] = {
@@ -51,8 +45,6 @@ SETTINGS: dict[str, Mapping[str, Any]] = {
     "continued pre-training: 24 h": {"workload.classes.continued_pretraining.runtime_median_h": 24},
     "continued pre-training: 48 h": {"workload.classes.continued_pretraining.runtime_median_h": 48},
     "users ask for 1 to 2 times the runtime, rounded up, instead of 1 to 1.2": {"workload.estimates": "limits"},
-    "no job may be paused instead of 70 %": of_all_classes(interruptible_share=0.0),
-    "restarts take half an hour instead of 3 to 5 min": of_all_classes(restart_s=1800.0),
     "the sun of the day ahead is known instead of an error of 10 %": {"forecast.error": 0.0},
     "an error of 20 %": {"forecast.error": 0.2},
     "an error of 40 %": {"forecast.error": 0.4},
@@ -91,8 +83,8 @@ HEAD = """# How sure the answer is
 
 The cut of `{policy}` in `morocco_month`, seeds {seeds}. Three kinds of uncertainty, each measured by itself:
 
-- **Numerical.** At a tie, the last digits of an input decide. The same seeds are run eight more times with panels
-  larger by one to eight parts in ten million: an engineer could not tell the difference, so whatever moves is noise of
+- **Numerical.** At a tie, the last digits of an input decide. The same seeds are run four more times with panels
+  larger by one to four parts in ten million: an engineer could not tell the difference, so whatever moves is noise of
   the method. (Another version of a library does not do this: inputs enter on grids coarser than its last bits.)
 - **Seeds.** Other jobs and another sky, drawn from the same mix and the same climate. This is what the 95 % intervals
   in `tafukt compare` and in all our tables cover (Student's t over seeds). They contain the numerical kind.
