@@ -75,6 +75,8 @@ _SHARED_OF_ASK = attrgetter(*Shared._fields[:-1])
 _TIMES_OF_ASK, _TIMES_OF_TRUTH = ("submit_s", "estimate_s", "slack_s"), ("work_gpu_s", "ends_at")
 JOBS_AT_ONCE = 10_000
 """Jobs that are made of their columns at once."""
+OBJECTS_MOST = 150_000
+"""Jobs that a run keeps as objects, some 80 MB: to make them anew for each pass costs a fifth of four weeks' time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +246,11 @@ def in_order(jobs: Iterable[Job]) -> Sequence[Job]:
             raise ValueError(f"two jobs are called {name!r}")
         seen.add(name)
     return ordered
+
+
+def at_hand(jobs: Sequence[Job]) -> Sequence[Job]:
+    """The same jobs as objects, unless they are so many that their memory matters."""
+    return jobs if len(jobs) > OBJECTS_MOST else tuple(jobs)
 
 
 def accounting_end_s(jobs: Sequence[Job], gpu_speed: float) -> float:
