@@ -49,8 +49,7 @@ def grid_events(
         if model.to_kw is not None and not model.shared and model.to_kw < least_kw:
             raise SiteError(
                 f"{where}.to_kw = {model.to_kw:g}: {least_kw:g} kW are drawn at {site} at all times (fixed_kw "
-                f"and sleeping "
-                "nodes); ask for no less"
+                "and sleeping nodes); ask for no less"
             )
         if model.per_year is not None:
             name, clock = (f"shared/{model.shared}", "UTC") if model.shared else (f"{site}/{number}", tz)

@@ -75,8 +75,6 @@ _SHARED_OF_ASK = attrgetter(*Shared._fields[:-1])
 _TIMES_OF_ASK, _TIMES_OF_TRUTH = ("submit_s", "estimate_s", "slack_s"), ("work_gpu_s", "ends_at")
 JOBS_AT_ONCE = 10_000
 """Jobs that are made of their columns at once."""
-OBJECTS_MOST = 150_000
-"""Jobs that a run keeps as objects, some 80 MB: to make them anew for each pass costs a fifth of four weeks' time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +113,7 @@ class JobTable(Sequence[Job]):
         times = {name: array("d") for name in _TIMES_OF_ASK + _TIMES_OF_TRUTH}
         gpus, logged_start_s = array("q"), array("d")
 
-        def each() -> Iterator[tuple[str, Shared]]:
+        def _each() -> Iterator[tuple[str, Shared]]:
             for job in jobs:
                 ask, truth = job.ask, job.truth
                 for name in _TIMES_OF_ASK:
@@ -126,7 +124,7 @@ class JobTable(Sequence[Job]):
                 logged_start_s.append(math.nan if ask.logged_start_s is None else ask.logged_start_s)
                 yield ask.job_id, Shared._make((*_SHARED_OF_ASK(ask), truth.ending))
 
-        job_id, kind, kinds = named(each())
+        job_id, kind, kinds = named(_each())
         return cls(
             job_id=job_id,
             gpus=np.frombuffer(gpus, np.int64),
@@ -246,11 +244,6 @@ def in_order(jobs: Iterable[Job]) -> Sequence[Job]:
             raise ValueError(f"two jobs are called {name!r}")
         seen.add(name)
     return ordered
-
-
-def at_hand(jobs: Sequence[Job]) -> Sequence[Job]:
-    """The same jobs as objects, unless they are so many that their memory matters."""
-    return jobs if len(jobs) > OBJECTS_MOST else tuple(jobs)
 
 
 def accounting_end_s(jobs: Sequence[Job], gpu_speed: float) -> float:

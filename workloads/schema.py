@@ -205,8 +205,8 @@ class TraceModel(Strict):
     homes: Literal["population", "jobs", "column"] | dict[str, str] | None = Field(
         None,
         description="where jobs come from. population: each virtual cluster gets a home site, by population; "
-        "jobs: each job "
-        "does, for traces without virtual clusters; column: the trace says; or a table of virtual cluster = site; "
+        "jobs: each job does, for traces without virtual clusters; column: the trace says; or a table of virtual "
+        "cluster = site; "
         "default: column if there is one, otherwise population",
     )
     slack_h: float | None = Field(

@@ -126,7 +126,7 @@ def _with_site(text: str, place: tuple[float, float] | None, weather: Path | Non
     if weather:
         from tafukt.sites.weather.readers import kind_of
 
-        kind = {".epw": "epw", ".json": "pvgis"}.get(weather.suffix.lower()) or kind_of(weather) or "csv"
+        kind = kind_of(weather) or {".epw": "epw", ".json": "pvgis"}.get(weather.suffix.lower(), "csv")
         lines += [f"weather = {{ kind = {json.dumps(kind)}, file = {json.dumps(_relative(weather, file))} }}"]
     start, end = text.index("[sites]"), text.index("[workload]")
     return f"{text[:start]}{chr(10).join(lines)}\n\n{text[end:]}"

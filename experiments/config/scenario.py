@@ -103,7 +103,7 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         raise InputError(problem)
     given = supply(sites, start, end_s / DAY_S, experiment.step_s, seed)
     given = rounded_supplies(given)
-    service, made = _service(experiment, places, end_s), Shared()
+    service, made = _service(experiment, places, end_s), SharedProfiles()
     scenario = Scenario(
         sites=tuple(
             site_of(s, given[s.name], start, end_s, experiment.engine, service.get(s.name), made) for s in sites
@@ -313,7 +313,7 @@ def site_of(
     end_s: float,
     engine: EngineTable,
     service_w: NDArray[np.float64] | None = None,
-    made: Shared | None = None,
+    made: SharedProfiles | None = None,
 ) -> Site:
     """The simulator's site.
 
@@ -328,10 +328,10 @@ def site_of(
         Says how fast its GPUs are under a power cap.
     service_w : array, optional
         What a service for citizens draws here beside all else, per supply step [W].
-    made : Shared, optional
+    made : SharedProfiles, optional
         What the sites before it share with it.
     """
-    made = Shared() if made is None else made
+    made = SharedProfiles() if made is None else made
     grid = Grid(
         price=made.per_joule(given.price_mad_per_kwh),
         carbon=made.per_joule(given.carbon_g_per_kwh),
@@ -390,7 +390,7 @@ def _paid_export_share(site: SiteModel, end_s: float) -> float:
     return PAID_EXPORT_SHARE if end_s >= 365.0 * DAY_S else 1.0
 
 
-class Shared:
+class SharedProfiles:
     """Profiles and midnights that several sites of a scenario have in common: made once, held once."""
 
     def __init__(self) -> None:

@@ -254,8 +254,7 @@ class ForecastTable(Table):
     class_mean_h: Literal["learned", "workload"] | dict[str, Annotated[float, Field(gt=0.0, le=1e5)]] = Field(
         default="learned",
         description='Mean runtime of a class, for `duration = "class-mean"`: learned from jobs that have ended; '
-        "known in "
-        "advance from the workload; or given here, by class [h]",
+        "known in advance from the workload; or given here, by class [h]",
     )
 
 

@@ -438,18 +438,17 @@ WHOLE = 1.0 - 1e-6
 def capped_metrics(record: Record) -> dict[str, float]:
     """Site-hours in which a job ran under a power cap, and the work of the reference GPU that caps delayed."""
     rows, held_s, delayed_gpu_s = record.occupancy, 0.0, 0.0
-    for index, site in enumerate(record.scenario.sites):
-        node = site.node
-        if not node.caps:
-            continue
+    capping = [(index, site.node) for index, site in enumerate(record.scenario.sites) if site.node.caps]
+    if not capping:
+        return {"capped_h": 0.0, "capped_gpu_hours": 0.0}
+    loaded = numbers_of(record.jobs, "gpus") * numbers_of(record.jobs, "intensity")
+    rigid = np.array([curve is None for curve in values_of(record.jobs, "speedup")], dtype=bool)
+    for index, node in capping:
         mine = np.flatnonzero((rows.site == index) & (rows.kind == _RUN))
         job = rows.job[mine]
-        gpus = numbers_of(record.jobs, "gpus")[job]
-        full_w = gpus * numbers_of(record.jobs, "intensity")[job] * node.dynamic_w
+        full_w = loaded[job] * node.dynamic_w
         above_w = rows.power_w[mine] - rows.gpus[mine] * node.idle_w / node.gpus
-        curves = values_of(record.jobs, "speedup")
-        rigid = np.array([curve is None for curve in curves], dtype=bool)[job]  # a resized job draws less, too
-        capped = (above_w < WHOLE * full_w) & (full_w > 0.0) & rigid
+        capped = (above_w < WHOLE * full_w) & (full_w > 0.0) & rigid[job]  # a resized job draws less, too
         starts, ends = rows.start_s[mine][capped], rows.end_s[mine][capped]
         held_s += _covered_s(starts, ends)
         for at, lasted_s in zip(np.flatnonzero(capped).tolist(), (ends - starts).tolist(), strict=True):

@@ -95,11 +95,8 @@ def job_columns(
     record: Record, start: datetime, attributed: Mapping[str, Floats], times: Times | None = None
 ) -> Columns:
     """The columns of jobs.parquet, by name."""
-    times = times or job_times(record)
-    jobs, sites = (
-        record.jobs,
-        [*(site.name for site in record.scenario.sites), ""],
-    )  # the last is that of index -1: none
+    jobs, times = record.jobs, times or job_times(record)
+    sites = [*(site.name for site in record.scenario.sites), ""]  # the last is that of index -1: none
     columns: Columns = {column: values_of(jobs, name) for column, name in OF_A_JOB.items()}
     columns |= {
         "estimate_h": numbers_of(jobs, "estimate_s") / HOUR_S,

@@ -41,7 +41,7 @@ from tafukt.simulator.record import Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
 from tafukt.workloads.job import Job
-from tafukt.workloads.job_table import at_hand, in_order, numbers_of
+from tafukt.workloads.job_table import in_order, numbers_of
 
 # What a policy may do before it is taken to be without end: rounds at one instant, rounds in a row in which nothing
 # begins, ends or changes its power (every minute for 138 days), and actions in one round.
@@ -74,7 +74,7 @@ class Engine:
             self._new_job, new_cluster = partial(GuardedJob, hands), partial(GuardedCluster, hands)
         self.policy = policy
         self.state = state = State(
-            scenario, at_hand(in_order(jobs)), settings, policy, self._power_changed, self._ask_for_round, new_cluster
+            scenario, in_order(jobs), settings, policy, self._power_changed, self._ask_for_round, new_cluster
         )
         self.eligibility = Eligibility(scenario)
         self.network = Network(scenario, state.clock)

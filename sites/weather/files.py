@@ -61,8 +61,7 @@ def source_of(site: SiteModel, cache: Path | None, span: Span | None = None) -> 
     if source.typical and not repeat:
         raise SiteError(
             f"{WEATHER_KEY}.repeat: false: {source.where} is a typical year, with months of different years, "
-            f"that stands "
-            "in for any year: leave repeat out"
+            "that stands in for any year: leave repeat out"
         )
     used = None
     if span is not None:
@@ -129,7 +128,7 @@ def _horizontal(source: Source, span: Span, part: Sky, repeat: bool) -> tuple[Fl
         if inner > 0 and abs(ghi.sum() / inner - 1.0) > 0.01:
             note = (
                 f"{source.where}: {100 * (ghi.sum() / inner - 1):+.1f} % of its sun after interpolation to the "
-                f"run's steps",
+                "run's steps",
             )
     else:
         ghi = given[part.rows]

@@ -231,7 +231,7 @@ def with_ghi(source: Source, limits: Bounds) -> Source:
     if "ghi" not in columns:
         raise SiteError(
             f"weather.file: {source.where}: it has neither global horizontal irradiance nor both dni and dhi to "
-            f"compute it"
+            "compute it"
         )
     return source
 
@@ -278,7 +278,7 @@ def units_problems(source: Source, limits: Bounds) -> list[str]:
     if len(wind) and float(np.median(wind)) > 20.0:
         found.append(
             f"the median of wind_speed is {np.median(wind):.0f}: it seems to be in km/h; set weather.wind_scale "
-            f"= 0.2778"
+            "= 0.2778"
         )
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from tafukt.workloads.job_table import JOBS_AT_ONCE, JobTable, Shared, in_order,
 from tafukt.workloads.schema import Demand, Place, TraceModel
 from tafukt.workloads.traces.formats import load_table
 from tafukt.workloads.traces.table import STATUS, Integrity, TraceTable, gpu_hours, rows_shown
+from tafukt.workloads.traces.told import told
 from tafukt.workloads.units import DAY_S, HOUR_S, Floats, Ints
 
 # A copied job is submitted within this time of its original [s]; a choice that keeps the shape of the day.
@@ -97,7 +98,7 @@ def replay(model: TraceModel, places: Sequence[Place], start: datetime, days: fl
         **report.notes(),
         "scaling": scale,
     }
-    return Demand(jobs, notes, _told(table, report, first_day, start, days, scale))
+    return Demand(jobs, notes, told(table, report, first_day, start, days, scale))
 
 
 def _on_reference(model: TraceModel, table: TraceTable) -> TraceTable:
@@ -571,41 +572,3 @@ def _name(job_id: str, turn: int, copy: int) -> str:
     """Name of a job's copy in a turn of the trace, both counted from 0, the first of which need no mark."""
     name = f"{job_id}@{turn + 1}" if turn else job_id
     return f"{name}~{copy + 1}" if copy else name
-
-
-# --- What the user is told
-
-
-def _told(
-    table: TraceTable, report: Integrity, first_day: float, start: datetime, days: float, scale: dict[str, Any]
-) -> tuple[str, ...]:
-    lines = [_aligned(table, report, first_day, start)]
-    if report.dropped:
-        reasons = "; ".join(f"{reason}: {tally.text()}" for reason, tally in report.dropped.items())
-        total = report.gpu_hours_dropped
-        whole = total + float(gpu_hours(table.units, table.runtime_s).sum())
-        share = f", {total:,.1f} GPU-hours ({total / whole:.1%} of all)" if total > 0 else ""
-        lines.append(f"{report.file}: {report.rows_dropped:,} of {report.read:,} rows left out{share}: {reasons}")
-    lines += [f"{report.file}: {how}: {tally.text()}" for how, tally in report.repaired.items()]
-    if "encoding" in report.remarks:
-        lines.append(f"{report.file}: {report.remarks['encoding']}")
-    if "turns" in scale:
-        lines.append(
-            f"{report.file}: its {scale['repeated_days']:g} days are repeated {scale['turns']} times to fill {days:g} "
-            "days, so the demand has neither seasons nor growth"
-        )
-    elif "remark" in scale:
-        lines.append(
-            f"{report.file}: ends after {max(table.days - first_day, 0):.1f} of the {days:g} days, and no jobs are "
-            "submitted after that; workload.repeat = true starts it over"
-        )
-    return tuple(lines)
-
-
-def _aligned(table: TraceTable, report: Integrity, first_day: float, start: datetime) -> str:
-    """Alignment of the trace's days in words."""
-    run = f"the run's start, {start.strftime('%Y-%m-%dT%H:%M%z')}"
-    if table.epoch_day is None:
-        return f"{report.file}: day {first_day:g} is {run}; {table.clock.said}"
-    at = datetime.fromtimestamp(0, tz=UTC) + timedelta(days=table.epoch_day + first_day)
-    return f"{report.file}: {at.strftime('%A %Y-%m-%d %H:%M')} there is {run}; its clock: {table.clock.said}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from tafukt.workloads.job import Ask, Checkpoint, Job
 from tafukt.workloads.job_table import numbers_of, values_of
 
 _RUN = OCCUPANCY_CODES["run"]
+# What says where a job may run.
+_BINDS = ("gpus", "gpus_min", "dataset.residency", "dataset.home", "tenant.region", "home")
 # What work and running time may differ by, relative to the larger, beside the grid of event times.
 _ROUNDING = 1e-9
 
@@ -47,14 +50,22 @@ def check_jobs(
         if len(held) and held.max() > spec.gpus:
             when = times[order][int(held.argmax())]
             raise BreachError(f"{spec.name} ran {int(held.max())} of its {spec.gpus} GPUs at {when} s")
-    for pair in np.unique(occupancy.job * len(scenario.sites) + occupancy.site).tolist():
-        job, site = divmod(pair, len(scenario.sites))
+    _check_places(scenario, jobs, occupancy)
+    _check_work(scenario, jobs, outcomes, occupancy, settings)
+
+
+def _check_places(scenario: Scenario, jobs: Sequence[Job], occupancy: Occupancy) -> None:
+    """Every job ran where it may be: one of each kind that is bound alike is asked for each site."""
+    known: dict[tuple[Any, ...], int] = {}
+    bound = zip(*(values_of(jobs, name) for name in _BINDS), strict=True)
+    kind = np.array([known.setdefault(each, index) for index, each in enumerate(bound)], dtype=np.int64)[occupancy.job]
+    _, places = np.unique(kind * len(scenario.sites) + occupancy.site, return_index=True)
+    for job, site in zip(occupancy.job[places].tolist(), occupancy.site[places].tolist(), strict=True):
         ask, spec = jobs[job].ask, scenario.sites[site]
         if not scenario.may_run(ask, spec):
             raise BreachError(f"job {ask.job_id!r} ran on {spec.name}, where its data may not be")
         if scenario.coordination == "regional" and spec.name != ask.home:
             raise BreachError(f"job {ask.job_id!r} ran on {spec.name}, not at home as `regional` has it")
-    _check_work(scenario, jobs, outcomes, occupancy, settings)
 
 
 def _check_times(scenario: Scenario, jobs: Sequence[Job], outcomes: Sequence[Outcome], occupancy: Occupancy) -> None:
