@@ -73,7 +73,7 @@ class PVModel(Section):
     kwp: SitePower | None = Field(None, description="size [kW at standard test conditions], instead of kwp_per_node")
     kwp_per_node: SitePower = Field(12.0, description="size per GPU node [kW]: CHOICE")
     mount: Literal["fixed", "tracking"] = Field(
-        "fixed", description="fixed; or tracking, around a horizontal north-south axis"
+        "fixed", description="fixed, or tracking around a horizontal north-south axis"
     )
     tilt_deg: float = Field(30.0, ge=0.0, le=90.0, description="tilt of a fixed array from the horizontal [deg]")
     azimuth_deg: float | None = Field(

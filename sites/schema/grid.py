@@ -231,8 +231,8 @@ class MeterModel(ColumnModel):
 
     of: Metered = Field(
         "import",
-        description="what it measures. import; net: import minus export; site: the whole load of the site, "
-        "whatever supplies it; it: the IT equipment alone",
+        description="what it measures: import alone, net of export, the whole load of the site whatever supplies it, "
+        "or the IT equipment (it) alone",
     )
 
 
@@ -240,7 +240,7 @@ class OtherModel(Section):
     """Load other than the cluster: none, constant, a shape by hour and month, or a CSV series [kW]."""
 
     kind: Literal["none", "constant", "shape", "csv"] = "none"
-    kw: SitePower = Field(0.0, description="the power; with a shape, its annual mean [kW]")
+    kw: SitePower = Field(0.0, description="power [kW], or with a shape its annual mean")
     shape: str = Field("office", description="shape: a shape of the catalogue")
     series: SeriesModel | None = Field(None, description="csv: the file and its column")
 
