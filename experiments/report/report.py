@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import islice
@@ -87,6 +88,7 @@ def page(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = code
     script = "\n".join(
         [_comment(_text("uplot.LICENSE")), _text("uplot.iife.min.js"), _text("report.js"), _text("explorer.js")]
     )
@@ -97,6 +99,13 @@ def page(results: Results) -> str:
         style=_text("uplot.min.css") + _text("report.css"),
         **template_variables(results),
     )
+
+
+def code(text: str) -> str:
+    """HTML of a sentence in which keys stand between backticks."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _text(name: str) -> str:

@@ -196,3 +196,7 @@ def test_a_figure_that_fails_is_said_in_its_place(folder: Path, monkeypatch: pyt
         page = report.page(loading.load(folder))
     assert "This figure could not be drawn" in page
     assert page.count("<img") == 1
+
+
+def test_keys_between_backticks_are_set_as_code() -> None:
+    assert report.code("add `seeds = [1, 2]`, not <b>") == "add <code>seeds = [1, 2]</code>, not &lt;b&gt;"

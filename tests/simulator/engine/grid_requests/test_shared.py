@@ -104,3 +104,13 @@ def test_before_it_begins_a_power_is_parted_by_what_each_site_draws() -> None:
     assert seen[0.0] == [np.inf, np.inf]
     assert seen[event.notice_s] == pytest.approx([3200.0, 1600.0])
     assert sum(seen[event.start_s]) == pytest.approx(4800.0)
+
+
+def test_what_nobody_can_give_is_booked_as_missed() -> None:
+    """Eight firm jobs draw 6 kW, of which 3 are asked for three hours: each site keeps what it draws."""
+    firm = [*jobs("s0", [1.0] * 6), *jobs("s1", [1.0] * 2)]
+    record = run(firm, two_sites(replace(EVENT, cut=0.0, to_w=3000.0)))
+    (row,) = grid_event_rows(record, datetime(2025, 1, 1, tzinfo=UTC))
+    assert not row["met"]
+    assert (row["target_kw"], row["delivered_kwh"], row["shortfall_kwh"]) == pytest.approx((3.0, 0.0, 9.0))
+    assert row["floors_broken"] == 0
