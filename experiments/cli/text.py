@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tafukt.experiments.cli.lines import in_lines, width
 from tafukt.problems import cut
+from tafukt.workloads.job_table import numbers_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -128,7 +129,7 @@ def scenario_lines(inputs: Inputs) -> list[str]:
     """A scenario in a few lines."""
     sites = inputs.scenario.sites
     gpus = sum(site.gpus for site in sites)
-    submitted = sum(job.truth.due_gpu_s for job in inputs.jobs) / 3600.0
+    submitted = sum(numbers_of(inputs.jobs, "due_gpu_s").tolist()) / 3600.0
     return [
         f"{plural(len(sites), 'site')} with {plural(gpus, 'GPU')}; with the first seed there are "
         f"{plural(len(inputs.jobs), 'job')} of {submitted:,.0f} GPU-hours",

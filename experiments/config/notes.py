@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
-from math import isfinite
 from typing import Any
+
+import numpy as np
 
 from tafukt.experiments.config.idle import idle
 from tafukt.experiments.config.load import Loaded
@@ -15,6 +16,7 @@ from tafukt.problems import cut
 from tafukt.sites.grid_events import never_reached
 from tafukt.sites.profile import StepProfile
 from tafukt.sites.time_grid import DAY_S, span, zone_of
+from tafukt.workloads.job_table import numbers_of
 
 
 def notes(loaded: Loaded, inputs: Inputs, varied: Collection[str] = ()) -> list[str]:
@@ -121,7 +123,8 @@ def _not_looked_at(loaded: Loaded, inputs: Inputs) -> list[str]:
     from tafukt.simulator.policies.presets import PLANNERS
     from tafukt.simulator.units import HOUR_S
 
-    longest_h = max((job.ask.slack_s for job in inputs.jobs if isfinite(job.ask.slack_s)), default=0.0) / HOUR_S
+    slack_s = numbers_of(inputs.jobs, "slack_s")
+    longest_h = float(np.max(slack_s, initial=0.0, where=np.isfinite(slack_s))) / HOUR_S
     horizon_h = inputs.settings.forecast.horizon_h
     told = []
     if longest_h > horizon_h:
