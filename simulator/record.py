@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from operator import eq
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.scenario import Scenario, Site
 from tafukt.simulator.units import Floats, Ints
 from tafukt.workloads.job import Job
 
@@ -367,19 +367,17 @@ class Record:
     requests: Sequence[GridRequest] = ()
 
     def arranged_as(self, scenario: Scenario) -> Record:
-        """The same, with the sites in the order in which another scenario of the same sites has them."""
+        """The same before its books are settled, with the sites as another scenario of the same sites has them."""
         places = [*(scenario.site_index(site.name) for site in self.scenario.sites), -1]
         at = np.array(places, dtype=np.int64)
         outcomes = Outcomes.of(self.outcomes)
         sites = outcomes.column("site")
         sites[:] = at[sites]
-        back = np.argsort(at[:-1])
         return replace(
             self,
             scenario=scenario,
             outcomes=outcomes,
             occupancy=replace(self.occupancy, site=at[self.occupancy.site]),
-            energy=[self.energy[i] for i in back.tolist()],
             events=Events.of(self.events).at_other_places(at),
             transfers=[t._replace(source=places[t.source], target=places[t.target]) for t in self.transfers],
             requests=[request._replace(site=places[request.site]) for request in self.requests],
@@ -388,14 +386,29 @@ class Record:
     @property
     def draw_j(self) -> float:
         """Grid import + unserved + what the batteries gave up, at what it takes to put it back, of all sites [J]."""
-        total = 0.0
-        for site, energy in zip(self.scenario.sites, self.energy, strict=True):
-            total += sum(energy.flow_j(name) for name in ("import_to_load", "import_to_battery", "unserved"))
-            if site.battery is not None:
-                total += max(0.0, float(energy.stored_j[0] - energy.stored_j[-1])) / site.battery.eta_charge
-        return total
+        return draw_j(
+            (site, {name: energy.flow_j(name) for name in DRAWN}, float(energy.stored_j[0] - energy.stored_j[-1]))
+            for site, energy in zip(self.scenario.sites, self.energy, strict=True)
+        )
 
     @property
     def network_j(self) -> float:
         """Energy of everything that travelled between sites [J]; beside the sites' books, not in them."""
         return float(sum(transfer.energy_j for transfer in self.transfers))
+
+
+DRAWN = ("import_to_load", "import_to_battery", "unserved")
+
+
+def draw_j(sites: Iterable[tuple[Site, Mapping[str, float], float]]) -> float:
+    """Draw of some sites, each with its flows [J] and what its battery holds less in the end than it began with [J]."""
+    total = 0.0
+    for site, flows_j, less_j in sites:
+        total += sum(flows_j[name] for name in DRAWN)
+        if site.battery is not None:
+            total += max(0.0, less_j) / site.battery.eta_charge
+    return total
+
+
+BooksReader = Callable[[Record, int, SiteEnergy], None]
+"""Is handed a record without its books, the place of a site in its scenario, and the books of that site."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tafukt.experiments.results.attribution import books_of
 from tafukt.simulator.engine.grid_requests.control import HOLD_S
 from tafukt.simulator.power_caps import speed
 from tafukt.simulator.record import OCCUPANCY_CODES, GridRequest, Record
@@ -23,11 +25,25 @@ REBOUND_S = 2 * HOUR_S
 _RUN, _LOST, _SAVE, _RESTART = (OCCUPANCY_CODES[kind] for kind in ("run", "lost", "checkpoint", "restart"))
 
 
-def grid_event_rows(record: Record, start: datetime) -> list[dict[str, Any]]:
-    """One row for each request at each site, with the columns of `dictionary.GRID_EVENTS`."""
+class ImportMeter(NamedTuple):
+    """The import of a site from the start of the window to each edge of its books [s, J]."""
+
+    edges_s: Floats
+    joules: Floats
+
+
+def grid_event_rows(
+    record: Record, start: datetime, imports: Mapping[int, ImportMeter] | None = None
+) -> list[dict[str, Any]]:
+    """One row for each request at each site, with the columns of `dictionary.GRID_EVENTS`.
+
+    `imports` is that of each site that was asked, where the record holds its books no longer.
+    """
     if not record.requests:
         return []
-    books = _Books(record)
+    if imports is None:
+        imports = {books.index: ImportMeter(books.energy.edges_s, books.import_meter_j) for books in books_of(record)}
+    books = _Books(record, imports)
     return [row for asked in _together(record) if (row := _row(books, asked, start)) is not None]
 
 
@@ -45,9 +61,9 @@ def _event(record: Record, request: GridRequest) -> GridEvent:
     return record.scenario.sites[request.site].grid.events[request.number]
 
 
-def grid_event_metrics(record: Record) -> dict[str, float]:
+def grid_event_metrics(record: Record, imports: Mapping[int, ImportMeter] | None = None) -> dict[str, float]:
     """The columns `dictionary.GRID_METRICS` of a run; blank where the grid asked for nothing."""
-    rows = grid_event_rows(record, datetime(2000, 1, 1))
+    rows = grid_event_rows(record, datetime(2000, 1, 1), imports)
     if not rows:
         blank = ("grid_events_met", "grid_shed_kwh", "grid_shortfall_kwh", "grid_income_mad")
         return dict.fromkeys(blank, math.nan) | {"grid_events": 0, "floors_broken": 0}
@@ -64,28 +80,23 @@ def grid_event_metrics(record: Record) -> dict[str, float]:
 class _Books:
     """Books that every request looks at: import summed up over time, and who held GPUs when, found without a search."""
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
+    def __init__(self, record: Record, imports: Mapping[int, ImportMeter]) -> None:
+        self.record, self._imports = record, imports
         rows = record.occupancy
         self._order = np.argsort(rows.job, kind="stable")
         self._first = np.searchsorted(rows.job[self._order], np.arange(len(record.jobs) + 1))
         self._running = (rows.kind == _RUN) | (rows.kind == _LOST)
         self._at = [np.flatnonzero(self._running & (rows.site == site)) for site in range(len(record.scenario.sites))]
-        self._imported_j: dict[int, Floats] = {}
 
     def minutes_w(self, asked: list[GridRequest], begin_s: float, end_s: float) -> Floats:
         """Mean import of each whole minute of a stretch, of all sites that were asked together [W]."""
         return np.asarray(sum(self._minutes_w(request.site, begin_s, end_s) for request in asked))
 
     def _minutes_w(self, site: int, begin_s: float, end_s: float) -> Floats:
-        energy = self.record.energy[site]
         edges = np.arange(begin_s, end_s + 1e-6, MINUTE_S)
         if len(edges) < 2:
             return np.zeros(0)
-        if site not in self._imported_j:
-            import_w = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
-            self._imported_j[site] = np.concatenate(([0.0], np.cumsum(import_w * energy.duration_s)))
-        return np.asarray(np.diff(np.interp(edges, energy.edges_s, self._imported_j[site])) / MINUTE_S)
+        return np.asarray(np.diff(np.interp(edges, *self._imports[site])) / MINUTE_S)
 
     def there(self, site: int, begin_s: float) -> list[int]:
         """The jobs that ran at a site when a request began, and those that had saved themselves for it just before."""

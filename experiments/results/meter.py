@@ -6,14 +6,14 @@ taken off, since nothing is fitted to the meter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tafukt.simulator.record import Record, SiteEnergy
+from tafukt.experiments.results.attribution import SiteBooks
 from tafukt.simulator.units import HOUR_S, KWH_J, Floats
 
 if TYPE_CHECKING:
@@ -31,34 +31,28 @@ class Meter:
     kw: Floats
 
 
-MODELLED_W: Mapping[str, Callable[[SiteEnergy], Floats]] = {
-    "import": lambda books: books.flows_w["import_to_load"] + books.flows_w["import_to_battery"],
-    "net": lambda books: MODELLED_W["import"](books) - books.flows_w["export"],
-    "site": lambda books: books.site_w,
-    "it": lambda books: books.it_w,
+MODELLED_W: Mapping[str, Callable[[SiteBooks], Floats]] = {
+    "import": lambda books: books.imported_w,
+    "net": lambda books: books.imported_w - books.energy.flows_w["export"],
+    "site": lambda books: books.energy.site_w,
+    "it": lambda books: books.energy.it_w,
 }
 """The model's power [W] over each segment of the ledger, by what a meter measures."""
 
 
-def meter_columns(record: Record, start: datetime, step_s: float, meters: Mapping[str, Meter]) -> dict[str, Any]:
-    """The columns of meter.parquet, by name: one row per site with a meter and output step that was measured."""
-    parts = [
-        _site_columns(record.energy[index], site.name, record.scenario.end_s, record.scenario.step_s, step_s, meter)
-        for index, site in enumerate(record.scenario.sites)
-        if (meter := meters.get(site.name)) is not None
-    ]
+def meter_columns(parts: Sequence[Mapping[str, Any]], start: datetime) -> dict[str, Any]:
+    """The columns of meter.parquet, by name, from those of each site that has a meter."""
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     seconds = np.round(columns["time_h"] * HOUR_S * 1000.0).astype("timedelta64[ms]")
     return columns | {"time_utc": np.datetime64(start.astimezone(UTC).replace(tzinfo=None), "ms") + seconds}
 
 
-def _site_columns(
-    books: SiteEnergy, site: str, end_s: float, supply_s: float, step_s: float, meter: Meter
-) -> dict[str, Any]:
+def measured_columns(books: SiteBooks, end_s: float, supply_s: float, step_s: float, meter: Meter) -> dict[str, Any]:
+    """The rows of a site with a meter, without their moments: one per output step that was measured."""
     edges = np.minimum(np.arange(len(meter.kw) + 1) * supply_s, end_s)
     lengths = np.diff(edges)
     known = np.isfinite(meter.kw) & (lengths > 0)
-    modelled_j = books.binned_j(MODELLED_W[meter.of](books), edges)
+    modelled_j = books.energy.binned_j(MODELLED_W[meter.of](books), edges)
     row = np.floor(edges[:-1] / step_s + 1e-9).astype(np.int64)
 
     def summed(values: Floats) -> Floats:
@@ -70,7 +64,7 @@ def _site_columns(
     modelled_kwh = summed(modelled_j / KWH_J)[shown]
     return {
         "time_h": np.flatnonzero(shown) * step_s / HOUR_S,
-        "site": np.full(int(shown.sum()), site),
+        "site": np.full(int(shown.sum()), books.site.name),
         "of": np.full(int(shown.sum()), meter.of),
         "measured_h": measured_s[shown] / HOUR_S,
         "measured_kwh": measured_kwh,

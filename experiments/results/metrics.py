@@ -1,7 +1,7 @@
 """Metrics of a run: from the record of a simulation to a row of `summary.csv`.
 
-Pure functions on the simulator's record; seconds, watts and joules become h, kW and kWh here. The names are
-those of the data dictionary.
+Pure functions on the record and on what was read from its books (`books/reading.py`); seconds, watts and joules
+become h, kW and kWh here. The names are those of the data dictionary.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tafukt.experiments.results.attribution import G_PER_KG, account_draw_kwh, jobs_columns
+from tafukt.experiments.results.attribution import jobs_draw_kwh
+from tafukt.experiments.results.books.ramps import ramp_metrics
+from tafukt.experiments.results.books.reading import Reading
 from tafukt.experiments.results.costs import SiteCosts
 from tafukt.experiments.results.grid_events import grid_event_metrics
 from tafukt.experiments.results.objective import DRAW, OBJECTIVE_LIMITS, OBJECTIVES, Objective
-from tafukt.experiments.results.ramps import ramp_metrics
-from tafukt.simulator.record import OCCUPANCY_CODES, Outcomes, Record, SiteEnergy
-from tafukt.simulator.scenario import Battery
-from tafukt.simulator.units import DAY_S, HOUR_S, KWH_J, Floats
+from tafukt.simulator.record import OCCUPANCY_CODES, Outcomes, Record, draw_j
+from tafukt.simulator.units import HOUR_S, KWH_J, Floats
 from tafukt.workloads.job import Job
 from tafukt.workloads.job_table import numbers_of, values_of
 
@@ -39,9 +39,9 @@ TURNED_AWAY = ("rejected", "refused")
 def summary(
     record: Record,
     costs: Mapping[str, SiteCosts] | None = None,
-    attributed: Mapping[str, Floats] | None = None,
-    times: Times | None = None,
     account_s: tuple[float, float] | None = None,
+    reading: Reading | None = None,
+    times: Times | None = None,
 ) -> dict[str, float | int]:
     """Every metric of one run but the comparisons; NaN where one has no meaning.
 
@@ -50,27 +50,36 @@ def summary(
     record : Record
     costs : mapping of site name to SiteCosts, optional
         Demand charge and battery replacement; without it both are zero.
-    attributed, times : mapping, optional
-        The results of `attribution.jobs_columns` and `job_times`, where they are at hand already.
     account_s : tuple, optional
         From when to when the account of the steady state lasts [s].
+    reading : Reading, optional
+        What was read from the books of the sites as they were settled; default: it is read from the record now.
+    times : mapping, optional
+        The result of `job_times`, where it is at hand already.
     """
-    if attributed is None:
-        attributed = jobs_columns(record)
+    reading = reading or Reading(costs, account_s).of(record)
+    attributed = reading.attributed(record)
     return {
-        **energy_metrics(record),
-        "account_draw_kwh": account_draw_kwh(record, attributed, *account_s) if account_s else math.nan,
-        **money_metrics(record, costs or {}),
+        **energy_metrics(reading),
+        "account_draw_kwh": _account_draw_kwh(record, reading, attributed),
+        **money_metrics(reading),
         **job_metrics(record, times),
-        **grid_event_metrics(record),
-        **ramp_metrics(record),
+        **grid_event_metrics(record, reading.import_meters),
+        **ramp_metrics(reading.ramps),
         **capped_metrics(record),
         "energy_lost_kwh": float(np.sum(attributed["energy_lost_kwh"])),
         "network_kwh": record.network_j / KWH_J,
         "network_gb": float(sum(transfer.size_gb for transfer in record.transfers)),
-        "balance_residual_kwh": _residual_kwh(record),
+        "balance_residual_kwh": _residual_kwh(record, reading),
         "window_h": record.scenario.end_s / HOUR_S,
     }
+
+
+def _account_draw_kwh(record: Record, reading: Reading, attributed: Mapping[str, Floats]) -> float:
+    """Draw of the account of the steady state, of jobs and sites [kWh]; NaN without one."""
+    if reading.account_s is None:
+        return math.nan
+    return sum((site.rest_draw_kwh for site in reading.sites), jobs_draw_kwh(record, attributed, *reading.account_s))
 
 
 def comparison(
@@ -177,16 +186,16 @@ def draw_kwh(record: Record) -> float:
     return record.draw_j / KWH_J
 
 
-def energy_metrics(record: Record) -> dict[str, float]:
+def energy_metrics(reading: Reading) -> dict[str, float]:
     """The energy part of the summary."""
-    books = record.energy
-    sums = {name: sum(values) / KWH_J for name, values in _sums(books).items()}
+    sites = reading.sites
+    sums = {name: sum(site.powers_j[name] for site in sites) / KWH_J for name in sites[0].powers_j}
     imported, used = sums["import_to_load"] + sums["import_to_battery"], sums["pv_to_load"] + sums["pv_to_battery"]
-    cycles, fade = _battery_use(record)
-    quarter, minute = import_means_kw(books, 900.0, 60.0)
+    cycles, fade = _battery_use(reading)
+    quarter, minute = reading.import_means_kw()
     return {
         "grid_import_kwh": imported,
-        "draw_kwh": draw_kwh(record),
+        "draw_kwh": draw_j((s.site, s.powers_j, s.stored_j[0] - s.stored_j[1]) for s in sites) / KWH_J,
         "pv_available_kwh": sums["pv"],
         "pv_used_kwh": used,
         "curtailed_kwh": sums["curtailed"],
@@ -195,8 +204,8 @@ def energy_metrics(record: Record) -> dict[str, float]:
         "it_kwh": sums["it"],
         "site_kwh": sums["site"],
         "other_kwh": sums["other"],
-        "stored_start_kwh": sum(float(energy.stored_j[0]) for energy in books) / KWH_J,
-        "stored_end_kwh": sum(float(energy.stored_j[-1]) for energy in books) / KWH_J,
+        "stored_start_kwh": sum(site.stored_j[0] for site in sites) / KWH_J,
+        "stored_end_kwh": sum(site.stored_j[1] for site in sites) / KWH_J,
         "battery_cycles": cycles,
         "battery_fade": fade,
         "peak_import_kw": float(quarter.max()),
@@ -209,52 +218,27 @@ def energy_metrics(record: Record) -> dict[str, float]:
     }
 
 
-def _sums(books: Sequence[SiteEnergy]) -> dict[str, list[float]]:
-    """Each flow, and what the sites could and did draw, integrated over the window, for each site [J]."""
-    found: dict[str, list[float]] = {}
-    for energy in books:
-        powers = energy.flows_w | {"pv": energy.pv_w, "it": energy.it_w, "site": energy.site_w, "other": energy.other_w}
-        powers["from_sun"] = energy.flows_w["discharge"] * energy.mix_solar
-        for name, power_w in powers.items():
-            found.setdefault(name, []).append(energy.total_j(power_w))
-    return found
-
-
-def import_means_kw(books: Sequence[SiteEnergy], *bins_s: float) -> list[Floats]:
-    """Means of the import of all sites together over bins of each length [s], in kW."""
-    end = float(books[0].edges_s[-1])
-    edges = [np.append(np.arange(0.0, end, bin_s), end) for bin_s in bins_s]
-    joules = [np.zeros(len(e)) for e in edges]
-    for energy in books:
-        power = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
-        meter = np.concatenate(([0.0], np.cumsum(power * energy.duration_s)))
-        for sums, at_s in zip(joules, edges, strict=True):
-            sums += np.interp(at_s, energy.edges_s, meter)
-    return [np.diff(sums) / np.diff(at_s) / 1000.0 for sums, at_s in zip(joules, edges, strict=True)]
-
-
 def _largest_change(values: Floats) -> float:
     return float(np.abs(np.diff(values)).max()) if len(values) > 1 else 0.0
 
 
-def _battery_use(record: Record) -> tuple[float, float]:
+def _battery_use(reading: Reading) -> tuple[float, float]:
     """Cycles (energy taken out over usable capacity) and fade of all batteries together; NaN for none."""
     taken = usable = new = now = 0.0
-    for site, energy in zip(record.scenario.sites, record.energy, strict=True):
-        battery = site.battery
+    for site in reading.sites:
+        battery = site.site.battery
         if battery is None or battery.capacity_j <= 0:
             continue
-        taken += energy.flow_j("discharge") / battery.eta_discharge
+        taken += site.powers_j["discharge"] / battery.eta_discharge
         usable += battery.usable_j
         new += battery.capacity_j
-        now += energy.capacity_j
+        now += site.capacity_j
     return _ratio(taken, usable), 1.0 - now / new if new else math.nan
 
 
-def _residual_kwh(record: Record) -> float:
+def _residual_kwh(record: Record, reading: Reading) -> float:
     """The relative residual of the ledger's checks, as energy of the load [kWh]."""
-    load = sum(energy.total_j(energy.site_w) for energy in record.energy)
-    return record.balance_residual * load / KWH_J
+    return record.balance_residual * sum(site.powers_j["site"] for site in reading.sites) / KWH_J
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -264,17 +248,12 @@ def _ratio(part: float, whole: float) -> float:
 # --- carbon and money ----------------------------------------------------------------------------------
 
 
-def money_metrics(record: Record, costs: Mapping[str, SiteCosts]) -> dict[str, float]:
+def money_metrics(reading: Reading) -> dict[str, float]:
     """Emissions [kg] and cost [MAD] of the whole network."""
-    emissions = charge = income = demand = wear = 0.0
-    for site, energy in zip(record.scenario.sites, record.energy, strict=True):
-        power = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
-        emissions += energy.total_j(power * energy.carbon) / G_PER_KG
-        charge += energy.total_j(power * energy.price)
-        income += energy.total_j(energy.flows_w["export"] * energy.export_price)
-        if site.name in costs:
-            demand += demand_charge_mad(energy, costs[site.name])
-            wear += battery_wear_mad(energy, site.battery, costs[site.name])
+    emissions, charge, income, demand, wear = (
+        sum(getattr(site, name) for site in reading.sites)
+        for name in ("emissions_kg", "charge_mad", "income_mad", "demand_mad", "wear_mad")
+    )
     return {
         "emissions_kg": emissions,
         "cost_mad": charge + demand - income,
@@ -393,38 +372,6 @@ def _mean(values: NDArray[Any]) -> float:
 
 def _p95(values: NDArray[Any]) -> float:
     return float(np.percentile(values, 95)) if len(values) else math.nan
-
-
-# --- Money beyond the energy charge: what a peak costs, and what a battery loses by use
-
-
-QUARTER_S = 900.0
-
-
-def demand_charge_mad(energy: SiteEnergy, costs: SiteCosts) -> float:
-    """Demand charge of one site: its largest 15-minute mean in each month, at the rate, pro-rated [MAD]."""
-    if costs.demand_mad_per_kw_month <= 0:
-        return 0.0
-    power = energy.flows_w["import_to_load"] + energy.flows_w["import_to_battery"]
-    total = 0.0
-    for t0, t1, share in costs.months:
-        edges = np.append(np.arange(t0, t1, QUARTER_S), t1)
-        peak_kw = float(np.max(energy.binned_j(power, edges) / np.diff(edges))) / 1000.0
-        total += peak_kw * costs.demand_mad_per_kw_month * share
-    return total
-
-
-def battery_wear_mad(energy: SiteEnergy, battery: Battery | None, costs: SiteCosts) -> float:
-    """Replacement cost times the share of the battery's life that was used: by cycles or by age [MAD].
-
-    Whichever of the two ends the life first counts; they are not added.
-    """
-    if battery is None or battery.capacity_j <= 0:
-        return 0.0
-    cycles = energy.flow_j("discharge") / battery.eta_discharge / battery.usable_j
-    years = float(energy.edges_s[-1]) / (365.25 * DAY_S)
-    used = max(cycles / costs.battery_life_cycles, years / costs.battery_life_years)
-    return used * costs.battery_mad_per_kwh * battery.capacity_j / KWH_J
 
 
 # --- Power caps over a run: for how long sites held jobs back, and the work that this delayed

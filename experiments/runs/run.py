@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tafukt.experiments.config.notes import notes as all_notes
 from tafukt.experiments.config.scenario import Inputs
 from tafukt.experiments.results import tables as results
-from tafukt.experiments.results.attribution import jobs_columns
+from tafukt.experiments.results.books.energy_table import EnergyTable
+from tafukt.experiments.results.books.reading import Reading
 from tafukt.experiments.results.metrics import Times, job_times, summary
 from tafukt.experiments.results.objective import OBJECTIVES
 from tafukt.experiments.results.stored import RUN_SUMMARY
@@ -59,11 +60,20 @@ def failure(run: Run, reason: str, details: str = "") -> Files:
 def _simulated(run: Run) -> Files:
     inputs, seed = inputs_of(run.cell), run.cell.seed
     policy, guarded = run.policy.load(), not run.policy.is_ours
-    record = simulate(inputs.scenario, inputs.jobs, policy, seed=seed, settings=inputs.settings, check_handed=guarded)
-    attributed, times = jobs_columns(record), job_times(record)
-    measured = summary(record, inputs.costs, attributed, times, inputs.experiment.account_s)
+    reading = _reading(inputs, run.policy.label, seed)
+    record = simulate(
+        inputs.scenario,
+        inputs.jobs,
+        policy,
+        seed=seed,
+        settings=inputs.settings,
+        check_handed=guarded,
+        read=reading.read,
+    )
+    times = job_times(record)
+    measured = summary(record, reading=reading, times=times)
     row = {**head(run, "complete"), **results.metric_values(measured)}
-    files = _tables(record, inputs, run.policy.label, seed, attributed, times)
+    files = _tables(record, inputs, run.policy.label, seed, reading, times)
     if (
         run.cell.loaded.experiment.bound
         and row["jobs_left"] == 0
@@ -73,21 +83,23 @@ def _simulated(run: Run) -> Files:
     return files | {RUN_SUMMARY: json_bytes(row)}
 
 
-def _tables(
-    record: Record,
-    inputs: Inputs,
-    label: str,
-    seed: int,
-    attributed: Mapping[str, NDArray[np.float64]] | None = None,
-    times: Times | None = None,
-) -> Files:
-    """The tables of a run; `attributed` and `times` are worked out where they are not given."""
-    experiment = inputs.experiment
-    start, step_s, events = experiment.start, experiment.output_step_s, experiment.output.events
-    about = {"policy": label, "seed": str(seed), "start": start.isoformat(), "tz": inputs.tz}
-    return results.table_files(
-        record, start, step_s, inputs.temp_air_c, events, attributed, times, about, inputs.meters
-    )
+def _about(inputs: Inputs, label: str, seed: int) -> dict[str, str]:
+    """Metadata of the tables of a run."""
+    return {"policy": label, "seed": str(seed), "start": inputs.experiment.start.isoformat(), "tz": inputs.tz}
+
+
+def _reading(inputs: Inputs, label: str, seed: int) -> Reading:
+    """A reading of the books of a run, for its metrics and tables."""
+    experiment, about = inputs.experiment, _about(inputs, label, seed)
+    given = inputs.scenario.end_s, experiment.start, experiment.output_step_s, inputs.temp_air_c
+    return Reading(inputs.costs, experiment.account_s, EnergyTable(*given, about), inputs.meters)
+
+
+def _tables(record: Record, inputs: Inputs, label: str, seed: int, reading: Reading, times: Times) -> Files:
+    """The tables of a run."""
+    experiment, about = inputs.experiment, _about(inputs, label, seed)
+    given = experiment.start, experiment.output_step_s, inputs.temp_air_c, experiment.output.events
+    return results.table_files(record, *given, times, about, reading)
 
 
 @lru_cache(maxsize=2)
@@ -169,8 +181,10 @@ def cell_best(cell: Case, begun: bytes = b"") -> Iterator[Files]:
                 yield {"search.npz": found.to_bytes()}
             if found is not None:
                 record, about["how"] = better(record, *given, cell.seed, found, how)
-    yield {f"best/{name}": data for name, data in _tables(record, inputs, "best-known", cell.seed).items()}
-    measured = summary(record, inputs.costs, account_s=inputs.experiment.account_s)
+    reading, times = _reading(inputs, "best-known", cell.seed).of(record), job_times(record)
+    tables = _tables(record, inputs, "best-known", cell.seed, reading, times)
+    yield {f"best/{name}": data for name, data in tables.items()}
+    measured = summary(record, reading=reading, times=times)
     yield {"best.json": json_bytes({**about, **results.metric_values(measured)})}
 
 

@@ -18,7 +18,7 @@ from tafukt.experiments.config.load import Loaded
 from tafukt.experiments.config.policies import PolicyRef
 from tafukt.experiments.config.scenario import Inputs, build
 from tafukt.experiments.results import tables as results
-from tafukt.experiments.results.attribution import held, jobs_columns, rest_rates
+from tafukt.experiments.results.attribution import books_of, jobs_columns
 from tafukt.experiments.results.metrics import summary
 from tafukt.experiments.results.objective import OBJECTIVES, Objective
 from tafukt.experiments.runs.run import bound_of
@@ -129,8 +129,8 @@ def _late(record: Record) -> bool:
 def attribution_gap(record: Record) -> float:
     """Gap between jobs + rest of the sites and the load, relative to the load."""
     given = float(jobs_columns(record)["energy_kwh"].sum())
-    for index, energy in enumerate(record.energy):
-        given += energy.total_j(rest_rates(energy, held(record, index, record.occupancy.power_w))["rest_energy_kwh"])
+    for books in books_of(record):
+        given += books.energy.total_j(books.rest_rates["rest_energy_kwh"])
     load = sum(energy.total_j(energy.site_w) for energy in record.energy) / 3.6e6
     return abs(given - load) / load if load > 0 else abs(given)
 

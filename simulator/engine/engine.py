@@ -7,6 +7,7 @@ scheduling round; within a kind the lower index goes first.
 from __future__ import annotations
 
 import gc
+import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -37,7 +38,7 @@ from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.state import State
 from tafukt.simulator.engine.view import Institutes, Policy, View
 from tafukt.simulator.errors import PolicyCrash, PolicyEndless, SimulationError
-from tafukt.simulator.record import Record
+from tafukt.simulator.record import BooksReader, Occupancy, Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
 from tafukt.workloads.job import Job
@@ -106,8 +107,11 @@ class Engine:
 
     # --- running ---------------------------------------------------------------------------------
 
-    def run(self) -> Record:
-        """Simulate to the end of the accounting window, close the books, and return the record."""
+    def run(self, arranged: Scenario | None = None, read: BooksReader | None = None) -> Record:
+        """Simulate to the end of the accounting window, close the books, and return the record.
+
+        Its sites stand as in `arranged`, which has the same ones in another order; see `simulate` for `read`.
+        """
         state = self.state
         clock, end_s = state.clock, state.scenario.end_s
         for site, spec in enumerate(state.scenario.sites):
@@ -132,7 +136,7 @@ class Engine:
             # A round follows when nothing else is to happen at this instant; at the very end nothing is left to decide.
             while self._round_due and time_s < end_s and (not queue or queue[0][0] > time_s):
                 self._round()
-        return self._record()
+        return self._record(arranged or state.scenario, read)
 
     def _feed(self, index: int) -> None:
         """Put only the next arrival among the events: a heap of all of them would be slow."""
@@ -155,7 +159,7 @@ class Engine:
             return
         self.phases.requeue(job)
 
-    def _record(self) -> Record:
+    def _record(self, arranged: Scenario, read: BooksReader | None) -> Record:
         state, scenario, end_s = self.state, self.state.scenario, self.state.scenario.end_s
         self.phases.close(end_s)
         occupancy, outcomes = state.log.close(), state.log.outcomes
@@ -165,25 +169,38 @@ class Engine:
         for index, cluster in enumerate(state.clusters):
             held = [job for job in state.running.values() if job.site == index]
             check_cluster(cluster, held, scenario.sites[index].name, end_s)
-        energy, worst = [], 0.0
-        for index in range(len(state.clusters)):
-            ledger = state.ledgers.pop(0)  # not held any longer: the books of all sites are large enough
-            energy.append(settle_flows(ledger))
-            it_j = recorded_it_j(state.clusters[index], occupancy, index, end_s)
-            worst = max(worst, residual(ledger, energy[-1], it_j))
-        return Record(
+        record = Record(
             scenario,
             self.policy.name,
             state.jobs,
             outcomes,
             occupancy,
-            energy,
+            (),
             state.log.events,
-            worst,
+            math.nan,
             self._rounds,
             self.network.done,
             self.requests.made if self.requests is not None else (),
         )
+        return self._settled(record if arranged is scenario else record.arranged_as(arranged), occupancy, read)
+
+    def _settled(self, record: Record, occupancy: Occupancy, read: BooksReader | None) -> Record:
+        """The record with its books, or without them where somebody reads them one after another."""
+        state, end_s = self.state, record.scenario.end_s
+        ledgers, energy, worst = dict(enumerate(state.ledgers)), [], 0.0
+        state.ledgers.clear()  # not held any longer: the books of all sites are large enough
+        for place, site in enumerate(record.scenario.sites):
+            index = state.scenario.site_index(site.name)
+            ledger = ledgers.pop(index)
+            books = settle_flows(ledger)
+            it_j = recorded_it_j(state.clusters[index], occupancy, index, end_s)
+            worst = max(worst, residual(ledger, books, it_j))
+            if read is None:
+                energy.append(books)
+            else:
+                read(record, place, books)
+            del ledger, books  # before the next ones are made
+        return replace(record, energy=energy, balance_residual=worst)
 
     # --- sites -----------------------------------------------------------------------------------
 
@@ -275,6 +292,7 @@ def simulate(
     seed: int = 0,
     settings: Settings | None = None,
     check_handed: bool = True,
+    read: BooksReader | None = None,
 ) -> Record:
     """Run one policy on one scenario.
 
@@ -290,6 +308,9 @@ def simulate(
     check_handed : bool
         Whether the policy is kept from writing into jobs and nodes, and jobs and scenario are compared before and after
         the run.
+    read : callable, optional
+        Is handed the record without its books, the place of a site, and that site's books, before those of the next
+        one are settled; the record that is returned has none then. The books of a year are larger than all else.
 
     Raises
     ------
@@ -308,9 +329,9 @@ def simulate(
         # In the order of their names, so that no tie falls by where a site stands in the input.
         sites = sorted(scenario.sites, key=lambda site: site.name)
         if all(one is other for one, other in zip(sites, scenario.sites, strict=True)):
-            return Engine(scenario, jobs, policy, seed, settings or Settings(), check_handed).run()
+            return Engine(scenario, jobs, policy, seed, settings or Settings(), check_handed).run(read=read)
         by_name = replace(scenario, sites=tuple(sites))
-        return Engine(by_name, jobs, policy, seed, settings or Settings(), check_handed).run().arranged_as(scenario)
+        return Engine(by_name, jobs, policy, seed, settings or Settings(), check_handed).run(scenario, read)
     finally:
         if before is not None:
             check_untouched(before, jobs, scenario, policy.name)

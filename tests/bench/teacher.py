@@ -18,7 +18,7 @@ import numpy as np
 
 from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.config.scenario import Inputs, build
-from tafukt.experiments.results.attribution import held, jobs_columns, rest_rates
+from tafukt.experiments.results.attribution import books_of, jobs_columns
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.record import Record
@@ -80,10 +80,9 @@ def beside_jobs(records: Sequence[Record]) -> str:
     rows = []
     for record in records:
         rest = grid = 0.0
-        for site, energy in enumerate(record.energy):
-            rates = rest_rates(energy, held(record, site, record.occupancy.power_w))
-            rest += float(np.sum(rates["rest_energy_kwh"] * energy.duration_s))
-            grid += float(np.sum(rates["rest_grid_kwh"] * energy.duration_s))
+        for books in books_of(record):
+            rest += books.energy.total_j(books.rest_rates["rest_energy_kwh"])
+            grid += books.energy.total_j(books.rest_rates["rest_grid_kwh"])
         kinds = record.occupancy
         lost = [(kinds.power_w * (kinds.end_s - kinds.start_s))[kinds.kind == i].sum() / 3.6e6 for i in (1, 2, 3)]
         rows.append([record.policy, f"{rest:,.0f}", f"{grid:,.0f}", *(f"{each:,.0f}" for each in lost)])

@@ -11,8 +11,7 @@ from builders.experiments import run, tiny
 
 from tafukt.experiments.config.load import load_experiment
 from tafukt.experiments.errors import InputError
-from tafukt.experiments.results.attribution import account_draw_kwh, jobs_columns
-from tafukt.experiments.results.metrics import draw_kwh
+from tafukt.experiments.results.metrics import draw_kwh, summary
 
 H = 3600.0
 
@@ -21,7 +20,8 @@ def test_an_account_of_everything_is_the_draw() -> None:
     """What jobs cause and what nobody causes add up to all that is drawn."""
     jobs = [kit.job(f"j{i}", i * H, 4 + 4 * (i % 2), 2 * H) for i in range(6)]
     record = kit.run(jobs, kit.scenario(2))
-    assert account_draw_kwh(record, jobs_columns(record), 0.0, 86_400.0) == pytest.approx(draw_kwh(record), rel=1e-12)
+    found = summary(record, account_s=(0.0, 86_400.0))["account_draw_kwh"]
+    assert found == pytest.approx(draw_kwh(record), rel=1e-12)
 
 
 def test_a_job_is_charged_where_it_arrived_and_not_where_it_runs() -> None:
@@ -33,7 +33,7 @@ def test_a_job_is_charged_where_it_arrived_and_not_where_it_runs() -> None:
     jobs = [kit.job("before", 0.0, 8, H), kit.job("into", 1 * H, 8, 3 * H), kit.job("out", 9.5 * H, 8, 1 * H)]
     record = kit.run(jobs)
     assert [(o.start_s / H, o.end_s / H) for o in record.outcomes] == [(0, 1), (1, 4), (9.5, 10.5)]
-    drawn = account_draw_kwh(record, jobs_columns(record), 2 * H, 10 * H)
+    drawn = summary(record, account_s=(2 * H, 10 * H))["account_draw_kwh"]
     idle_h = 9.5 - 4  # from 2 to 4 "into" runs, which is not charged
     assert drawn == pytest.approx(idle_h * 1.0 + 5.0)
 

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 import builders.records as records_of
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tafukt.experiments.results import attribution, dictionary, metrics
 from tafukt.experiments.results import costs as given
-from tafukt.experiments.results import metrics as costs
+from tafukt.experiments.results.books import reading
 from tafukt.simulator.record import OCCUPANCY_CODES, Outcome, Record, SiteEnergy, Transfer
 from tafukt.simulator.scenario import Battery
 from tafukt.workloads.job import Ask, Dataset, Job, Tenant, Truth
@@ -72,12 +71,12 @@ def test_balances_of_the_summary(record: Record) -> None:
     assert run["pue"] > 1.15
 
 
-def _one_site(power_w: list[float], step_s: float = 60.0) -> SiteEnergy:
-    """One site that only imports, a constant power in each step."""
+def _one_site(power_w: list[float], step_s: float = 60.0) -> attribution.SiteBooks:
+    """The books of a site that only imports, a constant power in each step."""
     power = np.array(power_w)
     zero = np.zeros(len(power))
     flows = dict.fromkeys(records_of.FLOWS, zero) | {"import_to_load": power}
-    return SiteEnergy(
+    energy = SiteEnergy(
         edges_s=np.arange(len(power) + 1) * step_s,
         it_w=power,
         site_w=power,
@@ -92,12 +91,16 @@ def _one_site(power_w: list[float], step_s: float = 60.0) -> SiteEnergy:
         mix_carbon=zero,
         mix_cost=zero,
     )
+    return attribution.SiteBooks(records_of.record(), 0, energy)
 
 
 def test_peak_is_a_quarter_hour_mean_of_all_sites_and_ramps_are_changes_of_means() -> None:
     first = _one_site([0.0] * 15 + [30_000.0] * 5 + [0.0] * 10)
     second = _one_site([6_000.0] * 15 + [0.0] * 15)
-    quarter, minute = metrics.import_means_kw([first, second], 900.0, 60.0)
+    imports = reading.ImportMeans(1800.0, 900.0, 60.0)
+    imports.add(first)
+    imports.add(second)
+    quarter, minute = imports.means_kw()
     assert quarter == pytest.approx([6.0, 10.0])
     assert np.abs(np.diff(minute)).max() == pytest.approx(30.0)
 
@@ -176,22 +179,17 @@ def test_work_left_undone_earns_no_cut() -> None:
 # --- attribution -------------------------------------------------------------------------------------
 
 
-def _jobs_w(record: Record, site: int) -> NDArray[np.float64]:
-    return attribution.held(record, site, record.occupancy.power_w)
-
-
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_jobs_and_rest_and_pool_add_up_to_the_total(seed: int) -> None:
     record = records_of.record(seed=seed, unserved_from_s=0.9 * 86_400)
     jobs = attribution.jobs_columns(record)
     rest: dict[str, float] = {}
     pool: dict[str, float] = {}
-    for site in range(2):
-        energy = record.energy[site]
-        for name, rate in attribution.rest_rates(energy, _jobs_w(record, site)).items():
-            rest[name] = rest.get(name, 0.0) + energy.total_j(rate)
-        for name, rate in attribution.pool_rates(energy).items():
-            pool[name] = pool.get(name, 0.0) + energy.total_j(rate)
+    for books in attribution.books_of(record):
+        for name, rate in books.rest_rates.items():
+            rest[name] = rest.get(name, 0.0) + books.energy.total_j(rate)
+        for name, rate in books.pool_rates.items():
+            pool[name] = pool.get(name, 0.0) + books.energy.total_j(rate)
     run = metrics.summary(record)
     import_to_battery = sum(energy.flow_j("import_to_battery") for energy in record.energy) / 3.6e6
     totals = {
@@ -214,7 +212,7 @@ def test_what_the_pool_carries_is_what_is_mixed_into_it() -> None:
     record = records_of.record()
     energy, battery = record.energy[0], record.scenario.sites[0].battery
     assert isinstance(battery, Battery)
-    carried = energy.total_j(attribution.pool_rates(energy)["pool_emissions_kg"])
+    carried = energy.total_j(next(attribution.books_of(record)).pool_rates["pool_emissions_kg"])
     mixed = energy.mix_carbon[-1] * battery.eta_discharge * energy.stored_j[-1] / 1000
     assert carried == pytest.approx(mixed, rel=1e-6, abs=1e-9)
 
@@ -222,10 +220,10 @@ def test_what_the_pool_carries_is_what_is_mixed_into_it() -> None:
 def test_a_lone_job_carries_its_data_centre_but_not_the_offices() -> None:
     """Site 1 has 1 kW of offices: they stay with the site."""
     record = records_of.record(count=24)
-    energy = record.energy[1]
-    share = _jobs_w(record, 1) / energy.it_w
+    _, books = attribution.books_of(record)
+    energy, share = books.energy, books.jobs_w / books.energy.it_w
     busy = int(np.argmax(share))
-    rest = attribution.rest_rates(energy, _jobs_w(record, 1))["rest_energy_kwh"][busy]
+    rest = books.rest_rates["rest_energy_kwh"][busy]
     own = (energy.site_w[busy] - 1000.0) * (1 - share[busy]) + 1000.0
     assert rest == pytest.approx(own / 3.6e6, rel=1e-9)
 
@@ -250,8 +248,8 @@ def test_an_occupancy_inside_a_segment_is_shared_exactly() -> None:
     )
     split = replace(base, occupancy=halves)
     assert attribution.jobs_columns(split)["energy_kwh"][0] == pytest.approx(whole, rel=1e-12)
-    once = attribution.held(base, 0, occupancy.power_w)
-    assert attribution.held(split, 0, halves.power_w) == pytest.approx(once, rel=1e-9, abs=1e-6)
+    once, twice = (next(attribution.books_of(each)).jobs_w for each in (base, split))
+    assert twice == pytest.approx(once, rel=1e-9, abs=1e-6)
 
 
 # --- costs -------------------------------------------------------------------------------------------
@@ -267,19 +265,20 @@ def test_billing_months_are_local_and_pro_rated() -> None:
 
 
 def test_demand_charge_is_the_peak_of_each_month() -> None:
-    energy = _one_site([1000.0] * 15 + [4000.0] * 15)
+    books = _one_site([1000.0] * 15 + [4000.0] * 15)
     site = given.SiteCosts(demand_mad_per_kw_month=50.0, months=((0.0, 900.0, 0.5), (900.0, 1800.0, 0.1)))
-    assert costs.demand_charge_mad(energy, site) == pytest.approx(50 * (1 * 0.5 + 4 * 0.1))
+    assert reading.demand_charge_mad(books, site) == pytest.approx(50 * (1 * 0.5 + 4 * 0.1))
 
 
 def test_battery_wear_is_the_larger_of_use_and_age(record: Record) -> None:
     energy, battery = record.energy[0], record.scenario.sites[0].battery
+    given_j, window_s = energy.flow_j("discharge"), energy.edges_s[-1]
     cycles = metrics.summary(replace(record, scenario=record.scenario))["battery_cycles"]
     used = given.SiteCosts(battery_mad_per_kwh=1000.0, battery_life_cycles=6000.0)
-    assert costs.battery_wear_mad(energy, battery, used) == pytest.approx(cycles / 6000 * 1000 * 50)
+    assert reading.battery_wear_mad(given_j, battery, used, window_s) == pytest.approx(cycles / 6000 * 1000 * 50)
     aged = replace(used, battery_life_years=0.001)
-    assert costs.battery_wear_mad(energy, battery, aged) == pytest.approx(2 / 0.36525 * 1000 * 50)
-    assert costs.battery_wear_mad(energy, None, used) == 0.0
+    assert reading.battery_wear_mad(given_j, battery, aged, window_s) == pytest.approx(2 / 0.36525 * 1000 * 50)
+    assert reading.battery_wear_mad(given_j, None, used, window_s) == 0.0
 
 
 def test_energy_lost_is_that_of_the_runs_that_kills_undid(record: Record) -> None:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tafukt.experiments.results import attribution, dictionary, metrics, tables
+from tafukt.experiments.results import dictionary, metrics
 from tafukt.experiments.results import tables as results
+from tafukt.experiments.results.books import parquet
 from tafukt.simulator.record import Record
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
@@ -28,12 +29,8 @@ def record() -> Record:
 
 def _frames(record: Record, step_s: float = 3600.0, events: str = "all") -> dict[str, pd.DataFrame]:
     """The tables, written as Parquet and read back."""
-    columns = {
-        "jobs": results.job_columns(record, START, attribution.jobs_columns(record)),
-        "energy": results.energy_columns(record, START, step_s, {}),
-        "events": results.event_columns(record, START, events),
-    }
-    return {name: pd.read_parquet(io.BytesIO(tables.parquet(name, columns[name], {}))) for name in columns}
+    files = results.table_files(record, START, step_s, {}, events)
+    return {name.removesuffix(".parquet"): pd.read_parquet(io.BytesIO(data)) for name, data in files.items()}
 
 
 def test_columns_are_the_dictionary_and_blank_only_where_it_says_so(record: Record) -> None:
@@ -44,8 +41,8 @@ def test_columns_are_the_dictionary_and_blank_only_where_it_says_so(record: Reco
 
 
 def test_fields_carry_their_units(record: Record) -> None:
-    data = tables.parquet("energy", results.energy_columns(record, START, 3600.0, {}), {"start": "2025"})
-    back = pq.read_table(io.BytesIO(data))
+    files = results.table_files(record, START, 3600.0, {}, about={"start": "2025"})
+    back = pq.read_table(io.BytesIO(files["energy.parquet"]))
     assert back.schema.field("stored_kwh").metadata[b"unit"] == b"kWh"
     assert back.to_pandas()["time_utc"].iloc[1].isoformat() == "2025-12-01T01:00:00+00:00"
 
@@ -66,23 +63,23 @@ def test_arrays_are_those_that_pyarrow_would_make(number: int, monkeypatch: pyte
         kind = {"float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_()}.get(column.dtype, kind)
         blank = column.nullable and column.dtype == "float64"
         wanted = pa.array(values[column.dtype], type=kind, from_pandas=blank)
-        made = tables._array(column, values[column.dtype], kind)
+        made = parquet._array(column, values[column.dtype], kind)
         made.validate(full=True)
         assert made.null_count == wanted.null_count
         assert str(made.to_pylist()) == str(wanted.to_pylist())  # nan is not nan
-    monkeypatch.setattr(tables, "TEXT_MOST", 16)
-    texts = tables._array(dictionary.column("jobs", "job"), values["string"], pa.string())
+    monkeypatch.setattr(parquet, "TEXT_MOST", 16)
+    texts = parquet._array(dictionary.column("jobs", "job"), values["string"], pa.string())
     assert texts.to_pylist() == values["string"]
 
 
 @pytest.mark.parametrize("step_s", [60.0, 300.0, 3600.0, 7000.0])
 def test_energy_is_the_same_at_every_output_step(record: Record, step_s: float) -> None:
-    energy = results.energy_columns(record, START, step_s, {})
+    energy = _frames(record, step_s)["energy"]
     run = metrics.summary(record)
     for name in ("grid_import_kwh", "pv_available_kwh", "site_kwh", "it_kwh", "unserved_kwh", "emissions_kg"):
         assert energy[name].sum() == pytest.approx(run[name], rel=1e-9), name
     used = energy["pv_to_load_kwh"] + energy["discharge_kwh"] + energy["import_to_load_kwh"]
-    assert used + energy["unserved_kwh"] == pytest.approx(energy["site_kwh"], rel=1e-9)
+    assert (used + energy["unserved_kwh"]).to_numpy() == pytest.approx(energy["site_kwh"].to_numpy(), rel=1e-9)
 
 
 def test_attribution_can_be_added_up_from_the_files_alone(record: Record) -> None:

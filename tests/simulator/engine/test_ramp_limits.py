@@ -14,7 +14,7 @@ import pytest
 from builders.cases import Case, case
 from builders.jobs import AWAKE, job, run, scenario, site, starts
 
-from tafukt.experiments.results.ramps import ramp_metrics
+from tafukt.experiments.results.metrics import summary as ramp_metrics
 from tafukt.simulator.bound.starts import _undisturbed
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.energy.ramp import RampedLedger, ledger_of
