@@ -173,10 +173,11 @@ def overhead_row(repeats: int = 15) -> Row:
 
     simulate, simulated = run.simulate, []
 
-    def timed(*given: Any, **more: Any) -> Any:
-        begin = time.process_time()
-        record = simulate(*given, **more)
-        simulated.append(time.process_time() - begin)
+    def timed(*given: Any, read: Callable[..., None], **more: Any) -> Any:
+        """A simulation, and its time without that of reading its books."""
+        begin, reading = time.process_time(), []
+        record = simulate(*given, read=lambda *books: reading.append(_spent(lambda: read(*books))), **more)
+        simulated.append(time.process_time() - begin - sum(reading))
         return record
 
     before = gc.get_threshold()
