@@ -52,6 +52,9 @@ class StepProfile:
     @cached_property
     def _cumulative(self) -> Floats:
         """Sum of the values before each edge: most profiles are never integrated, and need none."""
+        return self._sums()
+
+    def _sums(self) -> Floats:
         return np.concatenate(([0.0], np.cumsum(self.values)))
 
     @classmethod
@@ -75,8 +78,11 @@ class StepProfile:
         """The integral from `t0_s` to `t1_s` [unit x s], exact; takes scalars or arrays of times."""
         return self.integral_to(t1_s) - self.integral_to(t0_s)
 
-    def integral_to(self, time_s: ArrayLike) -> Floats:
-        """The integral from the profile's start to `time_s` [unit x s]."""
+    def integral_to(self, time_s: ArrayLike, keep: bool = True) -> Floats:
+        """The integral from the profile's start to `time_s` [unit x s].
+
+        Unless told not to `keep` them, for a profile that is asked but once, it holds the sums that this takes.
+        """
         times = np.asarray(time_s, dtype=np.float64)
         position = (times - self.start_s) / self.step_s
         n = len(self.values)
@@ -84,7 +90,8 @@ class StepProfile:
             bad = times[(position < 0) | (position > n)] if times.ndim else times
             raise self._range_error(float(np.ravel(bad)[0]))
         index = np.minimum(position.astype(np.int64), n - 1)
-        whole = self._cumulative[index] + (position - index) * self.values[index]
+        sums = self._cumulative if keep or "_cumulative" in vars(self) else self._sums()
+        whole = sums[index] + (position - index) * self.values[index]
         return np.asarray(whole * self.step_s)
 
     def _range_error(self, time_s: float) -> ProfileRangeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -101,17 +101,24 @@ def supply(
     SiteError
         If an input file or a setting cannot be used.
     """
+    return dict(supplies(sites, start, days, step_s, seed, cache))
+
+
+def supplies(
+    sites: Sequence[SiteModel], start: datetime, days: float, step_s: float, seed: int, cache: Path | None = None
+) -> Iterator[tuple[str, SiteSupply]]:
+    """The same one after another, with the site's name; profiles that sites share live until all have been made."""
     span = span_of(start, days, step_s)
     folder = default_folder() if cache is None else cache
     skies = _Skies(span, seed, folder)
     shared: dict[Any, _Told] = {}
-    result = {}
     for site in sites:
         try:
-            result[site.name] = _one(site, span, seed, skies, shared)
+            found = _one(site, span, seed, skies, shared)
         except SiteError as error:
             raise SiteError([f"site {site.name}: {line}" for line in error.problems]) from error
-    return result
+        yield site.name, found
+        del found  # before the next one is made: what is nobody's by now need not be held
 
 
 _Told = tuple[StepProfile, tuple[str, ...]]

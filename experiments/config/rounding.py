@@ -7,7 +7,7 @@ than anything that is known of it. Steps are powers of two, so that sums and dif
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,21 +37,26 @@ def rounded(profile: StepProfile, step: float) -> StepProfile:
     return StepProfile(np.asarray(np.round(profile.values / step) * step), profile.step_s, profile.start_s)
 
 
-def rounded_supplies(given: Mapping[str, SiteSupply]) -> dict[str, SiteSupply]:
+OWN = ("pv_w", "overhead", "temp_air_c")
+"""Profiles that no two sites share."""
+
+
+def rounded_supplies(given: Iterable[tuple[str, SiteSupply]]) -> Iterator[tuple[str, SiteSupply]]:
     """The supply of each site with every profile on its grid; a profile that sites share they share still."""
-    made: dict[tuple[str, int], StepProfile] = {}
+    made: dict[tuple[str, int], tuple[StepProfile, StepProfile]] = {}
 
     def one(name: str, profile: StepProfile) -> StepProfile:
+        if name in OWN:
+            return rounded(profile, STEPS[name])
         key = (name, id(profile))
-        if key not in made:
-            made[key] = rounded(profile, STEPS[name])
-        return made[key]
+        if key not in made:  # the profile itself is kept beside it, or its id could come again
+            made[key] = profile, rounded(profile, STEPS[name])
+        return made[key][1]
 
-    def whole(found: SiteSupply) -> SiteSupply:
+    for site, found in given:
         profiles: dict[str, Any] = {name: one(name, getattr(found, name)) for name in STEPS}
-        return replace(found, **profiles)
-
-    return {site: whole(found) for site, found in given.items()}
+        yield site, replace(found, **profiles)
+        del found, profiles  # before the next one is made
 
 
 def rounded_jobs(jobs: Sequence[Job]) -> JobTable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ from tafukt.sites.profile import StepProfile
 from tafukt.sites.schema.equipment import BatteryModel, NodeModel
 from tafukt.sites.schema.grid import PAID_EXPORT_SHARE
 from tafukt.sites.site import SiteModel, node_types
-from tafukt.sites.supply import SiteSupply, supply
+from tafukt.sites.supply import SiteSupply, supplies
 from tafukt.sites.time_grid import zone_of
 from tafukt.workloads.build import build as build_jobs
 from tafukt.workloads.job import Job
@@ -101,13 +101,9 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         raise InputError(Problem(loaded.file, "workload", f"{message}; at most {WINDOW_LIMIT_DAYS} are allowed"))
     if problem := too_many_steps(loaded, end_s / DAY_S):
         raise InputError(problem)
-    given = supply(sites, start, end_s / DAY_S, experiment.step_s, seed)
-    given = rounded_supplies(given)
-    service, made = _service(experiment, places, end_s), SharedProfiles()
+    supplied = _supplied(experiment, sites, places, end_s, seed)
     scenario = Scenario(
-        sites=tuple(
-            site_of(s, given[s.name], start, end_s, experiment.engine, service.get(s.name), made) for s in sites
-        ),
+        sites=tuple(supplied.sites),
         end_s=end_s,
         step_s=experiment.step_s,
         country=_country(sites),
@@ -124,22 +120,42 @@ def _built(loaded: Loaded, seed: int) -> Inputs:
         jobs=jobs,
         settings=_settings(experiment, jobs, scenario.sites),
         costs={site.name: costs_of(site, start, end_s) for site in sites},
-        temp_air_c={site.name: given[site.name].temp_air_c for site in sites},
+        temp_air_c=supplied.temp_air_c,
         notes=demand.notes | {"told": list(demand.told)},
         tz=sites[0].tz,
-        weather_notes={name: list(found.notes) for name, found in given.items() if found.notes},
-        meters=_meters(sites, given),
+        weather_notes=supplied.notes,
+        meters=supplied.meters,
     )
 
 
-def _meters(sites: Sequence[SiteModel], given: Mapping[str, SiteSupply]) -> dict[str, Meter]:
-    """Readings of meters, by site: for results alone, so that no policy sees any of it."""
-    found = {}
-    for site in sites:
-        shown_kw = given[site.name].meter_kw
-        if site.meter is not None and shown_kw is not None:
-            found[site.name] = Meter(site.meter.of, shown_kw)
-    return found
+@dataclass(frozen=True)
+class _Supplied:
+    """The sites of a scenario, and what their supply tells beside them, by site.
+
+    Readings of meters are for results alone, so that no policy sees any of them.
+    """
+
+    sites: list[Site] = field(default_factory=list)
+    temp_air_c: dict[str, StepProfile] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+
+
+def _supplied(
+    experiment: Experiment, sites: Sequence[SiteModel], places: list[Place], end_s: float, seed: int
+) -> _Supplied:
+    """The supply of the sites, taken one after another, so that only what a run needs of it is held."""
+    start, service, made, all_of = experiment.start, _service(experiment, places, end_s), SharedProfiles(), _Supplied()
+    given = supplies(sites, start, end_s / DAY_S, experiment.step_s, seed)
+    for site, (name, found) in zip(sites, rounded_supplies(given), strict=True):
+        all_of.sites.append(site_of(site, found, start, end_s, experiment.engine, service.get(name), made))
+        all_of.temp_air_c[name] = found.temp_air_c
+        if found.notes:
+            all_of.notes[name] = list(found.notes)
+        if site.meter is not None and found.meter_kw is not None:
+            all_of.meters[name] = Meter(site.meter.of, found.meter_kw)
+        del found  # before the next one is made
+    return all_of
 
 
 def _with_its_file(workload: WorkloadModel) -> WorkloadModel:

@@ -29,8 +29,9 @@ def residual(ledger: SiteLedger, energy: SiteEnergy, it_j: float) -> float:
     """
     site, end_s = ledger.site, ledger.end_s
     _check_signs(site.name, energy)
-    sun = float(site.pv.integral(0.0, end_s))
-    fixed = site.fixed_w * end_s + float(site.other.integral(0.0, end_s))
+    # No run asks for these again, and the sums of a year of all sites fill tens of megabytes.
+    sun = float(site.pv.integral_to(end_s, keep=False))
+    fixed = site.fixed_w * end_s + float(site.other.integral_to(end_s, keep=False))
     middle = 0.5 * (energy.edges_s[:-1] + energy.edges_s[1:])
     step = np.minimum((middle / ledger.step_s).astype(np.int64), ledger.steps - 1)
     overhead = site.overhead.values[step]

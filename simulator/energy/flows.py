@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,17 +98,24 @@ def _segments(ledger: SiteLedger, cuts: Sequence[float] = ()) -> _Segments:
         stored = _stored(ledger, edges, segment)
     else:
         power, stored = _same(0.0, len(starts)), _same(ledger.stored_j, len(edges))
-    at_s = np.asarray(step * ledger.step_s, dtype=np.float64) if ledger.varies else starts
-    limit = site.grid.import_limits_w(at_s)
-    if list(ledger.supply_values) == [Supply.GRID]:  # never an outage: what holds everywhere needs no column
-        flows = split(pv, load, power, limit, site.grid.export_limit_w)
-    else:
-        supply = _held(ledger.supply_times, ledger.supply_values, starts)
-        on, dead = supply == Supply.GRID, supply == Supply.NONE
-        limits = (np.where(on, most, 0.0) for most in (limit, site.grid.export_limit_w))
-        flows = split(np.where(dead, 0.0, pv), load, power, *limits)
-        flows["curtailed"] = np.where(dead, pv, flows["curtailed"])
+    flows = _flows(ledger, starts, step, pv, load, power)
     return _Segments(edges, it, load, pv, stored, flows, step.astype(np.int32))
+
+
+def _flows(
+    ledger: SiteLedger, starts: Floats, step: Ints, pv: Floats, load: Floats, power: Floats
+) -> dict[str, Floats]:
+    """Flows of some segments, by what is connected when they start."""
+    grid = ledger.site.grid
+    limit = grid.import_limits_w(np.asarray(step * ledger.step_s, dtype=np.float64) if ledger.varies else starts)
+    if list(ledger.supply_values) == [Supply.GRID]:  # never an outage: what holds everywhere needs no column
+        return split(pv, load, power, limit, grid.export_limit_w)
+    supply = _held(ledger.supply_times, ledger.supply_values, starts)
+    on, dead = supply == Supply.GRID, supply == Supply.NONE
+    limits = (np.where(on, most, 0.0) for most in (limit, grid.export_limit_w))
+    flows = split(np.where(dead, 0.0, pv), load, power, *limits)
+    flows["curtailed"] = np.where(dead, pv, flows["curtailed"])
+    return flows
 
 
 def split(
@@ -250,8 +257,44 @@ def _paid(ledger: SiteLedger, segments: _Segments) -> tuple[_Segments, float]:
     time_s = reached_s(ledger, segments.edges_s, segments.pv_w, segments.flows_w)
     if time_s is None:
         return segments, inf
+    edges, battery = segments.edges_s, _motion_span(ledger, time_s)
+    place = int(np.searchsorted(edges, time_s))
     split_segment(ledger, time_s)
+    if edges[place - 1] < time_s < edges[place] and battery in (None, (edges[place - 1], edges[place])):
+        return _cut(ledger, segments, place, time_s), time_s
     return _segments(ledger, (time_s,)), time_s
+
+
+def _motion_span(ledger: SiteLedger, time_s: float) -> tuple[float, float] | None:
+    """Begin and end of the battery's segment that holds `time_s` [s]; nothing without a battery."""
+    index = bisect_left(ledger.ends, time_s)
+    return (ledger.ends[index - 1] if index else 0.0, ledger.ends[index]) if index < len(ledger.ends) else None
+
+
+def _put_in(column: Any, place: int, value: float) -> Any:
+    """A column with one more value; a column of one value stays one."""
+    if column.strides == (0,) and value == column[0]:
+        return np.broadcast_to(column[0], len(column) + 1)
+    return np.insert(column, place, value)
+
+
+def _cut(ledger: SiteLedger, segments: _Segments, place: int, time_s: float) -> _Segments:
+    """The same with one more edge, the battery's segment having been cut there: all else takes as long as anew."""
+    edges, before = np.insert(segments.edges_s, place, time_s), place - 1
+    columns = (segments.it_w, segments.load_w, segments.pv_w, segments.step)
+    it_w, load_w, pv_w, step = (_put_in(column, place, column[before]) for column in columns)
+    both, after = slice(before, place + 1), bisect_left(ledger.ends, time_s)
+    power, stored_j = np.zeros(2), segments.stored_j[before]
+    if len(ledger.ends):
+        power, stored_j = np.array(ledger.powers[after : after + 2]), ledger.stored[after]
+    flows = _flows(ledger, edges[both], step[both], pv_w[both], load_w[both], power)
+    whole = {name: _put_in(column, place, 0.0) for name, column in segments.flows_w.items()}
+    for name, values in flows.items():
+        if values.flags.writeable:  # else it is none, and the column's zero is right
+            whole[name] = np.array(whole[name])
+        if whole[name].flags.writeable:
+            whole[name][both] = values
+    return _Segments(edges, it_w, load_w, pv_w, _put_in(segments.stored_j, place, stored_j), whole, step)
 
 
 def reached_s(ledger: SiteLedger, edges: Floats, pv: Floats, flows: dict[str, Floats]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,14 @@ def perturbed(values: Any, rng: np.random.Generator) -> Any:
 def perturb(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Perturb what sites and workloads hand on, as another version of a library would."""
     rng = np.random.default_rng(seed)
-    supply, jobs_of = scenario.supply, scenario.build_jobs
+    supplies, jobs_of = scenario.supplies, scenario.build_jobs
 
-    def other_supply(*given: Any) -> dict[str, SiteSupply]:
+    def other_supplies(*given: Any) -> Iterator[tuple[str, SiteSupply]]:
         def of(profile: StepProfile) -> StepProfile:
             return StepProfile(perturbed(profile.values, rng), profile.step_s, profile.start_s)
 
-        return {
-            name: replace(found, **{key: of(getattr(found, key)) for key in STEPS})
-            for name, found in supply(*given).items()
-        }
+        for name, found in supplies(*given):
+            yield name, replace(found, **{key: of(getattr(found, key)) for key in STEPS})
 
     def other_jobs(*given: Any) -> Demand:
         def of(job: Job) -> Job:
@@ -50,7 +49,7 @@ def perturb(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
         demand = jobs_of(*given)
         return replace(demand, jobs=tuple(of(job) for job in demand.jobs))
 
-    monkeypatch.setattr(scenario, "supply", other_supply)
+    monkeypatch.setattr(scenario, "supplies", other_supplies)
     monkeypatch.setattr(scenario, "build_jobs", other_jobs)
 
 

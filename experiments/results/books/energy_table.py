@@ -88,7 +88,7 @@ def site_energy(books: SiteBooks, edges: Floats, temp_air_c: Mapping[str, StepPr
     def mean(profile: StepProfile) -> Floats:
         if profile.start_s == 0 and np.all(lengths == profile.step_s):
             return profile.values[: len(lengths)]
-        return np.diff(profile.integral_to(edges)) / lengths
+        return np.diff(profile.integral_to(edges, keep=False)) / lengths
 
     kilowatts = {
         "pv_available_kwh": energy.pv_w,

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tafukt.simulator.energy import flows
 from tafukt.simulator.energy.adequacy import SupplyAdequacy
 from tafukt.simulator.energy.balance import residual
 from tafukt.simulator.energy.flows import settle_flows, split_segment
@@ -417,6 +418,22 @@ def test_cutting_and_refining_change_nothing(case, cuts: list[float], parts: int
     for name in ("mix_solar", "mix_carbon", "mix_cost"):
         sums = [e.total_j(e.flows_w["discharge"] * getattr(e, name)) for e in (coarse, fine)]
         assert sums[1] == pytest.approx(sums[0], rel=1e-9, abs=1e-3 if name == "mix_solar" else 1e-9)
+
+
+@given(case=places())
+@settings(max_examples=80, deadline=None)
+def test_an_edge_put_into_the_books_is_as_if_they_were_settled_with_it(case) -> None:
+    """Where export reaches its paid share, one segment is cut and all others stand as they did, to the last bit."""
+    place, loads, outage = case
+    place = replace(place, grid=replace(place.grid, export_cap_share=0.1, export_limit_w=inf))
+    put_in = settled(place, loads, outage)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flows, "_cut", lambda ledger, _, __, time_s: flows._segments(ledger, (time_s,)))
+        anew = settled(place, loads, outage)
+    for name in ("edges_s", "it_w", "site_w", "stored_j", "pv_w", "export_price", "mix_solar", "mix_carbon"):
+        assert np.array_equal(getattr(put_in, name), getattr(anew, name)), name
+    for name in FLOWS:
+        assert np.array_equal(put_in.flows_w[name], anew.flows_w[name]), name
 
 
 @given(case=places())
