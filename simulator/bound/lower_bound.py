@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tafukt.simulator.bound.jobs import Demand, demand_of, work_of
+from tafukt.simulator.bound.prices import samples_of, solve_by_prices
 from tafukt.simulator.bound.program import (
     J_PER_KWH,
     W_PER_KW,
@@ -46,7 +47,7 @@ LOOSE_GAP = 5e-3
 # How often a problem that leaves a gap is put otherwise.
 MORE_ATTEMPTS = 3
 
-Status = Literal["optimal", "coarse", "stretched", "limit", "carried"]
+Status = Literal["optimal", "coarse", "stretched", "limit", "carried", "priced"]
 
 # Duals of the bound without longer windows serve a bound with them where they lose at most this share of it.
 CARRIED_GAP = 1e-4
@@ -62,11 +63,13 @@ class Bound:
     value : float
         The safe dual bound: draw [J], cost [MAD] or emissions [g].
     primal : float
-        The objective at the solver's primal point, which estimates the programme's optimum.
-    status : {'optimal', 'coarse', 'stretched', 'limit', 'carried'}
+        The objective at the solver's primal point, which estimates the programme's optimum. Where the bound
+        is `priced`, the optimum of the sample: some per cent off, on either side.
+    status : {'optimal', 'coarse', 'stretched', 'limit', 'carried', 'priced'}
         `coarse`: a coarser problem had to serve; `stretched`: no schedule meets all windows, and they were
         lengthened by `stretched_s` until one could; `limit`: no problem was solved to optimality, and the
-        value, though valid, may be loose; `carried`: computed from the duals of the bound without late jobs.
+        value, though valid, may be loose; `carried`: computed from the duals of the bound without late jobs;
+        `priced`: of many sites, at prices of GPU time that a sample of them gives, a few tenths of a per cent lower.
     iterations, columns, rows, slots : int
         Of the solver, and of the programme that gave the value.
     plan : Plan
@@ -137,17 +140,21 @@ def lower_bound(
     too_long = _reaches_beyond(demand, grain)
     grain = grain.whole() if too_long else grain
     attempts = [_attempt(case, demand, grain)]
-    while attempts[-1].loose and len(attempts) <= MORE_ATTEMPTS:
+    if not attempts[-1].solution.optimal:
+        again = _attempt(case, demand, grain, beyond=True)
+        # Too much work made the first one infeasible, and its value means nothing.
+        attempts = [again] if again.overflows else [*attempts, again]
+    while attempts[-1].loose and len(attempts) <= MORE_ATTEMPTS + 1:
         grain = grain.next()
         attempts.append(_attempt(case, demand, grain))
     best = max(attempts, key=lambda attempt: attempt.value)  # each of them is a bound
     plain = best is attempts[0] and not too_long and not best.coarsened
-    status: Status = "optimal" if plain else "coarse"
+    status: Status = "priced" if best.priced else "optimal" if plain else "coarse"
     stretched_s = 0.0
     while best.overflows and stretched_s < scenario.end_s:
         status, stretched_s = "stretched", max(6 * HOUR_S, 2.0 * stretched_s)
         longer = replace(demand, end_s=np.minimum(demand.end_s + stretched_s, scenario.end_s))
-        best = _attempt(case, longer, grain)
+        best = _attempt(case, longer, grain, beyond=True)
         attempts.append(best)
     iterations = sum(attempt.solution.iterations for attempt in attempts)
     return _report(best, objective, "limit" if best.loose else status, iterations, stretched_s)
@@ -178,7 +185,7 @@ def _carried(case: _Case, demand: Demand, known: Bound) -> Bound | None:
     Longer windows and fewer jobs never raise a bound, so that what is lost is at most what it lies below the known one.
     """
     base = known.solved
-    if known.status not in ("optimal", "coarse") or base.work.starts is not None:
+    if known.status not in ("optimal", "coarse", "priced") or base.work.starts is not None:
         return None
     work, own = work_of(demand, base.edges_s, _own_cells(case.scenario, base.grain))
     if not np.array_equal(work.allowed, base.work.allowed):
@@ -257,13 +264,19 @@ class Attempt:
 
     @property
     def primal(self) -> float:
-        """The objective at the primal point [J, MAD or g]."""
-        return float(self.programme.cost @ self.solution.x) * self.programme.unit
+        """The objective at the primal point, or an estimate of its optimum [J, MAD or g]."""
+        estimate = self.solution.estimate
+        return (float(self.programme.cost @ self.solution.x) if estimate is None else estimate) * self.programme.unit
+
+    @property
+    def priced(self) -> bool:
+        """Whether prices from a sample of the sites served."""
+        return self.solution.estimate is not None
 
     @property
     def loose(self) -> bool:
         """Whether the solver did not converge, or the bound lies far below the primal value."""
-        gap = self.primal - self.value
+        gap = 0.0 if self.priced else self.primal - self.value
         return not self.solution.optimal or gap > LOOSE_GAP * max(abs(self.primal), self.programme.unit)
 
     @property
@@ -276,8 +289,11 @@ class Attempt:
         return self.solution.optimal and amount > OVERFLOW_TOLERANCE * total
 
 
-def _attempt(case: _Case, demand: Demand, grain: Resolution) -> Attempt:
-    """Build and solve the programme of one grain, or of a coarser one where it is too large for one piece."""
+def _attempt(case: _Case, demand: Demand, grain: Resolution, beyond: bool = False) -> Attempt:
+    """Build and solve the programme of one grain, or of a coarser one where it is too large for one piece.
+
+    `beyond` is as for `program.build`.
+    """
     scenario = case.scenario
     span = (float(demand.intensity.min()), float(demand.intensity.max())) if len(demand.job) else (0.0, 1.0)
     coarsened = False
@@ -289,13 +305,17 @@ def _attempt(case: _Case, demand: Demand, grain: Resolution) -> Attempt:
         rest = demand if starts is None else demand.without(starts.row)
         work, own = work_of(rest, edges_s, cells)
         work = replace(work, starts=starts)
-        programme = build(supply, work)
+        programme = build(supply, work, beyond)
         small = len(programme.cost) <= grain.whole_columns or grain.slot_s > DAY_S
-        if small or np.isfinite(grain.block_s):
+        samples = [] if small or starts is not None else samples_of(supply, work)
+        if small or samples or np.isfinite(grain.block_s):
             break
         grain, coarsened = grain.whole(), True
-    cuts = [] if small else block_cuts(edges_s, grain)
-    solution = solve(programme, grain.iterations) if len(cuts) <= 1 else sweep(programme, cuts, grain.iterations)
+    cuts = [] if small or np.isinf(grain.block_s) else block_cuts(edges_s, grain)
+    if samples:
+        solution = solve_by_prices(programme, supply, work, samples, cuts, grain.iterations, beyond)
+    else:
+        solution = solve(programme, grain.iterations) if len(cuts) <= 1 else sweep(programme, cuts, grain.iterations)
     return Attempt(grain, edges_s, supply, work, rest.job[own], programme, solution, coarsened)
 
 

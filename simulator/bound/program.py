@@ -181,17 +181,19 @@ class _Rows:
     room: Ints
 
 
-def build(supply: SlotSupply, work: Work) -> LinearProgram:
+def build(supply: SlotSupply, work: Work, beyond: bool = False) -> LinearProgram:
     """The programme of a supply and the work to be done with it.
 
     Work that no schedule can fit into its windows is done by GPUs that do not exist (block `overflow`), at
     a price that no saving repays: so the programme always has a solution, and it shows where it was forced.
+    Classes that may run at several sites use such GPUs only `beyond` what there is: the tighter boxes without
+    make the safe dual bound a little better.
     """
     dearest = max(np.abs(supply.import_weight).max(), supply.export_weight.max(), supply.missing_weight)
     assembly = ProgramBuilder(unit=float(dearest) * J_PER_KWH or 1.0)
     rows = _add_sites(assembly, supply, work)
     _add_batteries(assembly, supply, rows)
-    totals = _add_classes(assembly, supply, work, rows)
+    totals = _add_classes(assembly, supply, work, rows, beyond)
     _add_own(assembly, supply, work, rows, totals)
     _add_pools(assembly, supply, work, rows, totals)
     if work.starts is not None:
@@ -256,19 +258,23 @@ def _add_sites(assembly: ProgramBuilder, supply: SlotSupply, work: Work) -> _Row
     assembly.put(rows.room, off, supply.node_gpus[:, None])
     # No joule weighs more than one unit, so this outweighs whatever a GPU-hour can save.
     price = 20.0 * float(np.max(still + moving)) + 1e-3
+    wanted = _all_gpus(supply, work)
+    over = assembly.add_columns("overflow", everywhere & (wanted > 0), slot, price * hours, wanted)
+    assembly.put(rows.room, over, -1.0)
+    # GPUs that do not exist draw nothing, so that a lack of power can be overflow as well.
+    assembly.put(rows.bus, over, still + moving)
+    return rows
+
+
+def _all_gpus(supply: SlotSupply, work: Work) -> Floats:
+    """GPUs of each site on which all work of a slot could be done at once, shape (sites, slots)."""
     demand = np.bincount(work.cell_slot, work.cell_gpus, supply.slots)
     demand = demand + np.bincount(work.step_slot, work.step_gpus, supply.slots)
     if work.starts is not None:
         most = np.zeros((len(work.starts.row), supply.slots))
         np.maximum.at(most, (work.starts.job[work.starts.cell_column], work.starts.cell_slot), work.starts.cell_gpus)
         demand = demand + most.sum(axis=0) * supply.speed.max()
-    over = assembly.add_columns(
-        "overflow", everywhere & (demand > 0), slot, price * hours, demand / supply.speed[:, None]
-    )
-    assembly.put(rows.room, over, -1.0)
-    # GPUs that do not exist draw nothing, so that a lack of power can be overflow as well.
-    assembly.put(rows.bus, over, still + moving)
-    return rows
+    return np.asarray(demand / supply.speed[:, None])
 
 
 def _add_batteries(assembly: ProgramBuilder, supply: SlotSupply, rows: _Rows) -> None:
@@ -317,7 +323,7 @@ class _Totals:
     least: Floats
 
 
-def _add_classes(assembly: ProgramBuilder, supply: SlotSupply, work: Work, rows: _Rows) -> _Totals:
+def _add_classes(assembly: ProgramBuilder, supply: SlotSupply, work: Work, rows: _Rows, beyond: bool) -> _Totals:
     """Split the work of every class that may run at several sites over them, slot by slot."""
     classes = len(work.allowed)
     slot = np.arange(supply.slots)
@@ -332,9 +338,10 @@ def _add_classes(assembly: ProgramBuilder, supply: SlotSupply, work: Work, rows:
     load_row = assembly.add_rows("load", varied, slot, 0.0, np.inf)
     still, moving = gpu_kw(supply)
     at = work.allowed[:, :, None]
-    x = assembly.add_columns("gpus", at & split[:, None, :], slot, 0.0, supply.gpus[None])
+    gpus = supply.gpus + (_all_gpus(supply, work) if beyond else 0.0)
+    x = assembly.add_columns("gpus", at & split[:, None, :], slot, 0.0, gpus[None])
     spread = (most - least)[:, None, None]
-    z = assembly.add_columns("load", at & varied[:, None, :], slot, 0.0, spread * supply.gpus[None])
+    z = assembly.add_columns("load", at & varied[:, None, :], slot, 0.0, spread * gpus[None])
     speed = supply.speed[None, :, None]
     assembly.put(gpus_row[:, None, :], x, speed)
     assembly.put(load_row[:, None, :], z, speed)

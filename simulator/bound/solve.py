@@ -36,12 +36,16 @@ SOLVED_GAP = 1e-5
 
 @dataclass(frozen=True)
 class Solution:
-    """Solution of a programme: primal values, row duals, whether they agree, iterations."""
+    """Solution of a programme: primal values, row duals, whether they agree, iterations.
+
+    `estimate` is what the optimum is taken to be where `x` is no feasible point.
+    """
 
     x: Floats
     y: Floats
     optimal: bool
     iterations: int
+    estimate: float | None = None
 
 
 def solve(programme: LinearProgram, iterations: int, tolerance: float = 1e-8) -> Solution:

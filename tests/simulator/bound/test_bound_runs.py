@@ -9,7 +9,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from tafukt.simulator.bound import lower_bound as whole
+from tafukt.simulator.bound import prices
 from tafukt.simulator.bound.lower_bound import Bound, lower_bound
+from tafukt.simulator.bound.supply import Resolution
 from tafukt.simulator.engine.actions import Cap, Move, Pause, Start, Wake
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.settings import Settings
@@ -254,6 +257,27 @@ KINDS = {
 def test_no_random_run_is_below_the_bound(kind: str) -> None:
     traits, settings = KINDS[kind]
     assert sum(check(seed, Wanderer(seed), traits, settings) for seed in range(12)) >= 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prices_bound_random_cases_with_outages_limits_and_faults(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The random cases of the runs, each of their one to three sites standing in a sample of at most all of them."""
+    monkeypatch.setattr(prices, "MOST_SAMPLED", 1.0)
+    monkeypatch.setattr(prices, "SAMPLED_SITES", 1)
+    monkeypatch.setattr(prices, "LEAST_OF_STRATUM", 1)
+    monkeypatch.setattr(whole, "starts_of", lambda *_: None)
+    traits, settings = KINDS[kind]
+    priced = 0
+    for seed in range(5):
+        where, jobs = case(seed, traits)
+        for objective in ("draw", "cost", "emissions"):
+            given = {"objective": objective, "settings": settings, "seed": seed}
+            exact = lower_bound(where, jobs, **given)  # type: ignore[arg-type]
+            found = lower_bound(where, jobs, grain=Resolution(whole_columns=0), **given)  # type: ignore[arg-type]
+            if found.status == "priced" and exact.status == "optimal":
+                priced += 1
+                assert found.value <= exact.primal + 1e-7 * abs(exact.primal) + 1e-3, (seed, objective)
+    assert priced >= 5
 
 
 @pytest.mark.slow

@@ -175,6 +175,14 @@ def test_impossible_windows_are_stretched_and_said_to_be() -> None:
     assert drawn(scenario(site(DARK)), [short]) == pytest.approx(BASE + 3 * EXTRA, rel=1e-3)
 
 
+def test_more_work_than_several_sites_can_do_stretches_its_windows_too() -> None:
+    """Each of two sites has one GPU: of three jobs that all want the same two hours one has to wait."""
+    both = scenario(site(DARK), site(DARK, name="b"))
+    crowded = lower_bound(both, [job(0, 1, 2, 0, name=n) for n in "xyz"], grain=HOURLY)
+    assert crowded.status == "stretched"
+    assert crowded.draw_j / KWH == pytest.approx(2 * BASE + 6 * EXTRA, rel=1e-5)
+
+
 def test_work_is_the_truth_and_not_the_estimate() -> None:
     sure = job(0, 1, 4, 0)
     cut = replace(sure, truth=Truth(4 * H, "failed", 0.25))
