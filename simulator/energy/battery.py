@@ -179,7 +179,7 @@ class TaperStep(NamedTuple):
     """A whole supply step in the upper taper band.
 
     What is stored becomes `goal` + (s - `goal`) `remain`, at a mean power of `hold_w` - (s - `goal`) `per_j`.
-    Without a band the goal is the upper end, and nothing moves.
+    Without a band the goal is the upper end, and `hold_w` is what keeps a full battery full.
     """
 
     goal: float
@@ -193,7 +193,7 @@ def law(battery: Battery, capacity_j: float, step_s: float) -> tuple[Law, TaperS
     k, band = battery.self_discharge_per_s, battery.taper_soc * capacity_j
     charge_w, discharge_w = battery.charge_w, battery.discharge_w
     low, high = battery.soc_min * capacity_j, battery.soc_max * capacity_j
-    taper = TaperStep(high, 1.0, 0.0, 0.0)
+    taper = TaperStep(high, 1.0, k * high / battery.eta_charge, 0.0)
     if band and charge_w:
         slope = charge_w / band
         rate = battery.eta_charge * slope + k

@@ -152,6 +152,7 @@ class BatteryMotion:
             self._idle(until_s)
         now, stored, leak, told = self.now_s, self.stored_j, self._leak, self._told
         free, per_it, edges, smooth_w, step_s = self._columns
+        last_dark = self._last_dark
         step_keep, step_span, eta_c, eta_d, charge_w, discharge_w, low, high, knee_up, knee_down = self._law
         goal, remain, hold_w, per_j = self._taper
         add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
@@ -179,8 +180,11 @@ class BatteryMotion:
                         power = charge_w
                     limit, after = high - power * knee_up, stored * keep + power * span * eta_c
                     if after >= limit or stored >= limit:
-                        after, smooth = goal + (stored - goal) * remain, not 0.0 < surplus < power
-                        if limit < stored <= high and limit < after and dt == step_s and smooth and surplus <= smooth_w:
+                        after = goal + (stored - goal) * remain
+                        smooth = dt == step_s and not 0.0 < surplus < power and surplus <= smooth_w
+                        if stored == limit == goal and power >= hold_w:  # full, and stays so
+                            power = hold_w
+                        elif smooth and limit < stored <= high and limit < after:
                             power = hold_w - (stored - goal) * per_j
                         else:
                             power, after, end = self._near_limit(now, end, stored, surplus, offer)
@@ -190,7 +194,7 @@ class BatteryMotion:
                     limit, after = low - power * knee_down, stored * keep + power * span / eta_d
                     if after <= limit or stored <= limit:
                         power, after, end = self._near_limit(now, end, stored, surplus, offer)
-                elif steered or not skip:
+                elif steered or not skip or last_dark[index] == index:
                     power, after = 0.0, stored * keep
                 else:
                     power, (after, end, edge, index) = 0.0, self._asleep(now, stop, until_s, stored, index)

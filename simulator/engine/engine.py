@@ -42,7 +42,7 @@ from tafukt.simulator.record import BooksReader, Occupancy, Record
 from tafukt.simulator.scenario import Scenario
 from tafukt.simulator.units import TICKS_PER_S, on_grid
 from tafukt.workloads.job import Job
-from tafukt.workloads.job_table import in_order, numbers_of
+from tafukt.workloads.job_table import asks_of, in_order, numbers_of
 
 # What a policy may do before it is taken to be without end: rounds at one instant, rounds in a row in which nothing
 # begins, ends or changes its power (every minute for 138 days), and actions in one round.
@@ -98,7 +98,7 @@ class Engine:
         self.view = View(state, self.eligibility, self.network, self.shortage, forecast)
         ticks = np.rint(numbers_of(state.jobs, "submit_s") * TICKS_PER_S)
         self._submits_s = array("d", (ticks / TICKS_PER_S).tobytes())
-        self._arrivals = iter(state.jobs)
+        self._arrivals = asks_of(state.jobs)
         self._rounds = 0
         self._round_due = False
         # For the watchdog: rounds since anything but a round happened, and when the last ones were.
@@ -144,7 +144,7 @@ class Engine:
 
     def _arrive(self, event: SimEvent) -> None:
         index: int = event._value
-        state, ask = self.state, next(self._arrivals).ask
+        state, ask = self.state, next(self._arrivals)
         self._idle_rounds = 0
         if index + 1 < len(state.jobs):
             self._feed(index + 1)

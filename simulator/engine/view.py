@@ -134,6 +134,7 @@ class View:
         self.scenario: Scenario = state.scenario
         self.sites = tuple(SiteView(index, state, shortage) for index in range(len(state.scenario.sites)))
         self.node_kinds = _node_kinds(self.sites)
+        self.one_kind = not any(self.node_kinds)  # whether all sites have the same nodes
         self.forecast = forecast
         # The same in the slots in which policies that plan ahead do so.
         self.slots = forecast.in_slots()
@@ -142,6 +143,7 @@ class View:
         self._clock = state.clock
         self._room = state.room
         self._fault_rate_per_s = state.settings.faults.rate_per_s
+        self._may_fail = self._fault_rate_per_s(1) > 0.0
         # Whether anything but room can keep a job from a site that may have it.
         self._bound = shortage is not None or eligibility.has_quotas or bool(state.scenario.links)
         self._limited = any(site.grid.is_limited for site in state.scenario.sites)
@@ -180,6 +182,11 @@ class View:
         """The largest gang that a site has room for now."""
         return self._room[site]
 
+    def crowded(self, sites: Sequence[int], gpus: int) -> list[int]:
+        """Places among some sites of those that have no room for so many GPUs now."""
+        room = self._room
+        return [place for place, site in enumerate(sites) if room[site] < gpus]
+
     @property
     def most_room(self) -> int:
         """The largest gang that any site has room for now."""
@@ -192,14 +199,18 @@ class View:
         """
         ask, node = job.ask, self.sites[site].spec.node
         gpus = gpus or ask.gpus
-        rate = ask.rate(gpus) * node.speed * speed(node.caps_of(ask), cap)
+        rate = ask.rate(gpus) * node.speed
+        if cap != 1.0:
+            rate *= speed(node.caps_of(ask), cap)
         worked = max(ask.estimate_s * ask.gpus - job.done_gpu_s, 0.0) / rate
-        nodes = -(-gpus // node.gpus)
-        interval = interval_s(ask.checkpoint, self._fault_rate_per_s(nodes))
-        if interval < inf:
-            worked += (worked // interval) * ask.checkpoint.write_s
-        restart = ask.checkpoint.restart_s if job.saved else 0.0
-        return max(node.wake_s if node.can_sleep else 0.0, self.transfer_s(job, site)) + restart + worked
+        if self._may_fail or ask.checkpoint.interval_s is not None:
+            interval = interval_s(ask.checkpoint, self._fault_rate_per_s(-(-gpus // node.gpus)))
+            if interval < inf:
+                worked += (worked // interval) * ask.checkpoint.write_s
+        ready_s = node.wake_s if node.can_sleep else 0.0
+        if self.scenario.links:
+            ready_s = max(ready_s, self.transfer_s(job, site))
+        return ready_s + (ask.checkpoint.restart_s if job.saved else 0.0) + worked
 
     def transfer_s(self, job: JobState, site: int) -> float:
         """Travel time of what a job lacks on a site, if it set out now [s]; infinite without a route."""
@@ -379,7 +390,7 @@ class InstituteView(View):
         self._lives: dict[int, InstituteJob] = {}
         self.scenario = replace(whole.scenario, sites=(whole.scenario.sites[site],))
         self.sites = (InstituteSite(whole.sites[site]),)
-        self.node_kinds = (0,)
+        self.node_kinds, self.one_kind = (0,), True
         self.forecast = forecast
         self.slots = forecast.in_slots()
         self.waiting = OwnJobs(whole.waiting, site, self.seen)
@@ -405,6 +416,10 @@ class InstituteView(View):
     def room(self, site: int) -> int:
         """The largest gang that the site has room for now."""
         return self._room[self._site]
+
+    def crowded(self, sites: Sequence[int], gpus: int) -> list[int]:
+        """The site's place, if it has no room for so many GPUs now."""
+        return [0] if self._room[self._site] < gpus else []
 
     @property
     def most_room(self) -> int:

@@ -72,7 +72,10 @@ def open_nodes(job: JobState, fitting: Sequence[int], view: View) -> Sequence[in
     """
     if view.scenario.links:
         return home(job, fitting, view)
-    found = [i for i in fitting if has_open_node(view.sites[i].nodes, job.ask.gpus)]
+    gpus, own = job.ask.gpus, view.scenario.site_index(job.ask.home)
+    if own in fitting and has_open_node(view.sites[own].nodes, gpus):
+        return (own,)
+    found = [i for i in fitting if has_open_node(view.sites[i].nodes, gpus)]
     return home(job, found or fitting, view)
 
 

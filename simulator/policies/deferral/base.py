@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol, runtime_checkable
@@ -89,10 +89,15 @@ class Promising:
             self.duration.know(dict(view.forecast.settings.class_mean_s))
         return self._table
 
-    def promise(self, job: JobState, site: int, spans: Sequence[Span], view: View, gpus: int = 0) -> None:
-        """Promise a job these spans [slots] on a site, in place of what it was promised before."""
+    def promise(
+        self, job: JobState, site: int, spans: Sequence[Span], view: View, gpus: int = 0, left_s: float | None = None
+    ) -> None:
+        """Promise a job these spans [slots] on a site, in place of what it was promised before.
+
+        `left_s` is how long it is expected to run, where the caller has asked already [s].
+        """
         gpus, node = gpus or job.ask.gpus, view.sites[site].spec.node
-        unused_s = job.left_s(view.now_s) - self.duration.left_s(job, view.now_s)
+        unused_s = job.left_s(view.now_s) - (self.duration.left_s(job, view.now_s) if left_s is None else left_s)
         begin, end = spans[-1]
         held = (*spans[:-1], (begin, end + max(unused_s, 0.0) / node.speed / view.slots.slot_s))
         watts = added_w(node, gpus, job.ask.intensity)
@@ -110,12 +115,16 @@ class Promising:
         table, gpus, slot_s = self.promises(view), job.ask.gpus, view.slots.slot_s
         first = int(view.now_s / slot_s)
         spare = SPARE_SHARE if len(job.sites) > 1 else 0.0
+        sizes = np.array([float(site.gpus) for site in view.sites])
+        room = (plannable(sizes, gpus, spare) - gpus + GPU_ROUNDING).tolist()
+        most: dict[float, list[float]] = {}  # by speed, what is promised away at most at each site while it would run
         kept = []
         for site in sites:
-            spec = view.sites[site].spec
-            last = int((view.now_s + job.left_s(view.now_s, spec.node.speed)) / slot_s)
-            room = plannable(float(spec.gpus), gpus, spare) - gpus + GPU_ROUNDING
-            if table.gpus[first : last + 1, site].max(initial=0.0) <= room:
+            speed = view.sites[site].spec.node.speed
+            if speed not in most:
+                last = int((view.now_s + job.left_s(view.now_s, speed)) / slot_s)
+                most[speed] = table.gpus[first : last + 1].max(axis=0, initial=0.0).tolist()
+            if most[speed][site] <= room[site]:
                 kept.append(site)
         return kept
 
@@ -163,8 +172,10 @@ def latest_start_s(job: JobState, lead_s: float, now_s: float) -> float:
     return job.ask.deadline_s - job.left_s(now_s) - lead_s
 
 
-def leads_s(job: JobState, sites: Iterable[int], view: View) -> list[float]:
+def leads_s(job: JobState, sites: Sequence[int], view: View) -> list[float]:
     """`lead_s` of a job at each of some sites [s]; without links sites with the same nodes are alike."""
+    if view.one_kind and not view.scenario.links:
+        return [lead_s(job, sites[0], view)] * len(sites)
     if view.scenario.links:
         return [lead_s(job, site, view) for site in sites]
     known: dict[int, float] = {}

@@ -151,11 +151,12 @@ class LowestGridWindow(Promising):
             left_h = _run_h(left_s, part, slot_s)
             span = int(begin_h + latest_h + left_h) + 2
             rate = self._draw(part, hour, span, ask, offered_w)
-            cost = _from_now_on(RunCosts(rate), begin_h, starts, left_h)
+            cost = RunCosts(rate).from_now_on(begin_h, starts, left_h)
             score = cost / whole_w
             score += part.away[:starts]
             score += self._waiting(part, begin_h, starts, slot_s)
-            score[0, [view.room(site) < ask.gpus for site in part.sites]] = NO_ROOM  # nobody can start there now
+            if crowded := view.crowded(part.sites, ask.gpus):
+                score[0, crowded] = NO_ROOM  # nobody can start there now
             if each_s is not None:
                 clock_s = (hour + np.arange(int(begin_h) + 1, int(begin_h) + starts)) * slot_s
                 score[1:][clock_s[:, None] > each_s] = inf
@@ -281,20 +282,11 @@ class LowestGridWindow(Promising):
     def _promise_from(self, job: JobState, site: int, start_s: float, left_s: float, view: View) -> None:
         slot_s, begin = view.slots.slot_s, start_s / view.slots.slot_s
         end = begin + left_s / view.sites[site].spec.node.speed / slot_s
-        self.promise(job, site, ((begin, end),), view)
+        self.promise(job, site, ((begin, end),), view, left_s=left_s)
 
 
 def _run_h(left_s: float, part: _Part, slot_s: float) -> float:
     return max(min(left_s / part.node.speed, RUN_H * HOUR_S) / slot_s, 1e-9)
-
-
-def _from_now_on(sums: RunCosts, begin_h: float, starts: int, left_h: float) -> Floats:
-    """Cost of runs that begin now, at `begin_h`, and at the whole hours after it; shape (starts, sites)."""
-    whole = int(begin_h)
-    cost = sums.every_hour(whole, starts, left_h)
-    if begin_h > whole:
-        cost[0] = sums.every_hour(begin_h, 1, left_h)[0]
-    return cost
 
 
 def _gang(part: _Part, ask: Ask) -> _Gang:

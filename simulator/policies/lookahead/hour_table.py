@@ -104,10 +104,11 @@ def _spread(column: Floats, spans: Sequence[Span], value: float) -> None:
         if first == last:
             column[first] += value * (until - begin)
         elif first < last:
-            column[first : last + 1] += value
+            part = column[first : last + 1]
+            part += value
             if begin > first:
-                column[first] -= value * (begin - first)
-            column[last] -= value * (last + 1 - until)
+                part[0] -= value * (begin - first)
+            part[-1] -= value * (last + 1 - until)
 
 
 def _out_of_service(site: Site, end_s: float, slot_s: float) -> list[tuple[list[Span], int]]:

@@ -24,7 +24,7 @@ class RunCosts:
     def __init__(self, rate: Floats) -> None:
         self._rate = rate
         self._total = np.zeros((len(rate) + 1, rate.shape[1]))
-        np.add.accumulate(rate, axis=0, out=self._total[1:])
+        np.add.accumulate(rate, 0, None, self._total[1:])
 
     def every_hour(self, begin_h: float, starts: int, left_h: float) -> Floats:
         """Runs of `left_h` hours begun at `begin_h` and at every whole hour after it, shape (starts, sites).
@@ -39,6 +39,16 @@ class RunCosts:
         cost += (end_h - last) * rate[ends]
         if begin_h > first:
             cost -= (begin_h - first) * rate[first : first + starts]
+        return cost
+
+    def from_now_on(self, begin_h: float, starts: int, left_h: float) -> Floats:
+        """Runs begun at `begin_h` and at the whole hours after it, shape (starts, sites)."""
+        total, rate, whole = self._total, self._rate, int(begin_h)
+        cost = self.every_hour(whole, starts, left_h)
+        if begin_h > whole:
+            end_h = begin_h + left_h
+            last = int(end_h)
+            cost[0] = total[last] - total[whole] + (end_h - last) * rate[last] - (begin_h - whole) * rate[whole]
         return cost
 
     def until(self, times_h: Floats) -> Floats:

@@ -14,7 +14,6 @@ from tafukt.experiments.config.scenario import build
 from tafukt.simulator.engine.engine import simulate
 from tafukt.simulator.engine.forecast import ForecastSettings
 from tafukt.simulator.engine.settings import Settings
-from tafukt.simulator.policies.deferral.window import _from_now_on
 from tafukt.simulator.policies.lookahead.windows import RunCosts
 from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.policies.registry import maker_of
@@ -28,7 +27,7 @@ from tafukt.workloads.job import Job
 @pytest.mark.parametrize("begin_h", [0.0, 0.4, 0.999])
 def test_windows_are_what_adding_up_every_run_gives(begin_h: float, left_h: float) -> None:
     draw = np.random.default_rng(3).uniform(0.0, 5.0, (40, 4))
-    found = _from_now_on(RunCosts(draw), begin_h, 20, left_h)
+    found = RunCosts(draw).from_now_on(begin_h, 20, left_h)
     starts = [begin_h, *range(1, 20)]
     assert found.shape == (len(starts), 4)
     edges = np.arange(41.0)
