@@ -223,6 +223,14 @@ class SiteEnergy:
         return np.diff(np.interp(edges_s, self.edges_s, cumulative))
 
 
+PIECE = 1 << 14  # so many segments are worked on at once
+
+
+def pieces(size: int) -> Iterator[slice]:
+    """The segments, so many at a time that a dozen columns of them stay in the processor's cache."""
+    return (slice(first, first + PIECE) for first in range(0, size, PIECE))
+
+
 class Event(NamedTuple):
     """One thing that happened, with the reason that the policy gave and the numbers it rested on.
 

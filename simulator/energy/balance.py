@@ -6,9 +6,9 @@ import numpy as np
 
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.errors import BreachError
-from tafukt.simulator.record import FLOWS, SiteEnergy
+from tafukt.simulator.record import FLOWS, SiteEnergy, pieces
 from tafukt.simulator.scenario import Site
-from tafukt.simulator.units import Floats
+from tafukt.simulator.units import Floats, Ints
 
 # The books must close to this share of the energy that passed through them.
 TOLERANCE = 1e-9
@@ -35,9 +35,10 @@ def residual(ledger: SiteLedger, energy: SiteEnergy, it_j: float) -> float:
     middle = 0.5 * (energy.edges_s[:-1] + energy.edges_s[1:])
     step = np.minimum((middle / ledger.step_s).astype(np.int64), ledger.steps - 1)
     overhead = site.overhead.values[step]
-    load = it_j + energy.total_j(energy.it_w * overhead) + fixed
+    duration = energy.duration_s
+    load = it_j + float(np.sum(energy.it_w * overhead * duration)) + fixed
     scale = max(sun, load, 1.0)
-    flow = {name: energy.flow_j(name) for name in FLOWS}
+    flow = {name: float(np.sum(energy.flows_w[name] * duration)) for name in FLOWS}
     gaps = {
         "sun": sun - flow["pv_to_load"] - flow["pv_to_battery"] - flow["export"] - flow["curtailed"],
         "load": load - flow["pv_to_load"] - flow["discharge"] - flow["import_to_load"] - flow["unserved"],
@@ -50,24 +51,32 @@ def residual(ledger: SiteLedger, energy: SiteEnergy, it_j: float) -> float:
         raise BreachError(f"{site.name}: the books of the {worst} do not close: {gaps[worst]:g} J of {scale:g} J")
     if site.grid.is_limited:
         _check_limit(site, energy, middle)
-    load_w = energy.it_w * (1.0 + overhead) + site.fixed_w + site.other.values[step]
-    return max(gap, _check_segments(site.name, energy, site.pv.values[step], load_w))
+    return max(gap, _check_segments(site, energy, step, overhead))
 
 
-def _check_segments(name: str, energy: SiteEnergy, sun_w: Floats, load_w: Floats) -> float:
-    """Sun and load of every segment against its flows; returns the largest relative gap."""
-    flow = energy.flows_w
-    sun = flow["pv_to_load"] + flow["pv_to_battery"] + flow["export"] + flow["curtailed"] - sun_w
-    load = flow["pv_to_load"] + flow["discharge"] + flow["import_to_load"] + flow["unserved"] - load_w
-    scale = max(float(sun_w.max()), float(load_w.max()), 1e-6)
+def _check_segments(site: Site, energy: SiteEnergy, step: Ints, overhead: Floats) -> float:
+    """Sun and load of every segment against its flows; returns the largest relative gap.
+
+    Piece by piece, as flows are split: columns of ten years would all take fresh memory.
+    """
+    scale, largest = 1e-6, dict[str, list[tuple[float, int]]](sun=[], load=[])
+    for piece in pieces(len(step)):
+        flow = {name: power_w[piece] for name, power_w in energy.flows_w.items()}
+        sun_w, other_w = site.pv.values[step[piece]], site.other.values[step[piece]]
+        load_w = energy.it_w[piece] * (1.0 + overhead[piece]) + site.fixed_w + other_w
+        scale = max(scale, float(sun_w.max()), float(load_w.max()))
+        sun = flow["pv_to_load"] + flow["pv_to_battery"] + flow["export"] + flow["curtailed"] - sun_w
+        load = flow["pv_to_load"] + flow["discharge"] + flow["import_to_load"] + flow["unserved"] - load_w
+        for what, gaps in (("sun", sun), ("load", load)):
+            index = int(np.abs(gaps).argmax())
+            largest[what].append((float(gaps[index]), piece.start + index))
     worst = 0.0
-    for what, gaps in (("sun", sun), ("load", load)):
-        size = np.abs(gaps)
-        index = int(size.argmax())
-        gap = float(size[index]) / scale
+    for what, found in largest.items():
+        gap_w, index = found[int(np.abs([each for each, _ in found]).argmax())]
+        gap = abs(gap_w) / scale
         if gap > TOLERANCE or not gap >= 0:
             when = energy.edges_s[index]
-            raise BreachError(f"{name}: the books of the {what} do not close at {when:g} s: {gaps[index]:g} W")
+            raise BreachError(f"{site.name}: the books of the {what} do not close at {when:g} s: {gap_w:g} W")
         worst = max(worst, gap)
     return worst
 
@@ -84,18 +93,20 @@ def _check_limit(site: Site, energy: SiteEnergy, middle_s: Floats) -> None:
 
 def _check_signs(name: str, energy: SiteEnergy) -> None:
     """No flow is negative; no charging while discharging, no import while exporting."""
-    flow = energy.flows_w
-    for which, power in flow.items():
+    for which, power in energy.flows_w.items():
         if power.min() < 0.0:
             raise BreachError(f"{name}: {which} is negative at {energy.edges_s[int(power.argmin())]:g} s")
-    charge = flow["pv_to_battery"] + flow["import_to_battery"]
-    imported = flow["import_to_load"] + flow["import_to_battery"]
-    for what, both in (
-        ("charges and discharges", np.minimum(charge, flow["discharge"])),
-        ("imports and exports", np.minimum(imported, flow["export"])),
-    ):
-        if both.max() > 0.0:
-            raise BreachError(f"{name}: {what} at once at {energy.edges_s[int(both.argmax())]:g} s")
+    for piece in pieces(len(energy.it_w)):
+        flow = {which: power[piece] for which, power in energy.flows_w.items()}
+        charge = flow["pv_to_battery"] + flow["import_to_battery"]
+        imported = flow["import_to_load"] + flow["import_to_battery"]
+        for what, both in (
+            ("charges and discharges", np.minimum(charge, flow["discharge"])),
+            ("imports and exports", np.minimum(imported, flow["export"])),
+        ):
+            if both.max() > 0.0:
+                when = energy.edges_s[piece.start + int(both.argmax())]
+                raise BreachError(f"{name}: {what} at once at {when:g} s")
 
 
 def _battery_gap(ledger: SiteLedger, energy: SiteEnergy) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple
@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.energy.ledger import SiteLedger, Supply, step_index
-from tafukt.simulator.record import FLOWS, PerStep, SiteEnergy
+from tafukt.simulator.record import FLOWS, PerStep, SiteEnergy, pieces
 from tafukt.simulator.scenario import Battery
 from tafukt.simulator.units import Floats, Ints
 from tafukt.sites.profile import StepProfile
 
 # What two ways of computing one power may differ by, relative to it.
 POWER_ROUNDING = 1e-12
-
-PIECE = 1 << 14  # so many segments are worked on at once
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def split(
     several times the sums; and what a site never does takes none at all.
     """
     flows = dict.fromkeys(FLOWS, _same(0.0, len(pv)))
-    for piece in _pieces(len(pv)):
+    for piece in pieces(len(pv)):
         limits = (each if np.ndim(each) == 0 else np.asarray(each)[piece] for each in (limit, export_limit))
         for name, values in _split(pv[piece], load[piece], battery[piece], *limits).items():
             if not flows[name].flags.writeable:
@@ -136,11 +134,6 @@ def split(
                 flows[name] = np.zeros(len(pv))
             flows[name][piece] = values
     return flows
-
-
-def _pieces(size: int) -> Iterator[slice]:
-    """The segments, so many at a time that a dozen columns of them stay in the processor's cache."""
-    return (slice(first, first + PIECE) for first in range(0, size, PIECE))
 
 
 def _split(
@@ -239,7 +232,7 @@ def _stored(ledger: SiteLedger, edges: Floats, segment: Ints) -> Floats:
     k = ledger.battery.self_discharge_per_s if ledger.battery else 0.0
     if k:
         times = np.concatenate(([0.0], ledger.ends))
-        for piece in _pieces(len(edges)):
+        for piece in pieces(len(edges)):
             stored[piece] *= np.exp(-k * (edges[piece] - times[segment[piece]]))
     return stored
 
