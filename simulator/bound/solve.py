@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import highspy
 import numpy as np
@@ -74,6 +74,13 @@ def attempt(
     method: Literal["ipx", "simplex"] = "ipx",
 ) -> Solution:
     """Solve once, whatever comes of it."""
+    return _solution(_solver(programme, iterations, tolerance, presolve, method), programme)
+
+
+def _solver(
+    programme: LinearProgram, iterations: int, tolerance: float, presolve: bool, method: Literal["ipx", "simplex"]
+) -> Any:
+    """HiGHS with its options and the programme."""
     solver = _CORE()
     for name, value in (
         ("output_flag", False),
@@ -87,7 +94,12 @@ def attempt(
         ("ipm_optimality_tolerance", tolerance),
     ):
         solver.setOptionValue(name, value)
-    solver.passModel(_model(programme))
+    _pass(solver, programme)
+    return solver
+
+
+def _solution(solver: Any, programme: LinearProgram) -> Solution:
+    """Solution by HiGHS, and whether it is as good as optimal."""
     solver.run()
     info, found = solver.getInfo(), solver.getSolution()
     used = max(int(info.ipm_iteration_count), int(info.simplex_iteration_count), 0)
@@ -101,17 +113,26 @@ def attempt(
     return Solution(x, y, feasible and gap <= SOLVED_GAP * max(abs(primal), 1.0), used)
 
 
-def _model(programme: LinearProgram) -> highspy.HighsLp:
-    """The programme in HiGHS's own form."""
-    model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = len(programme.cost), len(programme.row_low)
-    model.col_cost_, model.col_lower_, model.col_upper_ = programme.cost, programme.low, programme.high
-    model.row_lower_, model.row_upper_ = programme.row_low, programme.row_high
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_ = programme.matrix.indptr
-    model.a_matrix_.index_ = programme.matrix.indices
-    model.a_matrix_.value_ = programme.matrix.data
-    return model
+def _pass(solver: Any, programme: LinearProgram) -> None:
+    """Hand the programme to HiGHS, as arrays: a `HighsLp` would be filled number by number, in 20 times as long."""
+    matrix = programme.matrix
+    solver.passModel(
+        len(programme.cost),
+        len(programme.row_low),
+        matrix.nnz,
+        int(highspy.MatrixFormat.kColwise),
+        int(highspy.ObjSense.kMinimize),
+        0.0,
+        programme.cost,
+        programme.low,
+        programme.high,
+        programme.row_low,
+        programme.row_high,
+        matrix.indptr,
+        matrix.indices,
+        matrix.data,
+        np.zeros(len(programme.cost), dtype=np.int32),  # no variable need be a whole number
+    )
 
 
 def safe_dual(programme: LinearProgram, y: Floats) -> float:

@@ -44,6 +44,41 @@ def battery_flows(
     return charged, given, after
 
 
+def stored_after(
+    net_w: Floats, batteries: Sequence[Battery | None], stored_j: Sequence[float], slot_s: float = HOUR_S
+) -> tuple[Floats, Floats]:
+    """Energy in many batteries before and after each slot [W x slot], each shape (sites, slots); 0 where there is none.
+
+    Parameters
+    ----------
+    net_w : array, shape (sites, slots)
+        Sun less load [W].
+    batteries : sequence of Battery or None
+    stored_j : sequence of float
+        Energy above the floor of each window at the beginning [J].
+    slot_s : float
+        Length of a slot [s].
+    """
+
+    def of(name: str, without: float) -> Floats:
+        return np.array([[float(getattr(battery, name)) if battery else without] for battery in batteries])
+
+    into, out = of("eta_charge", 1.0), of("eta_discharge", 1.0)
+    moved = np.where(
+        net_w >= 0.0,
+        np.minimum(net_w, of("charge_w", 0.0)) * into,
+        np.maximum(net_w, -of("discharge_w", 0.0)) / out,
+    )
+    size = of("usable_j", 0.0)[:, 0] / slot_s
+    course = np.empty((net_w.shape[1] + 1, len(net_w)))  # slots first: each step works on neighbours
+    np.minimum(np.array(stored_j) / slot_s, size, out=course[0])
+    for held, after, change in zip(course[:-1], course[1:], moved.T.copy(), strict=True):
+        np.add(held, change, out=after)
+        np.maximum(after, 0.0, out=after)
+        np.minimum(after, size, out=after)
+    return course[:-1].T, course[1:].T
+
+
 def imports_kwh(net_w: Floats, battery: Battery | None, stored_j: float, slot_s: float = HOUR_S) -> Floats:
     """Energy from the grid in slots of surplus and lack, less what the battery can give in the end [kWh].
 

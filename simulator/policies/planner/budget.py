@@ -3,11 +3,13 @@
 Jobs are then fitted in one after another, the largest first: each gives back its own share and takes the
 hours and the site that are cheapest beside the shares of those who are still to be fitted and the plans of
 those who have been. So stopping and moving still have to pay for themselves, and what a job has done or been
-denied is in what it still needs when the next hour's programme is made.
+denied is in what it still needs when the next hour's programme is made. A job that is to start
+later than in the next hour keeps its plan until its turn comes, every third hour, as without a budget.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +68,7 @@ class BudgetPlanner(Planner):
         self._others.clear()
         self._arrivals.hour_over()
         jobs = self._by_size(view)
-        free = [job for job in jobs if self._is_free(job)][:JOBS_MOST]
+        free = [job for job in jobs if self._is_free(job) and self._is_due(job)][:JOBS_MOST]
         chosen = {job.index for job in free}
         for job in free:
             book.withdraw(job.index)
@@ -80,6 +82,7 @@ class BudgetPlanner(Planner):
                 self._plan(job)
         for job, share in zip(free, given, strict=False):
             book.earmark(share.sites, share.watts, -1.0)
+            book.reprice()
             self._plan(job)
 
     def _is_free(self, job: JobState) -> bool:
@@ -123,14 +126,15 @@ def _slots_left(need: Need) -> float:
 # no schedule; it says how much power each site should spend on whom in which hour.
 
 
-# Slots are the book's for a day and a half, then three hours (choices).
-FINE_H, COARSE_H = 36, 3
+# Slots of the programme: until so many hours from now each is so many hours long, and the last ones to the end
+# (choices). What is far ahead is planned again before it comes.
+SLOTS_H = ((6, 1), (18, 2), (36, 3), (math.inf, 6))
 
 # Weight of load that goes unserved against that of import (a choice).
 UNSERVED = 10.0
 
 # A plan that is made anew in an hour need not be exact.
-ITERATIONS, OPTIMALITY_GAP = 60, 1e-4
+ITERATIONS, OPTIMALITY_GAP = 60, 1e-3
 
 
 @dataclass(frozen=True)
@@ -189,12 +193,20 @@ def shares(view: View, book: PlanTable, wishes: Sequence[LoadRequest]) -> list[P
 
 def _edges(span: int, of_hour: int) -> Ints:
     """Edges of the programme's slots, in the book's, of which an hour has so many."""
-    fine, coarse = np.arange(0, min(FINE_H * of_hour, span)), np.arange(FINE_H * of_hour, span, COARSE_H * of_hour)
-    return np.concatenate((fine, coarse, [span])).astype(np.int64)
+    edges, begin = [], 0
+    for until_h, length_h in SLOTS_H:
+        until = int(min(until_h * of_hour, span))
+        edges.append(np.arange(begin, until, length_h * of_hour))
+        begin = until
+    return np.concatenate((*edges, [span])).astype(np.int64)
 
 
 def _demand(wishes: Sequence[LoadRequest], speed: Floats) -> Demand:
-    """The wishes as the bound's programme takes them."""
+    """The wishes as the bound's programme takes them.
+
+    All that may run at the same sites has one intensity, their mean: to tell them apart in every site and slot would
+    take half as many columns again, and two thirds as long.
+    """
     kinds: dict[tuple[int, ...], int] = {}
     kind = np.array([kinds.setdefault(wish.sites, len(kinds)) for wish in wishes], dtype=np.int64)
     allowed = np.zeros((len(kinds), len(speed)), dtype=bool)
@@ -202,7 +214,8 @@ def _demand(wishes: Sequence[LoadRequest], speed: Floats) -> Demand:
         allowed[row, list(sites)] = True
     columns = [(wish.release_s, wish.end_s, wish.gpu_s, wish.gpus, wish.intensity) for wish in wishes]
     release, end, gpu_s, gpus, intensity = np.array(columns, dtype=np.float64).T
-    return Demand(np.arange(len(wishes)), kind, release, end, gpu_s, gpus, intensity, allowed, gpus)
+    mean = np.bincount(kind, gpu_s * intensity) / np.bincount(kind, gpu_s)
+    return Demand(np.arange(len(wishes)), kind, release, end, gpu_s, gpus, mean[kind], allowed, gpus)
 
 
 def _supply(view: View, book: PlanTable, edges: Ints) -> SlotSupply:

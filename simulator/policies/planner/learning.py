@@ -11,6 +11,7 @@ import numpy as np
 from tafukt.simulator.units import Floats
 
 BINS = 20
+EDGES: Floats = np.linspace(0.0, 1.0, BINS + 1)
 
 
 class Survival:
@@ -52,7 +53,7 @@ class Survival:
             lives = 1.0 - self._ends[kind] / np.maximum(self._seen[kind], 1.0)
             curve = np.maximum(np.concatenate(([1.0], np.cumprod(lives))), 1e-3)
             self._curves[kind] = curve
-        return np.asarray(np.interp(shares, np.linspace(0.0, 1.0, BINS + 1), curve))
+        return np.asarray(np.interp(shares, EDGES, curve))
 
 
 @dataclass(frozen=True)

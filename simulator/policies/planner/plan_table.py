@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tafukt.simulator.engine.view import SiteView, View
-from tafukt.simulator.policies.lookahead.battery_course import battery_flows, imports_kwh
+from tafukt.simulator.policies.lookahead.battery_course import battery_flows, imports_kwh, stored_after
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
 from tafukt.simulator.policies.lookahead.hour_table import HourTable
 from tafukt.simulator.units import HOUR_S, Floats, Ints
@@ -18,6 +18,9 @@ NIGHT_H = 8
 
 # What an hour without free GPUs costs against one in which all comes from the grid: more than any saving.
 FULL = 3.0
+
+# Prices of so many sites are worked out one after another as fast as those of all at once.
+FEW = 3
 
 # A plan whose expected power has changed by less than this share is not worth new prices (a choice).
 ALIKE = 0.1
@@ -69,6 +72,9 @@ class PlanTable:
         # GPUs that are planned to take part of a node, by site and hour.
         self._parts: Ints = np.zeros(self._gpus.shape, np.int64)
         batteries = [site.spec.battery for site in view.sites]
+        self._batteries = batteries
+        self._size = np.array([b.usable_j / slot_s if b else 0.0 for b in batteries])
+        self._charge_w = np.array([b.charge_w if b else 0.0 for b in batteries])
         self._eta_in = np.array([b.eta_charge if b else 1.0 for b in batteries])[:, None]
         self._eta_out = np.array([b.eta_discharge if b else 1.0 for b in batteries])[:, None]
         self._free: Floats = np.zeros((n, self.span))
@@ -214,6 +220,30 @@ class PlanTable:
         for site in self._stale:
             self._price(self._view.sites[site])
         self._stale.clear()
+
+    def reprice(self) -> None:
+        """Bring the prices of all sites up to date at once, unless only a few have changed.
+
+        The same as `_price` site by site but for the last digits, and in a third of the time where all have changed.
+        """
+        if len(self._stale) <= FEW:
+            return
+        self._stale.clear()
+        net = self._free - self._watts[:, self.first : self.first + self.span] * self.per_it
+        before, after = stored_after(net, self._batteries, self._stored, self._slot_s)
+        sun, size = np.maximum(net, 0.0), self._size[:, None]
+        most = np.minimum(sun, self._charge_w[:, None])
+        charged = np.where(net >= 0.0, np.minimum(most, (size - before) / self._eta_in), 0.0)
+        makes_up = (most - charged) * self._eta_in
+        # From the last hour back: what may be missing after an hour is no more than is stored then, and what the
+        # hours after it make up for.
+        later = np.cumsum(makes_up[:, ::-1], axis=1)[:, ::-1] - makes_up
+        least = np.minimum.accumulate(np.minimum(after - later, 0.0)[:, ::-1], axis=1)[:, ::-1]
+        hour = np.arange(self.span)
+        makes = np.where(makes_up > 0.0, hour, self.span - 1)
+        since = np.minimum.accumulate(makes[:, ::-1], axis=1)[:, ::-1] - hour + 1
+        room = np.maximum(least + later, 0.0)
+        self._prices[:] = sun - charged, charged, room / np.minimum(since, NIGHT_H * self._slots_h)
 
     def _price(self, site: SiteView) -> None:
         """Walk the battery through the span, and see what more load would meet in each hour.

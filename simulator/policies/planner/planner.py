@@ -9,7 +9,7 @@ come in slots shorter than an hour (`forecast.slot_min`), what is called an hour
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
@@ -19,11 +19,11 @@ from tafukt.simulator.engine.actions import Action, Hold, Move, Pause, Start, Wa
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import leads_s
-from tafukt.simulator.policies.lookahead.hour_table import added_w
 from tafukt.simulator.policies.lookahead.windows import cheapest_hours, cheapest_window
 from tafukt.simulator.policies.place import has_open_node, home_first
 from tafukt.simulator.policies.planner.learning import Survival
 from tafukt.simulator.policies.planner.plan_table import JobPlan, PlanTable
+from tafukt.simulator.scenario import NodeType
 from tafukt.simulator.units import DAY_H, HOUR_S, KWH_J, Floats, Ints
 
 # How often an hour of a lone job's plan is moved at the most (a choice).
@@ -98,6 +98,25 @@ class Need:
         return len(self.lives)
 
 
+class _Nodes:
+    """The nodes of every site as columns: what a job adds there is worked out for all sites at once.
+
+    `idle_w` is what a node draws idle beyond what it draws empty, `cycle_s` how long it does so for nothing when it
+    wakes and until it sleeps again.
+    """
+
+    def __init__(self, nodes: Sequence[NodeType]) -> None:
+        self.speed = np.array([node.speed for node in nodes])
+        self.gpus = np.array([node.gpus for node in nodes])
+        self.idle_w = np.array([node.idle_w - node.empty_w for node in nodes])
+        self.dynamic_w = np.array([node.dynamic_w for node in nodes])
+        self.cycle_s = np.array([node.wake_s + node.sleep_after_s if node.can_sleep else 0.0 for node in nodes])
+
+    def added_w(self, rows: Ints, gpus: int, intensity: float) -> Floats:
+        """The same as `hour_table.added_w` for many sites [W]."""
+        return np.asarray(gpus * (self.idle_w[rows] / self.gpus[rows] + intensity * self.dynamic_w[rows]))
+
+
 class Planner:
     """The best policy there is here; see the module. Its plans end up as starts, pauses and moves."""
 
@@ -110,6 +129,7 @@ class Planner:
         self._view = view
         self._slot_s = view.slots.slot_s
         self._book = PlanTable(view, self.settings.horizon_h + DAY_H)
+        self._nodes = _Nodes([site.spec.node for site in view.sites])
         self._survival = Survival()
         self._new: list[JobState] = []
         self._left: list[JobState] = []
@@ -282,14 +302,17 @@ class Planner:
     def chances(self, job: JobState, hours: Floats, speed: float) -> Floats:
         """The chance that a job is still running after so many hours more; with the last its estimate is over."""
         total = job.ask.estimate_s / HOUR_S / speed
-        chance = self._survival.at(job.ask.job_class, np.clip(1.0 - (hours[-1] - hours) / total, 0.0, 1.0))
+        shares = np.minimum(np.maximum(1.0 - (hours[-1] - hours) / total, 0.0), 1.0)
+        chance = self._survival.at(job.ask.job_class, shares)
         return np.asarray(chance / chance[0])
 
     def _need(self, job: JobState, speed: float) -> Need:
         slot_h = self._slot_s / HOUR_S
         hours = max(self.left_h(job, speed), 60.0 / HOUR_S) / slot_h
         whole = max(ceil(hours - 1e-6), 1)
-        chance = self.chances(job, np.append(np.arange(whole), hours) * slot_h, speed)
+        until = np.arange(whole + 1.0)
+        until[-1] = hours
+        chance = self.chances(job, until * slot_h, speed)
         lives = chance[1:] / chance[:-1]
         share = 0.5 * (1.0 + lives)
         share[-1] *= min(max(hours - (whole - 1), 0.05), 1.0)
@@ -312,8 +335,8 @@ class Planner:
         rows = np.array(sites, dtype=np.int64)
         rows = rows[book.capacity[rows] >= gpus]
         rate = ask.rate(gpus) / ask.gpus
-        speed = np.array([view.sites[i].spec.node.speed for i in rows]) * rate
-        it_w = np.array([added_w(view.sites[i].spec.node, gpus, ask.intensity) for i in rows])
+        speed = self._nodes.speed[rows] * rate
+        it_w = self._nodes.added_w(rows, gpus, ask.intensity)
         need = self._need(job, float(speed.min()))
         n = need.n
         fixed = stays and (not ask.interruptible or job.phase != "running")
@@ -396,15 +419,14 @@ class Planner:
         One of less than a node shares nodes with others of its kind: it bears the whole of a node's idle power where it
         opens one, and nothing of it where one is open already, by the plans or, now, to be seen.
         """
-        sites = [self._view.sites[i] for i in rows.tolist()]
-        size = np.array([site.spec.node.gpus for site in sites])
+        size = self._nodes.gpus[rows]
         power_w = np.repeat(it_w[:, None], span, axis=1)
         if gpus >= size.min():
             return power_w
-        idle_w = np.array([site.spec.node.idle_w - site.spec.node.empty_w for site in sites])
+        idle_w = self._nodes.idle_w[rows]
         opened = self._book.opened(rows, span, gpus)
         if not stays:
-            opened[:, 0] *= [not has_open_node(site.nodes, gpus) for site in sites]
+            opened[:, 0] *= [not has_open_node(self._view.sites[site].nodes, gpus) for site in rows.tolist()]
         return power_w + idle_w[:, None] * (opened - gpus / size[:, None])
 
     def _stop_kwh(self, job: JobState, rows: Ints, gpus: int, energy: Floats) -> Floats:
@@ -412,13 +434,11 @@ class Planner:
 
         `energy` is what an hour of the job draws at each row [kWh].
         """
-        nodes = [self._view.sites[i].spec.node for i in rows.tolist()]
-        cycle_s = np.array([node.wake_s + node.sleep_after_s if node.can_sleep else 0.0 for node in nodes])
-        idle_w = np.array([(node.idle_w - node.empty_w) * max(gpus / node.gpus, 1.0) for node in nodes])
+        idle_w = self._nodes.idle_w[rows] * np.maximum(gpus / self._nodes.gpus[rows], 1.0)
         checkpoint = job.ask.checkpoint
         # The hair lets a run in one piece win among equals.
         write_h = (checkpoint.write_s + checkpoint.restart_s) / self._slot_s + 1e-6
-        return np.asarray(write_h * energy + self.settings.cycle * idle_w * cycle_s / KWH_J)
+        return np.asarray(write_h * energy + self.settings.cycle * idle_w * self._nodes.cycle_s[rows] / KWH_J)
 
     def _span(self, job: JobState, hours: float) -> int:
         """Hours from the present one on in which the job must be done."""

@@ -15,7 +15,7 @@ from tafukt.simulator.policies.deferral.signals import course, grid
 from tafukt.simulator.policies.deferral.slots import StartOptions, lowest_slots, lowest_window
 from tafukt.simulator.policies.deferral.window import LowestGridWindow
 from tafukt.simulator.policies.list_scheduler import ListScheduler, Parts
-from tafukt.simulator.policies.lookahead.battery_course import battery_flows, imports_kwh
+from tafukt.simulator.policies.lookahead.battery_course import battery_flows, imports_kwh, stored_after
 from tafukt.simulator.policies.lookahead.forecast_end import ahead_of
 from tafukt.simulator.policies.lookahead.hour_table import HourTable, Promise, Span, added_w, plannable
 from tafukt.simulator.policies.lookahead.windows import RunCosts, cheapest_hours, cheapest_window
@@ -207,6 +207,20 @@ def test_a_battery_walked_for_one_course_and_for_many_is_the_same() -> None:
         assert after == pytest.approx(5000.0 + np.cumsum(change))
         assert min(after) >= -1e-9
         assert max(after) <= 32_000.0 + 1e-9
+
+
+def test_batteries_of_several_sites_walked_together_hold_what_each_holds_alone() -> None:
+    rng = np.random.default_rng(5)
+    batteries = [BATTERY, None, replace(BATTERY, capacity_j=9 * 3.6e6, eta_discharge=0.95), BATTERY]
+    stored_j = [5 * 3.6e6, 0.0, 0.0, 40 * 3.6e6]  # the last is told of more than its window holds
+    net = rng.uniform(-9000.0, 12_000.0, (4, 60))
+    for slot_s in (HOUR_S, HOUR_S / 4):
+        before, after = stored_after(net, batteries, stored_j, slot_s)
+        for site, battery in enumerate(batteries):
+            alone = battery_flows(net[site].tolist(), battery, stored_j[site], slot_s)[2] if battery else [0.0] * 60
+            assert after[site] == pytest.approx(alone, abs=1e-8)
+        assert np.array_equal(before[:, 1:], after[:, :-1])
+        assert before[:, 0] == pytest.approx([5000.0 * HOUR_S / slot_s, 0.0, 0.0, 32_000.0 * HOUR_S / slot_s])
 
 
 def test_a_battery_by_arithmetic() -> None:

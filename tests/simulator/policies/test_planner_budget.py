@@ -10,12 +10,19 @@ import pytest
 
 from tafukt.simulator.engine.engine import Engine
 from tafukt.simulator.engine.forecast import ForecastSettings
+from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.settings import Settings
 from tafukt.simulator.engine.view import View
-from tafukt.simulator.policies.planner.budget import BudgetPlanner, LoadRequest, PowerBudget, shares
+from tafukt.simulator.policies.planner.budget import (
+    BudgetPlanner,
+    LoadRequest,
+    PowerBudget,
+    _edges,
+    shares,
+)
 from tafukt.simulator.policies.planner.learning import Arrivals
 from tafukt.simulator.policies.planner.plan_table import PlanTable
-from tafukt.simulator.scenario import Scenario
+from tafukt.simulator.scenario import Battery, Scenario
 from tafukt.workloads.job import Checkpoint, Job
 
 H = 3600.0
@@ -23,8 +30,8 @@ EVERYWHERE = (0, 1)
 
 
 def sunny(days: int = 4) -> Scenario:
-    """Two sites of one node: at the first the sun shines from 9 to 12 o'clock, at the second from 12 to 15."""
-    end_s, suns = days * 24 * H, [kit.sun_between(begin, begin + 3, 20e3, days) for begin in (9, 12)]
+    """Two sites of one node: at the first the sun shines from 8 to 12 o'clock, at the second from 12 to 16."""
+    end_s, suns = days * 24 * H, [kit.sun_between(begin, begin + 4, 20e3, days) for begin in (8, 12)]
     where: Scenario = kit.scenario([kit.site(f"s{i}", end_s=end_s, pv=sun) for i, sun in enumerate(suns)], end_s=end_s)
     return where
 
@@ -44,12 +51,12 @@ def gpu_h(share: PowerBudget, intensity: float) -> Any:
 
 
 def test_work_is_shared_out_to_the_sites_and_hours_of_sun_and_all_of_it() -> None:
-    wish = LoadRequest(EVERYWHERE, 0.0, 24 * H, 4 * 6 * H, 4.0, 1.0)
+    wish = LoadRequest(EVERYWHERE, 0.0, 24 * H, 4 * 8 * H, 4.0, 1.0)
     _, _, (share,) = told([wish])
     gpus = gpu_h(share, 1.0)
-    assert gpus.sum() == pytest.approx(24.0, rel=1e-3)
-    assert gpus[0, 9:12] == pytest.approx(4.0, rel=1e-2)
-    assert gpus[1, 12:15] == pytest.approx(4.0, rel=1e-2)
+    assert gpus.sum() == pytest.approx(32.0, rel=1e-3)
+    assert gpus[0, 8:12] == pytest.approx(4.0, rel=1e-2)
+    assert gpus[1, 12:16] == pytest.approx(4.0, rel=1e-2)
 
 
 def test_windows_sites_and_gpus_are_kept() -> None:
@@ -68,12 +75,47 @@ def test_windows_sites_and_gpus_are_kept() -> None:
 
 
 def test_what_others_have_planned_is_not_given_out_again() -> None:
-    wish = LoadRequest((0,), 0.0, 24 * H, 8 * 3 * H, 8.0, 1.0)
+    wish = LoadRequest((0,), 0.0, 24 * H, 8 * 4 * H, 8.0, 1.0)
     view, book, (alone,) = told([wish])
-    assert alone.watts[0, 9:12].sum() == pytest.approx(alone.watts.sum(), rel=1e-2)
+    assert alone.watts[0, 8:12].sum() == pytest.approx(alone.watts.sum(), rel=1e-2)
     book.earmark(np.array([0]), np.full((1, 48), 20e3), 1.0)
     (beside,) = shares(view, book, [wish, wish])[:1]
-    assert beside.watts[0, 9:12].sum() < 0.9 * beside.watts.sum()
+    assert beside.watts[0, 8:12].sum() < 0.9 * beside.watts.sum()
+
+
+@pytest.mark.parametrize(("span_h", "of_hour"), [(72, 1), (72, 4), (30, 1), (4, 2)])
+def test_slots_of_the_programme_are_whole_hours_and_cover_the_span(span_h: int, of_hour: int) -> None:
+    edges = _edges(span_h * of_hour, of_hour)
+    assert (edges[0], edges[-1]) == (0, span_h * of_hour)
+    lengths = np.diff(edges)
+    assert lengths.min() == of_hour
+    assert (lengths % of_hour == 0).all()
+    assert (np.diff(lengths[:-1]) >= 0).all()  # the nearer, the finer; the last may be cut off
+    assert len(edges) - 1 == {72: 24, 30: 16, 4: 4}[span_h]
+
+
+def test_prices_of_all_sites_at_once_are_those_of_each() -> None:
+    """Batteries of different sizes and two sites without one; the sun is over before the last evening."""
+    end_s, rng = 72 * H, np.random.default_rng(3)
+    batteries = [Battery(10 * 3.6e6, 8e3, 6e3, 0.9, 0.8), None, Battery(4 * 3.6e6, 2e3, 9e3, 0.95, 0.9), None]
+    sites = [kit.site(f"s{i}", 2, end_s=end_s, pv=kit.sun_between(8, 16, 6e3 * (i + 1), 3), battery=battery)
+             for i, battery in enumerate(batteries)]  # fmt: skip
+    settings = Settings(forecast=ForecastSettings(sun="perfect"))
+    view = Engine(kit.scenario(sites, end_s=end_s), [], BudgetPlanner(), 0, settings).view
+    book = PlanTable(view, 48)
+    book.begin_hour()
+    for _ in range(10):
+        book._stored = rng.uniform(0.0, 10 * 3.6e6, 4).tolist()
+        loads_w = rng.uniform(0.0, 9e3, (4, 48)) * (rng.uniform(size=(4, 48)) < 0.6)
+        book.earmark(np.arange(4), loads_w, 1.0)
+        book._refresh()
+        each = book._prices.copy()
+        book._stale.update(range(4))
+        book.reprice()
+        assert book._prices == pytest.approx(each, abs=1e-6)
+        assert not book._stale
+        book.earmark(np.arange(4), loads_w, -1.0)
+    assert each[2].max() > 0.0
 
 
 def test_arrivals_are_expected_as_they_have_come() -> None:
@@ -140,3 +182,18 @@ def test_work_that_is_expected_is_set_aside_as_far_as_the_book_goes() -> None:
     # So far as they have come, no more than came in the busiest of hours is expected of any other.
     busiest = max(job.ask.estimate_s * job.ask.gpus for job in made)
     assert 0.0 < lots[0].gpu_s <= 3 * busiest
+
+
+def test_who_is_to_start_later_is_looked_at_every_third_hour() -> None:
+    """One job that came at midnight and waits for the sun of 8 o'clock: at 7 it is to start soon."""
+    seen: list[int] = []
+
+    class Watched(BudgetPlanner):
+        def _wish(self, job: JobState) -> LoadRequest:
+            seen.append(self._hour)
+            return super()._wish(job)
+
+    job = kit.job("j0", 0.0, 8, 4 * H, estimate_s=4 * H, slack_s=18 * H)
+    record = kit.run([job], sunny(2), Watched(), forecast=ForecastSettings(sun="perfect"))
+    assert record.outcomes[0].start_s == 8 * H
+    assert seen[:4] == [0, 3, 6, 7]
