@@ -106,10 +106,13 @@ class SiteBooks:
         return per_it
 
     @cached_property
-    def rest_rates(self) -> dict[str, Floats]:
-        """Those of `rates` that no job causes, named `rest_...`."""
-        own = 1.0 - self.jobs_w * self.per_it
-        return {f"rest_{name}": rate * own for name, rate in self.rates.items()}
+    def rest_share(self) -> Floats:
+        """Share of the load that no job causes, in each segment."""
+        return 1.0 - self.jobs_w * self.per_it
+
+    def rest_rate(self, name: str) -> Floats:
+        """The part of one of `rates` that no job causes."""
+        return self.rates[name] * self.rest_share
 
     @cached_property
     def pool_rates(self) -> dict[str, Floats]:
@@ -216,7 +219,7 @@ DRAWN = ("grid_kwh", "unserved_kwh")
 def rest_draw_kwh(books: SiteBooks, begin_s: float, end_s: float) -> float:
     """Draw of a site beside all jobs from `begin_s` to `end_s` [s], in kWh."""
     energy = books.energy
-    rate = energy.flows_w["import_to_battery"] / KWH_J + sum(books.rest_rates[f"rest_{name}"] for name in DRAWN)
+    rate = energy.flows_w["import_to_battery"] / KWH_J + sum(books.rest_rate(name) for name in DRAWN)
     meter = np.concatenate(([0.0], np.cumsum(rate * energy.duration_s)))
     return float(np.diff(np.interp((begin_s, end_s), energy.edges_s, meter))[0])
 

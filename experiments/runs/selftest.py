@@ -130,7 +130,7 @@ def attribution_gap(record: Record) -> float:
     """Gap between jobs + rest of the sites and the load, relative to the load."""
     given = float(jobs_columns(record)["energy_kwh"].sum())
     for books in books_of(record):
-        given += books.energy.total_j(books.rest_rates["rest_energy_kwh"])
+        given += books.energy.total_j(books.rest_rate("energy_kwh"))
     load = sum(energy.total_j(energy.site_w) for energy in record.energy) / 3.6e6
     return abs(given - load) / load if load > 0 else abs(given)
 

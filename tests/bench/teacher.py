@@ -81,8 +81,8 @@ def beside_jobs(records: Sequence[Record]) -> str:
     for record in records:
         rest = grid = 0.0
         for books in books_of(record):
-            rest += books.energy.total_j(books.rest_rates["rest_energy_kwh"])
-            grid += books.energy.total_j(books.rest_rates["rest_grid_kwh"])
+            rest += books.energy.total_j(books.rest_rate("energy_kwh"))
+            grid += books.energy.total_j(books.rest_rate("grid_kwh"))
         kinds = record.occupancy
         lost = [(kinds.power_w * (kinds.end_s - kinds.start_s))[kinds.kind == i].sum() / 3.6e6 for i in (1, 2, 3)]
         rows.append([record.policy, f"{rest:,.0f}", f"{grid:,.0f}", *(f"{each:,.0f}" for each in lost)])

@@ -186,8 +186,8 @@ def test_jobs_and_rest_and_pool_add_up_to_the_total(seed: int) -> None:
     rest: dict[str, float] = {}
     pool: dict[str, float] = {}
     for books in attribution.books_of(record):
-        for name, rate in books.rest_rates.items():
-            rest[name] = rest.get(name, 0.0) + books.energy.total_j(rate)
+        for name in books.rates:
+            rest[name] = rest.get(name, 0.0) + books.energy.total_j(books.rest_rate(name))
         for name, rate in books.pool_rates.items():
             pool[name] = pool.get(name, 0.0) + books.energy.total_j(rate)
     run = metrics.summary(record)
@@ -203,7 +203,7 @@ def test_jobs_and_rest_and_pool_add_up_to_the_total(seed: int) -> None:
     assert run["unserved_kwh"] > 0
     for name, (total, carried) in totals.items():
         assert jobs[name].sum() > 0, name
-        assert jobs[name].sum() + rest[f"rest_{name}"] + carried == pytest.approx(total, rel=1e-9), name
+        assert jobs[name].sum() + rest[name] + carried == pytest.approx(total, rel=1e-9), name
     parts = sum(jobs[name] for name in ("pv_kwh", "battery_kwh", "grid_kwh", "unserved_kwh"))
     assert jobs["energy_kwh"] == pytest.approx(parts, rel=1e-9)
 
@@ -223,7 +223,7 @@ def test_a_lone_job_carries_its_data_centre_but_not_the_offices() -> None:
     _, books = attribution.books_of(record)
     energy, share = books.energy, books.jobs_w / books.energy.it_w
     busy = int(np.argmax(share))
-    rest = books.rest_rates["rest_energy_kwh"][busy]
+    rest = books.rest_rate("energy_kwh")[busy]
     own = (energy.site_w[busy] - 1000.0) * (1 - share[busy]) + 1000.0
     assert rest == pytest.approx(own / 3.6e6, rel=1e-9)
 

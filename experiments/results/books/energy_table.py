@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 import numpy as np
 
 from tafukt.experiments.results.attribution import G_PER_KG, SiteBooks, held, online_gpus
 from tafukt.experiments.results.books.parquet import ParquetTable, Repeated, moments
-from tafukt.experiments.results.dictionary import TABLES
+from tafukt.experiments.results.dictionary import ATTRIBUTED, TABLES
 from tafukt.simulator.record import SiteEnergy
 from tafukt.simulator.units import HOUR_S, KWH_J, Floats, Ints
 from tafukt.sites.profile import StepProfile
@@ -18,8 +18,8 @@ SEGMENTS_MOST = 50
 """In one step of energy.parquet, that are worth adding up one after another."""
 VALUES_AT_ONCE = 1 << 17
 """Values of the ledger that are added up at once: a week has all of its columns in them, a year one."""
-ROWS_AT_ONCE = 1 << 15
-"""Rows that are written together: a group of them for each site would double the time that a week takes."""
+ROWS_AT_ONCE = 1 << 16
+"""Rows that are written together: a group for each site would take a fifth longer where a site has few of them."""
 
 
 class EnergyTable:
@@ -90,24 +90,7 @@ def site_energy(books: SiteBooks, edges: Floats, temp_air_c: Mapping[str, StepPr
             return profile.values[: len(lengths)]
         return np.diff(profile.integral_to(edges, keep=False)) / lengths
 
-    kilowatts = {
-        "pv_available_kwh": energy.pv_w,
-        **{f"{name}_kwh": power_w for name, power_w in energy.flows_w.items()},
-        "discharge_pv_kwh": books.from_sun_w,
-        "grid_import_kwh": books.imported_w,
-        "it_kwh": energy.it_w,
-        "jobs_it_kwh": books.jobs_w,
-        "other_kwh": energy.other_w,
-        "site_kwh": energy.site_w,
-    }
-    rates = {name: power_w / KWH_J for name, power_w in kilowatts.items()} | {
-        "cost_mad": books.charge_rate - books.income_rate,
-        "emissions_kg": books.imported_w * energy.carbon / G_PER_KG,
-        "busy_gpus": held(books, books.occupancy.gpus),
-        **books.rest_rates,
-        **books.pool_rates,
-    }
-    totals = dict(zip(rates, _binned(energy, list(rates.values()), edges), strict=True))
+    totals = _binned(energy, _rates(books), edges)
     return totals | {
         "time_h": edges[:-1] / HOUR_S,
         "step_h": lengths / HOUR_S,
@@ -122,8 +105,31 @@ def site_energy(books: SiteBooks, edges: Floats, temp_air_c: Mapping[str, StepPr
     }
 
 
-def _binned(energy: SiteEnergy, rates: Sequence[Floats], edges: Floats) -> Floats:
-    """Columns of the ledger, integrated over each bin, shape (k, bins).
+def _rates(books: SiteBooks) -> Iterator[tuple[str, Floats]]:
+    """Rates of the columns that are integrated, each made when it is its turn: together they are half of the books."""
+    energy = books.energy
+    powers = {
+        "pv_available_kwh": energy.pv_w,
+        **{f"{name}_kwh": power_w for name, power_w in energy.flows_w.items()},
+        "discharge_pv_kwh": books.from_sun_w,
+        "grid_import_kwh": books.imported_w,
+        "it_kwh": energy.it_w,
+        "jobs_it_kwh": books.jobs_w,
+        "other_kwh": energy.other_w,
+        "site_kwh": energy.site_w,
+    }
+    for name, power_w in powers.items():
+        yield name, power_w / KWH_J
+    yield "cost_mad", books.charge_rate - books.income_rate
+    yield "emissions_kg", books.imported_w * energy.carbon / G_PER_KG
+    yield "busy_gpus", held(books, books.occupancy.gpus)
+    for column in ATTRIBUTED:
+        yield f"rest_{column.name}", books.rest_rate(column.name)
+    yield from books.pool_rates.items()
+
+
+def _binned(energy: SiteEnergy, rates: Iterable[tuple[str, Floats]], edges: Floats) -> dict[str, Floats]:
+    """Columns of the ledger, integrated over each bin.
 
     Nearly every bin is one segment: all first segments are taken at once, then all second ones, and so on.
     """
@@ -131,21 +137,31 @@ def _binned(energy: SiteEnergy, rates: Sequence[Floats], edges: Floats) -> Float
     counts = np.diff(np.append(first, len(energy.it_w)))
     whole = np.array_equal(energy.edges_s[first], edges[:-1]) and energy.edges_s[-1] == edges[-1]
     if not whole or counts.max() > SEGMENTS_MOST:
-        return np.array([energy.binned_j(rate, edges) for rate in rates])
+        return {name: energy.binned_j(rate, edges) for name, rate in rates}
     # The bins with a second segment and where it stands, those with a third one, and so on; most bins have all of them.
     later: list[tuple[Ints | slice, Ints]] = []
     for place in range(1, counts.max()):
         more = np.flatnonzero(counts > place)
         later.append((slice(None) if len(more) == len(first) else more, first[more] + place))
-    binned = np.zeros((len(rates), len(first)))
-    # A third of the columns is zero where no job runs. As many others at a time as the processor's cache holds.
-    busy = [place for place, rate in enumerate(rates) if rate.any() or np.signbit(rate).any()]
-    at_once = max(1, VALUES_AT_ONCE // len(energy.it_w))
-    for begin in range(0, len(busy), at_once):
-        some = busy[begin : begin + at_once]
-        joules = np.array([rates[place] for place in some]) * energy.duration_s
-        sums = joules.take(first, axis=1)
+    # As many columns at a time as the processor's cache holds.
+    joules = np.empty((max(1, VALUES_AT_ONCE // len(energy.it_w)), len(energy.it_w)))
+    binned: dict[str, Floats] = {}
+    waiting: list[str] = []
+
+    def add_up() -> None:
+        sums = joules[: len(waiting)].take(first, axis=1)
         for bins, segments in later:
-            sums[:, bins] += joules.take(segments, axis=1)
-        binned[some] = sums
+            sums[:, bins] += joules[: len(waiting)].take(segments, axis=1)
+        binned.update(zip(waiting, sums, strict=True))
+        waiting.clear()
+
+    for name, rate in rates:
+        if not rate.any() and not np.signbit(rate).any():  # a third of them, where no job runs
+            binned[name] = np.zeros(len(first))
+            continue
+        np.multiply(rate, energy.duration_s, out=joules[len(waiting)])
+        waiting.append(name)
+        if len(waiting) == len(joules):
+            add_up()
+    add_up()
     return binned
