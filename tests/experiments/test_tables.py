@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import builders.jobs as kit
 import builders.records as records_of
 import numpy as np
 import pandas as pd
@@ -16,7 +18,10 @@ import pytest
 
 from tafukt.experiments.results import dictionary, metrics
 from tafukt.experiments.results import tables as results
-from tafukt.experiments.results.books import parquet
+from tafukt.experiments.results.books import energy_table, parquet
+from tafukt.experiments.results.books.reading import Reading
+from tafukt.simulator.engine.engine import simulate
+from tafukt.simulator.policies.presets import policy
 from tafukt.simulator.record import Record
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
@@ -80,6 +85,30 @@ def test_energy_is_the_same_at_every_output_step(record: Record, step_s: float) 
         assert energy[name].sum() == pytest.approx(run[name], rel=1e-9), name
     used = energy["pv_to_load_kwh"] + energy["discharge_kwh"] + energy["import_to_load_kwh"]
     assert (used + energy["unserved_kwh"]).to_numpy() == pytest.approx(energy["site_kwh"].to_numpy(), rel=1e-9)
+
+
+def test_groups_of_rows_change_no_value(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = results.table_files(record, START, 3600.0, {})["energy.parquet"]
+    monkeypatch.setattr(energy_table, "ROWS_AT_ONCE", 1)
+    parted = results.table_files(record, START, 3600.0, {})["energy.parquet"]
+    groups = [pq.ParquetFile(io.BytesIO(data)).num_row_groups for data in (whole, parted)]
+    assert groups == [1, len(record.scenario.sites)]
+    assert pq.read_table(io.BytesIO(parted)).equals(pq.read_table(io.BytesIO(whole)))
+
+
+def test_books_read_while_they_are_settled_give_the_tables_of_the_whole_record() -> None:
+    jobs = [kit.job(f"j{i}", i * 3600.0, 4 + 4 * (i % 2), 7200.0, home=f"s{i % 2}") for i in range(6)]
+    where = kit.scenario(2)
+    backwards = replace(where, sites=where.sites[::-1])
+    whole = simulate(backwards, jobs, policy("fifo"))
+    reading = Reading(table=energy_table.EnergyTable(where.end_s, START, 3600.0, {}, {}))
+    record = simulate(backwards, jobs, policy("fifo"), read=reading.read)
+    assert not record.energy, "nobody keeps the books"
+    assert record.balance_residual == whole.balance_residual
+    assert metrics.summary(record, reading=reading) == pytest.approx(metrics.summary(whole), abs=0, rel=0, nan_ok=True)
+    assert results.table_files(record, START, 3600.0, {}, reading=reading) == results.table_files(
+        whole, START, 3600.0, {}
+    )
 
 
 def test_attribution_can_be_added_up_from_the_files_alone(record: Record) -> None:
