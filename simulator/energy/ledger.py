@@ -127,7 +127,7 @@ class BatteryMotion:
         limited = site.grid.is_limited
         self._watched = battery.taper_soc > 0 and (limited or 0 < export < inf or band is not None or asked)
         # What every walk reads; up to an export limit no flow begins or ends while the battery tapers.
-        self._columns = (self._free, self._per_it, self._edges, export, self.step_s)
+        self._columns = (self._free, self._per_it, self._edges, self._last_dark, export, self.step_s)
 
     def _set_law(self, battery: Battery) -> None:
         """Make the battery's law of motion anew, after its capacity has changed."""
@@ -151,8 +151,7 @@ class BatteryMotion:
         if self.supply is Supply.NONE and until_s > self.now_s:
             self._idle(until_s)
         now, stored, leak, told = self.now_s, self.stored_j, self._leak, self._told
-        free, per_it, edges, smooth_w, step_s = self._columns
-        last_dark = self._last_dark
+        free, per_it, edges, last_dark, smooth_w, step_s = self._columns
         step_keep, step_span, eta_c, eta_d, charge_w, discharge_w, low, high, knee_up, knee_down = self._law
         goal, remain, hold_w, per_j = self._taper
         add_end, add_power, add_stored = self.ends.append, self.powers.append, self.stored.append
@@ -180,11 +179,9 @@ class BatteryMotion:
                         power = charge_w
                     limit, after = high - power * knee_up, stored * keep + power * span * eta_c
                     if after >= limit or stored >= limit:
-                        after = goal + (stored - goal) * remain
+                        after, full = goal + (stored - goal) * remain, stored == limit == goal and power >= hold_w
                         smooth = dt == step_s and not 0.0 < surplus < power and surplus <= smooth_w
-                        if stored == limit == goal and power >= hold_w:  # full, and stays so
-                            power = hold_w
-                        elif smooth and limit < stored <= high and limit < after:
+                        if full or (smooth and limit < stored <= high and limit < after):
                             power = hold_w - (stored - goal) * per_j
                         else:
                             power, after, end = self._near_limit(now, end, stored, surplus, offer)

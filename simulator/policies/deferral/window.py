@@ -155,8 +155,9 @@ class LowestGridWindow(Promising):
             score = cost / whole_w
             score += part.away[:starts]
             score += self._waiting(part, begin_h, starts, slot_s)
-            if crowded := view.crowded(part.sites, ask.gpus):
-                score[0, crowded] = NO_ROOM  # nobody can start there now
+            now_score = score[0]
+            for place in view.crowded(part.sites, ask.gpus):  # nobody can start there now
+                now_score[place] = NO_ROOM
             if each_s is not None:
                 clock_s = (hour + np.arange(int(begin_h) + 1, int(begin_h) + starts)) * slot_s
                 score[1:][clock_s[:, None] > each_s] = inf
