@@ -244,7 +244,7 @@ def first_scenario(results: Results) -> Any:
 
 def _at(results: Results) -> str:
     """The scenario that is shown where there are several, and the stretch of time, in words."""
-    text = words.of_row(first_scenario(results).iloc[0].to_dict(), results.axes)
+    text = words.of_row(first_scenario(results).iloc[0].to_dict(), results.axes) if results.axes else ""
     stretch = "".join(
         f" {word} {value}" for word, value in zip(("from", "to"), _stretch(results), strict=True) if value
     )

@@ -50,6 +50,7 @@ NEEDED_COLUMNS = {
         *("site", "time_h", "time_utc", "step_h", "site_kwh", "stored_kwh", "busy_gpus", "online_gpus"),
         *(f"{key}_kwh" for key in STACK),
     ],
+    "events": ["time_utc", *("time_h", "kind", "job", "site", "reason", "detail")],
     "jobs": [
         *("job", "job_class", "function", "programme", "residency", "region", "home", "gpus", "estimate_h", "slack_h"),
         *("state", "site", "submit_h", "start_h", "end_h", "submit_utc", "start_utc", "end_utc", "wait_h", "jct_h"),
@@ -89,13 +90,13 @@ def embedded(results: Results) -> dict[str, Any]:
 def _chosen(results: Results) -> list[str]:
     """The names of the runs worth a place: the examples, the same seed by policy and scenario, then other seeds."""
     rows = results.complete
-    examples = [run.name for run in reversed(example_runs(results))]
-    first = rows.iloc[0]
-    order = []
-    for place, (_, row) in enumerate(rows.iterrows()):
-        same = all(row[axis] == first[axis] for axis in results.axes)
-        rank = examples.index(row["run"]) if row["run"] in examples else len(examples)
-        order.append(((rank, row["seed"] != first["seed"], not same, place), str(row["run"])))
+    examples = {run.name: rank for rank, run in enumerate(reversed(example_runs(results)))}
+    scenarios = list(zip(*(rows[axis].tolist() for axis in results.axes), strict=True)) or [()] * len(rows)
+    runs, seeds = rows["run"].tolist(), rows["seed"].tolist()
+    order = [
+        ((examples.get(run, len(examples)), seed != seeds[0], scenario != scenarios[0], place), str(run))
+        for place, (run, seed, scenario) in enumerate(zip(runs, seeds, scenarios, strict=True))
+    ]
     return [name for _, name in sorted(order)[:RUNS_MOST]]
 
 
@@ -197,6 +198,8 @@ STORY_COLUMNS = [
     *("state", "site", "submit_h", "start_h", "end_h", "submit_utc", "wait_h", "jct_h"),
     *("deadline_h", "deadline_missed"),
 ]
+TOLD_COLUMNS = ["time_h", "kind", "job", "site", "reason", "detail"]
+"""Of the events of a job whose story is told."""
 SAID_COLUMNS = [
     *("job_class", "gpus", "wait_h", "energy_kwh", "pv_kwh", "battery_pv_kwh", "deadline_missed", "state"),
 ]
@@ -225,12 +228,10 @@ def _jobs(
     ).to_numpy()
     shown = jobs.iloc[np.argsort(-rank, kind="stable")[:most]]
     place = {name: index for index, name in enumerate(_plain(shown["job"]))}
-    whose = np.array([place.get(name, most) for name in _plain(run.events["job"])], dtype=np.intp)
-    events = run.events.iloc[np.flatnonzero(whose < most)]
+    events = run.events[run.events["job"].isin(list(place))]
     boxes = [[place[job], site, *box] for site, job, box in _boxes(shown, events, shown_from_to, names, gpus)]
     by_job: dict[str, list[dict[str, Any]]] = {}
-    mine = run.events.iloc[np.flatnonzero(whose < stories)]
-    for event in _rows(mine, ("time_h", "kind", "job", "site", "reason", "detail")):
+    for event in _rows(events[events["job"].isin(list(place)[:stories])], TOLD_COLUMNS):
         by_job.setdefault(event["job"], []).append(event)
     told = []
     for row in _rows(shown.head(stories), STORY_COLUMNS):
@@ -251,9 +252,9 @@ def _boxes(
     """Every stay of a job on a site as [begin, end (minutes), lowest lane, one past the highest, sun's share in %]."""
     start, last = shown_from_to
     origin = float(dates().date2num(start))
-    here = by_site(stays(jobs, events), last)
+    here = by_site(stays(jobs, events, last))
     for site, (name, most) in enumerate(zip(names, gpus, strict=True)):
-        for job, begin, end, low, high, share in lanes(here[name], max(most, 1)) if name in here else ():
+        for job, begin, end, low, high, share in lanes(here.get(name, ()), max(most, 1)):
             first = round((begin - origin) * 1440)
             yield site, job, [first, max(round((end - origin) * 1440), first + 1), low, high, round(100 * share)]
 

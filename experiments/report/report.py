@@ -168,6 +168,8 @@ IN_MONEY = ("answer", "warnings", "comparison", "paired", "glossary")
 
 
 def _said_in(currency: str, page: dict[str, Any]) -> dict[str, Any]:
+    if currency == "MAD":
+        return page
     return {key: _with_currency(part, currency) if key in IN_MONEY else part for key, part in page.items()}
 
 
@@ -363,16 +365,9 @@ def _site_models(results: Results) -> Mapping[str, Any] | None:
 def _runs(results: Results) -> list[dict[str, Any]]:
     """Every run with its status; the reason where it failed."""
     reasons = {name: entry.get("reason", "") for name, entry in results.manifest.get("runs", {}).items()}
-    return [
-        {
-            "run": row["run"],
-            "policy": row["policy"],
-            "seed": row["seed"],
-            "status": row["status"],
-            "reason": reasons.get(row["run"], ""),
-        }
-        for _, row in results.summary.iterrows()
-    ]
+    names = ("run", "policy", "seed", "status")
+    columns = (results.summary[name].tolist() for name in names)
+    return [dict(zip(names, row, strict=True), reason=reasons.get(row[0], "")) for row in zip(*columns, strict=True)]
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:

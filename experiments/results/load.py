@@ -346,7 +346,7 @@ class Results:
     def _complete(self) -> pd.DataFrame:
         return self.summary[self.summary["status"] == "complete"].reset_index(drop=True)
 
-    @property
+    @cached_property
     def axes(self) -> list[str]:
         """The columns of the summary that are axes of the matrix."""
         return axis_columns(self.summary)
@@ -428,6 +428,8 @@ class Results:
         FolderError
             If there is none.
         """
+        if run_id in self._opened and policy is None and seed is None:
+            return self._kept_open(self._opened[run_id])
         rows = self._complete
         wanted = {"run": run_id, "policy": policy, "seed": seed}
         for key, value in wanted.items():
@@ -437,9 +439,12 @@ class Results:
             said = ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value is not None)
             raise FolderError(Problem(str(self.folder), "", f"no complete run{' of ' + said if said else ''}"))
         row = {str(key): value for key, value in rows.iloc[0].items()}
-        run = self._opened.pop(str(row["run"]), None) or RunData(
-            self._stored.run_path(str(row["run"])), row, self.part, self.currency
-        )
+        run_path = self._stored.run_path(str(row["run"]))
+        return self._kept_open(self._opened.get(run_path.name) or RunData(run_path, row, self.part, self.currency))
+
+    def _kept_open(self, run: RunData) -> RunData:
+        """A run, which is now the last of those whose tables stay read."""
+        self._opened.pop(run.name, None)
         self._opened[run.name] = run
         if len(self._opened) > KEPT_OPEN:
             del self._opened[next(iter(self._opened))]

@@ -17,8 +17,16 @@ from matplotlib.text import Text
 from tafukt.experiments import figures as drawing
 from tafukt.experiments.errors import InputError
 from tafukt.experiments.figures import catalogue as figures
-from tafukt.experiments.figures.jobs import lanes, stays
-from tafukt.experiments.figures.style import FIGURE_FORMATS, FLOWS, lay_out, measured_once, new_figure, save
+from tafukt.experiments.figures.jobs import Stay, lanes, stays
+from tafukt.experiments.figures.style import (
+    FIGURE_FORMATS,
+    FLOWS,
+    day_numbers,
+    lay_out,
+    measured_once,
+    new_figure,
+    save,
+)
 from tafukt.experiments.figures.thinning import seen
 from tafukt.experiments.results import load as loading
 
@@ -185,26 +193,24 @@ def test_stays_follow_the_events() -> None:
             "end_utc": [at + 3 * hour, pd.NaT],
         }
     )
-    found = stays(jobs, events)
-    assert found[["site", "begin"]].to_numpy().tolist() == [["a", at], ["b", at + 2 * hour], ["a", at + 3 * hour]]
-    assert found["end"].isna().tolist() == [False, False, True]
-    assert found["solar"].tolist() == [0.5, 0.5, 0.0]
-    without = stays(jobs, events.iloc[:0])
-    assert without["site"].tolist() == ["b", "a"]
+    begins = day_numbers([at + count * hour for count in range(5)])
+    found = stays(jobs, events, at + 4 * hour)
+    assert [(stay.site, stay.begin) for stay in found] == [("a", begins[0]), ("b", begins[2]), ("a", begins[3])]
+    assert [stay.end for stay in found] == [begins[1], begins[3], begins[4]]
+    assert [stay.solar for stay in found] == [0.5, 0.5, 0.0]
+    without = stays(jobs, events.iloc[:0], at + 4 * hour)
+    assert [(stay.site, stay.end) for stay in without] == [("b", begins[3]), ("a", begins[4])]
+    assert [stay.site for stay in stays(jobs, events, at + 2 * hour)] == ["a", "b"]
 
 
 def test_lanes_never_hold_two_jobs_at_once() -> None:
     rng = np.random.default_rng(3)
-    begins = np.sort(rng.uniform(20_000, 20_004, 200))
-    rows = pd.DataFrame(
-        {
-            "begin": begins,
-            "end": begins + rng.uniform(0.004, 0.08, 200),
-            "job": [f"job-{index}" for index in range(200)],
-            "gpus": rng.integers(1, 4, 200),
-            "solar": 0.0,
-        }
-    )
+    begins = np.sort(rng.uniform(20_000, 20_004, 200)).tolist()
+    lasting, needs = rng.uniform(0.004, 0.08, 200).tolist(), rng.integers(1, 4, 200).tolist()
+    rows = [
+        Stay(begin, f"job-{index}", begin + lasting[index], "a", needs[index], 0.0)
+        for index, begin in enumerate(begins)
+    ]
     taken: dict[int, float] = {}
     count = 0
     for _, begin, end, low, high, _ in lanes(rows, 40):
@@ -212,7 +218,14 @@ def test_lanes_never_hold_two_jobs_at_once() -> None:
             assert taken.get(lane, -1.0) <= begin + 1e-9
             taken[lane] = end
             count += 1
-    assert count == rows["gpus"].sum()
+    assert count == sum(needs)
+
+
+def test_jobs_that_were_given_fewer_gpus_share_lanes() -> None:
+    rows = [Stay(0.0, "a", 4.0, "s", 3, 0.0), Stay(1.0, "b", 2.0, "s", 2, 0.0), Stay(3.0, "c", 5.0, "s", 2, 0.0)]
+    boxes = [(job, low, high) for job, _, _, low, high, _ in lanes(rows, 4)]
+    # b takes the one that is free and one of a's; when b has ended both are free, though a runs on
+    assert boxes == [("a", 0, 3), ("b", 0, 1), ("b", 3, 4), ("c", 0, 1), ("c", 3, 4)]
 
 
 def test_the_least_possible_draw_lies_between_two_lines(results: loading.Results, matrix: loading.Results) -> None:
