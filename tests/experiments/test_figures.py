@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 from tafukt.experiments import figures as drawing
 from tafukt.experiments.errors import InputError
@@ -26,6 +27,7 @@ from tafukt.experiments.figures.style import (
     measured_once,
     new_figure,
     save,
+    style,
 )
 from tafukt.experiments.figures.thinning import seen
 from tafukt.experiments.results import load as loading
@@ -501,6 +503,25 @@ def test_texts_that_are_measured_once_are_drawn_as_ever(results: loading.Results
         assert drawn() == before
         assert drawn() == before  # what is remembered is what was measured
     assert drawn() == before
+
+
+def test_ticks_that_are_found_once_follow_what_is_shown() -> None:
+    with measured_once(), style():
+        figure, ax = new_figure()
+        ax.plot([0, 10], [0, 1])
+        figure.draw_without_rendering()
+        assert "10" in [label.get_text() for label in ax.get_xticklabels()]
+        ax.set_xlim(0, 1000)
+        assert "1000" in [label.get_text() for label in ax.get_xticklabels()]
+        ax.set_xticks([0, 500], ["none", "half"])
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "half"]
+        figure.set_size_inches(1.5, 3.6)
+        ax.set_xlim(0, 1000)
+        ax.xaxis.set_major_locator(MaxNLocator("auto"))
+        ax.xaxis.set_major_formatter("{x:.0f}")
+        few = len(ax.get_xticklabels())
+        figure.set_size_inches(12, 3.6)
+        assert len(ax.get_xticklabels()) > few
 
 
 def test_thinning_leaves_out_no_peak_and_nothing_of_a_short_series() -> None:
