@@ -38,13 +38,16 @@ def window_of(data: Any, tz: str = "") -> Window:
 
 def shared(runs: Iterable[Any], tz: str = "") -> Window:
     """One window for several runs, so that their figures have the same axis."""
+    import pandas as pd
+
     ends, arrivals = [], []
     whole: Any = None
     for run in runs:
         energy = energy_of(run)
-        whole = (energy["time_utc"].min(), _last_end(energy), zone_of(run, tz))
-        busy = energy["busy_gpus"].to_numpy() > 0
-        ends.append(_last_end(energy, busy) if busy.any() else whole[1])
+        ended, busy = _ends(energy), energy["busy_gpus"].to_numpy() > 0
+        last = pd.Timestamp(ended.max(), tz="UTC")
+        whole = (energy["time_utc"].min(), last, zone_of(run, tz))
+        ends.append(pd.Timestamp(ended[busy].max(), tz="UTC") if busy.any() else last)
         if not hasattr(run, "columns") and "jobs" in run and len(run["jobs"]):
             arrivals.append(run["jobs"]["submit_utc"].max())
     first, last, zone = whole
@@ -53,13 +56,10 @@ def shared(runs: Iterable[Any], tz: str = "") -> Window:
     return Window(until, max(arrivals) if arrivals else None)
 
 
-def _last_end(energy: pd.DataFrame, of: Any = slice(None)) -> pd.Timestamp:
-    """End of the last step, of all or of those that a mask names."""
-    import pandas as pd
-
-    steps = (energy["step_h"].to_numpy()[of] * 3.6e9).round().astype("timedelta64[us]")
-    ends = energy["time_utc"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()[of] + steps
-    return pd.Timestamp(ends.max(), tz="UTC")
+def _ends(energy: pd.DataFrame) -> Any:
+    """Ends of all steps [UTC], as plain moments of numpy."""
+    steps = (energy["step_h"].to_numpy() * 3.6e9).round().astype("timedelta64[us]")
+    return energy["time_utc"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy() + steps
 
 
 def inside(energy: pd.DataFrame, window: Window) -> Any:

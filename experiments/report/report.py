@@ -126,6 +126,7 @@ def template_variables(results: Results) -> dict[str, Any]:
     """Variables of the template."""
     rows = results.complete
     planned = figures.plan(results)
+    of_examples = {"sites": _sites(results), "grid_requests": _grid_requests(results), "meters": _meters(results)}
     explored = embedded(results) | {"folder": str(results.folder.name)}
     pairs = statistics.paired_differences(rows, results.axes, results.baseline, PAIRED)
     return _said_in(
@@ -146,9 +147,7 @@ def template_variables(results: Results) -> dict[str, Any]:
             "paired": _paired(pairs),
             "scenarios": bool(results.axes),
             "figures": [_figure(item, drawn, n) for n, (item, drawn) in enumerate(figures.draw_all(planned), 1)],
-            "sites": _sites(results),
-            "grid_requests": _grid_requests(results),
-            "meters": _meters(results),
+            **of_examples,  # before other runs are opened, while their tables are there
             "assumptions": assumptions(results.experiment, _site_models(results)),
             "runs": _runs(results),
             "provenance": _provenance(results),

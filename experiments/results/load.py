@@ -499,13 +499,14 @@ def _with_all_metrics(frame: pd.DataFrame) -> pd.DataFrame:
 def _table(path: Path, table: str, chosen: Sequence[str] | None, to_look_at: bool = False) -> pd.DataFrame:
     """Columns of a table, or all of them; those that its version did not know yet are blank.
 
-    What is read `to_look_at` alone is not copied into memory that can be written to. By way of `pandas.read_parquet`
-    it would all take twice as long.
+    What is read `to_look_at` alone is not copied into memory that can be written to, and has the names of sites as
+    categories, which takes half the time. By way of `pandas.read_parquet` it would all take twice as long.
     """
     import pyarrow.parquet as pq
 
     known = {column.name: column for column in TABLES[table]}
-    with pq.ParquetFile(path) as file:
+    categories = ["site"] if to_look_at else None
+    with pq.ParquetFile(path, read_dictionary=categories, memory_map=to_look_at) as file:
         there = file.schema_arrow.names
         wanted = list(dict.fromkeys([*there, *known])) if chosen is None else list(chosen)
         lacking = [name for name in wanted if name not in there and name in known]
