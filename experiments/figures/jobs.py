@@ -56,7 +56,7 @@ def stays(jobs: pd.DataFrame, events: pd.DataFrame, last: Any) -> list[Stay]:
     """Every stay of a job on a site that begins no later than `last`, by begin; what has no end ends there.
 
     From the events where they were written, else from first start to end, with pauses and moves lost. Plain lists,
-    since a page asks for those of two dozen runs: by way of data frames it takes four times as long.
+    since a page asks for those of up to two dozen runs: by way of data frames it takes four times as long.
     """
     energy = jobs["energy_kwh"].to_numpy(np.float64)
     sunny = (jobs["pv_kwh"] + jobs["battery_pv_kwh"]).to_numpy(np.float64)

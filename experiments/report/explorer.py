@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from tafukt.experiments.results.load import Results, RunData
 
 
-RUNS_MOST = 24
+RUNS_MOST, RUNS_LEAST = 24, 12
+ROWS_MOST = 1_500_000
+"""Rows of energy that are read for a page: where runs are long it holds fewer of them, each the finer."""
 BYTES_MOST = 2_000_000
 """Of all packed runs together; a page with its figures stays under 5 MB."""
 
@@ -63,7 +65,9 @@ NEEDED_COLUMNS = {
 def embedded(results: Results) -> dict[str, Any]:
     """The runs that go into the page, packed, and how many are left out."""
     chosen = _chosen(results)
-    sites = results.run(chosen[0]).some_columns("energy", ["site"])["site"].nunique()
+    names = results.run(chosen[0]).some_columns("energy", ["site"])["site"]
+    sites, most = names.nunique(), int(np.clip(ROWS_MOST // len(names), RUNS_LEAST, RUNS_MOST))
+    chosen = chosen[:most]
     each = NUMBERS_MOST // (len(chosen) * (sites + 1) * (len(STACK) + 2))
     steps = int(np.clip(each, STEPS_LEAST, STEPS_MOST))
     runs: list[dict[str, Any]] = []
@@ -88,7 +92,7 @@ def embedded(results: Results) -> dict[str, Any]:
 
 
 def _chosen(results: Results) -> list[str]:
-    """The names of the runs worth a place: the examples, the same seed by policy and scenario, then other seeds."""
+    """The names of the runs, the most worth a place first: examples, their seed by policy and scenario, other seeds."""
     rows = results.complete
     examples = {run.name: rank for rank, run in enumerate(reversed(example_runs(results)))}
     scenarios = list(zip(*(rows[axis].tolist() for axis in results.axes), strict=True)) or [()] * len(rows)
@@ -97,7 +101,7 @@ def _chosen(results: Results) -> list[str]:
         ((examples.get(run, len(examples)), seed != seeds[0], scenario != scenarios[0], place), str(run))
         for place, (run, seed, scenario) in enumerate(zip(runs, seeds, scenarios, strict=True))
     ]
-    return [name for _, name in sorted(order)[:RUNS_MOST]]
+    return [name for _, name in sorted(order)]
 
 
 def packed(value: Any) -> str:

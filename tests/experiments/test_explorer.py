@@ -115,6 +115,21 @@ def test_what_does_not_fit_is_left_out_and_said(folder: Path, monkeypatch: pytes
     assert (len(found["runs"]), found["left_out"]) == (2, 4)
 
 
+def test_of_long_runs_fewer_are_read_and_each_is_finer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = loading.load(folder)
+    monkeypatch.setattr(explorer, "NUMBERS_MOST", 6 * 3 * (len(explorer.STACK) + 2) * 10)
+    monkeypatch.setattr(explorer, "STEPS_LEAST", 10)
+    monkeypatch.setattr(explorer, "RUNS_LEAST", 1)
+    rows = len(results["fifo"].energy)
+    steps = {}
+    for runs in (6, 3):
+        monkeypatch.setattr(explorer, "ROWS_MOST", runs * rows)
+        found = explorer.embedded(results)
+        assert (len(found["runs"]), found["left_out"]) == (runs, 6 - runs)
+        steps[runs] = len(_unpacked(found["runs"][0]["data"])["minutes"])
+    assert steps[6] <= 10 < steps[3] <= 20
+
+
 def test_no_text_of_the_user_closes_the_data(tmp_path: Path) -> None:
     assert report.embedded_json({"a": "</script><script>alert(1)</script><!--"}).count("<") == 0
     assert json.loads(report.embedded_json({"a": "</script>\u2028"})) == {"a": "</script>\u2028"}
