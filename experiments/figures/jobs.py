@@ -77,7 +77,8 @@ def stays(jobs: pd.DataFrame, events: pd.DataFrame, last: Any) -> list[Stay]:
 
 
 def _texts(column: pd.Series[str]) -> list[str]:
-    return column.to_numpy(dtype=object).tolist()
+    texts: list[str] = column.to_numpy(dtype=object).tolist()
+    return texts
 
 
 def _from_events(
