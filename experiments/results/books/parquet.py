@@ -109,6 +109,7 @@ def _texts(values: Sequence[str] | Taken | Repeated, kind: Any) -> Any:
         data = b"".join(map(known.__getitem__, values.places.tolist()))
         sizes = _sizes(known)[values.places]
     else:
+        values = [*values]  # those of a table of jobs are made each time that they are asked for
         joined = "".join(values)
         data = joined.encode()
         sizes = _sizes(values if len(data) == len(joined) else [value.encode() for value in values])
