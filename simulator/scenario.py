@@ -315,13 +315,18 @@ class Scenario:
         """Whether the residency of the job's data and its size allow this site at all."""
         if (ask.gpus_min or ask.gpus) > site.gpus:
             return False
+        area = self.data_area(ask)
+        return not area or area == (site.country if ask.dataset.residency == "national" else site.region)
+
+    def data_area(self, ask: Ask) -> str:
+        """The country or the region that the job's data may not leave; empty where they may."""
         residency = ask.dataset.residency
         if residency == "open":
-            return True
+            return ""
         home = self.site_index(ask.dataset.home)
         if residency == "national":
-            return site.country == (self.sites[home].country if home >= 0 else self.country)
-        return site.region == (self.sites[home].region if home >= 0 else ask.tenant.region)
+            return self.sites[home].country if home >= 0 else self.country
+        return self.sites[home].region if home >= 0 else ask.tenant.region
 
 
 # --- When a battery charges and discharges: each strategy is the import that it steers the site towards

@@ -71,6 +71,7 @@ def demand_of(
     left_out = _per_job(skip, jobs, "skip", 0.0)
     rules = Eligibility(scenario)
     kinds: dict[tuple[int, ...], int] = {}
+    known: dict[int, int] = {}  # by identity: a thousand sites take long to hash, and jobs share theirs
     rows: list[tuple[float, ...]] = []
     for index, job in enumerate(jobs):
         ask = job.ask
@@ -84,7 +85,9 @@ def demand_of(
             continue
         per_work, rate = _best(ask)
         end = float(np.fmax(ask.deadline_s, late[index]))
-        kind = kinds.setdefault(sites, len(kinds))
+        kind = known.get(id(sites), -1)
+        if kind < 0:
+            kind = known[id(sites)] = kinds.setdefault(sites, len(kinds))
         rows.append((index, kind, ask.submit_s, end, work * per_work, rate * per_work, ask.intensity, ask.gpus))
     table = np.array(rows, dtype=np.float64).reshape(len(rows), 8)
     allowed = np.zeros((len(kinds), len(scenario.sites)), dtype=bool)

@@ -33,13 +33,15 @@ class Eligibility:
 
     def allowed(self, ask: Ask) -> tuple[int, ...]:
         """Indices of the sites that may ever have this job: by residency, by coordination, by size."""
-        key = (ask.gpus_min or ask.gpus, ask.dataset.residency, ask.dataset.home, ask.tenant.region, ask.home)
+        scenario = self.scenario
+        only = ask.home if scenario.coordination == "regional" else ""
+        # Jobs of a thousand homes share what they may have, or the sites would be gone through for each of them.
+        key = (ask.gpus_min or ask.gpus, ask.dataset.residency, scenario.data_area(ask), only)
         found = self._allowed.get(key)
         if found is None:
-            scenario = self.scenario
             found = tuple(
                 i for i, site in enumerate(scenario.sites)
-                if scenario.may_run(ask, site) and (scenario.coordination != "regional" or site.name == ask.home)
+                if scenario.may_run(ask, site) and (not only or site.name == only)
             )  # fmt: skip
             self._allowed[key] = found
         return found

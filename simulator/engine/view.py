@@ -163,6 +163,11 @@ class View:
         """The jobs that hold GPUs at one site."""
         return self._state.running_at[site].values()
 
+    @property
+    def room_decides(self) -> bool:
+        """Whether nothing but room decides where a job can start: no shortage, quota or link."""
+        return not self._bound
+
     def fitting(self, job: JobState, sites: Iterable[int], gpus: int) -> list[int]:
         """Those of the sites where a job could start now on so many GPUs: room, supply, quota and links allow it."""
         room = self._room

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
@@ -21,7 +22,7 @@ from tafukt.simulator.policies.deferral.base import (
     lead_s,
     leads_s,
 )
-from tafukt.simulator.policies.easy import Reservations
+from tafukt.simulator.policies.easy import Reservation, Reservations
 from tafukt.simulator.policies.order import Changing, Counts, Order, arrival
 from tafukt.simulator.policies.place import Place, home
 from tafukt.simulator.policies.queue import Group, Key, ReadyQueue
@@ -222,12 +223,24 @@ class Backfilling:
             return None
         return jobs.first_within(self._reservations.longest_estimate_s(now, view), after=key)
 
+    def _home_first(
+        self, job: JobState, sites: tuple[int, ...], gpus: int, kept: Reservation | None, view: View
+    ) -> list[int]:
+        """The job's home, if it fits there and would be placed there whatever else fits; looks at no other site."""
+        if self.parts.place is not home or self._when is not None or job.saved_at >= 0 or not view.room_decides:
+            return []
+        own = view.scenario.site_index(job.ask.home)
+        at = bisect_left(sites, own)  # indices are in order
+        if at == len(sites) or sites[at] != own or (kept is not None and kept.site == own):
+            return []
+        return view.fitting(job, (own,), gpus)
+
     def _try(self, job: JobState, group: Group, now: float, view: View, reserved: bool = True) -> Start | None:
         """Start of the job where it fits now; sets whether there would be room but it may or will not take it."""
         least, sites, _ = group
         self._declined = False
-        fitting = view.fitting(job, sites, least)
         kept = self._reservations.current if reserved else None
+        fitting = self._home_first(job, sites, least, kept, view) or view.fitting(job, sites, least)
         avoid = 0
         if kept is not None and kept.site in fitting:
             avoid = self._reservations.avoid(job, least, now, view)
