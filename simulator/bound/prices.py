@@ -39,8 +39,8 @@ _SITE_COLUMNS = {"import": 0, "unserved": 0, "export": 0, "off": 0, "overflow": 
 _SITE_COLUMNS |= {"stored": 0, "missing": 0, "gpus": 1, "load": 1}
 
 # What is summed over sites, and what is a mean over them.
-_AMOUNTS = ("import_w", "most_load_w", "shed_w", "export_w", "gpus", "off_nodes")
-_AMOUNTS += ("high_j", "start_j", "charge_w", "discharge_w")
+_OF_GRID = ("import_w", "most_load_w", "shed_w", "export_w", "gpus", "off_nodes")
+_AMOUNTS = (*_OF_GRID, "high_j", "start_j", "charge_w", "discharge_w")
 _RATIOS = ("per_it", "off_w", "gpu_w", "dynamic_w")
 _WEIGHTS = ("import_weight", "unserved_weight", "export_weight")
 _PLAIN = ("node_gpus", "speed", "eta_charge", "eta_discharge", "leak_per_s")
