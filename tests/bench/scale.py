@@ -23,8 +23,12 @@ MONTH = 30
 
 
 def child(arguments: Sequence[str], cache: str, more: Mapping[str, str] | None = None) -> tuple[float, float]:
-    """Processor time [s] and peak memory [GB] of a command as a process of its own."""
-    return apart(COMMAND, arguments, {"TAFUKT_CACHE": cache, **(more or {})})
+    """Processor time [s] and peak memory [GB] of a command as a process of its own.
+
+    Python keeps what it compiles beside the cache, as it does of an installed package.
+    """
+    compiled = {"PYTHONPYCACHEPREFIX": f"{cache}-compiled", "PYTHONDONTWRITEBYTECODE": ""}
+    return apart(COMMAND, arguments, {"TAFUKT_CACHE": cache, **compiled, **(more or {})})
 
 
 def many_sites(count: int, days: float, nodes: int = 1) -> Scenario:
