@@ -1,4 +1,4 @@
-"""Every policy over four weeks, both seasons: the tables of docs/policies_compared.md, from the results of `policies_compared`.
+"""Every policy over four weeks, both seasons: the tables of docs/policies_compared.md, from result folders.
 
     python -m bench.every_policy FOLDER ... [--seeds 1 2 ...] [--write docs/policies_compared.md]
 
