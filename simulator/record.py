@@ -226,7 +226,7 @@ class SiteEnergy:
 PIECE = 1 << 14  # so many segments are worked on at once
 
 
-def pieces(size: int) -> Iterator[slice]:
+def in_pieces(size: int) -> Iterator[slice]:
     """The segments, so many at a time that a dozen columns of them stay in the processor's cache."""
     return (slice(first, first + PIECE) for first in range(0, size, PIECE))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tafukt.simulator.energy.ledger import SiteLedger
 from tafukt.simulator.errors import BreachError
-from tafukt.simulator.record import FLOWS, SiteEnergy, pieces
+from tafukt.simulator.record import FLOWS, SiteEnergy, in_pieces
 from tafukt.simulator.scenario import Site
 from tafukt.simulator.units import Floats, Ints
 
@@ -60,7 +60,7 @@ def _check_segments(site: Site, energy: SiteEnergy, step: Ints, overhead: Floats
     Piece by piece, as flows are split: columns of ten years would all take fresh memory.
     """
     scale, largest = 1e-6, dict[str, list[tuple[float, int]]](sun=[], load=[])
-    for piece in pieces(len(step)):
+    for piece in in_pieces(len(step)):
         flow = {name: power_w[piece] for name, power_w in energy.flows_w.items()}
         sun_w, other_w = site.pv.values[step[piece]], site.other.values[step[piece]]
         load_w = energy.it_w[piece] * (1.0 + overhead[piece]) + site.fixed_w + other_w
@@ -96,7 +96,7 @@ def _check_signs(name: str, energy: SiteEnergy) -> None:
     for which, power in energy.flows_w.items():
         if power.min() < 0.0:
             raise BreachError(f"{name}: {which} is negative at {energy.edges_s[int(power.argmin())]:g} s")
-    for piece in pieces(len(energy.it_w)):
+    for piece in in_pieces(len(energy.it_w)):
         flow = {which: power[piece] for which, power in energy.flows_w.items()}
         charge = flow["pv_to_battery"] + flow["import_to_battery"]
         imported = flow["import_to_load"] + flow["import_to_battery"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tafukt.simulator.energy.battery import stepper
 from tafukt.simulator.energy.ledger import SiteLedger, Supply, step_index
-from tafukt.simulator.record import FLOWS, PerStep, SiteEnergy, pieces
+from tafukt.simulator.record import FLOWS, PerStep, SiteEnergy, in_pieces
 from tafukt.simulator.scenario import Battery
 from tafukt.simulator.units import Floats, Ints
 from tafukt.sites.profile import StepProfile
@@ -125,7 +125,7 @@ def split(
     several times the sums; and what a site never does takes none at all.
     """
     flows = dict.fromkeys(FLOWS, _same(0.0, len(pv)))
-    for piece in pieces(len(pv)):
+    for piece in in_pieces(len(pv)):
         limits = (each if np.ndim(each) == 0 else np.asarray(each)[piece] for each in (limit, export_limit))
         for name, values in _split(pv[piece], load[piece], battery[piece], *limits).items():
             if not flows[name].flags.writeable:
@@ -232,7 +232,7 @@ def _stored(ledger: SiteLedger, edges: Floats, segment: Ints) -> Floats:
     k = ledger.battery.self_discharge_per_s if ledger.battery else 0.0
     if k:
         times = np.concatenate(([0.0], ledger.ends))
-        for piece in pieces(len(edges)):
+        for piece in in_pieces(len(edges)):
             stored[piece] *= np.exp(-k * (edges[piece] - times[segment[piece]]))
     return stored
 

@@ -87,7 +87,7 @@ def table(made: Sequence[Line]) -> str:
 
     def share(value: tuple[float, float], policy: str) -> str:
         half = "" if isnan(value[1]) else f" ± {100 * value[1]:.1f}"  # for fewer than five seeds
-        return "" if policy == BASE else f"{100 * value[0]:.1f}{half} %"
+        return "" if policy == BASE else f"{round(100 * value[0], 1) + 0.0:.1f}{half} %"  # no minus before a zero
 
     text = [
         "| policy | seeds | grid draw [kWh] | cut | share of the possible | wait [h] | late, of 10,000 | cost [MAD] |",
