@@ -54,7 +54,8 @@ TAIL = """
 - **A year of energy alone** from CSV files costs most in what it loads: pandas, scipy and pvlib take some two seconds
   and 150 MB the first time, and are not loaded again; another second goes into the hash of the source, once for each
   version of it. Of the second time, half is the ledger (a move of the battery for each of 1.26 million steps), a
-  quarter tables and metrics, the rest the start of the command and reading profiles. One site's books are held at a time.
+  quarter tables and metrics, the rest the start of the command and reading profiles. One site's books are
+  held at a time.
 - **A matrix of short runs** gains less from workers: of 64 runs of two days on three sites, 4 s in all, half a second
   is the start of the command, which nobody can share.
 """
