@@ -243,7 +243,7 @@ def default_folder(loaded: Loaded) -> Path:
 # Processor time as measured on one machine, rounded: of a run, of each supply step, and of each job under a policy that
 # solves programmes, that plans, that looks for the right hour, and that starts jobs as they come [s].
 RUN_S, STEP_S = 0.05, 1.5e-6
-SOLVES_S, PLANS_S, WAITS_S, STARTS_S = 1.5e-2, 6e-3, 8e-4, 1.2e-4
+SOLVES_S, PLANS_S, WAITS_S, STARTS_S = 1e-2, 6e-3, 8e-4, 1.2e-4
 # Of a bound, and of a best schedule, which is planned several times over [s].
 BOUND_S, BOUND_JOB_S, BEST_JOB_S = 0.1, 2.5e-4, 1e-2
 # Of a step of the search for one, with twelve sites [s].
