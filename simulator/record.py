@@ -376,6 +376,7 @@ class Record:
 
     def arranged_as(self, scenario: Scenario) -> Record:
         """The same before its books are settled, with the sites as another scenario of the same sites has them."""
+        assert not self.energy, "books stand in the order of the sites"
         places = [*(scenario.site_index(site.name) for site in self.scenario.sites), -1]
         at = np.array(places, dtype=np.int64)
         outcomes = Outcomes.of(self.outcomes)

@@ -138,7 +138,22 @@ def lower_bound(
     if carried is not None:
         return carried
     too_long = _reaches_beyond(demand, grain)
-    grain = grain.whole() if too_long else grain
+    attempts = _attempts(case, demand, grain.whole() if too_long else grain)
+    best = max(attempts, key=lambda attempt: attempt.value)  # each of them is a bound
+    plain = best is attempts[0] and not too_long and not best.coarsened
+    status: Status = "priced" if best.priced else "optimal" if plain else "coarse"
+    stretched_s = 0.0
+    while best.overflows and stretched_s < scenario.end_s:
+        status, stretched_s = "stretched", max(6 * HOUR_S, 2.0 * stretched_s)
+        longer = replace(demand, end_s=np.minimum(demand.end_s + stretched_s, scenario.end_s))
+        best = _attempt(case, longer, attempts[-1].grain, beyond=True)
+        attempts.append(best)
+    iterations = sum(attempt.solution.iterations for attempt in attempts)
+    return _report(best, objective, "limit" if best.loose else status, iterations, stretched_s)
+
+
+def _attempts(case: _Case, demand: Demand, grain: Resolution) -> list[Attempt]:
+    """Attempts until one is tight, the later ones at a coarser grain."""
     attempts = [_attempt(case, demand, grain)]
     if not attempts[-1].solution.optimal:
         again = _attempt(case, demand, grain, beyond=True)
@@ -147,17 +162,7 @@ def lower_bound(
     while attempts[-1].loose and len(attempts) <= MORE_ATTEMPTS + 1:
         grain = grain.next()
         attempts.append(_attempt(case, demand, grain))
-    best = max(attempts, key=lambda attempt: attempt.value)  # each of them is a bound
-    plain = best is attempts[0] and not too_long and not best.coarsened
-    status: Status = "priced" if best.priced else "optimal" if plain else "coarse"
-    stretched_s = 0.0
-    while best.overflows and stretched_s < scenario.end_s:
-        status, stretched_s = "stretched", max(6 * HOUR_S, 2.0 * stretched_s)
-        longer = replace(demand, end_s=np.minimum(demand.end_s + stretched_s, scenario.end_s))
-        best = _attempt(case, longer, grain, beyond=True)
-        attempts.append(best)
-    iterations = sum(attempt.solution.iterations for attempt in attempts)
-    return _report(best, objective, "limit" if best.loose else status, iterations, stretched_s)
+    return attempts
 
 
 def _report(best: Attempt, objective: Objective, status: Status, iterations: int, stretched_s: float) -> Bound:

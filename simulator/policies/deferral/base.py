@@ -174,10 +174,10 @@ def latest_start_s(job: JobState, lead_s: float, now_s: float) -> float:
 
 def leads_s(job: JobState, sites: Sequence[int], view: View) -> list[float]:
     """`lead_s` of a job at each of some sites [s]; without links sites with the same nodes are alike."""
-    if view.one_kind and not view.scenario.links:
-        return [lead_s(job, sites[0], view)] * len(sites)
     if view.scenario.links:
         return [lead_s(job, site, view) for site in sites]
+    if view.one_kind:
+        return [lead_s(job, site, view) for site in sites[:1]] * len(sites)
     known: dict[int, float] = {}
     found, kinds = [], view.node_kinds
     for site in sites:

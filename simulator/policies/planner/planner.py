@@ -19,6 +19,7 @@ from tafukt.simulator.engine.actions import Action, Hold, Move, Pause, Start, Wa
 from tafukt.simulator.engine.job_state import JobState
 from tafukt.simulator.engine.view import View
 from tafukt.simulator.policies.deferral.base import leads_s
+from tafukt.simulator.policies.lookahead.hour_table import added_w
 from tafukt.simulator.policies.lookahead.windows import cheapest_hours, cheapest_window
 from tafukt.simulator.policies.place import has_open_node, home_first
 from tafukt.simulator.policies.planner.learning import Survival
@@ -101,20 +102,21 @@ class Need:
 class _Nodes:
     """The nodes of every site as columns: what a job adds there is worked out for all sites at once.
 
-    `idle_w` is what a node draws idle beyond what it draws empty, `cycle_s` how long it does so for nothing when it
-    wakes and until it sleeps again.
+    `idle_w` is what a node draws idle beyond what it draws empty, `gpu_w` what a job of intensity 0 adds by GPU, and
+    `cycle_s` how long a node is awake for nothing when it wakes and until it sleeps again.
     """
 
     def __init__(self, nodes: Sequence[NodeType]) -> None:
         self.speed = np.array([node.speed for node in nodes])
         self.gpus = np.array([node.gpus for node in nodes])
         self.idle_w = np.array([node.idle_w - node.empty_w for node in nodes])
+        self.gpu_w = np.array([added_w(node, 1, 0.0) for node in nodes])
         self.dynamic_w = np.array([node.dynamic_w for node in nodes])
         self.cycle_s = np.array([node.wake_s + node.sleep_after_s if node.can_sleep else 0.0 for node in nodes])
 
     def added_w(self, rows: Ints, gpus: int, intensity: float) -> Floats:
         """The same as `hour_table.added_w` for many sites [W]."""
-        return np.asarray(gpus * (self.idle_w[rows] / self.gpus[rows] + intensity * self.dynamic_w[rows]))
+        return np.asarray(gpus * (self.gpu_w[rows] + intensity * self.dynamic_w[rows]))
 
 
 class Planner:
